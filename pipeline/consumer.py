@@ -1,0 +1,400 @@
+"""The one consumer loop of all services.
+
+A handler is a function from a message to outgoing messages. Handlers run in a bounded pool while the loop polls. The
+offset of a message is stored after every message that follows from it has been acknowledged by the broker, and in
+order (`LowWatermark`), so that a crash repeats messages but never loses one.
+
+There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
+on. `Unavailable` makes the loop try the message again until the neighbour is back; nothing is burnt meanwhile.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+from itertools import chain, repeat
+
+import confluent_kafka
+import structlog
+
+from pipeline import messages, metrics, topics
+from pipeline.errors import Unavailable
+from pipeline.health import Heartbeat
+from pipeline.kafka import client_config
+from pipeline.messages import Malformed, Message, Source, Unreadable
+from pipeline.offsets import LowWatermark
+from pipeline.producer import Outgoing, Producer
+from pipeline.schedule import Schedule
+from pipeline.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
+"""Waits between tries while a neighbour is away; the last one repeats."""
+
+
+class TooManyUnreadable(Exception):
+    """So many messages in a row could not be read that the fault is more likely here than in them."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message that was read and where it stood."""
+
+    message: Message
+    source: Source
+
+
+Handler = Callable[[Incoming], Sequence[Outgoing]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a loop takes on.
+
+    Attributes:
+        concurrency: Handlers at work at the same time.
+        in_flight: Messages read and not yet done, those that wait for their due time included.
+        stalled_seconds: A handler that runs longer makes the service unhealthy.
+        drain_seconds: Time for what is in flight when partitions are revoked or the service stops.
+        poison: Unreadable messages in a row after which the loop stops.
+    """
+
+    concurrency: int = 1
+    in_flight: int = 64
+    stalled_seconds: float = 60
+    drain_seconds: float = 8
+    poison: int = 100
+
+
+class _State(Enum):
+    QUEUED = auto()
+    """Read, and waiting for a handler."""
+    AT_WORK = auto()
+    """In a handler."""
+    WAITING = auto()
+    """Some of what follows from it waits for its due time."""
+    SENT = auto()
+    """All that follows from it is on its way to the broker."""
+
+
+@dataclass(eq=False)
+class _Partition:
+    """A partition while it is assigned to this member."""
+
+    watermark: LowWatermark = field(default_factory=LowWatermark)
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Nothing new is begun."""
+    closed: bool = False
+    """Nothing is stored any more."""
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A message in flight."""
+
+    source: Source
+    key: bytes | None
+    value: bytes | None
+    partition: _Partition
+    state: _State = _State.QUEUED
+    since: float = 0
+    """Monotonic time of the current try, in seconds."""
+    unsent: int = 0
+    unacknowledged: int = 0
+
+
+class Consumer:
+    """Reads topics as a member of a group and hands each message to a handler."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        subscribed: Sequence[str],
+        handler: Handler,
+        producer: Producer,
+        limits: Limits = Limits(),
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        self._handler = handler
+        self._subscribed = list(subscribed)
+        self._producer = producer
+        self._limits = limits
+        self._heartbeat = heartbeat or Heartbeat()
+        self._pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="handler")
+        self._changed = threading.Condition()  # guards all that follows
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self._in_flight: set[_Ticket] = set()
+        self._at_work: set[_Ticket] = set()
+        self._waiting: Schedule[tuple[_Ticket, Outgoing]] = Schedule()
+        self._unreadable_in_row = 0
+        self._failure: BaseException | None = None
+        self._client = confluent_kafka.Consumer(
+            client_config(settings, group)
+            | {
+                "group.id": group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.offset.store": False,
+                "enable.auto.commit": True,
+                "auto.commit.interval.ms": 1000,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 2_000,
+                "fetch.message.max.bytes": topics.MAX_PERMANENT_BYTES,
+                "queued.max.messages.kbytes": 16_384,
+                "topic.metadata.refresh.interval.ms": 10_000,
+            }
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Reads until `stop` is set, then finishes what is in flight, commits and leaves the group.
+
+        Raises:
+            TooManyUnreadable: See `Limits.poison`.
+            KafkaException: The client met an error from which it cannot recover.
+        """
+        self._client.subscribe(self._subscribed, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        log.info("started to consume", topics=self._subscribed)
+        paused = False
+        try:
+            while not stop.is_set():
+                if self._failure:
+                    raise self._failure
+                self._send_due()
+                self._beat()
+                if not self._has_room():
+                    if not paused:
+                        # Pausing throws away what librdkafka has fetched ahead (librdkafka#2703): first see whether
+                        # room comes soon.
+                        with self._changed:
+                            self._changed.wait_for(self._has_room, timeout=0.1 if self._waiting else 1)
+                        if self._has_room():
+                            continue
+                        self._client.pause(self._client.assignment())
+                        paused = True
+                elif paused:
+                    self._client.resume(self._client.assignment())
+                    paused = False
+                record = self._client.poll(0.05)
+                if record is None:
+                    continue
+                error = record.error()
+                if error is None:
+                    self._take(record)
+                elif error.fatal():
+                    raise confluent_kafka.KafkaException(error)
+                else:
+                    log.warning("met a Kafka error", error=error.str())
+        finally:
+            self._stop()
+
+    def _has_room(self) -> bool:
+        return len(self._in_flight) < self._limits.in_flight
+
+    def _beat(self) -> None:
+        with self._changed:
+            oldest = min((ticket.since for ticket in self._at_work), default=time.monotonic())
+        if time.monotonic() - oldest < self._limits.stalled_seconds:
+            self._heartbeat.beat()
+
+    # --- the way of one message ------------------------------------------------------------------------------
+
+    def _take(self, record: confluent_kafka.Message) -> None:
+        source = _source(record)
+        with self._changed:
+            partition = self._partitions[source.topic, source.partition]
+            partition.watermark.start(source.offset)
+            ticket = _Ticket(source, record.key(), record.value(), partition)
+            self._in_flight.add(ticket)
+            metrics.IN_FLIGHT.set(len(self._in_flight))
+        self._pool.submit(self._work, ticket)
+
+    def _work(self, ticket: _Ticket) -> None:
+        if ticket.partition.closing.is_set():
+            return
+        with self._changed:
+            ticket.state, ticket.since = _State.AT_WORK, time.monotonic()
+            self._at_work.add(ticket)
+        try:
+            outgoing = self._handle(ticket)
+            if outgoing is not None:
+                self._dispatch(ticket, outgoing)
+        except BaseException as error:  # the pool would swallow it
+            self._fail(error)
+        finally:
+            with self._changed:
+                self._at_work.discard(ticket)
+                self._changed.notify_all()
+
+    def _handle(self, ticket: _Ticket) -> Sequence[Outgoing] | None:
+        """Returns what follows from a message, or None when the partition was revoked before a try succeeded."""
+        topic = ticket.source.topic
+        waits = chain(BACKOFF_SECONDS, repeat(BACKOFF_SECONDS[-1]))
+        while True:
+            try:
+                message = messages.read(topic, ticket.key, ticket.value)
+                with metrics.HANDLING.labels(topic).time():
+                    outgoing = self._handler(Incoming(message, ticket.source))
+                metrics.MESSAGES.labels(topic, "handled").inc()
+                self._unreadable_in_row = 0
+                return outgoing
+            except Unavailable as error:
+                wait = next(waits)
+                metrics.MESSAGES.labels(topic, "retried").inc()
+                log.warning("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
+                if ticket.partition.closing.wait(wait):
+                    return None
+                ticket.since = time.monotonic()
+            except Unreadable as error:
+                return [self._reject(ticket, str(error))]
+            except Exception as error:
+                log.exception("failed to handle a message", **ticket.source.model_dump())
+                return [self._reject(ticket, f"{type(error).__name__}: {error}")]
+
+    def _reject(self, ticket: _Ticket, why: str) -> Outgoing:
+        metrics.MESSAGES.labels(ticket.source.topic, "rejected").inc()
+        log.warning("rejected a message", error=why, **ticket.source.model_dump())
+        self._unreadable_in_row += 1
+        if self._unreadable_in_row > self._limits.poison:
+            raise TooManyUnreadable(
+                f"{self._unreadable_in_row} messages in a row could not be read, the last one since: {why}. "
+                "A bad deployment is more likely than so many bad messages."
+            )
+        malformed = Malformed.of(ticket.key, ticket.value, ticket.source, why, datetime.now(UTC))
+        if len(malformed.to_bytes()) > topics.MAX_PERMANENT_BYTES:
+            malformed = Malformed.of(
+                ticket.key, None, ticket.source, f"{why} (too large to forward: see its source)", datetime.now(UTC)
+            )
+        return Outgoing(topics.PERMANENT, malformed, ticket.key)
+
+    def _dispatch(self, ticket: _Ticket, outgoing: Sequence[Outgoing]) -> None:
+        now = datetime.now(UTC)
+        at_once = [each for each in outgoing if not each.due_at or each.due_at <= now]
+        with self._changed:
+            ticket.unacknowledged = len(outgoing)
+            ticket.unsent = len(outgoing) - len(at_once)
+            ticket.state = _State.WAITING if ticket.unsent else _State.SENT
+            for each in outgoing:
+                if each.due_at and each.due_at > now:
+                    self._waiting.add(each.due_at, (ticket, each))
+        if not outgoing:
+            self._finish(ticket)
+        for each in at_once:
+            self._send(ticket, each)
+
+    def _send_due(self) -> None:
+        with self._changed:
+            due = [each for each in self._waiting.pop_due(datetime.now(UTC)) if not each[0].partition.closing.is_set()]
+            for ticket, _ in due:
+                ticket.unsent -= 1
+                if not ticket.unsent:
+                    ticket.state = _State.SENT
+        for ticket, outgoing in due:
+            self._send(ticket, outgoing)
+
+    def _send(self, ticket: _Ticket, outgoing: Outgoing) -> None:
+        def delivered(error: confluent_kafka.KafkaError | None) -> None:
+            if error:
+                self._fail(confluent_kafka.KafkaException(error))
+                return
+            with self._changed:
+                ticket.unacknowledged -= 1
+                done = not ticket.unacknowledged
+            if done:
+                self._finish(ticket)
+
+        self._producer.send(outgoing, delivered)
+
+    def _finish(self, ticket: _Ticket) -> None:
+        source = ticket.source
+        with self._changed:
+            self._in_flight.discard(ticket)
+            metrics.IN_FLIGHT.set(len(self._in_flight))
+            self._changed.notify_all()
+            if ticket.partition.closed:
+                return
+            position = ticket.partition.watermark.finish(source.offset)
+            if position is not None:
+                self._client.store_offsets(
+                    offsets=[confluent_kafka.TopicPartition(source.topic, source.partition, position)]
+                )
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
+    # --- partitions come and go ------------------------------------------------------------------------------
+
+    def _assigned(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        log.info("got partitions", partitions=_names(partitions))
+        with self._changed:
+            for each in partitions:
+                self._partitions[each.topic, each.partition] = _Partition()
+
+    def _revoked(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        log.info("gave partitions back", partitions=_names(partitions))
+        revoked = self._taken_out(partitions)
+        with self._changed:
+            for each in revoked:
+                each.closing.set()
+            drained = self._changed.wait_for(lambda: not self._busy(revoked), self._limits.drain_seconds)
+            if not drained:
+                log.warning("left messages unfinished; they will be read again", count=len(self._busy(revoked)))
+        self._commit()
+        self._close(revoked)
+
+    def _lost(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        log.warning("lost partitions", partitions=_names(partitions))
+        self._close(self._taken_out(partitions))
+
+    def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> list[_Partition]:
+        with self._changed:
+            found = [self._partitions.pop((each.topic, each.partition), None) for each in partitions]
+        return [each for each in found if each]
+
+    def _busy(self, partitions: list[_Partition]) -> list[_Ticket]:
+        """Returns what is worth waiting for; what waits for a due time is left to the partition's next member."""
+        return [
+            ticket
+            for ticket in self._in_flight
+            if ticket.partition in partitions and ticket.state in (_State.AT_WORK, _State.SENT)
+        ]
+
+    def _close(self, partitions: list[_Partition]) -> None:
+        with self._changed:
+            for each in partitions:
+                each.closing.set()
+                each.closed = True
+            self._in_flight = {ticket for ticket in self._in_flight if not ticket.partition.closed}
+            self._changed.notify_all()
+
+    def _commit(self) -> None:
+        try:
+            self._client.commit(asynchronous=False)
+        except confluent_kafka.KafkaException as error:
+            if error.args[0].code() != confluent_kafka.KafkaError._NO_OFFSET:
+                log.warning("failed to commit", error=str(error))
+
+    def _stop(self) -> None:
+        log.info("stopped reading; finishing what is in flight", count=len(self._in_flight))
+        self._client.close()  # revokes, and so drains and commits
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        log.info("left the group")
+
+
+def _names(partitions: list[confluent_kafka.TopicPartition]) -> list[str]:
+    return [f"{each.topic}/{each.partition}" for each in partitions]
+
+
+def _source(record: confluent_kafka.Message) -> Source:
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    # A record without error has all three.
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return Source(topic=topic, partition=partition, offset=offset)

@@ -1,0 +1,229 @@
+"""The messages on the topics: one typed model each, JSON in UTF-8.
+
+Readers are tolerant of fields that they do not know (a newer producer may add some) and strict about the types of
+those that they know. `read` is the only way from bytes to a model, `to_bytes` the only way back.
+"""
+
+import base64
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+
+from pipeline import topics
+from pipeline.question import ID_DIGITS
+
+MAX_ATTEMPTS_LIMIT = 10
+MAX_RETRIES = 3
+"""Error retries of one generation."""
+
+Quality = Literal["accepted", "max_retries_reached", "unscored"]
+Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
+QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", description="Key of every message.")]
+Text = Annotated[str, Field(min_length=1)]
+Milliseconds = Annotated[int, Field(ge=0)]
+Tokens = Annotated[int, Field(ge=0)]
+Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str)]
+"""RFC 3339, UTC, milliseconds."""
+
+
+Q = TypeVar("Q", bound="Question")
+
+
+class Unreadable(Exception):
+    """A message that cannot be read; its text says why, without the payload."""
+
+
+class Message(BaseModel):
+    """What every message has in common: how it is read and written."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+
+    def to_bytes(self) -> bytes:
+        """Returns the message as JSON in UTF-8."""
+        return self.model_dump_json().encode()
+
+
+class Best(BaseModel):
+    """The best scored answer so far."""
+
+    model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
+
+    llm_response: Text
+    bert_score: Score
+    bert_precision: Score
+    bert_recall: Score
+    attempt: Annotated[int, Field(ge=1)]
+    model: str
+
+
+class Attempt(BaseModel):
+    """One scored generation."""
+
+    model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
+
+    attempt: Annotated[int, Field(ge=1)]
+    model: str
+    llm_response: Text
+    bert_score: Score | None
+    llm_latency_ms: Milliseconds
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    generated_at: Timestamp
+
+
+class Question(Message):
+    """A question on its way (`questions-pending`); every other message carries its fields too."""
+
+    question_id: QuestionId
+    question_text: Text
+    question_context: str | None = None
+    original_answer: Annotated[str | None, Field(description="Human reference; it never reaches a prompt.")] = None
+    processing_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Which generation.")] = 1
+    retry_count: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Error retries of this generation.")] = 0
+    asked_at: Timestamp
+    best: Best | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    def become(self, kind: type[Q], **changes: Any) -> Q:
+        """Returns a message of another kind: the fields that both kinds have, and `changes`."""
+        shared = {name: getattr(self, name) for name in type(self).model_fields if name in kind.model_fields}
+        return kind(**shared | changes)
+
+
+class Response(Question):
+    """An answer of the model that waits for its score (`llm-responses-success`)."""
+
+    llm_response: Text
+    model: str
+    llm_latency_ms: Milliseconds
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens = 0
+    finish_reason: str = "stop"
+    generated_at: Timestamp
+
+
+class CallError(BaseModel):
+    """What the provider said."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    type: Literal["overload", "quota", "permanent"]
+    status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
+    message: str
+    retry_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class FailedCall(Question):
+    """A call that may get better (`llm-responses-error-overload`, `llm-responses-error-quota`)."""
+
+    error: CallError
+    failed_at: Timestamp
+
+
+class Validated(Question):
+    """The answer to keep (`validated-responses`)."""
+
+    llm_response: Text
+    model: str
+    bert_score: Score | None
+    bert_precision: Score | None
+    bert_recall: Score | None
+    quality: Quality
+    scorer: str | None = Field(description="Encoder and layer behind the score; null when unscored.")
+    total_processing_time_ms: Milliseconds
+    validated_at: Timestamp
+
+
+class LowQuality(Response):
+    """A record of an attempt below the threshold (`low-quality-responses`)."""
+
+    bert_score: Score
+    bert_precision: Score
+    bert_recall: Score
+    scorer: str
+    threshold: float
+    decision: Literal["regenerate", "max_retries_reached"]
+    scored_at: Timestamp
+
+
+class Source(BaseModel):
+    """Where a message stood."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Failed(Question):
+    """A question that cannot be answered (`llm-responses-error-permanent`)."""
+
+    reason: Literal["retries_exhausted", "not_retryable"]
+    error: CallError
+    source: Source
+    failed_at: Timestamp
+
+
+class Malformed(Message):
+    """A message that cannot be read, with its bytes (`llm-responses-error-permanent`)."""
+
+    reason: Literal["malformed"] = "malformed"
+    error: str
+    source: Source
+    key_base64: str | None
+    value_base64: str | None
+    failed_at: Timestamp
+
+    @classmethod
+    def of(cls, key: bytes | None, value: bytes | None, source: Source, error: str, failed_at: datetime) -> "Malformed":
+        """Wraps the bytes of a message that cannot be read."""
+        return cls(
+            error=error,
+            source=source,
+            key_base64=None if key is None else base64.b64encode(key).decode(),
+            value_base64=None if value is None else base64.b64encode(value).decode(),
+            failed_at=failed_at,
+        )
+
+
+Permanent = Annotated[Failed | Malformed, Field(discriminator="reason")]
+
+BY_TOPIC: dict[str, TypeAdapter[Message]] = {
+    topics.QUESTIONS_PENDING: TypeAdapter(Question),
+    topics.RESPONSES_SUCCESS: TypeAdapter(Response),
+    topics.ERROR_OVERLOAD: TypeAdapter(FailedCall),
+    topics.ERROR_QUOTA: TypeAdapter(FailedCall),
+    topics.VALIDATED: TypeAdapter(Validated),
+    topics.LOW_QUALITY: TypeAdapter(LowQuality),
+    topics.PERMANENT: TypeAdapter(Permanent),
+}
+
+
+def read(topic: str, key: bytes | None, value: bytes | None) -> Message:
+    """Reads a message of `topic`.
+
+    Raises:
+        Unreadable: It is empty, not JSON in UTF-8, not of the topic's type, or its key is not its question id.
+    """
+    if not value:
+        raise Unreadable("empty value" if value is not None else "null value")
+    try:
+        message = BY_TOPIC[topic].validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Unreadable(f"{where or 'message'}: {first['msg']}") from None
+    if isinstance(message, Question) and key != message.question_id.encode():
+        raise Unreadable("the key is not the question_id")
+    return message

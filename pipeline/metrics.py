@@ -1,0 +1,26 @@
+"""Every metric of the services, in one place, with units in the names (Prometheus conventions)."""
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+MESSAGES = Counter(
+    "pipeline_messages_total", "Messages read, by topic and outcome (handled, rejected, retried).", ["topic", "outcome"]
+)
+HANDLING = Histogram("pipeline_handling_seconds", "Time in the handler of one message.", ["topic"])
+IN_FLIGHT = Gauge("pipeline_in_flight_messages", "Messages read and not yet done, those that wait included.")
+LLM_CALLS = Counter(
+    "llm_calls_total", "Calls to the model, by outcome (answer, overload, quota, permanent).", ["outcome"]
+)
+LLM_SECONDS = Histogram(
+    "llm_call_seconds", "Duration of calls to the model.", buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+)
+LLM_TOKENS = Counter("llm_tokens_total", "Tokens of calls to the model, by kind (prompt, completion).", ["kind"])
+ANSWERS = Counter("storage_answers_total", "Replies to questions, by source (cache, database, pending).", ["source"])
+REPUBLISHED = Counter("storage_republished_total", "Questions published again since nobody had acknowledged them.")
+HTTP_SECONDS = Histogram("http_request_seconds", "Duration of HTTP requests.", ["endpoint", "status"])
+SCORED_PAIRS = Counter("score_pairs_total", "Pairs scored.")
+SCORE_SECONDS = Histogram("score_pair_seconds", "Time in the encoder for one pair.")
+
+
+def serve(port: int) -> None:
+    """Serves the metrics of this process on `port` at `/metrics`, in a thread."""
+    start_http_server(port)

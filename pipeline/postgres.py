@@ -1,0 +1,62 @@
+"""The way to PostgreSQL: one pool for each process, and one error when the database is away."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from pipeline.errors import Unavailable
+from pipeline.settings import PostgresSettings
+
+
+def dsn(settings: PostgresSettings) -> URL:
+    """Returns the address of the database with its password."""
+    return URL.create(
+        "postgresql+psycopg2",
+        settings.postgres_user,
+        settings.postgres_password.get_secret_value(),
+        settings.postgres_host,
+        settings.postgres_port,
+        settings.postgres_db,
+    )
+
+
+def engine(settings: PostgresSettings, name: str) -> Engine:
+    """Makes a pool that checks a connection before it lends it; nothing connects yet.
+
+    Args:
+        settings: Address and pool size.
+        name: Shown in `pg_stat_activity`.
+    """
+    return create_engine(
+        dsn(settings),
+        pool_size=settings.postgres_pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={"application_name": name, "connect_timeout": 3, "options": "-c statement_timeout=10000"},
+    )
+
+
+@contextmanager
+def transaction(pool: Engine) -> Iterator[Connection]:
+    """Lends a connection for one transaction.
+
+    Raises:
+        Unavailable: The database is away, or all connections are in use for too long.
+    """
+    try:
+        with pool.begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise Unavailable(f"PostgreSQL: {_short(error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable(f"PostgreSQL: {_short(error)}") from error
+        raise
+
+
+def _short(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

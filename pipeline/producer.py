@@ -1,0 +1,123 @@
+"""Confirmed writes to topics."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import confluent_kafka
+import structlog
+
+from pipeline.kafka import client_config
+from pipeline.messages import Message, Question
+from pipeline.settings import KafkaSettings
+from pipeline.topics import MAX_PERMANENT_BYTES
+
+log = structlog.get_logger()
+
+FOR_EVER = 0
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message for a topic.
+
+    Attributes:
+        topic: Where it goes.
+        message: What it says.
+        key: Its key; the question id for every message that carries a question.
+        due_at: Earliest time to send it; None for at once.
+    """
+
+    topic: str
+    message: Message
+    key: bytes | None
+    due_at: datetime | None = None
+
+    @classmethod
+    def of(cls, topic: str, message: Question, due_at: datetime | None = None) -> Self:
+        """Addresses a message that carries a question."""
+        return cls(topic, message, message.question_id.encode(), due_at)
+
+
+Delivered = Callable[[confluent_kafka.KafkaError | None], None]
+
+
+class Producer:
+    """An idempotent producer whose callbacks run in a thread of its own.
+
+    A message counts as written only when its callback was called with None: `produce` alone just enqueues.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str, give_up_seconds: float = FOR_EVER) -> None:
+        """Starts the producer; it connects by itself, now or when the broker is there.
+
+        Args:
+            settings: Where the brokers are.
+            client_id: Name in the broker's logs.
+            give_up_seconds: After this time without acknowledgement a write fails; 0: never.
+        """
+        self._client = confluent_kafka.Producer(
+            client_config(settings, client_id)
+            | {
+                "enable.idempotence": True,
+                "message.timeout.ms": int(give_up_seconds * 1000),
+                "message.max.bytes": MAX_PERMANENT_BYTES,
+                "linger.ms": 2,
+                "compression.type": "lz4",
+            }
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve_callbacks, name="producer-callbacks", daemon=True)
+        self._thread.start()
+
+    def send(self, outgoing: Outgoing, delivered: Delivered) -> None:
+        """Enqueues a message; `delivered` gets None once the broker has acknowledged it, or the error.
+
+        It waits while the local queue is full. A message over the broker's limit is reported to `delivered`.
+        """
+        value = outgoing.message.to_bytes()
+        while True:
+            try:
+                self._client.produce(
+                    outgoing.topic, value, outgoing.key, on_delivery=lambda error, _message: delivered(error)
+                )
+                return
+            except BufferError:
+                self._client.poll(0.05)
+            except confluent_kafka.KafkaException as error:
+                delivered(error.args[0])
+                return
+
+    def send_and_wait(self, outgoing: Outgoing, timeout_seconds: float) -> bool:
+        """Sends a message; returns whether it was acknowledged in time (it may still be later)."""
+        done = threading.Event()
+        errors: list[confluent_kafka.KafkaError] = []
+
+        def delivered(error: confluent_kafka.KafkaError | None) -> None:
+            if error:
+                errors.append(error)
+            done.set()
+
+        self.send(outgoing, delivered)
+        return done.wait(timeout_seconds) and not errors
+
+    def close(self, timeout_seconds: float = 5) -> None:
+        """Waits for the acknowledgements that are out, then stops the thread."""
+        left = self._client.flush(timeout_seconds)
+        if left:
+            log.warning("left messages unacknowledged", count=left)
+        self._closing.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _serve_callbacks(self) -> None:
+        while not self._closing.is_set():
+            self._client.poll(0.1)

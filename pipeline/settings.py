@@ -1,0 +1,68 @@
+"""Settings from the environment: one frozen, typed class for each service, put together from the parts below.
+
+A settings class is the only reader of the environment. A bad value stops the process with a message that names the
+variable. Variables are the upper-case field names.
+"""
+
+import sys
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_USAGE = 2
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: colours on a terminal, JSON elsewhere."
+    )
+    metrics_port: Port = Field(9100, description="Port of `/metrics` in services without a web server.")
+
+
+class KafkaSettings(Settings):
+    """For services that read or write topics."""
+
+    kafka_bootstrap_servers: str = Field("kafka:9092", min_length=1, description="Brokers, `host:port`, by commas.")
+
+
+class PostgresSettings(Settings):
+    """For services that reach the database."""
+
+    postgres_host: str = Field("postgres", min_length=1)
+    postgres_port: Port = 5432
+    postgres_db: str = Field("yahoo_db", min_length=1)
+    postgres_user: str = Field("user", min_length=1)
+    postgres_password: SecretStr = Field(SecretStr("password"), description="Of `POSTGRES_USER`.")
+    postgres_pool_size: int = Field(8, ge=1, le=100, description="Connections that are kept open.")
+
+
+class RedisSettings(Settings):
+    """For services that reach the cache."""
+
+    redis_url: str = Field("redis://redis:6379/0", pattern=r"^rediss?://", description="Address of the cache.")
+    cache_ttl_seconds: int = Field(86_400, ge=1, description="How long an answer stays in the cache.")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Reads the settings of a service from the environment.
+
+    A bad value ends the process with status 2 and one line for each variable that is wrong.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{name}: {problem['msg']} (got {problem['input']!r})", file=sys.stderr)
+        sys.exit(EXIT_USAGE)

@@ -1,0 +1,50 @@
+"""The seven topics, in one place. Every key is a question id."""
+
+from dataclasses import dataclass, field
+
+QUESTIONS_PENDING = "questions-pending"
+RESPONSES_SUCCESS = "llm-responses-success"
+ERROR_OVERLOAD = "llm-responses-error-overload"
+ERROR_QUOTA = "llm-responses-error-quota"
+VALIDATED = "validated-responses"
+LOW_QUALITY = "low-quality-responses"
+PERMANENT = "llm-responses-error-permanent"
+
+MAX_MESSAGE_BYTES = 1_048_576
+"""Largest message on every topic but `PERMANENT`, in bytes."""
+
+MAX_PERMANENT_BYTES = 2_097_152
+"""Largest message on `PERMANENT`, in bytes: one of `MAX_MESSAGE_BYTES` in base64 (4/3 of it) with its origin."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as `kafka_init` creates it.
+
+    Attributes:
+        name: Name of the topic.
+        partitions: Partitions at creation; they may be raised later, and nothing may depend on the number.
+        purpose: One sentence for people and for the AsyncAPI document.
+        config: Topic settings that differ from the broker's.
+    """
+
+    name: str
+    partitions: int
+    purpose: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+ALL = (
+    Topic(QUESTIONS_PENDING, 3, "Questions to be asked: new ones, regenerations and error retries."),
+    Topic(RESPONSES_SUCCESS, 3, "Answers of the model that wait for their score."),
+    Topic(ERROR_OVERLOAD, 2, "Calls that met an overloaded provider; asked again after 2, 4, 8 s."),
+    Topic(ERROR_QUOTA, 2, "Calls that met an exhausted quota; asked again after 60 s."),
+    Topic(VALIDATED, 3, "Answers to keep."),
+    Topic(LOW_QUALITY, 1, "A record of every attempt below the threshold."),
+    Topic(
+        PERMANENT,
+        1,
+        "Questions that cannot be answered and messages that cannot be read.",
+        {"max.message.bytes": str(MAX_PERMANENT_BYTES)},
+    ),
+)

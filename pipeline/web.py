@@ -1,0 +1,183 @@
+"""What every web service of the fleet has: problem+json, `/health`, `/ready`, `/metrics`, OpenAPI and its page.
+
+Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which names each wrong field.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Response, g, jsonify, redirect, request
+from flask_openapi3 import Info, OpenAPI, Tag
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, ValidationError
+from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+
+from pipeline import metrics
+from pipeline.errors import Unavailable
+
+log = structlog.get_logger()
+
+MAX_BODY_BYTES = 1_048_576
+RETRY_AFTER_SECONDS = 5
+
+Check = Callable[[], object]
+"""Raises when a dependency is not there."""
+
+_SERVICE = Tag(name="service", description="Of the service itself")
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457, `application/problem+json`)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = Field(default_factory=list, description="Each wrong field, for wrong input.")
+
+
+def problem(status: int, detail: str, errors: list[FieldError] | None = None, **headers: str) -> Response:
+    """Makes a problem+json response.
+
+    Args:
+        status: HTTP status.
+        detail: What is wrong, for people.
+        errors: Each wrong field.
+        headers: Further headers; underscores stand for dashes.
+    """
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors or [])
+    response = jsonify(body.model_dump(exclude_defaults=False))
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    for name, value in headers.items():
+        response.headers[name.replace("_", "-")] = value
+    return response
+
+
+def problems(*statuses: int) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+    """Returns the OpenAPI description of these error statuses, for a route's `responses`."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def create_api(
+    title: str, description: str, checks: Mapping[str, Check], max_body_bytes: int = MAX_BODY_BYTES
+) -> OpenAPI:
+    """Makes an application with what all web services share; the caller adds its routes.
+
+    Args:
+        title: Of the OpenAPI document.
+        description: Of the OpenAPI document.
+        checks: Dependencies by name, for `/ready`.
+        max_body_bytes: Longer request bodies are answered with 413.
+    """
+    app = OpenAPI(
+        title,
+        info=Info(title=title, version="1.0.0", description=description),
+        validation_error_status=422,
+        validation_error_model=Problem,
+        validation_error_callback=_wrong_input,
+        doc_prefix="/docs",
+    )
+    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(_require_json)
+    app.before_request(_start_clock)
+    app.after_request(_observe)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Unavailable, _unavailable)
+    app.register_error_handler(Exception, _unexpected)
+    app.add_url_rule("/openapi.json", "openapi_json", lambda: app.api_doc)
+    app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
+
+    @app.get("/health", tags=[_SERVICE], summary="Is the process there?", responses=problems(422))
+    def health() -> Any:
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=[_SERVICE], summary="Are its dependencies there?", responses=problems(422, 503))
+    def ready() -> Any:
+        away = _failing(checks)
+        if away:
+            return problem(503, "; ".join(f"{name}: {why}" for name, why in away.items()), Retry_After="5")
+        return {"status": "ready", "checks": dict.fromkeys(checks, "ok")}
+
+    @app.get("/metrics", tags=[_SERVICE], summary="Prometheus metrics", responses=problems(422))
+    def prometheus() -> Any:
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _failing(checks: Mapping[str, Check]) -> dict[str, str]:
+    away = {}
+    for name, check in checks.items():
+        try:
+            check()
+        except Exception as error:  # whatever a client raises means: not there
+            away[name] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return away
+
+
+def _require_json() -> None:
+    """Turns a body that is not JSON into 415 or 400 before it is taken for an empty one."""
+    if request.method not in ("POST", "PUT", "PATCH") or request.url_rule is None:
+        return
+    if not request.is_json:
+        raise UnsupportedMediaType("The body must be JSON: send it with Content-Type: application/json.")
+    try:
+        body = request.get_json()
+    except (RecursionError, UnicodeDecodeError):
+        raise BadRequest("The body is not readable JSON.") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+
+
+def _wrong_input(error: ValidationError) -> Response:
+    errors = [
+        FieldError(field=".".join(str(part) for part in each["loc"]) or "body", message=each["msg"])
+        for each in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return problem(422, "; ".join(f"{each.field}: {each.message}" for each in errors), errors)
+
+
+def _http_error(error: HTTPException) -> Any:
+    if error.response is not None:
+        return error.response
+    status = error.code or 500
+    response = problem(status, error.description or HTTPStatus(status).phrase)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _unavailable(error: Unavailable) -> Response:
+    log.warning("could not serve a request", path=request.path, error=str(error))
+    return problem(503, str(error), Retry_After=str(RETRY_AFTER_SECONDS))
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("failed to serve a request", path=request.path, exc_info=error)
+    return problem(500, "An error of this service; its log says which.")
+
+
+def _start_clock() -> None:
+    g.started = time.perf_counter()
+
+
+def _observe(response: Response) -> Response:
+    if "started" in g:
+        seconds = time.perf_counter() - g.started
+        metrics.HTTP_SECONDS.labels(request.endpoint or "none", response.status_code).observe(seconds)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
