@@ -1,0 +1,62 @@
+-- Tables. Every file in this folder is applied in order at each start and may be applied again at any time.
+SET client_min_messages = warning;
+
+CREATE TABLE IF NOT EXISTS questions (
+    question_id      text PRIMARY KEY,
+    question_text    text NOT NULL,
+    question_context text,
+    original_answer  text,
+    status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'completed', 'failed')),
+    times_asked      integer NOT NULL DEFAULT 1,
+    asked_at         timestamptz NOT NULL DEFAULT now(),
+    published_at     timestamptz
+);
+COMMENT ON COLUMN questions.published_at IS
+    'When the broker acknowledged the question; null: not yet, storage-writer will publish it again.';
+
+CREATE TABLE IF NOT EXISTS responses (
+    question_id              text PRIMARY KEY REFERENCES questions,
+    question_text            text NOT NULL,
+    original_answer          text,
+    llm_response             text NOT NULL,
+    bert_score               numeric(7, 6),
+    bert_precision           numeric(7, 6),
+    bert_recall              numeric(7, 6),
+    quality                  text NOT NULL CHECK (quality IN ('accepted', 'max_retries_reached', 'unscored')),
+    scorer                   text,
+    model                    text NOT NULL,
+    processing_attempts      integer NOT NULL,
+    total_processing_time_ms bigint NOT NULL,
+    created_at               timestamptz NOT NULL DEFAULT now(),
+    updated_at               timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE responses IS 'The answer that was kept of each completed question.';
+
+CREATE TABLE IF NOT EXISTS attempts (
+    question_id       text NOT NULL REFERENCES questions,
+    attempt           integer NOT NULL,
+    model             text NOT NULL,
+    llm_response      text NOT NULL,
+    bert_score        numeric(7, 6),
+    llm_latency_ms    integer NOT NULL,
+    prompt_tokens     integer NOT NULL,
+    completion_tokens integer NOT NULL,
+    generated_at      timestamptz NOT NULL,
+    PRIMARY KEY (question_id, attempt)
+);
+COMMENT ON TABLE attempts IS 'Every scored generation of a finished question, kept or not.';
+
+CREATE TABLE IF NOT EXISTS failed_questions (
+    question_id text PRIMARY KEY REFERENCES questions,
+    reason      text NOT NULL CHECK (reason IN ('retries_exhausted', 'not_retryable', 'malformed')),
+    retry_count integer NOT NULL,
+    last_error  text NOT NULL,
+    failed_at   timestamptz NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS questions_unpublished ON questions (asked_at)
+    WHERE status = 'pending' AND published_at IS NULL;
+CREATE INDEX IF NOT EXISTS questions_status ON questions (status);
+CREATE INDEX IF NOT EXISTS questions_asked ON questions (times_asked DESC);
+CREATE INDEX IF NOT EXISTS responses_created ON responses (created_at);
+CREATE INDEX IF NOT EXISTS responses_score ON responses (bert_score);

@@ -1,0 +1,65 @@
+-- Views for reading: the dashboard and people at psql use them.
+SET client_min_messages = warning;
+
+CREATE OR REPLACE VIEW score_summary AS
+SELECT
+    quality,
+    processing_attempts,
+    count(*)                                                                    AS answers,
+    round(avg(bert_score), 4)                                                   AS mean_score,
+    round(percentile_cont(0.5) WITHIN GROUP (ORDER BY bert_score)::numeric, 4)  AS median_score,
+    round(stddev_samp(bert_score), 4)                                           AS deviation,
+    min(bert_score)                                                             AS lowest,
+    max(bert_score)                                                             AS highest
+FROM responses
+GROUP BY quality, processing_attempts
+ORDER BY quality, processing_attempts;
+
+-- For the same question: the score of its first answer against the score of the answer that was kept.
+CREATE OR REPLACE VIEW regeneration_analysis AS
+SELECT
+    kept.question_id,
+    kept.processing_attempts,
+    kept.quality,
+    first.bert_score                       AS first_score,
+    kept.bert_score                        AS kept_score,
+    kept.bert_score - first.bert_score     AS gain,
+    kept.created_at
+FROM responses AS kept
+JOIN attempts AS first ON first.question_id = kept.question_id AND first.attempt = 1
+WHERE kept.bert_score IS NOT NULL;
+
+CREATE OR REPLACE VIEW latency_by_stage AS
+WITH per_question AS (
+    SELECT
+        kept.question_id,
+        kept.total_processing_time_ms AS total,
+        sum(attempts.llm_latency_ms)  AS model
+    FROM responses AS kept
+    JOIN attempts USING (question_id)
+    GROUP BY kept.question_id
+), stages AS (
+    SELECT stage, ms
+    FROM per_question
+    CROSS JOIN LATERAL (VALUES ('total', total), ('model', model), ('queues and scoring', total - model)) AS s (stage, ms)
+)
+SELECT
+    stage,
+    count(*)                                                  AS questions,
+    round(avg(ms))                                            AS mean_ms,
+    round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms))    AS p50_ms,
+    round(percentile_cont(0.95) WITHIN GROUP (ORDER BY ms))   AS p95_ms
+FROM stages
+GROUP BY stage
+ORDER BY stage;
+
+CREATE OR REPLACE VIEW error_distribution AS
+SELECT
+    reason,
+    count(*)                                            AS questions,
+    round(100.0 * count(*) / sum(count(*)) OVER (), 1)  AS percentage,
+    round(avg(retry_count), 2)                          AS mean_retries,
+    max(failed_at)                                      AS last_failed_at
+FROM failed_questions
+GROUP BY reason
+ORDER BY questions DESC;
