@@ -1,0 +1,75 @@
+"""The answer cache in Redis: what may vanish at any time without loss.
+
+storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from pipeline.messages import Quality
+from pipeline.settings import RedisSettings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel):
+    """The kept answer of a completed question, as users see it."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    question_id: str
+    question_text: str
+    original_answer: str | None
+    llm_response: str
+    bert_score: float | None
+    bert_precision: float | None
+    bert_recall: float | None
+    quality: Quality
+    scorer: str | None
+    model: str
+    processing_attempts: int
+    total_processing_time_ms: int
+    created_at: AwareDatetime
+
+
+class Cache:
+    """Answers by question id, with a time to live."""
+
+    def __init__(self, settings: RedisSettings, client_name: str) -> None:
+        self._ttl = settings.cache_ttl_seconds
+        self._client = redis.Redis.from_url(
+            settings.redis_url,
+            client_name=client_name,
+            socket_timeout=1,
+            socket_connect_timeout=1,
+        )
+
+    def get(self, question_id: str) -> Answer | None:
+        """Returns the answer, or None when it is not there or Redis is not."""
+        body = self._try(lambda: self._client.get(_key(question_id)))
+        return Answer.model_validate_json(body) if isinstance(body, bytes) else None
+
+    def put(self, answer: Answer) -> None:
+        """Keeps an answer for the time to live."""
+        self._try(lambda: self._client.set(_key(answer.question_id), answer.model_dump_json(), ex=self._ttl))
+
+    def ping(self) -> None:
+        """Raises when Redis is away."""
+        self._client.ping()
+
+    def _try(self, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except redis.RedisError as error:
+            log.warning("went on without the cache", error=str(error))
+            return None
+
+
+def _key(question_id: str) -> str:
+    return f"answer:{question_id}"
