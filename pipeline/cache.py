@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import redis
 import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from pipeline.messages import Quality
 from pipeline.settings import RedisSettings
@@ -53,7 +53,12 @@ class Cache:
     def get(self, question_id: str) -> Answer | None:
         """Returns the answer, or None when it is not there or Redis is not."""
         body = self._try(lambda: self._client.get(_key(question_id)))
-        return Answer.model_validate_json(body) if isinstance(body, bytes) else None
+        if not isinstance(body, bytes):
+            return None
+        try:
+            return Answer.model_validate_json(body)
+        except ValidationError:  # written by another version
+            return None
 
     def put(self, answer: Answer) -> None:
         """Keeps an answer for the time to live."""
