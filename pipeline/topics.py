@@ -25,26 +25,64 @@ class Topic:
         name: Name of the topic.
         partitions: Partitions at creation; they may be raised later, and nothing may depend on the number.
         purpose: One sentence for people and for the AsyncAPI document.
+        producers: Compose services that write it.
+        consumers: Compose services that read it.
         config: Topic settings that differ from the broker's.
     """
 
     name: str
     partitions: int
     purpose: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
     config: dict[str, str] = field(default_factory=dict)
 
 
+_RETRIES = ("retry-overload-consumer", "retry-quota-consumer")
+
 ALL = (
-    Topic(QUESTIONS_PENDING, 3, "Questions to be asked: new ones, regenerations and error retries."),
-    Topic(RESPONSES_SUCCESS, 3, "Answers of the model that wait for their score."),
-    Topic(ERROR_OVERLOAD, 2, "Calls that met an overloaded provider; asked again after 2, 4, 8 s."),
-    Topic(ERROR_QUOTA, 2, "Calls that met an exhausted quota; asked again after 60 s."),
-    Topic(VALIDATED, 3, "Answers to keep."),
-    Topic(LOW_QUALITY, 1, "A record of every attempt below the threshold."),
+    Topic(
+        QUESTIONS_PENDING,
+        3,
+        "Questions to be asked: new ones, regenerations and error retries.",
+        producers=("storage-service", "storage-writer", "flink-job", *_RETRIES),
+        consumers=("llm-consumer",),
+    ),
+    Topic(
+        RESPONSES_SUCCESS,
+        3,
+        "Answers of the model that wait for their score.",
+        producers=("llm-consumer",),
+        consumers=("flink-job",),
+    ),
+    Topic(
+        ERROR_OVERLOAD,
+        2,
+        "Calls that met an overloaded provider; asked again after 2, 4, 8 s.",
+        producers=("llm-consumer",),
+        consumers=("retry-overload-consumer",),
+    ),
+    Topic(
+        ERROR_QUOTA,
+        2,
+        "Calls that met an exhausted quota; asked again after 60 s.",
+        producers=("llm-consumer",),
+        consumers=("retry-quota-consumer",),
+    ),
+    Topic(VALIDATED, 3, "Answers to keep.", producers=("flink-job",), consumers=("storage-writer",)),
+    Topic(
+        LOW_QUALITY,
+        1,
+        "A record of every attempt below the threshold.",
+        producers=("flink-job",),
+        consumers=(),
+    ),
     Topic(
         PERMANENT,
         1,
         "Questions that cannot be answered and messages that cannot be read.",
-        {"max.message.bytes": str(MAX_PERMANENT_BYTES)},
+        producers=("llm-consumer", "flink-job", "storage-writer", *_RETRIES),
+        consumers=("storage-writer",),
+        config={"max.message.bytes": str(MAX_PERMANENT_BYTES)},
     ),
 )

@@ -1,0 +1,14 @@
+# The image of every light service: docker build --build-arg SERVICE=llm_consumer .
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin app
+ARG SERVICE
+WORKDIR /app
+COPY ${SERVICE}/requirements.txt requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip pip install --root-user-action=ignore -r requirements.txt
+COPY pipeline pipeline
+COPY ${SERVICE} ${SERVICE}
+RUN python -m compileall -q pipeline ${SERVICE}
+USER 10001
+WORKDIR /app/${SERVICE}

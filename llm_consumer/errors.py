@@ -1,0 +1,62 @@
+"""What a provider's error means: overload, quota, or nothing that will get better. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from pipeline.messages import CallError
+
+LONG_RETRY_AFTER_SECONDS = 30
+"""A provider that asks for a wait of at least this means a quota, not a busy moment."""
+
+MAX_MESSAGE_CHARACTERS = 500
+
+_QUOTA_WORDS = ("quota", "resource_exhausted", "resource exhausted", "billing", "credit balance")
+
+
+def sort_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> CallError:
+    """Sorts an HTTP answer that is not a success.
+
+    Args:
+        status: HTTP status.
+        body: Its text, for the message and for what a 429 means.
+        headers: With lower-case names.
+        now: Time of the answer, against which a date in `Retry-After` is read.
+    """
+    wait = retry_after_seconds(headers, now)
+    kind: Literal["overload", "quota", "permanent"]
+    if status == 402:
+        kind = "quota"
+    elif status == 429:
+        says_quota = any(word in body.lower() for word in _QUOTA_WORDS)
+        kind = "quota" if says_quota or (wait or 0) >= LONG_RETRY_AFTER_SECONDS else "overload"
+    elif status >= 500 or status == 408:
+        kind = "overload"
+    else:
+        kind = "permanent"
+    message = " ".join(body.split())[:MAX_MESSAGE_CHARACTERS] or f"HTTP {status} without a message"
+    return CallError(type=kind, status_code=status, message=message, retry_after_seconds=wait)
+
+
+def no_answer(why: str) -> CallError:
+    """Sorts a call without a usable HTTP answer: refused, timed out, broken off, not readable, empty."""
+    return CallError(type="overload", message=why[:MAX_MESSAGE_CHARACTERS])
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Returns the wait that the provider asks for (RFC 9110, section 10.2.3, and `retry-after-ms`), in seconds."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("retry-after")
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            moment = parsedate_to_datetime(value)
+            seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    except ValueError:
+        return None
+    return max(0.0, seconds) if seconds < float("inf") else None

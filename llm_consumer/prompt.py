@@ -1,0 +1,67 @@
+"""What the model is told. Pure.
+
+The reference answer never reaches a prompt: these functions take the question's text, context and best earlier answer,
+and nothing else.
+"""
+
+from dataclasses import dataclass
+
+from openai.types.chat import ChatCompletionMessageParam
+
+from pipeline.messages import Question
+
+SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
+TEMPERATURE_STEP = 0.2
+MAX_TEMPERATURE = 1.2
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request to the model.
+
+    Attributes:
+        messages: The conversation, in the form of the OpenAI chat API.
+        temperature: Of the sampling, from 0 to 2.
+    """
+
+    messages: list[ChatCompletionMessageParam]
+    temperature: float
+
+
+def prompt(question: Question, temperature: float) -> Prompt:
+    """Makes the prompt of a question's current attempt.
+
+    A regeneration differs from the first attempt: it is sampled hotter, and it shows the best answer so far with the
+    request to do better.
+
+    Args:
+        question: The question with its attempt and its best answer so far.
+        temperature: Of the first attempt.
+    """
+    asked = question.question_text
+    if question.question_context:
+        asked = f"{asked}\n\n{question.question_context}"
+    messages: list[ChatCompletionMessageParam] = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": asked},
+    ]
+    if question.best:
+        messages += [
+            {"role": "assistant", "content": question.best.llm_response},
+            {
+                "role": "user",
+                "content": "That answer was not good enough. Answer the question again, better: "
+                f"more precise and more complete.\n\n{asked}",
+            },
+        ]
+    hotter = temperature + TEMPERATURE_STEP * (question.processing_attempts - 1)
+    return Prompt(messages, min(hotter, max(temperature, MAX_TEMPERATURE)))
+
+
+def whole_sentences(text: str) -> str:
+    """Cuts an answer that hit the limit of tokens after its last full sentence; without one it stays as it is."""
+    text = text.strip()
+    end = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
+    if text.endswith((".", "!", "?")) or end < 0:
+        return text
+    return text[: end + 1]

@@ -1,0 +1,24 @@
+"""Settings of llm-consumer."""
+
+from typing import Any
+
+from pydantic import Field, SecretStr
+
+from pipeline.settings import KafkaSettings
+
+
+class LlmSettings(KafkaSettings):
+    """Which model is asked, and how."""
+
+    llm_base_url: str = Field(
+        "http://llm-server:8000/v1", pattern=r"^https?://", description="Address of an OpenAI-compatible API."
+    )
+    llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Model that is asked.")
+    llm_api_key: SecretStr = Field(SecretStr("not-needed"), description="Key of the API.")
+    llm_concurrency: int = Field(4, ge=1, le=256, description="Calls in flight in each replica.")
+    llm_timeout: float = Field(60, gt=0, le=600, description="Seconds after which a call is given up.")
+    llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
+    llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
+    llm_extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Further fields of each request, as JSON, for what a provider adds."
+    )

@@ -1,0 +1,29 @@
+"""retry-overload-consumer and retry-quota-consumer: `python -m retry_consumers overload|quota`."""
+
+import sys
+
+from pipeline import service, topics
+from pipeline.consumer import Limits
+from pipeline.delays import OVERLOAD, QUOTA
+from pipeline.settings import EXIT_USAGE, KafkaSettings
+from retry_consumers.handler import RetryHandler
+
+STRATEGIES = {"overload": (topics.ERROR_OVERLOAD, OVERLOAD), "quota": (topics.ERROR_QUOTA, QUOTA)}
+
+LIMITS = Limits(concurrency=1, in_flight=10_000)
+"""What waits is held in memory, a few kB each; beyond this number reading pauses."""
+
+
+def main() -> None:
+    """Runs one strategy until the process is told to stop."""
+    if len(sys.argv) < 2 or sys.argv[1] not in STRATEGIES:
+        print(f"usage: python -m retry_consumers {'|'.join(STRATEGIES)} [--check]", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    name = f"retry-{sys.argv[1]}-consumer"
+    topic, delays = STRATEGIES[sys.argv[1]]
+    settings = service.start(name, KafkaSettings)
+    service.consume(name, settings, [topic], RetryHandler(delays), LIMITS)
+
+
+if __name__ == "__main__":
+    main()
