@@ -6,13 +6,13 @@ Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from flask import Response, g, jsonify, redirect, request
 from flask_openapi3 import Info, OpenAPI, Tag
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
 from pipeline import metrics
@@ -27,6 +27,18 @@ Check = Callable[[], object]
 """Raises when a dependency is not there."""
 
 _SERVICE = Tag(name="service", description="Of the service itself")
+
+
+def _plain(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain the character U+0000")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain lone surrogates")
+    return text
+
+
+PlainText = Annotated[str, AfterValidator(_plain)]
+"""Text that can be stored and encoded: neither U+0000, which PostgreSQL refuses, nor lone surrogates."""
 
 
 class FieldError(BaseModel):

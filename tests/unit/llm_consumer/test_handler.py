@@ -1,0 +1,133 @@
+"""Against a scripted provider on HTTP, through the real SDK."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+from llm_consumer.handler import AskHandler
+from llm_consumer.llm import Llm
+from llm_consumer.settings import LlmSettings
+from pipeline import topics
+from pipeline.consumer import Incoming
+from pipeline.messages import Failed, FailedCall, Response
+from tests.unit import samples
+
+PATH = "/v1/chat/completions"
+
+
+def completion(text, finish_reason="stop"):
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "scripted-model",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 31, "completion_tokens": 9, "total_tokens": 40},
+    }
+
+
+def asker(base_url):
+    settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, llm_extra_body={"top_k": 40})
+    handler = AskHandler(Llm(settings).ask, settings.llm_temperature)
+
+    def once(**changes):
+        [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
+        assert outgoing.key == outgoing.message.question_id.encode()
+        return outgoing
+
+    return once
+
+
+@pytest.fixture
+def ask(httpserver):
+    return asker(httpserver.url_for("/v1"))
+
+
+def test_an_answer_becomes_a_response(httpserver, ask):
+    httpserver.expect_request(PATH, method="POST").respond_with_json(completion(" Scattering. "))
+    outgoing = ask(processing_attempts=2)
+    message = outgoing.message
+    assert outgoing.topic == topics.RESPONSES_SUCCESS
+    assert isinstance(message, Response)
+    assert (message.llm_response, message.model, message.finish_reason) == ("Scattering.", "scripted-model", "stop")
+    assert (message.prompt_tokens, message.completion_tokens) == (31, 9)
+    assert message.processing_attempts == 2
+    sent = json.loads(httpserver.log[0][0].data)
+    assert sent["model"] == "smollm2-135m-instruct"
+    assert sent["top_k"] == 40
+    assert "original_answer" not in json.dumps(sent)
+    assert samples.question().original_answer not in json.dumps(sent)
+
+
+def test_an_answer_at_the_limit_of_tokens_is_cut_at_its_last_sentence(httpserver, ask):
+    httpserver.expect_request(PATH).respond_with_json(completion("One. Two is longer tha", "length"))
+    assert ask().message.llm_response == "One."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "topic", "wait"),
+    [
+        (503, "busy", {}, topics.ERROR_OVERLOAD, None),
+        (429, "slow down", {"Retry-After": "3"}, topics.ERROR_OVERLOAD, 3),
+        (429, "slow down", {"Retry-After": "45"}, topics.ERROR_QUOTA, 45),
+        (402, "pay", {}, topics.ERROR_QUOTA, None),
+    ],
+)
+def test_errors_that_may_get_better_go_to_their_topic(httpserver, ask, status, body, headers, topic, wait):
+    httpserver.expect_request(PATH).respond_with_data(body, status, headers)
+    outgoing = ask(retry_count=1)
+    assert outgoing.topic == topic
+    assert isinstance(outgoing.message, FailedCall)
+    assert (outgoing.message.error.status_code, outgoing.message.error.retry_after_seconds) == (status, wait)
+    assert outgoing.message.retry_count == 1
+    assert len(httpserver.log) == 1, "the SDK must not retry by itself"
+
+
+def test_a_wrong_key_is_permanent(httpserver, ask):
+    httpserver.expect_request(PATH).respond_with_json({"error": {"message": "Incorrect API key"}}, 401)
+    outgoing = ask()
+    assert outgoing.topic == topics.PERMANENT
+    assert isinstance(outgoing.message, Failed)
+    assert outgoing.message.reason == "not_retryable"
+    assert "Incorrect API key" in outgoing.message.error.message
+
+
+def test_an_empty_answer_is_retried_and_then_permanent(httpserver, ask):
+    httpserver.expect_request(PATH).respond_with_json(completion("  "))
+    assert ask(retry_count=2).topic == topics.ERROR_OVERLOAD
+    last = ask(retry_count=3)
+    assert (last.topic, last.message.reason) == (topics.PERMANENT, "not_retryable")
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b'{"choices": []}', b"\xff\xfe", b'{"choices": [{}]}'])
+def test_garbage_with_status_200_is_overload(httpserver, ask, body):
+    httpserver.expect_request(PATH).respond_with_data(body, content_type="application/json")
+    outgoing = ask()
+    assert outgoing.topic == topics.ERROR_OVERLOAD
+    assert outgoing.message.error.message.startswith("unreadable answer")
+
+
+def test_a_refused_connection_is_overload():
+    with socket.socket() as bound_but_deaf:
+        bound_but_deaf.bind(("127.0.0.1", 0))
+        outgoing = asker(f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/v1")()
+    assert outgoing.topic == topics.ERROR_OVERLOAD
+    assert "refused" in outgoing.message.error.message
+
+
+def test_a_call_that_hangs_is_given_up(httpserver, ask):
+    release = threading.Event()
+
+    def hang(_request):
+        release.wait(20)
+        raise ConnectionError
+
+    httpserver.expect_request(PATH).respond_with_handler(hang)
+    try:
+        outgoing = ask()
+    finally:
+        release.set()
+    assert outgoing.topic == topics.ERROR_OVERLOAD
+    assert "timed out" in outgoing.message.error.message.lower()

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from pipeline import messages, topics
+from pipeline.messages import Failed, Malformed, Question, Response, Unreadable
+from tests.unit import samples
+
+KEY = samples.question().question_id.encode()
+
+
+def changed(**changes):
+    body = json.loads(samples.question().to_bytes())
+    return json.dumps(body | changes).encode()
+
+
+def test_a_question_survives_the_wire():
+    question = samples.question(question_context="Seen from Earth.", processing_attempts=2)
+    assert messages.read(topics.QUESTIONS_PENDING, KEY, question.to_bytes()) == question
+
+
+def test_times_are_rfc_3339_in_utc():
+    assert json.loads(samples.question().to_bytes())["asked_at"] == "2026-01-02T03:04:05.000Z"
+
+
+def test_unknown_fields_of_a_newer_producer_are_ignored():
+    assert isinstance(messages.read(topics.QUESTIONS_PENDING, KEY, changed(colour="blue")), Question)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "null value"),
+        (b"", "empty value"),
+        (b"{", "message: Invalid JSON"),
+        (b"\xff\xfe", "message: Invalid JSON"),
+        (b"[]", "message"),
+        (changed(schema_version=2), "schema_version"),
+        (changed(question_text=7), "question_text"),
+        (changed(question_text=""), "question_text"),
+        (changed(processing_attempts="1"), "processing_attempts"),
+        (changed(processing_attempts=0), "processing_attempts"),
+        (changed(asked_at="yesterday"), "asked_at"),
+        (changed(asked_at="2026-01-02T03:04:05"), "asked_at"),
+        (changed(question_id="x"), "question_id"),
+        (json.dumps({"schema_version": 1}).encode(), "question_id"),
+    ],
+)
+def test_what_cannot_be_read_says_why(value, why):
+    with pytest.raises(Unreadable, match=why):
+        messages.read(topics.QUESTIONS_PENDING, KEY, value)
+
+
+@pytest.mark.parametrize("key", [None, b"", b"0" * 32])
+def test_the_key_must_be_the_question_id(key):
+    with pytest.raises(Unreadable, match="key"):
+        messages.read(topics.QUESTIONS_PENDING, key, samples.question().to_bytes())
+
+
+def test_error_texts_hold_no_payload():
+    with pytest.raises(Unreadable) as caught:
+        messages.read(topics.QUESTIONS_PENDING, KEY, changed(processing_attempts="a secret"))
+    assert "secret" not in str(caught.value)
+
+
+def test_become_carries_the_question_on():
+    response = samples.response(processing_attempts=3, retry_count=2)
+    again = response.become(Question, retry_count=0)
+    assert type(again) is Question
+    assert (again.question_id, again.processing_attempts, again.retry_count) == (response.question_id, 3, 0)
+    assert not hasattr(again, "llm_response")
+
+
+def test_the_permanent_topic_holds_two_kinds():
+    error = messages.CallError(type="permanent", status_code=401, message="no")
+    failed = samples.question().become(
+        Failed, reason="not_retryable", error=error, source=samples.SOURCE, failed_at=samples.NOW
+    )
+    assert messages.read(topics.PERMANENT, KEY, failed.to_bytes()) == failed
+    malformed = Malformed.of(None, b"\xff\x00", samples.SOURCE, "no JSON", samples.NOW)
+    assert messages.read(topics.PERMANENT, None, malformed.to_bytes()) == malformed
+    assert malformed.value_base64 == "/wA="
+
+
+def test_the_largest_message_fits_into_the_permanent_topic():
+    malformed = Malformed.of(b"k", b"\x00" * topics.MAX_MESSAGE_BYTES, samples.SOURCE, "no JSON", samples.NOW)
+    assert len(malformed.to_bytes()) < topics.MAX_PERMANENT_BYTES
+
+
+def test_a_response_is_not_a_question_without_its_answer():
+    with pytest.raises(Unreadable, match="llm_response"):
+        messages.read(topics.RESPONSES_SUCCESS, KEY, samples.question().to_bytes())
+    assert isinstance(messages.read(topics.RESPONSES_SUCCESS, KEY, samples.response().to_bytes()), Response)

@@ -1,0 +1,114 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import topics
+from pipeline.messages import LowQuality, Question, Response, Validated
+from pipeline.routing import BertScore, Gate, decide
+from tests.unit import samples
+
+GATE = Gate(threshold=0.7, max_attempts=3)
+
+
+def score(f1):
+    return BertScore(precision=f1 - 0.01, recall=f1 + 0.01, f1=f1, scorer="encoder/layer6")
+
+
+def run_loop(scores, gate=GATE):
+    """Plays the loop: asks again with the next score until an answer is kept."""
+    question, records = samples.question(), []
+    for number, f1 in enumerate(scores, 1):
+        answer = question.become(
+            Response,
+            llm_response=f"answer {number}",
+            model="scripted",
+            llm_latency_ms=1,
+            generated_at=samples.NOW,
+        )
+        for routed in decide(answer, score(f1), gate, samples.NOW + timedelta(seconds=2)):
+            if isinstance(routed.message, Validated):
+                assert routed.topic == topics.VALIDATED
+                return routed.message, records
+            if isinstance(routed.message, LowQuality):
+                assert routed.topic == topics.LOW_QUALITY
+                records.append(routed.message)
+            else:
+                assert routed.topic == topics.QUESTIONS_PENDING
+                question = routed.message
+        records = records[:number]
+    return question, records
+
+
+def test_a_good_answer_is_accepted():
+    kept, records = run_loop([0.7])
+    assert (kept.quality, kept.bert_score, kept.llm_response) == ("accepted", 0.7, "answer 1")
+    assert (kept.bert_precision, kept.bert_recall, kept.scorer) == (0.69, pytest.approx(0.71), "encoder/layer6")
+    assert kept.total_processing_time_ms == 2000
+    assert records == []
+
+
+def test_a_bad_answer_is_asked_again_with_its_best_and_history():
+    again, records = run_loop([0.4])
+    assert type(again) is Question
+    assert (again.processing_attempts, again.retry_count) == (2, 0)
+    assert (again.best.llm_response, again.best.bert_score, again.best.attempt) == ("answer 1", 0.4, 1)
+    assert [entry.bert_score for entry in again.attempts] == [0.4]
+    assert [(record.decision, record.threshold) for record in records] == [("regenerate", 0.7)]
+
+
+def test_error_retries_start_anew_with_each_generation():
+    answer = samples.response(retry_count=3)
+    again = decide(answer, score(0.1), GATE, samples.NOW)[0].message
+    assert again.retry_count == 0
+
+
+def test_the_best_of_all_attempts_is_kept():
+    kept, _ = run_loop([0.5, 0.69, 0.6])
+    assert (kept.quality, kept.llm_response, kept.bert_score) == ("max_retries_reached", "answer 2", 0.69)
+    assert kept.processing_attempts == 3
+    assert [entry.bert_score for entry in kept.attempts] == [0.5, 0.69, 0.6]
+
+
+def test_scores_06_08_07_keep_08_when_none_passes():
+    kept, _ = run_loop([0.6, 0.8, 0.7], Gate(threshold=0.9, max_attempts=3))
+    assert kept.bert_score == 0.8
+
+
+def test_ties_keep_the_first():
+    kept, _ = run_loop([0.5, 0.5, 0.5])
+    assert kept.llm_response == "answer 1"
+
+
+def test_the_last_attempt_is_scored_too():
+    kept, _ = run_loop([0.1, 0.2, 0.9])
+    assert (kept.quality, kept.llm_response) == ("accepted", "answer 3")
+
+
+def test_without_reference_the_first_answer_is_kept_unscored():
+    [routed] = decide(samples.response(original_answer=None), None, GATE, samples.NOW)
+    kept = routed.message
+    assert (kept.quality, kept.bert_score, kept.scorer) == ("unscored", None, None)
+    assert kept.llm_response == "Because of scattering."
+    assert kept.attempts[0].bert_score is None
+
+
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.floats(-1, 1), st.integers(1, 3))
+def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_attempts):
+    gate = Gate(threshold, max_attempts)
+    played = scores[:max_attempts]
+    question = samples.question()
+    for number, f1 in enumerate(played, 1):
+        answer = question.become(
+            Response, llm_response=f"answer {number}", model="m", llm_latency_ms=0, generated_at=samples.NOW
+        )
+        exact = BertScore(f1, f1, f1, "e")
+        question = decide(answer, exact, gate, samples.NOW)[0].message
+        if isinstance(question, Validated):
+            break
+    passed = [f1 for f1 in played if f1 >= threshold]
+    assert isinstance(question, Validated)
+    assert question.quality == ("accepted" if passed else "max_retries_reached")
+    assert question.bert_score == (passed[0] if passed else max(played))
+    assert question.llm_response == f"answer {played.index(question.bert_score) + 1}"

@@ -1,0 +1,117 @@
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import Unavailable
+from pipeline.web import PlainText, create_api
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: PlainText
+    count: int = 1
+
+
+@pytest.fixture
+def broken():
+    return {}
+
+
+@pytest.fixture
+def client(broken):
+    def check():
+        if broken:
+            raise ConnectionError("refused\nsecond line")
+
+    app = create_api("test", "A test.", {"database": check}, max_body_bytes=1000)
+
+    @app.post("/things")
+    def things(body: Body):
+        return {"text": body.text}
+
+    @app.get("/away")
+    def away():
+        raise Unavailable("PostgreSQL: gone")
+
+    @app.get("/bug")
+    def bug():
+        raise KeyError("secret")
+
+    return app.test_client()
+
+
+def problem(response, status):
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    body = response.get_json()
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+def test_health_and_readiness(client, broken):
+    assert client.get("/health").get_json() == {"status": "ok"}
+    assert client.get("/ready").get_json() == {"status": "ready", "checks": {"database": "ok"}}
+    broken["yes"] = True
+    assert problem(client.get("/ready"), 503)["detail"] == "database: refused"
+    assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "text"),
+        ({"text": 3}, "text"),
+        ({"text": "a", "count": "1"}, "count"),
+        ({"text": "a", "colour": "blue"}, "colour"),
+        ({"text": "\ud800"}, "text"),
+        ({"text": "a\x00"}, "text"),
+    ],
+)
+def test_wrong_input_names_the_field(client, body, field):
+    found = problem(client.post("/things", json=body), 422)
+    assert [each["field"] for each in found["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [
+        (b"text=a", "application/x-www-form-urlencoded", 415),
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"null", "application/json", 400),
+        (b'"{}"', "application/json", 400),
+        (b"\xff\xfe\xff", "application/json", 400),
+        (b'{"text": "' + b"a" * 1000 + b'"}', "application/json", 413),
+        (b"[" * 990, "application/json", 400),
+    ],
+)
+def test_what_is_not_a_json_object_is_refused(client, data, content_type, status):
+    problem(client.post("/things", data=data, content_type=content_type), status)
+
+
+def test_errors_are_problems(client):
+    problem(client.get("/nowhere"), 404)
+    assert "POST" in client.get("/things").headers["Allow"]
+    problem(client.get("/things"), 405)
+    away = client.get("/away")
+    problem(away, 503)
+    assert int(away.headers["Retry-After"]) > 0
+    assert "secret" not in problem(client.get("/bug"), 500)["detail"]
+
+
+def test_documents(client):
+    document = client.get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.1")
+    assert "/things" in document["paths"]
+    page = client.get("/docs", follow_redirects=True)
+    assert page.status_code == 200
+    assert b"https://" not in page.data
+    assert client.get("/docs/swagger/js/swagger-ui-bundle.js").status_code == 200
+
+
+def test_metrics_count_requests(client):
+    client.get("/health")
+    assert b'http_request_seconds_count{endpoint="health",status="200"}' in client.get("/metrics").data

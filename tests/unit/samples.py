@@ -1,0 +1,40 @@
+"""Sample messages for the unit tests."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.messages import CallError, FailedCall, Question, Response, Source
+from pipeline.question import question_id
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SOURCE = Source(topic="questions-pending", partition=0, offset=7)
+
+
+def question(**changes: Any) -> Question:
+    text = changes.pop("question_text", "Why is the sky blue?")
+    fields = {
+        "question_id": question_id(text),
+        "question_text": text,
+        "original_answer": "Air scatters blue light more than red light.",
+        "asked_at": NOW,
+    }
+    return Question(**fields | changes)
+
+
+def response(**changes: Any) -> Response:
+    fields = {
+        "llm_response": "Because of scattering.",
+        "model": "scripted",
+        "llm_latency_ms": 120,
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "generated_at": NOW,
+    }
+    names = Question.model_fields.keys() & changes.keys()
+    asked = question(**{name: changes.pop(name) for name in names})
+    return asked.become(Response, **fields | changes)
+
+
+def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
+    error = CallError(type=kind, status_code=503, message="busy", retry_after_seconds=changes.pop("retry_after", None))
+    return question(**changes).become(FailedCall, error=error, failed_at=NOW)

@@ -1,0 +1,229 @@
+"""The command line against a scripted storage service over HTTP."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import traffic_generator
+from traffic_generator import generate_traffic
+from traffic_generator.settings import TrafficSettings
+
+from .conftest import DEADLINE_SECONDS, Storage, problem, reply
+
+FOLDER = Path(traffic_generator.__file__).parent
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(generate_traffic.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def ask(storage: Storage, dataset_path: Path):  # noqa: ANN201
+    return lambda *arguments: run("--url", storage.url, "--dataset", dataset_path, "--interval", "0", *arguments)
+
+
+def test_twenty_distinct_questions_are_asked_by_default(storage: Storage, ask) -> None:
+    result = ask()
+    assert result.exit_code == 0, result.output
+    assert len(set(storage.texts)) == len(storage.texts) == 20
+    assert storage.looks == {}
+    assert storage.queries[0].keys() == {"question_text", "original_answer"}
+
+
+def test_the_table_counts_and_says_dash_for_what_was_not_waited_for(storage: Storage, ask) -> None:
+    storage.on_query = lambda body, question_id: (
+        reply({"status": "completed", "source": "cache", "question_id": question_id, "result": {}})
+        if len(storage.queries) % 2
+        else reply({"status": "pending", "question_id": question_id}, 202)
+    )
+    result = ask("--num-requests", "2")
+    rows = dict(re.split(r"\s{2,}", line.strip()) for line in result.stdout.splitlines() if "   " in line.strip())
+    assert rows["asked"] == "2"
+    assert int(rows["cached (answered at once)"].split()[0]) + int(rows["pending (no answer yet)"]) == 2
+    assert rows["answer p50 / p95"] == "-"
+    assert rows["reply p50 / p95"] != "-"
+    assert "asked 2" in result.stderr
+
+
+def test_a_seed_asks_the_same_again(storage: Storage, ask) -> None:
+    # One at a time at the server, in the order of asking.
+    for _ in range(2):
+        assert ask("--num-requests", "6", "--seed", "7").exit_code == 0
+    first, second = storage.texts[:6], storage.texts[6:]
+    assert sorted(first) == sorted(second)
+    ask("--num-requests", "6", "--seed", "8")
+    assert sorted(storage.texts[12:]) != sorted(first)
+
+
+def test_a_drawn_seed_is_reported_and_can_be_given(storage: Storage, ask) -> None:
+    seed = json.loads(ask("--num-requests", "6", "--json").stdout)["seed"]
+    ask("--num-requests", "6", "--seed", str(seed))
+    assert sorted(storage.texts[:6]) == sorted(storage.texts[6:])
+
+
+def test_the_report_is_json_alone_on_the_output(storage: Storage, ask) -> None:
+    result = ask("--num-requests", "3", "--json", "--wait")
+    report = json.loads(result.stdout)
+    assert (report["asked"], report["accepted"], report["completed"], report["pending"]) == (3, 3, 3, 0)
+    assert report["url"] == storage.url
+    assert report["ok"] is True
+    assert report["answer_latency_ms"]["p95"] >= report["reply_latency_ms"]["p50"] > 0
+    assert "asked 3" in result.stderr
+    assert ask("--json", "--quiet").stderr == ""
+
+
+def test_waiting_lasts_until_all_are_completed(storage: Storage, ask) -> None:
+    storage.on_status = lambda question_id, look: reply(
+        {"question_id": question_id, "status": "completed" if look == 2 else "pending", "result": None, "error": None}
+    )
+    result = ask("--num-requests", "4", "--wait", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["completed"] == 4
+    assert {len(waits) for waits in storage.looks.values()} == {2}
+    assert {0 < int(wait or 0) <= 30 for waits in storage.looks.values() for wait in waits} == {True}
+
+
+def test_a_failed_question_is_exit_status_1(storage: Storage, ask) -> None:
+    storage.on_status = lambda question_id, look: reply(
+        {"question_id": question_id, "status": "failed", "result": None, "error": {"reason": "retries_exhausted"}}
+    )
+    result = ask("--num-requests", "2", "--wait")
+    assert result.exit_code == 1
+    assert "2 x failed: retries_exhausted" in result.stdout
+
+
+def test_time_up_is_exit_status_1(storage: Storage, ask) -> None:
+    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    result = ask("--num-requests", "2", "--wait", "--timeout", "0.3")
+    assert result.exit_code == 1
+    assert "the time was up with 2 questions pending" in result.stdout
+
+
+def test_a_problem_is_exit_status_1_and_told(storage: Storage, ask) -> None:
+    storage.on_query = lambda body, question_id: problem(503, "Service Unavailable", "the broker is away [kafka:9092]")
+    result = ask("--num-requests", "3")
+    assert result.exit_code == 1
+    assert "3 x 503 Service Unavailable: the broker is away [kafka:9092]" in result.stdout
+
+
+def test_a_server_that_is_down_is_exit_status_1_with_counts(dataset_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        result = run("--url", url, "--dataset", dataset_path, "--num-requests", "3", "--interval", "0")
+    assert result.exit_code == 1
+    assert re.search(r"errors +3\b", result.stdout)
+    assert f"3 x cannot reach {url}: Connection refused" in result.stdout
+
+
+def test_slow_replies_do_not_delay_the_next_question(storage: Storage, ask) -> None:
+    everybody = threading.Barrier(8)
+
+    def on_query(body: dict, question_id: str):  # noqa: ANN202
+        everybody.wait(DEADLINE_SECONDS)  # broken if they come one after another: the server answers 500
+        return reply({"status": "pending", "question_id": question_id}, 202)
+
+    storage.on_query = on_query
+    report = json.loads(ask("--num-requests", "8", "--interval", "10", "--json").stdout)
+    assert (report["pending"], report["errors"]) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--num-requests", "0"),
+        ("--interval", "-1"),
+        ("--timeout", "-1"),
+        ("--url", "storage-service:5001"),
+        ("--seed", "x"),
+        ("--nonsense",),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert arguments[0] in result.stderr
+
+
+def test_an_unreadable_question_set_is_exit_status_2(storage: Storage, tmp_path: Path) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text("topic,question_text\nscience,Why?\n")
+    result = run("--url", storage.url, "--dataset", path)
+    assert result.exit_code == 2
+    assert f"{path}, line 1: no column question_context, original_answer" in result.stderr
+    assert storage.queries == []
+
+
+def test_the_address_comes_from_the_environment(
+    storage: Storage, dataset_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_URL", storage.url)
+    assert run("--dataset", dataset_path, "--num-requests", "1").exit_code == 0
+    assert len(storage.queries) == 1
+    monkeypatch.setenv("STORAGE_URL", "nowhere")
+    result = run("--dataset", dataset_path, "--num-requests", "1")
+    assert result.exit_code == 2
+    assert "STORAGE_URL" in result.stderr
+
+
+def start(storage: Storage, dataset_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts the script as in the container: from its folder, with PYTHONPATH naming the one above."""
+    return subprocess.Popen(
+        [sys.executable, "generate_traffic.py", "--url", storage.url, "--dataset", str(dataset_path), *arguments],
+        cwd=FOLDER,
+        env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_runs_as_a_script_from_its_folder(storage: Storage, dataset_path: Path) -> None:
+    process = start(storage, dataset_path, "--num-requests", "2", "--interval", "0")
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, errors
+    assert re.search(r"asked +2\b", output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_asking_and_the_report_is_printed(
+    storage: Storage, dataset_path: Path, number: signal.Signals
+) -> None:
+    arrived = threading.Event()
+
+    def on_query(body: dict, question_id: str):  # noqa: ANN202
+        arrived.set()
+        return reply({"status": "pending", "question_id": question_id}, 202)
+
+    storage.on_query = on_query
+    # Far apart, so that only a stop can end it within the deadline.
+    process = start(storage, dataset_path, "--num-requests", "30", "--interval", "60000", "--json", "--wait")
+    assert arrived.wait(DEADLINE_SECONDS)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1, errors
+    report = json.loads(output)
+    assert (report["asked"], report["requested"], report["interrupted"]) == (1, 30, True)
+    assert "Traceback" not in errors
+
+
+def test_help_has_examples() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "python generate_traffic.py --num-requests 50 --interval 500" in result.stdout
+
+
+def test_the_readme_names_each_option_and_setting() -> None:
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    options = {name for option in generate_traffic.main.params for name in (*option.opts, *option.secondary_opts)}
+    settings = {name.upper() for name in TrafficSettings.model_fields} - {"METRICS_PORT"}
+    assert {name for name in options | settings if f"`{name}" not in readme} == set()

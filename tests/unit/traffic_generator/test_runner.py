@@ -1,0 +1,279 @@
+"""The run against an API in this process; what it promises is seen there and not by the clock."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from traffic_generator import runner
+from traffic_generator.client import Progress, Reply, RequestFailed
+from traffic_generator.dataset import Question
+
+from .conftest import DEADLINE_SECONDS
+
+
+def questions(count: int) -> list[Question]:
+    return [Question("t", f"q{number}", "", "") for number in range(count)]
+
+
+class Api:
+    """Answers by two functions and keeps count of what runs at the same time."""
+
+    def __init__(
+        self,
+        ask: Callable[[str], Reply] = lambda text: Reply(status="pending", question_id=text),
+        look: Callable[[str, int], Progress] = lambda text, look: Progress(question_id=text, status="completed"),
+    ) -> None:
+        self._ask, self._look = ask, look
+        self._lock = threading.Lock()
+        self.asked: list[str] = []
+        self.looks: Counter[str] = Counter()
+        self.waits: list[int] = []
+        self.most_asking = self.most_looking = 0
+        self._asking = self._looking = 0
+
+    def ask(self, question: Question) -> Reply:
+        with self._lock:
+            self.asked.append(question.text)
+            self._asking += 1
+            self.most_asking = max(self.most_asking, self._asking)
+        try:
+            return self._ask(question.text)
+        finally:
+            with self._lock:
+                self._asking -= 1
+
+    def look(self, question_id: str, wait_seconds: int) -> Progress:
+        with self._lock:
+            self.looks[question_id] += 1
+            self.waits.append(wait_seconds)
+            number = self.looks[question_id]
+            self._looking += 1
+            self.most_looking = max(self.most_looking, self._looking)
+        try:
+            return self._look(question_id, number)
+        finally:
+            with self._lock:
+                self._looking -= 1
+
+
+def barrier_reply(parties: int) -> Callable[[str], Reply]:
+    """Replies only once `parties` questions are there at the same time."""
+    barrier = threading.Barrier(parties)
+
+    def ask(text: str) -> Reply:
+        try:
+            barrier.wait(DEADLINE_SECONDS)
+        except threading.BrokenBarrierError:
+            raise RequestFailed("the others never came") from None
+        return Reply(status="completed", question_id=text, source="cache")
+
+    return ask
+
+
+def test_a_slow_reply_does_not_delay_the_next_question() -> None:
+    api = Api(ask=barrier_reply(10))
+    report = runner.run(questions(10), api, runner.Options(interval_seconds=0.01))
+    assert report.tally.line() == "asked 10  cached 10  pending 0  completed 0  failed 0  errors 0"
+    assert api.most_asking == 10
+
+
+def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
+    api = Api(ask=lambda text: time.sleep(0.02) or Reply(status="pending", question_id=text))  # type: ignore[func-returns-value]
+    report = runner.run(questions(12), api, runner.Options(interval_seconds=0, max_asking=3))
+    assert api.most_asking == 3
+    assert report.tally.pending == 12
+    # The last four went out after three rounds of sleeping at least.
+    assert report.tally.late_seconds >= 0.06
+
+
+def test_questions_go_out_in_their_order_and_not_before_they_are_due() -> None:
+    api = Api()
+    report = runner.run(questions(5), api, runner.Options(interval_seconds=0.05))
+    assert api.asked == ["q0", "q1", "q2", "q3", "q4"]
+    assert report.duration_seconds >= 4 * 0.05
+
+
+def test_the_schedule_does_not_slip_by_the_work_between_questions() -> None:
+    # 20 intervals of 10 ms with a display that takes 9 ms of each: slept on top, they would end at 380 ms or later.
+    shown: list[int] = []
+
+    def slow_display(tally: object) -> None:
+        shown.append(1)
+        time.sleep(0.009)
+
+    report = runner.run(questions(21), Api(), runner.Options(interval_seconds=0.01), on_progress=slow_display)
+    # Lateness is against the absolute schedule; it would be near 190 ms for accumulated sleeps.
+    assert len(shown) >= 5
+    assert report.tally.asked == 21
+    assert report.tally.late_seconds < 0.15
+
+
+def test_without_waiting_nobody_looks() -> None:
+    api = Api()
+    report = runner.run(questions(3), api, runner.Options(interval_seconds=0))
+    assert (report.tally.pending, report.tally.completed, api.looks) == (3, 0, Counter())
+    assert report.ok
+
+
+def test_waiting_follows_each_question_to_its_end() -> None:
+    def look(text: str, number: int) -> Progress:
+        if text == "q1":
+            return Progress(question_id=text, status="failed", error={"reason": "not_retryable"})
+        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+
+    api = Api(look=look)
+    report = runner.run(questions(3), api, runner.Options(interval_seconds=0, wait=True))
+    assert report.tally.line() == "asked 3  cached 0  pending 0  completed 2  failed 1  errors 0"
+    assert report.tally.reasons == {"failed: not_retryable": 1}
+    assert api.looks == {"q0": 2, "q1": 1, "q2": 2}
+    assert len(report.tally.answer_seconds) == 2
+    # A server that says 'pending' without waiting is not asked again at once.
+    assert min(report.tally.answer_seconds) >= runner.LOOK_INTERVAL_SECONDS
+
+
+def test_looking_is_bounded_and_each_question_gets_its_turn() -> None:
+    def look(text: str, number: int) -> Progress:
+        time.sleep(0.01)
+        # The first ones never end: they must not keep the others from being seen.
+        return Progress(question_id=text, status="pending" if text in ("q0", "q1") else "completed")
+
+    api = Api(look=look)
+    options = runner.Options(interval_seconds=0, wait=True, timeout_seconds=1, max_looking=2)
+    report = runner.run(questions(8), api, options)
+    assert api.most_looking == 2
+    assert (report.tally.completed, report.tally.pending) == (6, 2)
+    assert report.timed_out
+    assert not report.ok
+
+
+@pytest.mark.parametrize(("pending", "wait"), [(2, runner.LONG_LOOK_SECONDS), (3, runner.SHORT_LOOK_SECONDS)])
+def test_looks_are_long_while_there_is_a_thread_for_each(pending: int, wait: int) -> None:
+    everybody_asked = threading.Barrier(pending)
+
+    def ask(text: str) -> Reply:
+        everybody_asked.wait(DEADLINE_SECONDS)
+        return Reply(status="pending", question_id=text)
+
+    first_looks = threading.Event()
+
+    def look(text: str, number: int) -> Progress:
+        first_looks.wait(0.3)
+        return Progress(question_id=text, status="completed")
+
+    api = Api(ask=ask, look=look)
+    runner.run(questions(pending), api, runner.Options(interval_seconds=0, wait=True, max_looking=2))
+    assert wait in api.waits
+
+
+def test_a_look_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK_RETRY_SECONDS", 0.01)
+
+    def look(text: str, number: int) -> Progress:
+        if number < 3:
+            raise RequestFailed("503 Service Unavailable")
+        return Progress(question_id=text, status="completed")
+
+    api = Api(look=look)
+    report = runner.run(questions(1), api, runner.Options(interval_seconds=0, wait=True))
+    assert (report.tally.completed, report.tally.errors, api.looks["q0"]) == (1, 0, 3)
+
+
+def test_a_look_waits_for_as_long_as_the_server_said() -> None:
+    def look(text: str, number: int) -> Progress:
+        raise RequestFailed("503 Service Unavailable", retry_after_seconds=30)
+
+    api = Api(look=look)
+    report = runner.run(questions(1), api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=0.5))
+    assert api.looks["q0"] == 1
+    assert report.timed_out
+
+
+def test_a_pending_question_that_the_server_lost_is_an_error() -> None:
+    def look(text: str, number: int) -> Progress:
+        raise RequestFailed("404 Not Found", permanent=True)
+
+    report = runner.run(questions(2), Api(look=look), runner.Options(interval_seconds=0, wait=True))
+    assert report.tally.line() == "asked 2  cached 0  pending 0  completed 0  failed 0  errors 2"
+
+
+def test_errors_are_counted_and_not_repeated() -> None:
+    def ask(text: str) -> Reply:
+        raise RequestFailed("503 Service Unavailable", retry_after_seconds=1)
+
+    api = Api(ask=ask)
+    report = runner.run(questions(3), api, runner.Options(interval_seconds=0))
+    assert sorted(api.asked) == ["q0", "q1", "q2"]
+    assert report.tally.reasons == {"503 Service Unavailable": 3}
+    assert report.tally.reply_seconds == []
+
+
+def test_a_question_asked_again_while_pending_joins_the_first() -> None:
+    def look(text: str, number: int) -> Progress:
+        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+
+    api = Api(look=look)
+    report = runner.run(questions(1) * 3, api, runner.Options(interval_seconds=0, wait=True))
+    assert (report.tally.completed, report.tally.pending, len(report.tally.answer_seconds)) == (3, 0, 3)
+    assert api.looks == {"q0": 2}
+
+
+def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
+    stop = threading.Event()
+
+    def ask(text: str) -> Reply:
+        if text == "q2":
+            stop.set()
+        return Reply(status="completed", question_id=text, source="cache")
+
+    report = runner.run(questions(1000), Api(ask=ask), runner.Options(interval_seconds=0.02), stop=stop)
+    assert 3 <= report.tally.asked < 1000
+    assert report.tally.cached == report.tally.asked
+    assert report.interrupted
+    assert not report.ok
+
+
+def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)
+    stop, release = threading.Event(), threading.Event()
+
+    def ask(text: str) -> Reply:
+        stop.set()
+        release.wait(DEADLINE_SECONDS)
+        return Reply(status="pending", question_id=text)
+
+    report = runner.run(questions(1), Api(ask=ask), runner.Options(interval_seconds=0), stop=stop)
+    assert not release.is_set()
+    assert report.duration_seconds < DEADLINE_SECONDS
+    assert report.tally.reasons == {"no reply before the stop": 1}
+    release.set()
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    stop = threading.Event()
+
+    def look(text: str, number: int) -> Progress:
+        stop.set()
+        return Progress(question_id=text, status="pending")
+
+    report = runner.run(questions(1), Api(look=look), runner.Options(interval_seconds=0, wait=True), stop=stop)
+    assert (report.interrupted, report.timed_out, report.tally.pending) == (True, False, 1)
+
+
+def test_a_mistake_in_a_call_is_raised_and_not_counted() -> None:
+    def ask(text: str) -> Reply:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        runner.run(questions(1), Api(ask=ask), runner.Options(interval_seconds=0))
+
+
+def test_no_thread_is_left_behind() -> None:
+    before = set(threading.enumerate())
+    runner.run(questions(5), Api(), runner.Options(interval_seconds=0, wait=True))
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == set()
