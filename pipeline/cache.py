@@ -3,6 +3,7 @@
 storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
 """
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ from pipeline.settings import RedisSettings
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+PAUSE_SECONDS = 2
+"""After a failure Redis is left alone for so long: each call to an absent one may take a second."""
 
 
 class Answer(BaseModel):
@@ -49,6 +53,7 @@ class Cache:
             socket_timeout=1,
             socket_connect_timeout=1,
         )
+        self._away_until = 0.0
 
     def get(self, question_id: str) -> Answer | None:
         """Returns the answer, or None when it is not there or Redis is not."""
@@ -69,10 +74,13 @@ class Cache:
         self._client.ping()
 
     def _try(self, call: Callable[[], T]) -> T | None:
+        if time.monotonic() < self._away_until:
+            return None
         try:
             return call()
         except redis.RedisError as error:
-            log.warning("went on without the cache", error=str(error))
+            self._away_until = time.monotonic() + PAUSE_SECONDS
+            log.warning("went on without the cache", error=str(error), pause_seconds=PAUSE_SECONDS)
             return None
 
 

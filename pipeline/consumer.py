@@ -1,7 +1,7 @@
 """The one consumer loop of all services.
 
 A handler is a function from a message to outgoing messages. Handlers run in a bounded pool while the loop polls. The
-offset of a message is stored after every message that follows from it has been acknowledged by the broker, and in
+offset of a message is committed after every message that follows from it has been acknowledged by the broker, and in
 order (`LowWatermark`), so that a crash repeats messages but never loses one.
 
 There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
@@ -34,6 +34,9 @@ log = structlog.get_logger()
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits between tries while a neighbour is away; the last one repeats."""
+
+
+COMMIT_INTERVAL_SECONDS = 1.0
 
 
 class TooManyUnreadable(Exception):
@@ -89,7 +92,10 @@ class _Partition:
     closing: threading.Event = field(default_factory=threading.Event)
     """Nothing new is begun."""
     closed: bool = False
-    """Nothing is stored any more."""
+    """It belongs to another member; what still finishes here does not count."""
+    position: int | None = None
+    """Offset to commit."""
+    committed: int | None = None
 
 
 @dataclass(eq=False)
@@ -132,15 +138,15 @@ class Consumer:
         self._at_work: set[_Ticket] = set()
         self._waiting: Schedule[tuple[_Ticket, Outgoing]] = Schedule()
         self._unreadable_in_row = 0
+        self._commit_at = 0.0
         self._failure: BaseException | None = None
         self._client = confluent_kafka.Consumer(
             client_config(settings, group)
             | {
                 "group.id": group,
                 "auto.offset.reset": "earliest",
-                "enable.auto.offset.store": False,
-                "enable.auto.commit": True,
-                "auto.commit.interval.ms": 1000,
+                "enable.auto.commit": False,
+                "on_commit": self._committed,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 2_000,
@@ -165,6 +171,7 @@ class Consumer:
                 if self._failure:
                     raise self._failure
                 self._send_due()
+                self._commit_finished()
                 self._beat()
                 if not self._has_room():
                     if not paused:
@@ -319,9 +326,7 @@ class Consumer:
                 return
             position = ticket.partition.watermark.finish(source.offset)
             if position is not None:
-                self._client.store_offsets(
-                    offsets=[confluent_kafka.TopicPartition(source.topic, source.partition, position)]
-                )
+                ticket.partition.position = position
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
@@ -339,23 +344,29 @@ class Consumer:
     def _revoked(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.info("gave partitions back", partitions=_names(partitions))
         revoked = self._taken_out(partitions)
+        mine = list(revoked.values())
         with self._changed:
-            for each in revoked:
+            for each in mine:
                 each.closing.set()
-            drained = self._changed.wait_for(lambda: not self._busy(revoked), self._limits.drain_seconds)
+            drained = self._changed.wait_for(lambda: not self._busy(mine), self._limits.drain_seconds)
             if not drained:
-                log.warning("left messages unfinished; they will be read again", count=len(self._busy(revoked)))
-        self._commit()
-        self._close(revoked)
+                log.warning("left messages unfinished; they will be read again", count=len(self._busy(mine)))
+            offsets = _uncommitted(revoked)
+        if offsets:
+            try:
+                self._client.commit(offsets=offsets, asynchronous=False)
+            except confluent_kafka.KafkaException as error:
+                log.warning("failed to commit; messages will be read again", error=str(error))
+        self._close(mine)
 
     def _lost(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.warning("lost partitions", partitions=_names(partitions))
-        self._close(self._taken_out(partitions))
+        self._close(list(self._taken_out(partitions).values()))
 
-    def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> list[_Partition]:
+    def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> dict[tuple[str, int], _Partition]:
+        keys = [(each.topic, each.partition) for each in partitions]
         with self._changed:
-            found = [self._partitions.pop((each.topic, each.partition), None) for each in partitions]
-        return [each for each in found if each]
+            return {key: self._partitions.pop(key) for key in keys if key in self._partitions}
 
     def _busy(self, partitions: list[_Partition]) -> list[_Ticket]:
         """Returns what is worth waiting for; what waits for a due time is left to the partition's next member."""
@@ -373,18 +384,40 @@ class Consumer:
             self._in_flight = {ticket for ticket in self._in_flight if not ticket.partition.closed}
             self._changed.notify_all()
 
-    def _commit(self) -> None:
-        try:
-            self._client.commit(asynchronous=False)
-        except confluent_kafka.KafkaException as error:
-            if error.args[0].code() != confluent_kafka.KafkaError._NO_OFFSET:
-                log.warning("failed to commit", error=str(error))
+    def _commit_finished(self) -> None:
+        if time.monotonic() < self._commit_at:
+            return
+        self._commit_at = time.monotonic() + COMMIT_INTERVAL_SECONDS
+        with self._changed:
+            offsets = _uncommitted(self._partitions)
+        if offsets:
+            self._client.commit(offsets=offsets, asynchronous=True)
+
+    def _committed(
+        self, error: confluent_kafka.KafkaError | None, partitions: list[confluent_kafka.TopicPartition]
+    ) -> None:
+        if error:
+            log.warning("failed to commit; trying again", error=error.str())
+            return
+        with self._changed:
+            for each in partitions:
+                partition = self._partitions.get((each.topic, each.partition))
+                if partition and not each.error:
+                    partition.committed = each.offset
 
     def _stop(self) -> None:
         log.info("stopped reading; finishing what is in flight", count=len(self._in_flight))
         self._client.close()  # revokes, and so drains and commits
         self._pool.shutdown(wait=False, cancel_futures=True)
         log.info("left the group")
+
+
+def _uncommitted(partitions: dict[tuple[str, int], _Partition]) -> list[confluent_kafka.TopicPartition]:
+    return [
+        confluent_kafka.TopicPartition(topic, number, partition.position)
+        for (topic, number), partition in partitions.items()
+        if partition.position is not None and partition.position != partition.committed
+    ]
 
 
 def _names(partitions: list[confluent_kafka.TopicPartition]) -> list[str]:

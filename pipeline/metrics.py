@@ -14,7 +14,9 @@ LLM_SECONDS = Histogram(
     "llm_call_seconds", "Duration of calls to the model.", buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 )
 LLM_TOKENS = Counter("llm_tokens_total", "Tokens of calls to the model, by kind (prompt, completion).", ["kind"])
-ANSWERS = Counter("storage_answers_total", "Replies to questions, by source (cache, database, pending).", ["source"])
+ANSWERS = Counter(
+    "storage_answers_total", "Replies to questions, by source (cache, database, pending, failed).", ["source"]
+)
 REPUBLISHED = Counter("storage_republished_total", "Questions published again since nobody had acknowledged them.")
 HTTP_SECONDS = Histogram("http_request_seconds", "Duration of HTTP requests.", ["endpoint", "status"])
 SCORED_PAIRS = Counter("score_pairs_total", "Pairs scored.")

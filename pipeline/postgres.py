@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipeline.errors import Unavailable
 from pipeline.settings import PostgresSettings
+
+FINAL_CHANNEL = "question_final"
+"""storage-writer notifies it with the id of each question that it completed or failed."""
+_UNDEFINED_TABLE = "42P01"
 
 
 def dsn(settings: PostgresSettings) -> URL:
@@ -36,7 +40,16 @@ def engine(settings: PostgresSettings, name: str) -> Engine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"application_name": name, "connect_timeout": 3, "options": "-c statement_timeout=10000"},
+        connect_args={
+            "application_name": name,
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=10000",
+            # A database that vanished without a word (its host, its network) is noticed within seconds, too.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
     )
 
 
@@ -45,7 +58,7 @@ def transaction(pool: Engine) -> Iterator[Connection]:
     """Lends a connection for one transaction.
 
     Raises:
-        Unavailable: The database is away, or all connections are in use for too long.
+        Unavailable: The database is away or has no tables yet, or all connections are in use for too long.
     """
     try:
         with pool.begin() as connection:
@@ -53,7 +66,8 @@ def transaction(pool: Engine) -> Iterator[Connection]:
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise Unavailable(f"PostgreSQL: {_short(error)}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        empty = isinstance(error, ProgrammingError) and getattr(error.orig, "pgcode", None) == _UNDEFINED_TABLE
+        if error.connection_invalidated or empty:
             raise Unavailable(f"PostgreSQL: {_short(error)}") from error
         raise
 

@@ -104,6 +104,10 @@ class Producer:
         self.send(outgoing, delivered)
         return done.wait(timeout_seconds) and not errors
 
+    def ping(self, timeout_seconds: float = 1.5) -> None:
+        """Raises `KafkaException` when no broker answers in time."""
+        self._client.list_topics(timeout=timeout_seconds)
+
     def close(self, timeout_seconds: float = 5) -> None:
         """Waits for the acknowledgements that are out, then stops the thread."""
         left = self._client.flush(timeout_seconds)

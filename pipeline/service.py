@@ -1,7 +1,8 @@
 """How a service that lives on the consumer loop starts and runs: the same for all."""
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -28,17 +29,35 @@ def start(name: str, kind: type[S]) -> S:
 
 
 def consume(
-    group: str, settings: KafkaSettings, subscribed: Sequence[str], handler: Handler, limits: Limits = Limits()
+    group: str,
+    settings: KafkaSettings,
+    subscribed: Sequence[str],
+    handler: Handler,
+    limits: Limits = Limits(),
+    beside: Sequence[Callable[[threading.Event], None]] = (),
 ) -> None:
     """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
 
     A loop that cannot go on logs why and ends the process with status 1, so that the restart policy acts.
+
+    Args:
+        group: Consumer group and name in the broker's logs.
+        settings: Where the brokers are.
+        subscribed: Topics to read.
+        handler: What becomes of a message.
+        limits: How much the loop takes on.
+        beside: What runs in threads of its own meanwhile, each until the event that it gets is set.
     """
     stop = stop_event()
     metrics.serve(settings.metrics_port)
+    threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in beside]
+    for thread in threads:
+        thread.start()
     try:
         with Producer(settings, group) as producer:
             Consumer(settings, group, subscribed, handler, producer, limits).run(stop)
     except Exception:
         log.exception("could not go on")
         sys.exit(1)
+    for thread in threads:
+        thread.join()

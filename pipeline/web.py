@@ -6,7 +6,7 @@ Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from flask import Response, g, jsonify, redirect, request
@@ -58,6 +58,31 @@ class Problem(BaseModel):
     errors: list[FieldError] = Field(default_factory=list, description="Each wrong field, for wrong input.")
 
 
+class Health(BaseModel):
+    """The process is there."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """The service can work."""
+
+    status: Literal["ready", "degraded"] = Field(description="`degraded`: slower, for an optional dependency is away.")
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong, by dependency.")
+
+
+Documented = type[BaseModel] | dict[Any, Any] | None
+Responses = dict[str | int | HTTPStatus, Documented]
+"""Descriptions of responses by status, as flask-openapi3 takes them."""
+
+_METRICS: Responses = {
+    "200": {
+        "description": "Metrics in Prometheus' text format.",
+        "content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}},
+    }
+}
+
+
 def problem(status: int, detail: str, errors: list[FieldError] | None = None, **headers: str) -> Response:
     """Makes a problem+json response.
 
@@ -76,14 +101,18 @@ def problem(status: int, detail: str, errors: list[FieldError] | None = None, **
     return response
 
 
-def problems(*statuses: int) -> dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]:
+def problems(*statuses: int) -> Responses:
     """Returns the OpenAPI description of these error statuses, for a route's `responses`."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def create_api(
-    title: str, description: str, checks: Mapping[str, Check], max_body_bytes: int = MAX_BODY_BYTES
+    title: str,
+    description: str,
+    checks: Mapping[str, Check],
+    max_body_bytes: int = MAX_BODY_BYTES,
+    optional: Mapping[str, Check] | None = None,
 ) -> OpenAPI:
     """Makes an application with what all web services share; the caller adds its routes.
 
@@ -92,6 +121,7 @@ def create_api(
         description: Of the OpenAPI document.
         checks: Dependencies by name, for `/ready`.
         max_body_bytes: Longer request bodies are answered with 413.
+        optional: Dependencies without which the service is slower but ready, by name.
     """
     app = OpenAPI(
         title,
@@ -100,6 +130,7 @@ def create_api(
         validation_error_model=Problem,
         validation_error_callback=_wrong_input,
         doc_prefix="/docs",
+        security_schemes={},  # left out, it becomes null, which OpenAPI does not allow
     )
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -112,18 +143,25 @@ def create_api(
     app.add_url_rule("/openapi.json", "openapi_json", lambda: app.api_doc)
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
 
-    @app.get("/health", tags=[_SERVICE], summary="Is the process there?", responses=problems(422))
+    @app.get("/health", tags=[_SERVICE], summary="Is the process there?", responses={"200": Health, **problems(422)})
     def health() -> Any:
-        return {"status": "ok"}
+        return Health().model_dump()
 
-    @app.get("/ready", tags=[_SERVICE], summary="Are its dependencies there?", responses=problems(422, 503))
+    @app.get(
+        "/ready",
+        tags=[_SERVICE],
+        summary="Are its dependencies there?",
+        responses={"200": Readiness, **problems(422, 503)},
+    )
     def ready() -> Any:
         away = _failing(checks)
         if away:
             return problem(503, "; ".join(f"{name}: {why}" for name, why in away.items()), Retry_After="5")
-        return {"status": "ready", "checks": dict.fromkeys(checks, "ok")}
+        missed = _failing(optional or {})
+        found = dict.fromkeys([*checks, *(optional or {})], "ok") | missed
+        return Readiness(status="degraded" if missed else "ready", checks=found).model_dump()
 
-    @app.get("/metrics", tags=[_SERVICE], summary="Prometheus metrics", responses=problems(422))
+    @app.get("/metrics", tags=[_SERVICE], summary="Prometheus metrics", responses={**_METRICS, **problems(422)})
     def prometheus() -> Any:
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
@@ -148,7 +186,7 @@ def _require_json() -> None:
         raise UnsupportedMediaType("The body must be JSON: send it with Content-Type: application/json.")
     try:
         body = request.get_json()
-    except (RecursionError, UnicodeDecodeError):
+    except (BadRequest, RecursionError, UnicodeDecodeError):
         raise BadRequest("The body is not readable JSON.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -156,7 +194,10 @@ def _require_json() -> None:
 
 def _wrong_input(error: ValidationError) -> Response:
     errors = [
-        FieldError(field=".".join(str(part) for part in each["loc"]) or "body", message=each["msg"])
+        FieldError(
+            field=".".join(str(part) for part in each["loc"]) or "body",
+            message=each["msg"].removeprefix("Value error, "),
+        )
         for each in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return problem(422, "; ".join(f"{each.field}: {each.message}" for each in errors), errors)

@@ -27,7 +27,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def ask(storage: Storage, dataset_path: Path):  # noqa: ANN201
+def ask(storage: Storage, dataset_path: Path):
     return lambda *arguments: run("--url", storage.url, "--dataset", dataset_path, "--interval", "0", *arguments)
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_is_down_is_exit_status_1_with_counts(dataset_path: Path) 
 def test_slow_replies_do_not_delay_the_next_question(storage: Storage, ask) -> None:
     everybody = threading.Barrier(8)
 
-    def on_query(body: dict, question_id: str):  # noqa: ANN202
+    def on_query(body: dict, question_id: str):
         everybody.wait(DEADLINE_SECONDS)  # broken if they come one after another: the server answers 500
         return reply({"status": "pending", "question_id": question_id}, 202)
 
@@ -200,7 +200,7 @@ def test_a_signal_stops_the_asking_and_the_report_is_printed(
 ) -> None:
     arrived = threading.Event()
 
-    def on_query(body: dict, question_id: str):  # noqa: ANN202
+    def on_query(body: dict, question_id: str):
         arrived.set()
         return reply({"status": "pending", "question_id": question_id}, 202)
 

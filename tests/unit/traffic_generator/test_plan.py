@@ -36,7 +36,7 @@ def test_the_second_round_has_an_order_of_its_own() -> None:
 
 @pytest.mark.parametrize(("questions", "count"), [([], 1), (QUESTIONS, -1)])
 def test_what_cannot_be_chosen_is_refused(questions: list[Question], count: int) -> None:
-    with pytest.raises(ValueError, match="no question|negative"):
+    with pytest.raises(ValueError, match=r"no question|negative"):
         plan.choose(questions, count, seed=1)
 
 

@@ -1,0 +1,111 @@
+"""Waiting and server-sent events, on a fake of PostgreSQL."""
+
+import threading
+import time
+
+import pytest
+
+from pipeline.question import question_id
+from storage_service import events
+from storage_service.events import Bells, Watch
+from tests.unit.storage_service.fakes import Fleet
+
+ID = question_id("Why is the sky blue?")
+
+
+@pytest.fixture
+def pending(fleet):
+    fleet.ask()
+    fleet.bells.listen(True)
+    return fleet.records.find(ID)
+
+
+def parsed(stream):
+    for block in stream.strip().split("\n\n"):
+        if not block.startswith(":"):
+            yield dict(line.split(": ", 1) for line in block.split("\n"))
+
+
+def test_stream_tells_the_state_and_the_end(fleet, pending):
+    fleet.finish_later(ID)
+    reply = fleet.client.get(f"/events/{ID}")
+    assert (reply.status_code, reply.mimetype) == (200, "text/event-stream")
+    first, last = parsed(reply.text)
+    assert (first["event"], first["id"], last["event"], last["id"]) == (
+        "pending",
+        f"{ID}-pending",
+        "completed",
+        f"{ID}-completed",
+    )
+    assert '"llm_response":"Because of scattering."' in last["data"]
+
+
+def test_stream_of_a_final_question_is_one_event(fleet, pending):
+    fleet.records.fail(ID)
+    (only,) = parsed(fleet.client.get(f"/events/{ID}").text)
+    assert only["event"] == "failed"
+    seen = {"Last-Event-ID": only["id"]}
+    assert fleet.client.get(f"/events/{ID}", headers=seen).status_code == 204
+    assert fleet.client.get(f"/events/{ID}", headers={"Last-Event-ID": f"{ID}-pending"}).status_code == 200
+
+
+def test_stream_has_a_heartbeat(fleet, pending, monkeypatch):
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    fleet.finish_later(ID, 0.3)
+    text = fleet.client.get(f"/events/{ID}").text
+    assert 2 <= text.count(": still pending\n\n") <= 6
+    assert len(list(parsed(text))) == 2
+
+
+def test_final_state_between_the_first_look_and_the_bell_is_not_lost(fleet, pending):
+    fleet.records.complete(ID)  # nobody rings
+    started = time.monotonic()
+    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert time.monotonic() - started < 1
+
+
+def test_table_is_polled_while_nobody_listens(fleet, pending, monkeypatch):
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
+    fleet.bells.listen(False)
+    threading.Timer(0.1, fleet.records.complete, [ID]).start()  # nobody rings
+    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+
+
+def test_everybody_looks_again_when_listening_begins(fleet, pending):
+    def reconnect():
+        fleet.records.complete(ID)
+        fleet.bells.listen(True)
+
+    threading.Timer(0.1, reconnect).start()
+    started = time.monotonic()
+    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert time.monotonic() - started < 2
+
+
+def test_only_those_who_wait_for_it_are_woken():
+    bells = Bells(4)
+    with bells.bell("a") as one, bells.bell("a") as two, bells.bell("b") as other:
+        bells.ring("a")
+        bells.ring("unknown")
+        assert [bell.is_set() for bell in (one, two, other)] == [True, True, False]
+
+
+def test_too_many_who_wait_are_answered_at_once():
+    fleet = Fleet(seats=1)
+    fleet.ask()
+    pending = fleet.records.find(ID)
+    with fleet.bells.bell("another question"):
+        started = time.monotonic()
+        assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
+        assert [each["event"] for each in parsed(fleet.client.get(f"/events/{ID}").text)] == ["pending"]
+        assert time.monotonic() - started < 2
+    fleet.finish_later(ID)  # the seat is free again
+    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+
+
+def test_stop_sends_everybody_home(fleet, pending):
+    threading.Timer(0.1, fleet.bells.close).start()
+    started = time.monotonic()
+    assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
+    assert len(list(parsed(fleet.client.get(f"/events/{ID}").text))) == 1
+    assert time.monotonic() - started < 2
