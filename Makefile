@@ -1,0 +1,90 @@
+# Short names for the commands that README.md shows. `make` alone lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+COMPOSE := docker compose
+RUN := $(COMPOSE) run --rm --build --no-deps
+
+# With a time stamp in it, a rebuilt image would be a new image although nothing changed, and its containers be replaced.
+export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
+
+# Runs a command and says how long it took: $(call timed,NAME,COMMAND)
+timed = SECONDS=0; $(2); status=$$?; printf '%s: %d s\n' '$(1)' $$SECONDS; exit $$status
+
+# The address at which a port of a service is published: $(call url,SERVICE,PORT)
+url = http://$$($(COMPOSE) port $(1) $(2) 2>/dev/null | sed -E 's/^(127\.0\.0\.1|0\.0\.0\.0|\[::\])/localhost/')
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- The fleet -------------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up: prepare build start urls ## Start the fleet, building what changed, and print where to look
+
+.PHONY: prepare
+prepare: ## Install or build whatever this machine lacks (see offline/README.md)
+	@$(call timed,prepare,offline/prepare)
+
+.PHONY: build
+build:
+	@$(call timed,build,$(COMPOSE) build)
+
+.PHONY: build-all
+build-all:
+	@$(call timed,build,$(COMPOSE) --profile tests build)
+
+.PHONY: start
+start:
+	@$(call timed,start,$(COMPOSE) up --detach --wait)
+
+.PHONY: urls
+urls: ## Print where to look
+	@printf '%-12s %s\n' \
+	  'API' "$(call url,storage-service,5001)/docs" \
+	  'Dashboard' "$(call url,viz-service,5002)" \
+	  'Kafka UI' "$(call url,kafka-ui,8080)" \
+	  'Flink UI' "$(call url,flink-jobmanager,8081)"
+
+.PHONY: ps
+ps: ## Show the containers and their health
+	@$(COMPOSE) ps --all
+
+.PHONY: logs
+logs: ## Follow the logs (of one service: make logs S=llm-consumer)
+	@$(COMPOSE) logs --follow --tail 50 $(S)
+
+.PHONY: traffic
+traffic: ## Ask 50 questions, two a second
+	docker exec traffic_generator python generate_traffic.py --num-requests 50 --interval 500
+
+.PHONY: down
+down: ## Stop the fleet and keep its data
+	$(COMPOSE) down
+
+.PHONY: reset
+reset: ## Stop the fleet and delete its data (YES=1: without asking)
+	@[ -n "$(YES)" ] || { read -rp 'Delete all questions, answers and messages? [y/N] ' answer && [ "$$answer" = y ]; }
+	$(COMPOSE) --profile tests down --volumes --remove-orphans
+
+# --- Tests and tools, in their container -----------------------------------------------------------------------------
+
+.PHONY: test
+test: ## Run all tests against the fleet, which is stopped afterwards unless it was up before
+	@was_up=$$($(COMPOSE) ps --quiet 2>/dev/null); \
+	$(MAKE) --no-print-directory prepare build-all start && $(COMPOSE) run --rm tests; status=$$?; \
+	[ -n "$$was_up" ] || $(COMPOSE) down; \
+	exit $$status
+
+.PHONY: test-unit
+test-unit: prepare ## Run the tests that need no fleet
+	$(RUN) tests pytest tests/unit
+
+.PHONY: lint
+lint: prepare ## Check style and types
+	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy'
+
+.PHONY: docs
+docs: prepare ## Write the documents that are generated from the code
+	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m pipeline.docs

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The official redis-server is compiled without protected mode (which refuses clients from other hosts); Debian's is told.
+set -euo pipefail
+
+case ${1:-} in -* | *.conf) set -- redis-server "$@" ;; esac
+if [ "${1:-}" = redis-server ]; then
+  umask 0077
+  set -- "$@" --protected-mode no
+fi
+exec "$@"
