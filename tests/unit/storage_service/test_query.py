@@ -54,7 +54,9 @@ def test_pending_question_is_joined(fleet):
 
 def test_equal_questions_at_once_are_published_once(fleet):
     with ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda _: fleet.api.test_client().post("/query", json={"question_text": TEXT}), "x" * 24))
+        replies = list(
+            pool.map(lambda _: fleet.api.test_client().post("/query", json={"question_text": TEXT}), "x" * 24)
+        )
     assert {reply.status_code for reply in replies} == {202}
     assert len(fleet.publisher.sent) == 1
     assert fleet.records.rows[ID]["times"] == 24

@@ -3,16 +3,13 @@ import sys
 
 import pytest
 
-from pipeline.settings import load
 from storage_service.settings import StorageSettings
 
 
-def test_waiting_must_leave_threads_free(monkeypatch, capsys):
-    monkeypatch.setenv("HTTP_THREADS", "8")
-    monkeypatch.setenv("MAX_WAITING", "8")
-    with pytest.raises(SystemExit):
-        load(StorageSettings)
-    assert "HTTP_THREADS" in capsys.readouterr().err
+@pytest.mark.parametrize("threads", [2, 3, 64, 512])
+def test_waiting_leaves_threads_free(monkeypatch, threads):
+    monkeypatch.setenv("HTTP_THREADS", str(threads))
+    assert 0 < StorageSettings().max_waiting < threads
 
 
 def test_check_needs_no_neighbour():

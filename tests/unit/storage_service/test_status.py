@@ -56,7 +56,12 @@ def test_statistics(fleet):
     after = fleet.client.get("/stats").json
     gained = {source: after["replies"][source] - before[source] for source in before}
     assert gained == {"cache": 1, "database": 1, "pending": 2, "failed": 0}
-    assert (after["questions"]["pending"], after["asked_total"], after["outbox"], after["mean_score"]) == (1, 3, 1, None)
+    assert (after["questions"]["pending"], after["asked_total"], after["outbox"], after["mean_score"]) == (
+        1,
+        3,
+        1,
+        None,
+    )
 
 
 def away():

@@ -1,0 +1,98 @@
+"""Every service of docker-compose.yml must …"""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ONE_SHOTS = {"kafka-init", "postgres-init"}
+PUBLISHED = {"storage-service": 5001, "viz-service": 5002, "kafka-ui": 8080, "flink-jobmanager": 8081}
+SCALABLE = {"llm-consumer", "flink-taskmanager"}
+WRITES_TO_ITS_ROOT = {"kafka"}
+
+
+def dot_env():
+    lines = (ROOT / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def rendered():
+    text = (ROOT / "docker-compose.yml").read_text()
+    return yaml.safe_load(re.sub(r"(?<!\$)\$\{(\w+)\}", lambda match: dot_env()[match[1]], text))
+
+
+MODEL = rendered()
+FLEET = {name: each for name, each in MODEL["services"].items() if "profiles" not in each}
+
+
+@pytest.mark.parametrize("name", FLEET)
+class TestEveryService:
+    def test_gives_up_what_it_does_not_need(self, name):
+        service = FLEET[name]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"] is (name not in WRITES_TO_ITS_ROOT)
+        assert "privileged" not in service
+        assert "cap_add" not in service
+
+    def test_has_a_memory_limit(self, name):
+        assert re.fullmatch(r"\d+[mg]", FLEET[name]["mem_limit"])
+
+    def test_restarts_and_leaves_gracefully(self, name):
+        assert FLEET[name]["restart"] == ("on-failure" if name in ONE_SHOTS else "unless-stopped")
+        assert int(FLEET[name]["stop_grace_period"].removesuffix("s")) >= 15
+
+    def test_has_a_name_unless_it_scales(self, name):
+        assert ("container_name" in FLEET[name]) is (name not in SCALABLE)
+
+    def test_starts_by_condition(self, name):
+        depends_on = FLEET[name].get("depends_on", {})
+        assert all(each["condition"] for each in depends_on.values())
+
+    def test_publishes_its_port_on_the_bind_address_alone(self, name):
+        ports = FLEET[name].get("ports", [])
+        if name not in PUBLISHED:
+            assert ports == []
+        else:
+            assert ports == [f"127.0.0.1:{PUBLISHED[name]}:{PUBLISHED[name]}"]
+
+    def test_image_has_a_fixed_tag_or_is_built_here(self, name):
+        image = FLEET[name]["image"]
+        assert image.startswith("askfleet/") or re.search(r":v?\d", image)
+
+
+def test_one_shots_are_adopted():
+    """`up --wait` fails when a one-shot ends, unless a long-running service waits for its success."""
+    for one_shot in ONE_SHOTS:
+        waiting = [
+            name
+            for name, each in FLEET.items()
+            if each.get("depends_on", {}).get(one_shot, {}).get("condition") == "service_completed_successfully"
+        ]
+        assert waiting, one_shot
+
+
+def test_memory_limits_leave_room():
+    def mebibytes(service):
+        size = service["mem_limit"]
+        return int(size[:-1]) * (1024 if size.endswith("g") else 1) * service.get("deploy", {}).get("replicas", 1)
+
+    # Limits are what a part may take when it goes wrong; what the fleet takes is measured by the system tests.
+    assert sum(mebibytes(each) for each in FLEET.values()) < 12 * 1024
+
+
+def test_every_setting_of_the_environment_file_is_used():
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert [name for name in dot_env() if f"${{{name}}}" not in text] == []
+
+
+def test_two_llm_consumers_by_default():
+    assert FLEET["llm-consumer"]["deploy"]["replicas"] == 2
+
+
+def test_every_folder_of_a_service_is_in_the_fleet():
+    builds = [each["build"] for each in FLEET.values() if "build" in each]
+    built = {each["args"].get("SERVICE") or Path(each["dockerfile"]).parent.name for each in builds}
+    assert built == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"pipeline"}

@@ -1,0 +1,91 @@
+"""What people type: the commands and statements of the demonstration."""
+
+# ruff: noqa: E501 (statements as they are typed)
+
+import json
+
+import pytest
+
+from tests.system.conftest import eventually
+
+STATEMENTS = {
+    "answers": "SELECT COUNT(*) as total_respuestas FROM responses;",
+    "scores": """
+        SELECT COUNT(*) as total, ROUND(AVG(bert_score)::numeric, 3) as score_promedio,
+            ROUND(STDDEV(bert_score)::numeric, 3) as desviacion, ROUND(MIN(bert_score)::numeric, 3) as min_score,
+            ROUND(MAX(bert_score)::numeric, 3) as max_score
+        FROM responses;""",
+    "attempts": """
+        SELECT processing_attempts as intentos, COUNT(*) as cantidad, ROUND(AVG(bert_score)::numeric, 3) as score_promedio,
+            ROUND(COUNT(*) * 100.0 / (SELECT COUNT(*) FROM responses), 1) as porcentaje
+        FROM responses GROUP BY processing_attempts ORDER BY processing_attempts;""",
+    "cost": """
+        SELECT COUNT(*) as total_preguntas, SUM(processing_attempts) as total_llamadas_llm,
+            ROUND(AVG(processing_attempts)::numeric, 2) as promedio_llamadas,
+            ROUND((SUM(processing_attempts)::numeric - COUNT(*)) / COUNT(*) * 100, 1) as overhead_porcentaje
+        FROM responses;""",
+    "recovered": """
+        SELECT CASE WHEN processing_attempts = 1 THEN 'Éxito al primer intento'
+            WHEN processing_attempts = 2 THEN 'Recuperadas tras 1 reintento'
+            WHEN processing_attempts = 3 THEN 'Recuperadas tras 2 reintentos' END as categoria,
+            COUNT(*) as cantidad, ROUND(COUNT(*) * 100.0 / (SELECT COUNT(*) FROM responses), 1) as porcentaje
+        FROM responses GROUP BY processing_attempts ORDER BY processing_attempts;""",
+    "limit": """
+        SELECT MAX(processing_attempts) as max_intentos_observado,
+            COUNT(CASE WHEN processing_attempts >= 3 THEN 1 END) as respuestas_limite_maximo FROM responses;""",
+    "summary": """
+        SELECT 'Total Preguntas' as metrica, COUNT(*)::text as valor FROM responses
+        UNION ALL SELECT 'Score Promedio', ROUND(AVG(bert_score)::numeric, 3)::text FROM responses
+        UNION ALL SELECT 'Mejora vs Umbral Inicial', ROUND((AVG(bert_score) - 0.75) / 0.75 * 100, 1)::text || '%' FROM responses
+        UNION ALL SELECT 'Overhead Computacional',
+            ROUND((SUM(processing_attempts)::numeric - COUNT(*)) / COUNT(*) * 100, 1)::text || '%' FROM responses;""",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traffic(fleet):
+    """The first questions that the fleet asks by itself have answers."""
+    eventually(
+        lambda: fleet.sql("SELECT count(*) AS n FROM responses")[0]["n"] >= 10, "ten answers are kept", 180, interval=1
+    )
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_statements_run_unchanged(fleet, name):
+    output = fleet.exec("postgres", "psql", "-U", "user", "-d", "yahoo_db", "-c", STATEMENTS[name])
+    assert "row" in output
+
+
+@pytest.mark.parametrize("view", ["score_summary", "regeneration_analysis", "latency_by_stage", "error_distribution"])
+def test_the_views_have_rows(fleet, view):
+    fleet.sql(f"SELECT * FROM {view} LIMIT 5")
+    if view in ("score_summary", "latency_by_stage"):
+        assert fleet.sql(f"SELECT count(*) AS n FROM {view}")[0]["n"] > 0
+
+
+def test_scores_are_spread_as_a_model_spreads_them(fleet):
+    [row] = fleet.sql("SELECT count(DISTINCT bert_score) AS n, min(bert_score), max(bert_score) FROM responses")
+    assert row["n"] >= 5
+    assert row["min"] < row["max"]
+
+
+def test_the_topic_in_detail(fleet):
+    output = fleet.exec(
+        "kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", "--describe", "--topic", "questions-pending"
+    )
+    assert "PartitionCount: 3" in output
+
+
+def test_the_traffic_generator_asks_and_waits(fleet):
+    command = ["python", "generate_traffic.py", "--num-requests", "5", "--interval", "100"]
+    table = fleet.exec("traffic-generator", *command, "--wait", "--seed", "7")
+    assert "asked" in table.lower()
+    report = json.loads(fleet.exec("traffic-generator", *command, "--seed", "7", "--json", "--quiet").splitlines()[-1])
+    assert report["asked"] == 5
+    assert report["cached"] == 5, "the same seed asks the same questions, which are answered now"
+
+
+def test_its_usage_errors_are_clear(fleet):
+    output = fleet.exec("traffic-generator", "python", "generate_traffic.py", "--num-requests", "0", check=False)
+    assert "--num-requests" in output
+    assert "--interval" in fleet.exec("traffic-generator", "python", "generate_traffic.py", "--help")

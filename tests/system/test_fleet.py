@@ -1,0 +1,153 @@
+"""The fleet as a whole: what is up, what is published, what its logs say."""
+
+import json
+import re
+
+import pytest
+import requests
+
+from pipeline import topics
+from tests.system.conftest import eventually
+
+LONG_RUNNING = {
+    "postgres": "postgres_db",
+    "redis": "redis_cache",
+    "kafka": "kafka_broker",
+    "storage-service": "storage_service",
+    "storage-writer": "storage_writer",
+    "llm-server": "llm_server",
+    "llm-consumer": None,
+    "retry-overload-consumer": "retry_overload_consumer",
+    "retry-quota-consumer": "retry_quota_consumer",
+    "score-validator": "score_validator",
+    "flink-jobmanager": "flink_jobmanager",
+    "flink-taskmanager": None,
+    "flink-job": "flink_job",
+    "viz-service": "viz_service",
+    "traffic-generator": "traffic_generator",
+    "kafka-ui": "kafka_ui",
+}
+
+
+@pytest.mark.parametrize(("service", "name"), LONG_RUNNING.items())
+def test_each_service_runs_under_its_name(fleet, service, name):
+    containers = fleet.containers(service)
+    assert containers
+    assert name in (None, *[each.name for each in containers])
+
+
+def test_only_four_ports_are_published_and_only_on_loopback(fleet):
+    published = {
+        (service.labels["com.docker.compose.service"], port, binding["HostIp"])
+        for service in fleet.containers()
+        for port, bindings in service.attrs["NetworkSettings"]["Ports"].items()
+        for binding in bindings or []
+    }
+    assert published == {
+        ("storage-service", "5001/tcp", "127.0.0.1"),
+        ("viz-service", "5002/tcp", "127.0.0.1"),
+        ("kafka-ui", "8080/tcp", "127.0.0.1"),
+        ("flink-jobmanager", "8081/tcp", "127.0.0.1"),
+    }
+
+
+def test_no_process_is_root(fleet):
+    def users(container):
+        table = container.top(ps_args="-eo uid,args")
+        return {(int(row[0]), row[1][:40]) for row in table["Processes"]}
+
+    found = {container.name: {each for each in users(container) if each[0] == 0} for container in fleet.containers()}
+    assert {name: processes for name, processes in found.items() if processes} == {}
+
+
+def test_the_one_shots_ended_well(fleet):
+    for service in ("kafka-init", "postgres-init"):
+        [container] = fleet.containers(service, everything=True)
+        assert container.attrs["State"]["ExitCode"] == 0
+
+
+def test_the_seven_topics(fleet):
+    listed = fleet.exec("kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", "--list").split()
+    assert {topic.name for topic in topics.ALL} <= set(listed)
+    described = fleet.exec(
+        "kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", "--describe", "--topic", topics.PERMANENT
+    )
+    assert f"max.message.bytes={topics.MAX_PERMANENT_BYTES}" in described
+
+
+def test_flink_runs_the_job(fleet):
+    assert re.search(r"score-validator \(RUNNING\)", fleet.exec("flink-jobmanager", "flink", "list"))
+    base = "http://flink-jobmanager:8081"
+    jobs = requests.get(f"{base}/jobs/overview", timeout=10).json()["jobs"]
+    running = [each for each in jobs if each["state"] == "RUNNING"]
+    assert [each["name"] for each in running] == ["score-validator"]
+    job = requests.get(f"{base}/jobs/{running[0]['jid']}", timeout=10).json()
+    stages = " | ".join(vertex["name"] for vertex in job["vertices"])
+    for stage in ("Kafka Source", "Score Calculator", "Decision Splitter", "Kafka Sink"):
+        assert stage in stages
+    settings = requests.get(f"{base}/jobs/{running[0]['jid']}/checkpoints/config", timeout=10).json()
+    assert settings["interval"] == 30_000
+    assert requests.get(f"{base}/config", timeout=10).json()["features"]["web-submit"] is False
+
+
+def test_checkpoints_complete(fleet):
+    base = "http://flink-jobmanager:8081"
+    [job] = [each for each in requests.get(f"{base}/jobs", timeout=10).json()["jobs"] if each["status"] == "RUNNING"]
+
+    def completed():
+        counts = requests.get(f"{base}/jobs/{job['id']}/checkpoints", timeout=10).json()["counts"]
+        return counts["completed"] > 0 and counts
+
+    eventually(completed, "a checkpoint is complete", 90, interval=1)
+
+
+def test_pages_answer(fleet):
+    for url in (
+        "http://storage-service:5001/docs/swagger",
+        "http://viz-service:5002/",
+        "http://kafka-ui:8080/",
+        "http://flink-jobmanager:8081/",
+    ):
+        page = requests.get(url, timeout=15)
+        assert page.status_code == 200, url
+        assert "text/html" in page.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("service", ["storage-service", "viz-service", "score-validator"])
+def test_web_services_tell_of_themselves(fleet, service):
+    port = {"storage-service": 5001, "viz-service": 5002, "score-validator": 8000}[service]
+    base = f"http://{service}:{port}"
+    assert requests.get(f"{base}/health", timeout=10).json()["status"] == "ok"
+    assert requests.get(f"{base}/ready", timeout=10).status_code == 200
+    assert "http_request_seconds" in requests.get(f"{base}/metrics", timeout=10).text
+
+
+def test_the_scorer_equals_bert_score_pair_by_pair(fleet):
+    """In its container, where torch is: bert-score alone for each pair against HTTP, single, concurrent and batched."""
+    print(fleet.exec("score-validator", "python", "-m", "score_validator.verify"))
+
+
+@pytest.mark.parametrize(
+    ("service", "module"),
+    [
+        ("storage-service", ["storage_service"]),
+        ("storage-writer", ["storage_writer"]),
+        ("llm-consumer", ["llm_consumer"]),
+        ("retry-quota-consumer", ["retry_consumers", "quota"]),
+        ("viz-service", ["viz_service"]),
+        ("traffic-generator", ["traffic_generator"]),
+        ("llm-server", ["llm_server"]),
+        ("score-validator", ["score_validator"]),
+        ("flink-job", ["flink_job"]),
+    ],
+)
+def test_each_image_checks_itself(fleet, service, module):
+    fleet.exec(service, "python", "-m", *module, "--check")
+
+
+def test_logs_are_events(fleet):
+    line = fleet.container("storage-writer").logs(tail=1).decode()
+    event = json.loads(line)
+    assert event["service"] == "storage-writer"
+    assert event["level"]
+    assert event["timestamp"]

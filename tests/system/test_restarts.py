@@ -1,0 +1,158 @@
+"""Stopping and starting parts loses nothing."""
+
+import json
+import threading
+
+import confluent_kafka
+import pytest
+import requests
+
+from pipeline import topics
+from pipeline.consumer import Consumer, Limits
+from pipeline.health import Heartbeat
+from pipeline.messages import LowQuality
+from pipeline.producer import Outgoing, Producer
+from pipeline.settings import KafkaSettings
+from tests.system.conftest import eventually
+from tests.unit import samples
+
+
+def restart(fleet, *services):
+    for service in services:
+        for container in fleet.containers(service):
+            container.restart(timeout=15)
+    for service in services:
+        if fleet.container(service).attrs["State"].get("Health"):
+            fleet.wait_healthy(service)
+
+
+def test_what_was_kept_is_still_there_after_a_restart_of_everything(fleet, unique):
+    text = unique("What colour is grass?")
+    before = fleet.ask(text, "Grass is green.", wait=60).json()
+    assert before["status"] == "completed"
+    restart(fleet, "redis", "postgres", "kafka", "storage-writer", "storage-service")
+
+    def answered():
+        reply = fleet.ask(text)
+        return reply.json() if reply.status_code == 200 else None
+
+    after = eventually(answered, "the answer is there again", 60)
+    assert after["result"] == before["result"]
+
+
+def test_a_question_in_flight_survives_the_restart_of_its_stages(fleet, unique):
+    ids = [
+        fleet.ask(unique(f"Why does number {number} matter?"), "It is a number.").json()["question_id"]
+        for number in range(6)
+    ]
+    restart(fleet, "llm-consumer", "storage-writer", "score-validator")
+    assert {fleet.finish(each, 180)["status"] for each in ids} == {"completed"}
+
+
+def test_the_job_comes_back_after_the_loss_of_its_jobmanager(fleet, unique):
+    base = "http://flink-jobmanager:8081/jobs/overview"
+    restart(fleet, "flink-jobmanager")
+
+    def running():
+        jobs = requests.get(base, timeout=10).json()["jobs"]
+        return [each for each in jobs if (each["name"], each["state"]) == ("score-validator", "RUNNING")]
+
+    eventually(running, "the job runs again", 180, interval=1)
+    question_id = fleet.ask(unique("Does the job still score?"), "Yes, it does.").json()["question_id"]
+    assert fleet.finish(question_id, 180)["status"] == "completed"
+
+
+def test_replayed_messages_change_nothing(fleet, unique):
+    reply = fleet.ask(unique("What is a duplicate?"), "A duplicate is a copy.", wait=60).json()
+    question_id = reply["question_id"]
+
+    def rows():
+        return [
+            fleet.sql(f"SELECT * FROM {table} WHERE question_id = %s ORDER BY 1, 2", question_id)
+            for table in ("responses", "attempts")
+        ]
+
+    before = rows()
+    found = fleet.messages(topics.VALIDATED, lambda message: message.get("question_id") == question_id)
+    changed = found | {"llm_response": "another text", "bert_score": 0.99}
+    for document in (found, changed):
+        fleet.produce(topics.VALIDATED, question_id.encode(), json.dumps(document).encode())
+    # Both are read once a later question of the same partition is final.
+    fence = fleet.ask(unique("What is a fence?"), "A fence is a barrier.", wait=60).json()
+    assert fence["status"] == "completed"
+    eventually(lambda: _lag(("storage-writer", topics.VALIDATED)) == 0, "storage-writer has read everything", 30)
+    assert rows() == before
+
+
+def _lag(group_and_topic):
+    group, topic = group_and_topic
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": "kafka:9092", "group.id": group})
+    try:
+        partitions = [
+            confluent_kafka.TopicPartition(topic, number)
+            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ]
+        committed = consumer.committed(partitions, timeout=10)
+        ends = [consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions]
+        return sum(end - max(each.offset, 0) for end, each in zip(ends, committed, strict=True))
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("stop_after", [1, 50, 400])
+def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(fleet, unique, tmp_path, stop_after):
+    """The loop against the real broker: two members in turn read each message at least once and end in time."""
+    settings = KafkaSettings()
+    group = unique("loop").replace(" ", "-").strip("()")
+    records = [samples.response(question_text=unique("q")) for _ in range(500)]
+    wanted = {each.question_id for each in records}
+    seen: list[str] = []
+    reached = threading.Event()
+    with Producer(settings, "tests") as producer:
+
+        def handle(incoming):
+            seen.append(incoming.message.question_id)
+            if len(wanted.intersection(seen)) >= stop_after:
+                reached.set()
+            return []
+
+        for each in records:
+            # A record that nobody else reads.
+            message = each.become(
+                LowQuality,
+                bert_score=0.1,
+                bert_precision=0.1,
+                bert_recall=0.1,
+                scorer="fake",
+                threshold=0.5,
+                decision="regenerate",
+                scored_at=samples.NOW,
+            )
+            producer.send(Outgoing.of(topics.LOW_QUALITY, message), lambda error: None)
+
+        def run_until(event):
+            stop = threading.Event()
+            loop = Consumer(
+                settings,
+                group,
+                [topics.LOW_QUALITY],
+                handle,
+                producer,
+                Limits(concurrency=4, in_flight=50),
+                Heartbeat(tmp_path / "heartbeat"),
+            )
+            thread = threading.Thread(target=loop.run, args=(stop,))
+            thread.start()
+            assert event.wait(60), f"read {len(seen)} messages"
+            stop.set()
+            thread.join(15)
+            assert not thread.is_alive(), "it did not stop in time"
+
+        run_until(reached)
+        first_run = len(seen)
+        reached = threading.Event()
+        stop_after = len(wanted)
+        run_until(reached)
+    assert wanted <= set(seen)
+    assert len(seen) - len(set(seen)) <= 50, "more was repeated than was in flight"
+    assert first_run < len(seen) or first_run >= 500

@@ -1,0 +1,136 @@
+"""The rules of the loop, with a scripted model that says what each test needs (a fake, for tests only)."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline import topics
+from tests.system.conftest import eventually
+
+REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
+GOOD = "Water boils at one hundred degrees Celsius at sea level."
+POOR = "Bananas are yellow and grow in bunches."
+POORER = "zxq vvk"
+FAIR = "Paint dries faster when the air around it is hot."
+
+
+@pytest.fixture
+def asked(fleet, scripted, unique):
+    """Asks a new question with a script and returns its text, and its status once it is final."""
+
+    def ask(*steps, reference=REFERENCE):
+        text = unique("At what temperature does water boil?")
+        scripted.script(text, *steps)
+        question_id = fleet.ask(text, reference).json()["question_id"]
+        return text, fleet.finish(question_id, 60)
+
+    return ask
+
+
+def attempts(fleet, question_id):
+    return fleet.sql("SELECT * FROM attempts WHERE question_id = %s ORDER BY attempt", question_id)
+
+
+def test_a_good_first_answer_is_accepted(fleet, scripted, asked):
+    text, final = asked(GOOD)
+    result = final["result"]
+    assert (result["quality"], result["processing_attempts"]) == ("accepted", 1)
+    assert result["bert_score"] == pytest.approx(1, abs=1e-4)
+    assert len(scripted.calls(text)) == 1
+
+
+def test_a_bad_answer_is_regenerated_and_the_better_one_kept(fleet, scripted, asked):
+    text, final = asked(POOR, GOOD)
+    result = final["result"]
+    assert (result["llm_response"], result["quality"], result["processing_attempts"]) == (GOOD, "accepted", 2)
+    first, second = attempts(fleet, final["question_id"])
+    assert (first["llm_response"], second["llm_response"]) == (POOR, GOOD)
+    assert first["bert_score"] < second["bert_score"]
+
+    one, two = scripted.calls(text)
+    assert two["temperature"] > one["temperature"]
+    assert POOR in json.dumps(two["messages"])
+    assert POOR not in json.dumps(one["messages"])
+    assert REFERENCE not in json.dumps([one, two])
+
+    record = fleet.messages(topics.LOW_QUALITY, lambda message: message.get("question_id") == final["question_id"])
+    assert (record["decision"], record["llm_response"]) == ("regenerate", POOR)
+
+
+def test_three_bad_answers_end_with_the_best(fleet, scripted, asked):
+    text, final = asked(POORER, FAIR, POORER, GOOD)
+    result = final["result"]
+    assert (result["quality"], result["processing_attempts"]) == ("max_retries_reached", 3)
+    scores = [each["bert_score"] for each in attempts(fleet, final["question_id"])]
+    assert len(scores) == 3
+    assert float(max(scores)) == result["bert_score"]
+    assert result["llm_response"] == FAIR
+    assert len(scripted.calls(text)) == 3, "the fourth answer must not be asked for"
+
+
+def test_equal_questions_in_flight_cost_one_call(fleet, scripted, unique):
+    text = unique("Does water boil?")
+    scripted.script(text, GOOD)
+    scripted.hold.clear()
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            replies = list(pool.map(lambda number: fleet.ask(text + " " * number, REFERENCE), range(16)))
+        eventually(lambda: scripted.calls(text), "the model is called", 20)
+        late = fleet.ask(text, REFERENCE)
+    finally:
+        scripted.hold.set()
+    assert {reply.status_code for reply in [*replies, late]} == {202}
+    [question_id] = {reply.json()["question_id"] for reply in [*replies, late]}
+    assert fleet.finish(question_id)["status"] == "completed"
+    assert len(scripted.calls(text)) == 1
+    [row] = fleet.sql("SELECT times_asked FROM questions WHERE question_id = %s", question_id)
+    assert row["times_asked"] == 17
+
+
+def test_an_overloaded_provider_is_asked_again_after_the_delay(fleet, scripted, asked):
+    started = time.monotonic()
+    text, final = asked((503, {}, "busy"), (429, {"Retry-After": "1"}, "too many requests"), GOOD)
+    assert final["status"] == "completed"
+    assert final["result"]["processing_attempts"] == 1, "an error is no attempt"
+    assert len(scripted.calls(text)) == 3
+    assert time.monotonic() - started >= 2 + 4
+
+
+def test_used_up_retries_fail_with_their_reason(fleet, scripted, asked):
+    text, final = asked((503, {}, "still busy"))
+    assert final["status"] == "failed"
+    assert final["error"]["reason"] == "retries_exhausted"
+    assert "still busy" in final["error"]["last_error"]
+    assert len(scripted.calls(text)) == 4
+
+
+def test_a_wrong_key_fails_at_once(fleet, scripted, asked):
+    text, final = asked((401, {}, '{"error": {"message": "Incorrect API key provided"}}'))
+    assert (final["status"], final["error"]["reason"]) == ("failed", "not_retryable")
+    assert "Incorrect API key" in final["error"]["last_error"]
+    assert len(scripted.calls(text)) == 1
+
+
+def test_a_quota_error_waits_in_its_own_topic(fleet, scripted, unique):
+    text = unique("Is there any quota left?")
+    scripted.script(text, (429, {}, '{"error": {"code": "insufficient_quota"}}'), GOOD)
+    question_id = fleet.ask(text, REFERENCE).json()["question_id"]
+    error = fleet.messages(topics.ERROR_QUOTA, lambda message: message.get("question_id") == question_id)
+    assert (error["error"]["type"], error["error"]["status_code"]) == ("quota", 429)
+    assert fleet.status(question_id)["status"] == "pending"
+    assert fleet.finish(question_id, 90)["status"] == "completed"
+    assert len(scripted.calls(text)) == 2
+
+
+def test_a_failed_question_starts_anew_when_it_is_asked_again(fleet, scripted, unique):
+    text = unique("Will you fail first?")
+    scripted.script(text, POOR, (400, {}, "no"), POOR, GOOD)
+    question_id = fleet.ask(text, REFERENCE).json()["question_id"]
+    assert fleet.finish(question_id)["status"] == "failed"
+    again = fleet.ask(text, REFERENCE)
+    assert (again.status_code, again.json()["question_id"]) == (202, question_id)
+    final = fleet.finish(question_id)
+    assert (final["status"], final["result"]["llm_response"]) == ("completed", GOOD)
+    assert [each["attempt"] for each in attempts(fleet, question_id)] == [1, 2]

@@ -1,0 +1,38 @@
+"""A message that cannot be read stops nobody and loses no byte."""
+
+import base64
+
+import pytest
+
+from pipeline import topics
+
+READ = [topic.name for topic in topics.ALL if topic.consumers]
+
+
+@pytest.mark.parametrize("topic", READ)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"poison", b"{not json"),
+        (b"poison", b"\xff\xfe\x00\x01"),
+        (None, b'{"schema_version": 1}'),
+        (b"poison", None),
+        (b"poison", b"x" * 900_000),
+    ],
+    ids=["bad json", "bad utf-8", "no key", "null", "900 kB"],
+)
+def test_it_is_forwarded_with_its_bytes(fleet, topic, key, value):
+    partition, offset = fleet.produce(topic, key, value)
+    source = {"topic": topic, "partition": partition, "offset": offset}
+    forwarded = fleet.messages(topics.PERMANENT, lambda message: message.get("source") == source, 30)
+    assert forwarded["reason"] == "malformed"
+    assert forwarded["error"]
+    raw = forwarded["value_base64"]
+    assert (None if raw is None else base64.b64decode(raw)) == value
+    assert (None if forwarded["key_base64"] is None else base64.b64decode(forwarded["key_base64"])) == key
+
+
+def test_neighbours_are_unaffected(fleet, unique):
+    for topic in READ:
+        fleet.produce(topic, b"poison", b"{")
+    assert fleet.ask(unique("Is anybody there?"), "Yes, somebody is there.", wait=60).json()["status"] == "completed"

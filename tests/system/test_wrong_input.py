@@ -1,0 +1,61 @@
+"""Wrong input is answered with 4xx problem+json that names the field, never with a 500."""
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from tests.system.conftest import STORAGE
+
+schema = schemathesis.openapi.from_url(f"{STORAGE}/openapi.json")
+
+
+@schema.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_document_keeps_its_word(case):
+    case.call_and_validate(timeout=90)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "question_text"),
+        ({"question_text": ""}, "question_text"),
+        ({"question_text": "   "}, "question_text"),
+        ({"question_text": 7}, "question_text"),
+        ({"question_text": None}, "question_text"),
+        ({"question_text": "x" * 100_000}, "question_text"),
+        ({"question_text": "x\u0000y"}, "question_text"),
+        ({"question_text": "x", "original_answer": ["y"]}, "original_answer"),
+        ({"question_text": "x", "colour": "blue"}, "colour"),
+    ],
+)
+def test_the_field_is_named(body, field):
+    reply = requests.post(f"{STORAGE}/query", json=body, timeout=15)
+    assert reply.status_code == 422
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert [each["field"] for each in reply.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [(b"{", "application/json", 400), (b"[1]", "application/json", 400), (b"a=b", "text/plain", 415)],
+)
+def test_what_is_not_json_is_refused(data, content_type, status):
+    reply = requests.post(f"{STORAGE}/query", data=data, headers={"Content-Type": content_type}, timeout=15)
+    assert reply.status_code == status
+    assert reply.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/status/nobody", "/status/" + "0" * 32, "/events/" + "0" * 32, "/nowhere"])
+def test_what_is_not_there_is_404_or_422(path):
+    reply = requests.get(f"{STORAGE}{path}", timeout=15)
+    assert reply.status_code in (404, 422)
+    assert reply.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("wait", ["-1", "soon", "100000"])
+def test_a_wrong_wait_is_named(wait):
+    reply = requests.post(f"{STORAGE}/query", params={"wait": wait}, json={"question_text": "x"}, timeout=15)
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["field"] == "wait"

@@ -1,0 +1,32 @@
+"""`python -m viz_service`."""
+
+import pytest
+
+from pipeline.settings import EXIT_USAGE
+from viz_service import __main__
+
+
+def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
+    __main__.main(["--check"])
+    assert "all well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("QUALITY_THRESHOLD", "1.5"), ("VIZ_REFRESH_SECONDS", "0"), ("VIZ_THREADS", "many")]
+)
+def test_a_bad_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(["--check"])
+    assert stopped.value.code == EXIT_USAGE
+    assert capsys.readouterr().err.startswith(f"{name}: ")
+
+
+def test_serves_with_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(__main__.os, "execvp", lambda program, arguments: called.append((program, arguments)))
+    __main__.main([])
+    assert called == [("gunicorn", ["gunicorn", "--config", str(__main__.CONFIG)])]
+    assert "workers = 1\n" in __main__.CONFIG.read_text()
