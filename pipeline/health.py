@@ -1,10 +1,13 @@
 """Health is progress: a heartbeat file that a loop touches after work, checked by its age.
 
-`python -m pipeline.health [SECONDS]` is the containers' health check: 0 when the heartbeat is younger than that.
+The containers' health check is `python -m pipeline.health` for a loop, which ends with 0 when the heartbeat is fresh,
+and `python -m pipeline.health URL` for a web service, which ends with 0 when the address answers with success.
 """
 
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 HEARTBEAT = Path("/tmp/heartbeat")
@@ -35,7 +38,18 @@ def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) ->
     return None if age <= max_age_seconds else f"last heartbeat {age:.0f} s ago: the loop makes no progress"
 
 
+def http_problem(url: str, timeout_seconds: float = 4) -> str | None:
+    """Returns what is wrong with a web service in one line, or None when it answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_seconds):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{url}: {error.code} {error.read(500).decode(errors='replace')}"
+    except OSError as error:
+        return f"{url}: {error}"
+
+
 if __name__ == "__main__":
-    found = problem(max_age_seconds=float(sys.argv[1]) if len(sys.argv) > 1 else MAX_AGE_SECONDS)
+    found = http_problem(sys.argv[1]) if len(sys.argv) > 1 else problem()
     print(found or "healthy")
     sys.exit(1 if found else 0)

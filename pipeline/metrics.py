@@ -21,6 +21,7 @@ REPUBLISHED = Counter("storage_republished_total", "Questions published again si
 HTTP_SECONDS = Histogram("http_request_seconds", "Duration of HTTP requests.", ["endpoint", "status"])
 SCORED_PAIRS = Counter("score_pairs_total", "Pairs scored.")
 SCORE_SECONDS = Histogram("score_pair_seconds", "Time in the encoder for one pair.")
+SCORE_WAITING = Gauge("score_waiting_pairs", "Pairs accepted and not yet scored.")
 
 
 def serve(port: int) -> None:

@@ -10,6 +10,7 @@ from typing import Self
 import confluent_kafka
 import structlog
 
+from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
 from pipeline.messages import Message, Question
 from pipeline.settings import KafkaSettings
@@ -105,8 +106,11 @@ class Producer:
         return done.wait(timeout_seconds) and not errors
 
     def ping(self, timeout_seconds: float = 1.5) -> None:
-        """Raises `KafkaException` when no broker answers in time."""
-        self._client.list_topics(timeout=timeout_seconds)
+        """Raises `Unavailable` when no broker answers in time."""
+        try:
+            self._client.list_topics(timeout=timeout_seconds)
+        except confluent_kafka.KafkaException as error:
+            raise Unavailable(f"Kafka: {error.args[0].str()}") from error
 
     def close(self, timeout_seconds: float = 5) -> None:
         """Waits for the acknowledgements that are out, then stops the thread."""

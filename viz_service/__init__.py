@@ -1,0 +1,1 @@
+"""The dashboard: statistics and five charts, as JSON endpoints and as a page."""
