@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pytest_httpserver import HTTPServer
+from pytest_httpserver import HTTPServer, URIPattern
 from werkzeug import Request, Response
 
 # What is waited for comes in milliseconds; this is how long a failing test takes.
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ class Storage:
         return self.on_status(question_id, look)
 
 
-class _Status:
+class _Status(URIPattern):
     def match(self, uri: str) -> bool:
         return uri.startswith("/status/")
 

@@ -35,7 +35,7 @@ def test_a_look_hands_the_wait_on(storage: Storage) -> None:
 
 def test_a_failure_says_why(storage: Storage) -> None:
     storage.on_status = lambda question_id, look: reply(
-        {"question_id": question_id, "status": "failed", "error": {"reason": "retries_exhausted", "message": "503"}}
+        {"question_id": question_id, "status": "failed", "error": {"reason": "retries_exhausted", "last_error": "503"}}
     )
     assert StorageClient(storage.url).look("abc", 0).reason == "failed: retries_exhausted: 503"
 

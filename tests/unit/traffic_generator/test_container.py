@@ -20,17 +20,21 @@ from traffic_generator.settings import TrafficSettings
 
 from .conftest import DEADLINE_SECONDS, Storage, problem
 
-ROOT = Path(traffic_generator.__file__).parent.parent
+FOLDER = Path(traffic_generator.__file__).parent
 
 
 def environment(**settings: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"} | settings
+    return os.environ | {"PYTHONPATH": str(FOLDER.parent), "LOG_FORMAT": "json"} | settings
 
 
 def check(**settings: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "traffic_generator", "--check"]
     return subprocess.run(
-        command, env=environment(**settings), capture_output=True, text=True, timeout=DEADLINE_SECONDS
+        [sys.executable, "-m", "traffic_generator", "--check"],
+        cwd=FOLDER,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
     )
 
 
@@ -150,6 +154,7 @@ def test_sigterm_ends_the_process_with_status_0(storage: Storage, ready: int, ph
     storage.on_ready = lambda attempt: ready
     process = subprocess.Popen(
         [sys.executable, "-m", "traffic_generator"],
+        cwd=FOLDER,
         env=environment(STORAGE_URL=storage.url, TRAFFIC_INITIAL_REQUESTS="1"),
         stderr=subprocess.PIPE,
         text=True,

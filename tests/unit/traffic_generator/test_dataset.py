@@ -46,6 +46,7 @@ GOOD = b"science,Why?,,Because.\n"
             b"topic,question_text,answer\na,b,c\n", "line 1: no column question_context, original_answer", id="column"
         ),
         pytest.param(HEADER + GOOD + b"science,Why?\n", "line 3: 2 values where the header has 4", id="short row"),
+        pytest.param(HEADER + b'a,"b\nc"\n', "line 2: 2 values where the header has 4", id="row over two lines"),
         pytest.param(HEADER + GOOD + b"a,b,c,d,e\n", "line 3: 5 values where the header has 4", id="long row"),
         pytest.param(HEADER + b'a,b,"c\nc",d\na,,c,d\n', "line 4: question_text is empty", id="no question"),
         pytest.param(HEADER + GOOD + b"science,Wh\xff?,,Yes.\n", "line 3: not UTF-8", id="encoding"),
@@ -65,26 +66,31 @@ def test_a_missing_file_is_told(path: Path) -> None:
         dataset.load(path)
 
 
-class TestQuestionSet:
-    """The set that comes with the service."""
+# The set that comes with the service.
 
-    @pytest.fixture(scope="class")
-    def questions(self) -> tuple[Question, ...]:
-        return dataset.load()
 
-    def test_it_is_large_enough(self, questions: tuple[Question, ...]) -> None:
-        assert len(questions) >= 200
+@pytest.fixture(scope="module")
+def questions() -> tuple[Question, ...]:
+    return dataset.load()
 
-    def test_it_has_many_topics(self, questions: tuple[Question, ...]) -> None:
-        assert len({question.topic for question in questions} - {""}) >= 10
 
-    def test_each_answer_has_two_to_four_sentences(self, questions: tuple[Question, ...]) -> None:
-        counts = {question.text: len(SENTENCE_END.findall(question.original_answer)) for question in questions}
-        assert {text: count for text, count in counts.items() if not 2 <= count <= 4} == {}
+def test_the_set_is_large_enough(questions: tuple[Question, ...]) -> None:
+    assert len(questions) >= 200
 
-    def test_no_question_comes_twice(self, questions: tuple[Question, ...]) -> None:
-        assert len({question_id(question.text, question.context) for question in questions}) == len(questions)
-        assert len({normalise(question.text) for question in questions}) == len(questions)
 
-    def test_no_answer_comes_twice(self, questions: tuple[Question, ...]) -> None:
-        assert len({normalise(question.original_answer) for question in questions}) == len(questions)
+def test_the_set_has_many_topics(questions: tuple[Question, ...]) -> None:
+    assert len({question.topic for question in questions} - {""}) >= 10
+
+
+def test_each_answer_has_two_to_four_sentences(questions: tuple[Question, ...]) -> None:
+    counts = {question.text: len(SENTENCE_END.findall(question.original_answer)) for question in questions}
+    assert {text: count for text, count in counts.items() if not 2 <= count <= 4} == {}
+
+
+def test_no_question_comes_twice(questions: tuple[Question, ...]) -> None:
+    assert len({question_id(question.text, question.context) for question in questions}) == len(questions)
+    assert len({normalise(question.text) for question in questions}) == len(questions)
+
+
+def test_no_answer_comes_twice(questions: tuple[Question, ...]) -> None:
+    assert len({normalise(question.original_answer) for question in questions}) == len(questions)

@@ -22,13 +22,14 @@ from .conftest import DEADLINE_SECONDS, Storage, problem, reply
 FOLDER = Path(traffic_generator.__file__).parent
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | float | Path) -> Result:
     return CliRunner().invoke(generate_traffic.main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
 def ask(storage: Storage, dataset_path: Path):
-    return lambda *arguments: run("--url", storage.url, "--dataset", dataset_path, "--interval", "0", *arguments)
+    fixed = ("--url", storage.url, "--dataset", dataset_path, "--interval", "0", "--timeout", DEADLINE_SECONDS)
+    return lambda *arguments: run(*fixed, *arguments)
 
 
 def test_twenty_distinct_questions_are_asked_by_default(storage: Storage, ask) -> None:
@@ -55,7 +56,6 @@ def test_the_table_counts_and_says_dash_for_what_was_not_waited_for(storage: Sto
 
 
 def test_a_seed_asks_the_same_again(storage: Storage, ask) -> None:
-    # One at a time at the server, in the order of asking.
     for _ in range(2):
         assert ask("--num-requests", "6", "--seed", "7").exit_code == 0
     first, second = storage.texts[:6], storage.texts[6:]

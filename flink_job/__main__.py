@@ -1,0 +1,39 @@
+"""flink-job: keeps the job running."""
+
+import sys
+
+import structlog
+
+from flink_job import submit
+from flink_job.cluster import Cluster
+from flink_job.settings import FlinkJobSettings
+from pipeline import logs
+from pipeline.health import Heartbeat
+from pipeline.settings import load
+from pipeline.shutdown import stop_event
+
+log = structlog.get_logger()
+
+
+def check() -> None:
+    """Imports what only the image has; a failure ends the process with a traceback."""
+    from flink_job import job
+
+    log.info("checked imports and settings", job=job.JOB_NAME)
+
+
+def main() -> None:
+    """Looks after the job until told to stop; `--check` verifies imports and settings instead."""
+    settings = load(FlinkJobSettings)
+    logs.configure("flink-job", settings)
+    if "--check" in sys.argv[1:]:
+        check()
+        return
+    stop = stop_event()
+    cluster = Cluster(settings.flink_jobmanager_url)
+    submit.Supervisor(cluster, submit.submit, settings.checkpoint_dir, Heartbeat()).run(stop)
+    log.info("stopped; the job goes on")
+
+
+if __name__ == "__main__":
+    main()

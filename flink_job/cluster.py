@@ -1,0 +1,157 @@
+"""What the JobManager says about the job: its REST API, and what the answers mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+JOB_NAME = "score-validator"
+
+TIMEOUT_SECONDS = 5.0
+
+_ENDED = {"FAILED", "CANCELED", "FINISHED"}
+"""States that a job never leaves; in all others it is, or will be, at work."""
+
+_RESTORE_FAILURES = (
+    "Exception while creating StreamOperatorStateContext",
+    "Could not restore",
+    "Failed to restore",
+    "BackendBuildingException",
+    "StateMigrationException",
+)
+"""What a stack trace says when the state of a checkpoint cannot be read or does not fit."""
+
+
+class Unreachable(Exception):
+    """The JobManager does not answer, or not with what its API promises."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the cluster.
+
+    Attributes:
+        id: Its id, 32 hex digits.
+        state: As Flink calls it: `RUNNING`, `RESTARTING`, …
+        started_at: Milliseconds since 1970.
+        tasks: Number of its tasks.
+        tasks_running: Those at work.
+    """
+
+    id: str
+    state: str
+    started_at: int
+    tasks: int
+    tasks_running: int
+
+    @property
+    def active(self) -> bool:
+        """Whether it is at work, or will be without anybody's doing."""
+        return self.state not in _ENDED
+
+    @property
+    def working(self) -> bool:
+        """Whether all of it is at work: `RUNNING` alone also holds while its tasks wait for a TaskManager."""
+        return self.state == "RUNNING" and 0 < self.tasks == self.tasks_running
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of our name, newest first."""
+
+    all: tuple[Job, ...]
+
+    @property
+    def active(self) -> tuple[Job, ...]:
+        """Those at work; more than one means that somebody submitted it twice."""
+        return tuple(job for job in self.all if job.active)
+
+
+def read_overview(overview: Mapping[str, Any], name: str = JOB_NAME) -> Jobs:
+    """Reads the answer of `/jobs/overview`.
+
+    Raises:
+        Unreachable: It is not what the API promises.
+    """
+    try:
+        found = [
+            Job(job["jid"], job["state"], job["start-time"], job["tasks"]["total"], job["tasks"]["running"])
+            for job in overview["jobs"]
+            if job["name"] == name
+        ]
+    except (KeyError, TypeError) as error:
+        raise Unreachable(f"unexpected answer of /jobs/overview: {error!r}") from None
+    return Jobs(tuple(sorted(found, key=lambda job: job.started_at, reverse=True)))
+
+
+def is_restore_failure(trace: str) -> bool:
+    """Returns whether a stack trace says that the state of a checkpoint cannot be read or does not fit."""
+    return any(marker in trace for marker in _RESTORE_FAILURES)
+
+
+def restore_failure(exceptions: Mapping[str, Any]) -> str | None:
+    """Reads the answer of `/jobs/:id/exceptions`.
+
+    Returns:
+        The first line of the newest failure when the job could not take up its checkpoint; None when it failed
+        otherwise, or not at all.
+    """
+    entries = (exceptions.get("exceptionHistory") or {}).get("entries") or []
+    newest = max(entries, key=lambda entry: int(entry.get("timestamp", 0)), default=None)
+    trace = str(newest.get("stacktrace", "")) if newest else ""
+    return trace.splitlines()[0] if is_restore_failure(trace) else None
+
+
+def restored_checkpoint(checkpoints: Mapping[str, Any]) -> Path | None:
+    """Reads the answer of `/jobs/:id/checkpoints`: the folder of the checkpoint that the job took up, if any."""
+    restored = (checkpoints.get("latest") or {}).get("restored") or {}
+    location = restored.get("external_path")
+    return Path(str(location).removeprefix("file:")) if location else None
+
+
+class Cluster:
+    """Client of the JobManager's REST API."""
+
+    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout_seconds
+
+    def jobs(self) -> Jobs:
+        """Returns the jobs of our name.
+
+        Raises:
+            Unreachable: See there.
+        """
+        return read_overview(self._get("/jobs/overview"))
+
+    def restore_failure(self, job: Job) -> str | None:
+        """Returns why a job could not take up its checkpoint; None when it could, or there was none."""
+        return restore_failure(self._get(f"/jobs/{job.id}/exceptions"))
+
+    def restored_checkpoint(self, job: Job) -> Path | None:
+        """Returns the folder of the checkpoint that a job took up, if any."""
+        return restored_checkpoint(self._get(f"/jobs/{job.id}/checkpoints"))
+
+    def cancel(self, job: Job) -> None:
+        """Asks for the end of a job; its checkpoints stay."""
+        self._call("PATCH", f"/jobs/{job.id}?mode=cancel")
+
+    def _get(self, path: str) -> Mapping[str, Any]:
+        answer = self._call("GET", path)
+        try:
+            document = answer.json()
+        except ValueError as error:
+            raise Unreachable(f"no JSON from {path}: {error}") from None
+        if not isinstance(document, dict):
+            raise Unreachable(f"unexpected answer of {path}")
+        return document
+
+    def _call(self, method: str, path: str) -> requests.Response:
+        try:
+            answer = requests.request(method, self._url + path, timeout=self._timeout)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from None
+        return answer

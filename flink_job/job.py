@@ -1,0 +1,216 @@
+"""The graph of the job: what is read, the stages that it goes through, and where it is written.
+
+`flink run -d -py /app/flink_job/job.py` submits it, unless it runs already.
+
+    Kafka Source → Duplicate Filter → Score Calculator → Decision Splitter → Kafka Sink
+
+Source, filter and sink are SQL around the two Python stages: PyFlink's DataStream connector for Kafka knows neither
+the place of a record nor a topic for each record, and what is done in SQL stays in the JVM.
+"""
+
+import sys
+from typing import Any
+
+from pyflink.common import Configuration, Time
+from pyflink.datastream import AsyncDataStream, DataStream, StreamExecutionEnvironment
+from pyflink.table import DataTypes, Schema, StreamTableEnvironment, Table, TableDescriptor
+
+from flink_job.cluster import JOB_NAME, Cluster, Unreachable
+from flink_job.operators import OUTGOING, SCORED, DecisionSplitter, ScoreCalculator
+from flink_job.settings import FlinkJobSettings
+from pipeline import topics
+from pipeline.settings import load
+
+GROUP = "score-validator"
+"""Consumer group; Flink assigns partitions itself and commits offsets with each checkpoint, for people and for a start
+without a checkpoint."""
+
+# Deduplicate keeps the first of each identity in keyed state, in the JVM and before scoring: the same in a Python
+# function after it would halve the throughput.
+#
+# asked_at is part of the identity: a failed question that is asked anew starts again with attempt 1. The key is the
+# question's id. What has no identity (no JSON, no key, …) is told apart by where it stands, so that all of it arrives.
+FIRST_COPIES = """
+    SELECT `key`, body, `partition`, `offset`
+    FROM (
+        SELECT *, ROW_NUMBER() OVER (PARTITION BY identifier ORDER BY arrived) AS nth
+        FROM (
+            SELECT
+                *,
+                COALESCE(
+                    CAST(`key` AS STRING)
+                        || ' ' || JSON_VALUE(CAST(body AS STRING), '$.asked_at')
+                        || ' ' || JSON_VALUE(CAST(body AS STRING), '$.processing_attempts'),
+                    CAST(`partition` AS STRING) || '-' || CAST(`offset` AS STRING)
+                ) AS identifier
+            FROM responses
+        )
+    )
+    WHERE nth = 1
+"""
+
+
+def configuration(settings: FlinkJobSettings) -> Configuration:
+    """Returns what the job's settings mean to Flink; the rest stands in conf/config.yaml."""
+    config = Configuration()
+    for key, value in {
+        "parallelism.default": f"{settings.flink_parallelism}",
+        "execution.checkpointing.mode": "AT_LEAST_ONCE",
+        "execution.checkpointing.interval": _duration(settings.checkpoint_interval_seconds),
+        "execution.checkpointing.dir": settings.checkpoint_dir.as_uri(),
+        "table.exec.state.ttl": _duration(settings.dedup_ttl_seconds),
+    }.items():
+        config.set_string(key, value)
+    return config
+
+
+def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
+    """Adds the job's stages to an environment."""
+    tables = StreamTableEnvironment.create(env)
+    tables.create_temporary_table("responses", _responses(settings))
+    tables.create_temporary_table("outgoing", _outgoing(settings))
+
+    first_copies = tables.to_data_stream(tables.sql_query(FIRST_COPIES))
+    scored = AsyncDataStream.unordered_wait(
+        first_copies,
+        ScoreCalculator(settings.scorer_url, settings.score_timeout_seconds, settings.score_capacity),
+        # None: it would cost a thread for each record, and end the wait for a scorer that is away. aiohttp has its own.
+        timeout=Time.milliseconds(0),
+        capacity=settings.score_capacity,
+        output_type=SCORED,
+    )
+    scored.name("Score Calculator").uid("score-calculator")
+    decided = scored.flat_map(DecisionSplitter(settings.gate), OUTGOING)
+    decided.name("Decision Splitter").uid("decision-splitter")
+    # Stages of their own in the UI, with records in and out. Fused they are no faster: measured, see README.md.
+    scored.start_new_chain()
+    decided.start_new_chain()
+
+    statements = tables.create_statement_set()
+    statements.add_insert("outgoing", _rows(tables, decided))
+    statements.attach_as_datastream()
+    _name_sql_operators(env)
+
+
+def main() -> None:
+    """Submits the job."""
+    settings = load(FlinkJobSettings)
+    try:
+        active = Cluster(settings.flink_jobmanager_url).jobs().active
+    except Unreachable as error:
+        sys.exit(f"The JobManager does not answer: {error}")
+    if active:
+        print(f"{JOB_NAME} is there already: {active[0].id} ({active[0].state}). Nothing was submitted.")
+        return
+    env = StreamExecutionEnvironment.get_execution_environment(configuration(settings))
+    build(env, settings)
+    env.execute(JOB_NAME)
+
+
+def _responses(settings: FlinkJobSettings) -> TableDescriptor:
+    schema = (
+        Schema.new_builder()
+        .column("key", DataTypes.BYTES())
+        .column("body", DataTypes.BYTES())
+        .column_by_metadata("partition", DataTypes.INT(), is_virtual=True)
+        .column_by_metadata("offset", DataTypes.BIGINT(), is_virtual=True)
+        .column_by_expression("arrived", "PROCTIME()")
+        .build()
+    )
+    return _kafka_table(
+        settings,
+        schema,
+        {
+            "topic": topics.RESPONSES_SUCCESS,
+            "properties.group.id": GROUP,
+            "scan.startup.mode": "group-offsets",
+            "properties.auto.offset.reset": "earliest",
+            "scan.topic-partition-discovery.interval": "30 s",
+        },
+    )
+
+
+def _outgoing(settings: FlinkJobSettings) -> TableDescriptor:
+    schema = (
+        Schema.new_builder()
+        .column_by_metadata("topic", DataTypes.STRING())
+        .column("key", DataTypes.BYTES())
+        .column("body", DataTypes.BYTES())
+        .build()
+    )
+    allowed = (topics.VALIDATED, topics.QUESTIONS_PENDING, topics.LOW_QUALITY, topics.PERMANENT)
+    return _kafka_table(
+        settings,
+        schema,
+        {
+            "topic": ";".join(allowed),
+            # Exactly once would make each record wait for its checkpoint; readers are idempotent instead.
+            "sink.delivery-guarantee": "at-least-once",
+            "properties.max.request.size": f"{topics.MAX_PERMANENT_BYTES}",
+        },
+    )
+
+
+def _kafka_table(settings: FlinkJobSettings, schema: Schema, options: dict[str, str]) -> TableDescriptor:
+    """Returns a table over topics whose columns `key` and `body` are the bytes of a record as they are."""
+    builder = TableDescriptor.for_connector("kafka").schema(schema)
+    raw = {"key.format": "raw", "key.fields": "key", "value.format": "raw", "value.fields-include": "EXCEPT_KEY"}
+    brokers = {"properties.bootstrap.servers": settings.kafka_bootstrap_servers}
+    for key, value in (brokers | raw | options).items():
+        builder = builder.option(key, value)
+    return builder.build()
+
+
+def _rows(tables: StreamTableEnvironment, decided: DataStream) -> Table:
+    return tables.from_data_stream(decided)
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)} ms"
+
+
+# --- names of the operators that SQL makes ---------------------------------------------------------------------------
+
+# From the beginning of the planner's name to ours. SQL has no syntax for names (FLINK-28861 is about ids only), so they
+# are given afterwards; an operator that is not found here keeps the planner's name, and nothing else changes.
+_NAMES = {
+    "KafkaSource": "Kafka Source",
+    "Calc": "Columns",
+    "Deduplicate": "Duplicate Filter",
+    "TableToDataStream": "To Python",
+    "DataStreamToTable": "Kafka Sink: Rows",
+    "ConstraintEnforcer": "Constraints",
+    "outgoing": "Kafka Sink",
+}
+_STATEFUL = ("Kafka Source", "Duplicate Filter", "Kafka Sink")
+
+
+def _name_sql_operators(env: StreamExecutionEnvironment) -> None:
+    """Gives names to the operators that SQL makes, ids to those with state, and the sink a stage of its own."""
+    seen = set()
+    pending = list(env._j_stream_execution_environment.getTransformations())
+    while pending:
+        operator = pending.pop()
+        if operator.getId() in seen:
+            continue
+        seen.add(operator.getId())
+        pending.extend(operator.getInputs())
+        name = next((ours for planners, ours in _NAMES.items() if operator.getName().startswith(planners)), None)
+        if name is None:
+            continue
+        operator.setName(name)
+        operator.setDescription(name)
+        if name in _STATEFUL:
+            operator.setUid(name.lower().replace(" ", "-"))
+        if name == "Kafka Sink: Rows":
+            operator.setChainingStrategy(_head_of_chain())
+
+
+def _head_of_chain() -> Any:
+    from pyflink.java_gateway import get_gateway
+
+    return get_gateway().jvm.org.apache.flink.streaming.api.operators.ChainingStrategy.HEAD
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The operators of the job: thin shells of PyFlink around `scoring` and `decision`."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import structlog
+from pyflink.common import Row, Types
+from pyflink.datastream import AsyncFunction, FlatMapFunction, RuntimeContext
+
+from flink_job import decision
+from flink_job.decision import Record
+from flink_job.scoring import Refused, ScorerClient
+from pipeline import logs
+from pipeline.messages import Unreadable
+from pipeline.routing import BertScore, Gate
+
+log = structlog.get_logger(__name__)
+
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+"""Not a string: bytes that are no UTF-8 would come out as U+FFFD, and what a poison message really was be lost."""
+
+RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
+
+SCORED = Types.ROW_NAMED(
+    ["key", "body", "partition", "offset", "precision", "recall", "f1", "scorer", "refusal", "refusal_status"],
+    [
+        *(BYTES, BYTES, Types.INT(), Types.LONG()),
+        *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
+        *(Types.STRING(), Types.INT()),
+    ],
+)
+"""A record with its score, with why there is none, or (all null) with nothing to score."""
+
+OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
+
+
+class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
+    """Adds the score to each record that has an answer and a reference."""
+
+    def __init__(self, url: str, timeout_seconds: float, capacity: int) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._capacity = capacity
+        self._client: ScorerClient | None = None
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Prepares the worker process."""
+        _configure_logs()
+        self._client = ScorerClient(self._url, self._timeout_seconds, self._capacity)
+
+    async def async_invoke(self, value: Row) -> list[Row]:
+        """Returns the record with its score; it never raises: the record would be lost without a trace."""
+        key, body, partition, offset = value
+        result: BertScore | Refused | None = None
+        try:
+            response = decision.read(Record(key, body, partition, offset))
+        except Unreadable:
+            response = None  # the next stage finds that out, too, and says why
+        if response and response.original_answer and self._client:
+            result = await self._client.score(response.llm_response, response.original_answer)
+        if isinstance(result, BertScore):
+            scored = (result.precision, result.recall, result.f1, result.scorer, None, None)
+        elif isinstance(result, Refused):
+            scored = (None, None, None, None, result.message, result.status_code)
+        else:
+            scored = (None,) * 6
+        return [Row(key, body, partition, offset, *scored)]
+
+
+class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
+    """Turns each scored record into the records that follow from it, each with its topic."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Prepares the worker process."""
+        _configure_logs()
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """Yields what follows from a record."""
+        key, body, partition, offset, precision, recall, f1, scorer, refusal, status = value
+        result: BertScore | Refused | None = None
+        if f1 is not None:
+            result = BertScore(precision, recall, f1, scorer)
+        elif status is not None:
+            result = Refused(status, refusal)
+        made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
+        tell = log.info if made.verdict != "malformed" else log.warning
+        tell("decided", decision=made.verdict, **made.about)
+        for each in made.sent:
+            yield Row(each.topic, each.key, each.value)
+
+
+def _configure_logs() -> None:
+    """Sends this process's events to the TaskManager's log, one JSON object a line.
+
+    A Python worker has no console: Beam's handler carries its records to the JVM, where the logger `PythonWorker`
+    prints them. Only the format is ours.
+    """
+    root = logging.getLogger()
+    beam, root.handlers = root.handlers, []  # out of the way: `configure` closes those that it finds
+    logs.configure("flink-taskmanager")
+    formatter = root.handlers[0].formatter
+    for handler in beam:
+        handler.setFormatter(formatter)
+    root.handlers = beam
+    for noisy in ("apache_beam", "pyflink"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

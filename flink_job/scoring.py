@@ -1,0 +1,191 @@
+"""Asks the scorer for the score of an answer. Knows nothing of Flink.
+
+`ScorerClient.score` always returns: an exception in an asynchronous PyFlink operator can drop the record without a
+trace. While the scorer is away it tries again, for ever: the record waits, the operators before it feel the back
+pressure, and no attempt of the question is burnt.
+"""
+
+import asyncio
+import json
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+
+from pipeline.routing import BertScore
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Waits between tries, each with up to half of it added at random; the last one repeats."""
+
+SUSPECT_TRIES = 5
+"""Odd failures of one pair after which the scorer is asked about another one."""
+
+CONNECT_SECONDS = 2.0
+RECONNECT_SECONDS = 10
+"""How long an address of the scorer is remembered; it changes when the container is made anew."""
+
+_REFUSALS = {400, 413, 422}
+"""The scorer understood the request and will never score this pair."""
+
+_AWAY = {429, 502, 503, 504}
+"""The scorer, or something before it, says that it is not there now."""
+
+_PROBE = {"candidate": "Paris is the capital of France.", "reference": "The capital of France is Paris."}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The scorer will not score this pair, however often it is asked.
+
+    Attributes:
+        status_code: Its HTTP status.
+        message: What it said.
+    """
+
+    status_code: int
+    message: str
+
+
+class _Away(Exception):
+    """The scorer cannot be reached, or not now."""
+
+
+class _Odd(Exception):
+    """The scorer failed in a way that may be the pair's fault."""
+
+    def __init__(self, status_code: int, message: str) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class ScorerClient:
+    """HTTP client of the scorer for one event loop."""
+
+    def __init__(
+        self, url: str, timeout_seconds: float, connections: int, backoff_seconds: tuple[float, ...] = BACKOFF_SECONDS
+    ) -> None:
+        """Makes a client; its session is opened by the first call, in the loop of that call.
+
+        Args:
+            url: Base address of the scorer.
+            timeout_seconds: For one call.
+            connections: Calls in flight.
+            backoff_seconds: Waits between tries; the last one repeats.
+        """
+        self._url = f"{url.rstrip('/')}/score"
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(CONNECT_SECONDS, timeout_seconds))
+        self._connections = connections
+        self._backoff = backoff_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._away = False
+
+    async def score(self, candidate: str, reference: str) -> BertScore | Refused:
+        """Returns the score of an answer against its reference, or why there never will be one.
+
+        It takes as long as the scorer is away. It raises nothing but `asyncio.CancelledError`.
+        """
+        tries = 0
+        suspicions = 0
+        while True:
+            try:
+                result = await self._ask({"candidate": candidate, "reference": reference})
+            except _Odd as error:
+                suspicions += 1
+                if suspicions >= SUSPECT_TRIES and await self._scores_others():
+                    return Refused(error.status_code, f"failed {suspicions} times on this pair alone: {error}")
+                self._tell_away(str(error))
+            except Exception as error:
+                self._tell_away(f"{type(error).__name__}: {error}")
+            else:
+                self._tell_back()
+                return result
+            wait = self._backoff[min(tries, len(self._backoff) - 1)]
+            tries += 1
+            await asyncio.sleep(wait * (1 + random.random() / 2))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def _ask(self, pair: dict[str, str]) -> BertScore | Refused:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout,
+                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=RECONNECT_SECONDS),
+            )
+        async with self._session.post(self._url, json=pair) as answer:
+            status, body = answer.status, await answer.read()
+        if status in _REFUSALS:
+            return Refused(status, reason(body))
+        if status in _AWAY:
+            raise _Away(f"HTTP {status}")
+        if status != 200:
+            raise _Odd(status, f"HTTP {status}: {reason(body)}")
+        try:
+            return parse(body)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _Odd(status, f"the answer is not a score: {error!r}") from None
+
+    async def _scores_others(self) -> bool:
+        try:
+            return isinstance(await self._ask(_PROBE), BertScore)
+        except Exception:
+            return False
+
+    # An outage is told once, not once for each record that waits for its end.
+
+    def _tell_away(self, error: str) -> None:
+        if not self._away:
+            self._away = True
+            log.warning("began to wait for the scorer", url=self._url, error=error)
+
+    def _tell_back(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("reached the scorer again", url=self._url)
+
+
+def parse(body: bytes) -> BertScore:
+    """Reads the scorer's answer.
+
+    Raises:
+        ValueError: It is not JSON, or a number is not finite.
+        KeyError: A field is missing.
+        TypeError: A field is of another type.
+    """
+    answer = json.loads(body)
+    return BertScore(
+        precision=_cosine(answer["precision"]),
+        recall=_cosine(answer["recall"]),
+        f1=_cosine(answer["f1"]),
+        scorer=str(answer["scorer"]),
+    )
+
+
+def _cosine(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    # Equal texts may come out a rounding error above 1 in single precision, which the messages do not allow.
+    return max(-1.0, min(1.0, number))
+
+
+def reason(body: bytes, limit: int = 300) -> str:
+    """Returns what an error answer says: the detail of a problem+json document, or the text itself, cut."""
+    text = body.decode(errors="replace").strip()
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text[:limit]
+    if isinstance(document, dict):
+        for field in ("detail", "title", "error"):
+            if isinstance(document.get(field), str):
+                return str(document[field])[:limit]
+    return text[:limit]

@@ -1,0 +1,43 @@
+"""Settings of the job and of its submitter.
+
+The job reads them in the process that submits it and hands values to the operators, so that TaskManagers need no
+environment of their own.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.messages import MAX_ATTEMPTS_LIMIT
+from pipeline.routing import Gate
+from pipeline.settings import KafkaSettings
+
+
+class FlinkJobSettings(KafkaSettings):
+    """Everything that can be set about the job."""
+
+    scorer_url: str = Field(
+        "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
+    )
+    score_capacity: int = Field(32, ge=1, le=1000, description="Calls of the scorer in flight for each subtask.")
+    score_timeout_seconds: float = Field(
+        15, gt=0, le=600, description="Seconds after which a call of the scorer is given up and made again."
+    )
+    quality_threshold: float = Field(0.48, ge=0, le=1, description="BERTScore F1 at which an answer is accepted.")
+    max_attempts: int = Field(
+        3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."
+    )
+    checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
+    checkpoint_dir: Path = Field(
+        Path("/opt/flink-checkpoints"), description="Folder that JobManager, TaskManagers and submitter share."
+    )
+    dedup_ttl_seconds: float = Field(3600, ge=1, description="How long a copy of an answer is known to be one.")
+    flink_parallelism: int = Field(1, ge=1, le=128, description="Subtasks of each stage; it needs as many slots.")
+    flink_jobmanager_url: str = Field(
+        "http://flink-jobmanager:8081", pattern=r"^https?://[^/]+", description="REST API of the JobManager."
+    )
+
+    @property
+    def gate(self) -> Gate:
+        """When an answer is good enough."""
+        return Gate(threshold=self.quality_threshold, max_attempts=self.max_attempts)

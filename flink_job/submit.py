@@ -1,0 +1,185 @@
+"""Keeps the job running: submits it, and again from the newest checkpoint whenever it is gone.
+
+A JobManager without high availability forgets its jobs when it ends. What is needed to go on lies on the volume of the
+checkpoints, and this process is the one who remembers to use it.
+"""
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from flink_job import checkpoints
+from flink_job.checkpoints import Checkpoint
+from flink_job.cluster import Job, Jobs, Unreachable, is_restore_failure
+from pipeline.health import Heartbeat
+
+log = structlog.get_logger()
+
+JOB_FILE = Path(__file__).with_name("job.py")
+INTERVAL_SECONDS = 2.0
+SUBMISSION_SECONDS = 180.0
+"""A submission that takes longer is given up; it takes 6 to 7 s on a machine at rest."""
+
+TRIES = 3
+"""Failed submissions from one checkpoint, of whatever cause, before the one before it is taken."""
+
+
+class Cluster(Protocol):
+    """What is asked of the JobManager; see `flink_job.cluster.Cluster`."""
+
+    def jobs(self) -> Jobs:  # noqa: D102
+        ...
+
+    def restore_failure(self, job: Job) -> str | None:  # noqa: D102
+        ...
+
+    def restored_checkpoint(self, job: Job) -> Path | None:  # noqa: D102
+        ...
+
+    def cancel(self, job: Job) -> None:  # noqa: D102
+        ...
+
+
+Submit = Callable[[Checkpoint | None, threading.Event], str | None]
+"""Submits the job, from a checkpoint if there is one; returns what went wrong, if anything did."""
+
+
+class Supervisor:
+    """Looks after the job, one step at a time."""
+
+    def __init__(self, cluster: Cluster, submit: Submit, checkpoint_dir: Path, heartbeat: Heartbeat) -> None:
+        """Makes a supervisor.
+
+        Args:
+            cluster: Where the job runs.
+            submit: Brings it there.
+            checkpoint_dir: Where its checkpoints are.
+            heartbeat: Beaten while all of the job is at work, so that the container is healthy exactly then.
+        """
+        self._cluster = cluster
+        self._submit = submit
+        self._checkpoint_dir = checkpoint_dir
+        self._heartbeat = heartbeat
+        self._rejected: set[Path] = set()
+        self._failures = 0
+        self._told = ""
+
+    def run(self, stop: threading.Event, interval_seconds: float = INTERVAL_SECONDS) -> None:
+        """Looks after the job until `stop` is set, and leaves it running then."""
+        while not stop.is_set():
+            try:
+                self.step(stop)
+            except Unreachable as error:
+                self._tell("the JobManager does not answer", error=str(error))
+            stop.wait(interval_seconds)
+
+    def step(self, stop: threading.Event) -> None:
+        """Looks once, and does what is due.
+
+        Raises:
+            Unreachable: The JobManager does not answer.
+        """
+        active = self._cluster.jobs().active
+        if not active:
+            self._submit_from_newest(stop)
+            return
+        if len(active) > 1:
+            log.warning("found the job more than once; cancel all but one", jobs=[job.id for job in active])
+        job = active[-1]
+        if job.working:
+            self._failures = 0
+            self._heartbeat.beat()
+            self._tell("the job runs", job=job.id)
+        else:
+            self._tell("the job is on its way", job=job.id, state=job.state)
+            self._give_up_what_cannot_be_restored(job)
+
+    def _submit_from_newest(self, stop: threading.Event) -> None:
+        checkpoint = self._choose()
+        origin = str(checkpoint.path) if checkpoint else "the offsets of the consumer group"
+        self._tell("submitting the job", origin=origin)
+        problem = self._submit(checkpoint, stop)
+        if problem is None or stop.is_set():
+            return
+        self._told = ""
+        # While the JobManager is away nothing is the checkpoint's fault: this raises, and nothing is counted.
+        if self._cluster.jobs().active:
+            return
+        self._failures += 1
+        log.error("failed to submit the job", origin=origin, tries=self._failures, error=problem)
+        if checkpoint and (is_restore_failure(problem) or self._failures >= TRIES):
+            self._reject(checkpoint.path, problem)
+
+    def _choose(self) -> Checkpoint | None:
+        found = checkpoints.find(self._checkpoint_dir)
+        checkpoint = checkpoints.newest(found, self._rejected)
+        if found and checkpoint is None:
+            log.error(
+                "no checkpoint can be restored: going on from the committed offsets, without what is known of copies",
+                rejected=len(self._rejected),
+            )
+        return checkpoint
+
+    def _give_up_what_cannot_be_restored(self, job: Job) -> None:
+        """Ends a job that would try for ever to take up a checkpoint whose state cannot be read."""
+        problem = self._cluster.restore_failure(job)
+        if problem is None:
+            return
+        path = self._cluster.restored_checkpoint(job)
+        if path:
+            self._reject(path, problem)
+        self._cluster.cancel(job)
+
+    def _reject(self, path: Path, problem: str) -> None:
+        self._rejected.add(path)
+        self._failures = 0
+        log.error("gave up a checkpoint that cannot be restored; trying the one before it", path=str(path), error=problem)
+
+    def _tell(self, event: str, **fields: str) -> None:
+        """Logs what is new only."""
+        told = f"{event} {fields.get('job')} {fields.get('state')} {fields.get('origin')}"
+        if told != self._told:
+            self._told = told
+            log.info(event, **fields)
+
+
+def command(checkpoint: Checkpoint | None) -> list[str]:
+    """Returns the command line that submits the job."""
+    restore = ["-s", checkpoint.path.as_uri()] if checkpoint else []
+    return ["flink", "run", "-d", *restore, "-py", str(JOB_FILE)]
+
+
+def submit(checkpoint: Checkpoint | None, stop: threading.Event) -> str | None:
+    """Runs `flink run` until it ends, or `stop` is set.
+
+    Returns:
+        What it said when it failed or took too long; None when the job is submitted.
+    """
+    with tempfile.TemporaryFile() as output:
+        client = subprocess.Popen(command(checkpoint), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        waited = 0.0
+        while client.poll() is None and not stop.wait(0.2):
+            waited += 0.2
+            if waited > SUBMISSION_SECONDS:
+                break
+        if client.poll() is None:
+            client.kill()
+        status = client.wait()
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if status == 0:
+        return None
+    return gist(said) or f"flink run ended with status {status}"
+
+
+def gist(said: str, causes: int = 6) -> str:
+    """Returns what the `flink` command said without the frames of its stack traces: the last causes."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith("Caused by:")]
+    kept: Collection[str] = dict.fromkeys(telling or lines)
+    return "\n".join(list(kept)[-causes:])

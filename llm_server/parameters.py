@@ -1,0 +1,54 @@
+"""From settings to llama.cpp's parameters: pure, and apart from xllamacpp, which only the container has."""
+
+from collections.abc import Mapping
+
+from llm_server.settings import LlmServerSettings
+
+VERBOSITY_ERRORS = 1
+VERBOSITY_INFO = 3
+
+
+def parameters(settings: LlmServerSettings, model_file: str) -> dict[str, object]:
+    """Returns the values of `xllamacpp.CommonParams` that differ from its defaults, by dotted name.
+
+    Args:
+        settings: Of the service.
+        model_file: Path of the model.
+    """
+    return {
+        "model.path": model_file,
+        "model_alias": {settings.llm_model},
+        "hostnames": ["0.0.0.0"],
+        "port": settings.llm_server_port,
+        "n_parallel": settings.llm_server_parallel,
+        "n_ctx": settings.llm_server_context * settings.llm_server_parallel,  # shared by the slots
+        "cpuparams.n_threads": settings.llm_server_threads,
+        "cpuparams_batch.n_threads": settings.llm_server_threads,
+        # A request holds its HTTP thread until it is answered, even while it waits for a slot. The default is two more
+        # than slots: with six requests in flight the health check of a busy server would wait behind them.
+        "n_threads_http": settings.llm_server_parallel + settings.llm_server_queue,
+        "n_gpu_layers": 0,
+        "fit_params": False,  # would load the model twice, to see what fits into a GPU
+        "cache_ram_mib": 0,  # 8 GiB by default; prompts here have little in common
+        "cache_idle_slots": False,  # needs that cache
+        "ui": False,
+        "cors_origins": "",
+        "endpoint_metrics": True,
+        "endpoint_slots": True,
+        "verbosity": VERBOSITY_INFO if settings.log_level == "DEBUG" else VERBOSITY_ERRORS,
+    }
+
+
+def apply(values: Mapping[str, object], target: object) -> None:
+    """Sets attributes of `target` by dotted name.
+
+    Raises:
+        AttributeError: `target` has no such attribute.
+    """
+    for name, value in values.items():
+        owner = target
+        *path, last = name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        getattr(owner, last)  # an unknown name must not become a new attribute
+        setattr(owner, last, value)

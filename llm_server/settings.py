@@ -1,0 +1,28 @@
+"""Settings of the embedded language model: the only reader of its environment."""
+
+from pydantic import Field
+
+from pipeline.settings import Port, Settings
+
+
+class LlmServerSettings(Settings):
+    """Environment of the container."""
+
+    llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Name under which the model is served.")
+    llm_server_model_file: str = Field(
+        "", description="Path of another model, in GGUF format with a chat template; empty: the embedded SmolLM2."
+    )
+    llm_server_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
+    llm_server_threads: int = Field(
+        1, ge=1, le=256, description="Threads that compute. More than there are idle cores makes it slower."
+    )
+    llm_server_parallel: int = Field(4, ge=1, le=64, description="Answers written at the same time (slots).")
+    llm_server_context: int = Field(
+        2048,
+        ge=256,
+        le=131_072,
+        description="Tokens of one slot: prompt and answer. A longer prompt is answered with 400.",
+    )
+    llm_server_queue: int = Field(
+        64, ge=1, le=1024, description="Requests held beyond those in the slots; the rest waits to be accepted."
+    )

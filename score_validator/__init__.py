@@ -1,0 +1,1 @@
+"""BERTScore over HTTP: how close an answer comes to a reference answer."""

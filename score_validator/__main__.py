@@ -1,0 +1,37 @@
+"""The container: `--check`, or gunicorn in the place of this process."""
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from pipeline import logs
+from pipeline.settings import EXIT_USAGE, load
+from score_validator.scorer import BertScorer, EncoderError
+from score_validator.settings import ScorerSettings
+
+SERVICE = "score-validator"
+
+
+def main() -> NoReturn:
+    """Starts gunicorn; `--check` verifies imports and settings by loading the encoder and scoring one pair."""
+    parser = argparse.ArgumentParser(prog="python -m score_validator", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="load the encoder, score one pair, and exit")
+    check = parser.parse_args().check
+
+    settings = load(ScorerSettings)
+    if check:
+        logs.configure(SERVICE, settings)
+        try:
+            scorer = BertScorer(settings)
+        except EncoderError as error:
+            print(error, file=sys.stderr)
+            sys.exit(EXIT_USAGE)
+        scored = scorer.score("The sky is blue.", "Blue is the colour of the sky.")
+        print(f"{SERVICE}: all well, {scorer.name}, F1 of a sample {scored.f1:.3f}")
+        sys.exit(0)
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "python:score_validator.gunicorn_conf"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The routes."""
+
+from typing import Any
+
+from flask_openapi3 import OpenAPI, Tag
+
+from pipeline import web
+from pipeline.web import FieldError, problem, problems
+from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
+from score_validator.scorer import Scored, Scorer
+from score_validator.scoring import Busy, CannotScore, Scoring
+from score_validator.settings import ScorerSettings
+
+DESCRIPTION = """\
+BERTScore (Zhang et al. 2020) of an answer against a reference answer: tokens are compared by the embeddings of a
+language model, so that other words for the same thing count.
+
+The numbers are raw (not rescaled by a baseline) and those of the `bert-score` package for this pair alone, whatever is
+scored beside it. An empty answer scores 0. A text beyond the encoder's 512 tokens is cut, and `truncated` says so.
+
+The score knows an answer that is off topic, gibberish or a single word. It does not know whether a fluent answer is
+right, and the embedded encoder reads English only.
+"""
+
+_SCORES = Tag(name="scores", description="Scores of answers")
+_ERRORS = problems(400, 413, 415, 422, 503)
+
+
+def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
+    """Makes the application.
+
+    Args:
+        settings: Of the service.
+        scorer: A loaded one; it is called by one thread, which is started here: not before a fork.
+    """
+    scoring = Scoring(scorer, settings.scorer_queue)
+    app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)
+    app.register_error_handler(Busy, _busy)
+
+    @app.post(
+        "/score",
+        tags=[_SCORES],
+        summary="Score an answer",
+        description="422 names the field that is wrong; 503 says in `Retry-After` when there should be room again.",
+        responses={200: Score, **_ERRORS},
+    )
+    def score(body: Pair) -> Any:
+        try:
+            (scored,) = scoring.score([(body.candidate, body.reference)])
+        except CannotScore as error:
+            return _cannot_score(error, error.cause.field)
+        return _to_score(scored, scoring.name).model_dump()
+
+    @app.post(
+        "/score/batch",
+        tags=[_SCORES],
+        summary="Score several answers",
+        description="Each score is that of its pair alone, in the order of the pairs. One pair that has no score fails "
+        "the batch with 422, which names it (`pairs.3.reference`).",
+        responses={200: BatchScores, **_ERRORS},
+    )
+    def score_batch(body: Batch) -> Any:
+        try:
+            scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs])
+        except CannotScore as error:
+            return _cannot_score(error, f"pairs.{error.index}.{error.cause.field}")
+        return BatchScores(scores=[_to_score(each, scoring.name) for each in scored]).model_dump()
+
+    return app
+
+
+def _to_score(scored: Scored, scorer: str) -> Score:
+    return Score(
+        precision=scored.precision,
+        recall=scored.recall,
+        f1=scored.f1,
+        scorer=scorer,
+        truncated=bool(scored.truncated),
+        truncated_fields=list(scored.truncated),
+    )
+
+
+def _cannot_score(error: CannotScore, field: str) -> Any:
+    return problem(422, f"{field}: {error.cause.reason}", [FieldError(field=field, message=error.cause.reason)])
+
+
+def _busy(error: Busy) -> Any:
+    return problem(503, f"The scorer is busy: {error}.", Retry_After=str(error.retry_after_seconds))

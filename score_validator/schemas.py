@@ -1,0 +1,64 @@
+"""What goes into the scorer and comes out of it, by HTTP."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+MAX_TEXT_CHARACTERS = 100_000
+MAX_BATCH_PAIRS = 256
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Two texts of the full length take up to 2.4 MB (JSON may write one character in 12 bytes)."""
+
+TextField = Literal["candidate", "reference"]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be empty: there is nothing to compare with")
+    return text
+
+
+class Pair(BaseModel):
+    """An answer and what it is compared with."""
+
+    candidate: str = Field(
+        max_length=MAX_TEXT_CHARACTERS,
+        description="The answer. An empty one (or white space alone) is a bad answer, not an error: it scores 0.",
+        examples=["The sky is blue because air scatters blue light more than red light."],
+    )
+    reference: Annotated[str, AfterValidator(_not_blank)] = Field(
+        min_length=1,
+        max_length=MAX_TEXT_CHARACTERS,
+        description="The reference answer; not empty.",
+        examples=["Sunlight is scattered by the air, and short blue waves are scattered most."],
+    )
+
+
+class Score(BaseModel):
+    """Raw BERTScore of one pair, without rescaling by a baseline."""
+
+    precision: float = Field(description="How well each token of the candidate is matched by the reference.")
+    recall: float = Field(description="How well each token of the reference is matched by the candidate.")
+    f1: float = Field(description="Harmonic mean of the two.")
+    scorer: str = Field(
+        description="Encoder and layer; scores of different scorers do not compare.",
+        examples=["all-MiniLM-L6-v2/layer6"],
+    )
+    truncated: bool = Field(
+        description="A text is longer than the encoder reads (512 tokens, about 2,000 characters of English, for the "
+        "embedded one): its end took no part in the score."
+    )
+    truncated_fields: list[TextField] = Field(description="Which texts were cut.")
+
+
+class Batch(BaseModel):
+    """Pairs that are scored one by one: no score depends on its neighbours."""
+
+    pairs: list[Pair] = Field(min_length=1, max_length=MAX_BATCH_PAIRS)
+
+
+class BatchScores(BaseModel):
+    """One score for each pair, in their order."""
+
+    scores: list[Score]

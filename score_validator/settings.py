@@ -1,0 +1,24 @@
+"""Settings of the scorer: the only reader of its environment."""
+
+from pydantic import Field
+
+from pipeline.settings import Port, Settings
+
+
+class ScorerSettings(Settings):
+    """Environment of the container."""
+
+    bertscore_model: str = Field(
+        "", description="Folder or name of the encoder of BERTScore; empty: the embedded all-MiniLM-L6-v2."
+    )
+    bertscore_layer: int | None = Field(
+        None, ge=1, le=1000, description="Layer whose embeddings are compared; empty: the encoder's last."
+    )
+    scorer_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
+    scorer_threads: int = Field(1, ge=1, le=256, description="Threads that compute.")
+    scorer_device: str = Field(
+        "cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="Where the encoder runs: `cpu`, `mps`, `cuda`, `cuda:1`."
+    )
+    scorer_queue: int = Field(
+        128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."
+    )

@@ -1,0 +1,176 @@
+"""The routes, and the one place where the service is put together."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from flask import Response, request
+from flask_openapi3 import OpenAPI, Tag
+from pydantic import BaseModel
+
+from pipeline import logs, postgres
+from pipeline.cache import Cache
+from pipeline.producer import Producer
+from pipeline.settings import load
+from pipeline.web import Check, create_api, problem, problems
+from storage_service import events
+from storage_service.events import Bells, Listener, Watch
+from storage_service.ledger import Ledger
+from storage_service.questions import Questions
+from storage_service.schemas import Ask, Final, Pending, QuestionPath, State, Statistics, Status, Wait
+from storage_service.settings import StorageSettings
+from storage_service.store import Store
+
+SERVICE = "storage-service"
+GIVE_UP_SECONDS = 10
+"""After this time librdkafka drops a question that no broker took; storage-writer publishes it later."""
+
+_TAG = Tag(name="questions", description="Ask, and look how a question stands")
+_DESCRIPTION = """Asks a language model and keeps good answers.
+
+Known answers come at once, from the cache or the database. A new question is recorded and published; its answer comes
+later: poll `/status/ID`, wait with `?wait=`, or listen to `/events/ID`. Questions are the same when their text and
+context are, but for case, width and white space.
+"""
+_STREAM = {
+    "description": "Server-sent events `pending`, `completed`, `failed`, each with the body of `/status/ID`; the "
+    "stream ends after a final event.",
+    "content": {
+        "text/event-stream": {
+            # Of one event: OpenAPI 3.1 has no way to say so, its tools take it like that.
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "event": {"type": "string", "enum": list(get_args(Status))},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                    "id": {"type": "string"},
+                    "retry": {"type": "integer"},
+                },
+                "required": ["event", "data", "id"],
+            },
+            "example": 'id: 3f1a…-pending\nevent: pending\ndata: {"status": "pending", …}\n\n',
+        }
+    },
+}
+
+
+def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: Mapping[str, Check]) -> OpenAPI:
+    """Makes the application around the use cases.
+
+    Args:
+        questions: The use cases.
+        checks: Dependencies without which the service is not ready, by name.
+        optional: Dependencies without which it is only slower, by name.
+    """
+    app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
+
+    @app.post(
+        "/query",
+        tags=[_TAG],
+        summary="Ask a question",
+        responses={"200": Final, "202": Pending, **problems(400, 413, 415, 422, 503)},
+    )
+    def query(body: Ask, query: Wait) -> Any:
+        reply = questions.ask(body, query.wait)
+        if isinstance(reply, Pending):
+            return _json(reply, 202, Location=f"/status/{reply.question_id}")
+        return _json(reply)
+
+    @app.get(
+        "/status/<question_id>",
+        tags=[_TAG],
+        summary="How does a question stand?",
+        responses={"200": State, **problems(404, 422, 503)},
+    )
+    def status(path: QuestionPath, query: Wait) -> Any:
+        state = questions.status(path.question_id, query.wait)
+        return _json(state) if state else _unknown(path)
+
+    @app.get(
+        "/events/<question_id>",
+        tags=[_TAG],
+        summary="Be told how a question stands",
+        description="Ends at once with 204 when `Last-Event-ID` names the final event: that keeps browsers from "
+        "coming back.",
+        responses={"200": _STREAM, "204": {"description": "Nothing is left to tell."}, **problems(404, 422, 503)},
+    )
+    def stream(path: QuestionPath) -> Any:
+        state = questions.status(path.question_id)
+        if state is None:
+            return _unknown(path)
+        if state.final and request.headers.get("Last-Event-ID") == events.event_id(state):
+            return Response(status=204)
+        # nginx would hold events back otherwise
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return Response(questions.events(state), mimetype="text/event-stream", headers=headers)
+
+    @app.get(
+        "/stats", tags=[_TAG], summary="The service in figures", responses={"200": Statistics, **problems(422, 503)}
+    )
+    def stats() -> Any:
+        return _json(questions.statistics())
+
+    return app
+
+
+def _json(body: BaseModel, status: int = 200, **headers: str) -> Response:
+    return Response(body.model_dump_json(), status, headers, mimetype="application/json")
+
+
+def _unknown(path: QuestionPath) -> Response:
+    return problem(404, f"No question has the id {path.question_id}.")
+
+
+class Background:
+    """The threads beside the requests, and the order in which everything ends."""
+
+    def __init__(self, bells: Bells, listener: Listener, ledger: Ledger, producer: Producer) -> None:
+        self._bells = bells
+        self._ledger = ledger
+        self._producer = producer
+        self._stop = threading.Event()
+        self._threads = [self._thread("listener", listener.run), self._thread("ledger", ledger.run)]
+
+    def release(self) -> None:
+        """Answers those who wait, for the process is about to stop."""
+        self._bells.close()
+
+    def close(self) -> None:
+        """Ends the threads and writes what is left to write; call it when no request is served any longer."""
+        self.release()
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._producer.close()  # brings the last acknowledgements to the ledger
+        self._ledger.write()
+
+    def _thread(self, name: str, run: Callable[[threading.Event], None]) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
+        thread.start()
+        return thread
+
+
+def create_app(settings: StorageSettings | None = None) -> OpenAPI:
+    """Puts the service together; gunicorn calls this in its worker, after the fork.
+
+    Args:
+        settings: From the environment when None.
+
+    Returns:
+        The application; `extensions["background"]` has to be closed at the end.
+    """
+    settings = settings or load(StorageSettings)
+    logs.configure(SERVICE, settings)
+    pool = postgres.engine(settings, SERVICE)
+    cache = Cache(settings, SERVICE)
+    producer = Producer(settings, SERVICE, GIVE_UP_SECONDS)
+    store = Store(pool)
+    bells = Bells(settings.max_waiting)
+    ledger = Ledger(store)
+    app = create_api_of(
+        Questions(store, cache, producer, ledger, Watch(store.find, bells)),
+        checks={"postgres": store.ping, "kafka": producer.ping},
+        optional={"redis": cache.ping},
+    )
+    app.extensions["background"] = Background(bells, Listener(pool, bells), ledger, producer)
+    return app

@@ -1,0 +1,51 @@
+"""How gunicorn serves storage-service: one process with many threads, for most requests wait for something."""
+
+import logging
+import signal
+from types import FrameType
+from typing import Any
+
+from pipeline import logs
+from pipeline.settings import load
+from storage_service.settings import StorageSettings
+
+_settings = load(StorageSettings)
+
+wsgi_app = "storage_service.app:create_app()"
+bind = f"0.0.0.0:{_settings.http_port}"
+# librdkafka does not survive a fork (confluent-kafka-python#1122): the worker builds its clients itself.
+preload_app = False
+workers = 1
+worker_class = "gthread"
+threads = _settings.http_threads
+worker_tmp_dir = "/dev/shm"
+keepalive = 30
+graceful_timeout = 8
+control_socket_disable = True
+# Gunicorn's lines go the way of all others (`on_starting`); there is no access log: `/metrics` counts requests.
+errorlog = None
+
+
+def on_starting(_server: Any) -> None:
+    """Sets up logs, for gunicorn's own lines, too; the worker inherits it."""
+    logs.configure("storage-service", _settings)
+    logging.getLogger("gunicorn.error").propagate = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Answers those who wait as soon as the worker is asked to stop: they would hold it up for `graceful_timeout`."""
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def release(number: int, frame: FrameType | None) -> None:
+        if callable(stop):
+            stop(number, frame)
+        worker.wsgi.extensions["background"].release()
+
+    signal.signal(signal.SIGTERM, release)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Writes what is left to write."""
+    app = getattr(worker, "wsgi", None)  # missing when the worker failed to start
+    if app:
+        app.extensions["background"].close()

@@ -1,0 +1,172 @@
+"""What storage-service does: asks, looks up, counts. Known answers come from Redis, then PostgreSQL; the rest is
+recorded first and published then, so that no question is lost while Kafka is away."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+import confluent_kafka
+import structlog
+
+from pipeline import metrics, topics
+from pipeline.cache import Answer
+from pipeline.messages import Question
+from pipeline.producer import Delivered, Outgoing
+from pipeline.question import question_id
+from storage_service.events import Watch
+from storage_service.ledger import Ledger
+from storage_service.schemas import Ask, BySource, Completed, Failed, Pending, Reply, State, Statistics, Stored
+from storage_service.store import Recorded
+
+log = structlog.get_logger()
+
+ACKNOWLEDGED_SECONDS = 2.0
+"""How long a reply waits for the broker. Later acknowledgements count as well; without one storage-writer publishes
+the question again."""
+
+
+class Records(Protocol):
+    """The questions in the database; each method raises `Unavailable` when it is away."""
+
+    def record(self, question: Question, /) -> Recorded:
+        """Records that a question was asked and tells what becomes of it."""
+
+    def find(self, question_id: str, /) -> State | None:
+        """Returns how a question stands, None for an unknown one."""
+
+    def statistics(self) -> Stored:
+        """Returns what the database knows in figures."""
+
+
+class Answers(Protocol):
+    """The answer cache; empty when it is away."""
+
+    def get(self, question_id: str, /) -> Answer | None:
+        """Returns an answer if it is there."""
+
+    def put(self, answer: Answer, /) -> None:
+        """Keeps an answer."""
+
+
+class Publisher(Protocol):
+    """The way to Kafka."""
+
+    def send(self, outgoing: Outgoing, delivered: Delivered, /) -> None:
+        """Sends a message; `delivered` gets None once it is acknowledged, or the error."""
+
+
+class Questions:
+    """The use cases."""
+
+    def __init__(self, records: Records, answers: Answers, publisher: Publisher, ledger: Ledger, watch: Watch) -> None:
+        self._records = records
+        self._answers = answers
+        self._publisher = publisher
+        self._ledger = ledger
+        self._watch = watch
+
+    def ask(self, asked: Ask, wait_seconds: float = 0) -> Reply:
+        """Answers a question if its answer is known, sends it on its way otherwise.
+
+        The same question asked while it is pending joins the one in flight: its first reference stays. One that
+        failed starts anew.
+
+        Args:
+            asked: The question.
+            wait_seconds: How long to hold back the reply to a pending question.
+
+        Raises:
+            Unavailable: It is not in the cache and PostgreSQL is away; nothing was recorded.
+        """
+        reply = self._ask(asked, time.monotonic() + wait_seconds)
+        metrics.ANSWERS.labels(reply.source if isinstance(reply, Completed) else reply.status).inc()
+        return reply
+
+    def _ask(self, asked: Ask, until: float) -> Reply:
+        question = _question(asked)
+        cached = self._answers.get(question.question_id)
+        if cached:
+            self._ledger.asked(question.question_id)
+            return Completed(source="cache", question_id=question.question_id, result=cached)
+        recorded = self._records.record(question)
+        if recorded.answer:
+            self._answers.put(recorded.answer)
+            return Completed(source="database", question_id=question.question_id, result=recorded.answer)
+        if recorded.publish:
+            self._publish(recorded.publish)
+        pending = State(
+            question_id=question.question_id,
+            status="pending",
+            question_text=question.question_text,
+            asked_at=question.asked_at,
+        )
+        return _reply(self._watch.wait(pending, until - time.monotonic()))
+
+    def status(self, question_id: str, wait_seconds: float = 0) -> State | None:
+        """Returns how a question stands, None for an unknown one.
+
+        Args:
+            question_id: Which.
+            wait_seconds: How long to hold back the reply while it is pending.
+
+        Raises:
+            Unavailable: PostgreSQL is away.
+        """
+        known = self._records.find(question_id)
+        return known and self._watch.wait(known, wait_seconds)
+
+    def events(self, known: State) -> Iterator[str]:
+        """Yields server-sent events until the question is final."""
+        return self._watch.stream(known)
+
+    def statistics(self) -> Statistics:
+        """Returns the service in figures.
+
+        Raises:
+            Unavailable: PostgreSQL is away.
+        """
+        replies = {
+            sample.labels["source"]: int(sample.value)
+            for metric in metrics.ANSWERS.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        }
+        return Statistics(**dict(self._records.statistics()), replies=BySource.model_validate(replies))
+
+    def _publish(self, question: Question) -> None:
+        acknowledged = threading.Event()
+
+        def delivered(error: confluent_kafka.KafkaError | None) -> None:
+            if error is None:
+                self._ledger.published(question.question_id, question.asked_at, datetime.now(UTC))
+            else:
+                log.warning("left a question to storage-writer", question_id=question.question_id, error=error.str())
+            acknowledged.set()
+
+        self._publisher.send(Outgoing.of(topics.QUESTIONS_PENDING, question), delivered)
+        if acknowledged.wait(ACKNOWLEDGED_SECONDS):
+            log.debug("published a question", question_id=question.question_id)
+        else:
+            log.warning("replied before the broker acknowledged", question_id=question.question_id)
+
+
+def _question(asked: Ask) -> Question:
+    now = datetime.now(UTC)
+    return Question(
+        question_id=question_id(asked.question_text, asked.question_context),
+        question_text=asked.question_text,
+        question_context=asked.question_context,
+        original_answer=asked.original_answer,
+        # Messages carry milliseconds: so does the table, for the two are compared.
+        asked_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+    )
+
+
+def _reply(state: State) -> Reply:
+    if state.result:
+        return Completed(source="database", question_id=state.question_id, result=state.result)
+    if state.error:
+        return Failed(question_id=state.question_id, error=state.error)
+    return Pending(question_id=state.question_id)

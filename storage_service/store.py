@@ -1,0 +1,187 @@
+"""The questions in PostgreSQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from pipeline import postgres
+from pipeline.cache import Answer
+from pipeline.messages import Question
+from storage_service.schemas import ByQuality, ByStatus, Failure, State, Stored
+
+_INSERT = text("""
+    INSERT INTO questions (question_id, question_text, question_context, original_answer, asked_at)
+    VALUES (:question_id, :question_text, :question_context, :original_answer, :asked_at)
+    ON CONFLICT (question_id) DO NOTHING
+    RETURNING question_id
+""")
+
+# Locks the row, so that what follows in the transaction is decided by one request at a time.
+_ASK_AGAIN = text("""
+    UPDATE questions SET times_asked = times_asked + 1 WHERE question_id = :question_id RETURNING status
+""")
+
+_RESTART = text("""
+    WITH failure AS (DELETE FROM failed_questions WHERE question_id = :question_id),
+         history AS (DELETE FROM attempts WHERE question_id = :question_id)
+    UPDATE questions
+    SET status = 'pending',
+        question_text = :question_text,
+        question_context = :question_context,
+        original_answer = coalesce(:original_answer, original_answer),
+        asked_at = :asked_at,
+        published_at = NULL
+    WHERE question_id = :question_id
+    RETURNING original_answer
+""")
+
+_FIND = text("""
+    SELECT q.question_id, q.status, q.question_text, q.asked_at,
+           r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.quality, r.scorer,
+           r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
+           r.question_text AS answered_text,
+           f.reason, f.last_error, f.retry_count, f.failed_at
+    FROM questions AS q
+    LEFT JOIN responses AS r USING (question_id)
+    LEFT JOIN failed_questions AS f USING (question_id)
+    WHERE q.question_id = :question_id
+""")
+
+_MARK_PUBLISHED = text("""
+    UPDATE questions AS q
+    SET published_at = mark.published_at
+    FROM unnest(CAST(:ids AS text[]), CAST(:asked AS timestamptz[]), CAST(:published AS timestamptz[]))
+        AS mark (question_id, asked_at, published_at)
+    WHERE q.question_id = mark.question_id AND q.asked_at = mark.asked_at AND q.published_at IS NULL
+""")
+
+_ADD_TIMES_ASKED = text("""
+    UPDATE questions AS q
+    SET times_asked = q.times_asked + hits.times
+    FROM unnest(CAST(:ids AS text[]), CAST(:times AS integer[])) AS hits (question_id, times)
+    WHERE q.question_id = hits.question_id
+""")
+
+_STATISTICS = text("""
+    SELECT (SELECT json_object_agg(status, n) FROM (
+                SELECT status, count(*) AS n FROM questions GROUP BY status) AS by_status) AS questions,
+           (SELECT coalesce(sum(times_asked), 0) FROM questions) AS asked_total,
+           (SELECT json_object_agg(quality, n) FROM (
+                SELECT quality, count(*) AS n FROM responses GROUP BY quality) AS by_quality) AS answers,
+           (SELECT avg(bert_score) FROM responses) AS mean_score,
+           (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
+""")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a question when it was recorded.
+
+    Attributes:
+        answer: It is completed, and this is its answer.
+        publish: It is new, or starts anew: this is to be published. Without either it joined the one in flight.
+    """
+
+    answer: Answer | None = None
+    publish: Question | None = None
+
+
+class Store:
+    """Reads and writes questions; every method raises `Unavailable` when PostgreSQL is away."""
+
+    def __init__(self, pool: Engine) -> None:
+        self._pool = pool
+
+    def record(self, question: Question) -> Recorded:
+        """Records that a question was asked, in one transaction.
+
+        Of equal questions at the same time exactly one is told to publish. A question that failed (or whose answer
+        somebody has deleted) starts anew, with the reference that it had unless it brings another.
+        """
+        row = question.model_dump(
+            include={"question_id", "question_text", "question_context", "original_answer", "asked_at"}
+        ) | {"asked_at": question.asked_at}
+        with postgres.transaction(self._pool) as connection:
+            if connection.execute(_INSERT, row).first():
+                return Recorded(publish=question)
+            status = connection.execute(_ASK_AGAIN, row).scalar_one()
+            if status == "pending":
+                return Recorded()
+            if status == "completed":
+                known = _find(connection, question.question_id)
+                if known and known.result:
+                    return Recorded(answer=known.result)
+            reference = connection.execute(_RESTART, row).scalar_one()
+            return Recorded(publish=question.model_copy(update={"original_answer": reference}))
+
+    def find(self, question_id: str) -> State | None:
+        """Returns how a question stands, None for an unknown one."""
+        with postgres.transaction(self._pool) as connection:
+            return _find(connection, question_id)
+
+    def mark_published(self, marks: Mapping[tuple[str, datetime], datetime]) -> None:
+        """Notes when the broker acknowledged questions.
+
+        Args:
+            marks: Time of the acknowledgement by question id and `asked_at`: a question that was started anew since
+                then is left alone.
+        """
+        with postgres.transaction(self._pool) as connection:
+            connection.execute(
+                _MARK_PUBLISHED,
+                {
+                    "ids": [question_id for question_id, _ in marks],
+                    "asked": [asked_at for _, asked_at in marks],
+                    "published": list(marks.values()),
+                },
+            )
+
+    def add_times_asked(self, hits: Mapping[str, int]) -> None:
+        """Adds to `times_asked` by question id; unknown questions are left out."""
+        with postgres.transaction(self._pool) as connection:
+            connection.execute(_ADD_TIMES_ASKED, {"ids": list(hits), "times": list(hits.values())})
+
+    def statistics(self) -> Stored:
+        """Returns what the database knows in figures."""
+        with postgres.transaction(self._pool) as connection:
+            row = connection.execute(_STATISTICS).mappings().one()
+        return Stored(
+            questions=ByStatus(**row["questions"] or {}),
+            answers=ByQuality(**row["answers"] or {}),
+            asked_total=row["asked_total"],
+            mean_score=row["mean_score"],
+            outbox=row["outbox"],
+        )
+
+    def ping(self) -> None:
+        """Raises `Unavailable` when PostgreSQL is away or has no tables yet."""
+        with postgres.transaction(self._pool) as connection:
+            connection.execute(text("SELECT FROM questions LIMIT 0"))
+
+
+def _find(connection: Connection, question_id: str) -> State | None:
+    row = connection.execute(_FIND, {"question_id": question_id}).mappings().first()
+    return _state(dict(row)) if row else None
+
+
+def _state(row: Mapping[str, Any]) -> State:
+    return State(
+        question_id=row["question_id"],
+        status=row["status"],
+        question_text=row["question_text"],
+        asked_at=row["asked_at"],
+        result=_answer(row) if row["status"] == "completed" and row["llm_response"] is not None else None,
+        error=Failure(**{name: row[name] for name in Failure.model_fields}) if row["reason"] else None,
+    )
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    return Answer(
+        **{name: row[name] for name in Answer.model_fields if name not in ("question_text", "created_at")},
+        question_text=row["answered_text"],
+        # UTC whatever the server's time zone is, as in the cache.
+        created_at=row["created_at"].astimezone(UTC),
+    )

@@ -1,0 +1,33 @@
+"""storage-writer: keeps what came of each question."""
+
+from pipeline import postgres, service, topics
+from pipeline.cache import Cache
+from pipeline.consumer import Limits
+from pipeline.producer import Producer
+from storage_writer.handler import FinalHandler
+from storage_writer.republish import GIVE_UP_SECONDS, Republisher
+from storage_writer.settings import WriterSettings
+from storage_writer.store import Store
+
+SERVICE = "storage-writer"
+
+
+def main() -> None:
+    """Runs the service until it is told to stop."""
+    settings = service.start(SERVICE, WriterSettings)
+    store = Store(postgres.engine(settings, SERVICE))
+    handler = FinalHandler(store, Cache(settings, SERVICE))
+    # Its own producer: the loop's never gives up, but a question that is given up here is found again.
+    with Producer(settings, f"{SERVICE}-republish", GIVE_UP_SECONDS) as producer:
+        service.consume(
+            SERVICE,
+            settings,
+            [topics.VALIDATED, topics.PERMANENT],
+            handler,
+            Limits(concurrency=settings.writer_concurrency),
+            beside=[Republisher(store, producer, settings).run],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What becomes of final messages: rows, and the cache filled."""
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from pydantic import TypeAdapter
+
+from pipeline.cache import Answer
+from pipeline.consumer import Incoming
+from pipeline.messages import Failed, Malformed, Question, QuestionId, Reason, Unreadable, Validated
+from pipeline.producer import Outgoing
+
+log = structlog.get_logger()
+
+SCORE_DIGITS = 6
+"""As in the table: an answer from the cache and one from the database are the same."""
+
+_QUESTION_ID: TypeAdapter[str] = TypeAdapter(QuestionId)
+
+
+class Records(Protocol):
+    """The questions in the database."""
+
+    def complete(self, question: Question, answer: Answer, /) -> bool:
+        """Keeps the answer of a pending question; returns whether it was pending."""
+
+    def fail(self, question: Question, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
+        """Gives up a pending question; returns whether it was pending."""
+
+    def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
+        """Gives up a pending question by its id; returns whether it was known and pending."""
+
+
+class Answers(Protocol):
+    """The answer cache."""
+
+    def put(self, answer: Answer, /) -> None:
+        """Keeps an answer; does nothing while it is away."""
+
+
+class FinalHandler:
+    """Handles `validated-responses` and `llm-responses-error-permanent`."""
+
+    def __init__(self, records: Records, answers: Answers) -> None:
+        self._records = records
+        self._answers = answers
+
+    def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
+        """Writes what the message says; nothing follows from it.
+
+        Raises:
+            Unavailable: PostgreSQL is away.
+            Unreadable: PostgreSQL refuses the data, or the message is none of these.
+        """
+        match incoming.message:
+            case Validated() as validated:
+                self._keep(validated)
+            case Failed() as failed:
+                self._fail(failed)
+            case Malformed() as malformed:
+                self._fail_malformed(malformed)
+            case other:
+                raise Unreadable(f"unexpected here: {type(other).__name__}")
+        return ()
+
+    def _keep(self, validated: Validated) -> None:
+        answer = _answer(validated)
+        if not self._records.complete(validated, answer):
+            log.info("skipped an answer of a final question", question_id=validated.question_id)
+            return
+        self._answers.put(answer)
+        log.info(
+            "kept an answer",
+            question_id=validated.question_id,
+            quality=answer.quality,
+            score=answer.bert_score,
+            attempts=answer.processing_attempts,
+            ms=answer.total_processing_time_ms,
+        )
+
+    def _fail(self, failed: Failed) -> None:
+        error = failed.error
+        status = f" {error.status_code}" if error.status_code else ""
+        if not self._records.fail(failed, failed.reason, f"{error.type}{status}: {error.message}", failed.failed_at):
+            log.info("skipped a failure of a final or newer question", question_id=failed.question_id)
+            return
+        elapsed = failed.failed_at - failed.asked_at
+        log.info(
+            "failed a question",
+            question_id=failed.question_id,
+            reason=failed.reason,
+            quality=None,
+            score=failed.best.bert_score if failed.best else None,
+            attempts=failed.processing_attempts,
+            retries=failed.retry_count,
+            ms=round(elapsed.total_seconds() * 1000),
+        )
+
+    def _fail_malformed(self, malformed: Malformed) -> None:
+        """Fails the question to which an unreadable message belonged, if its key tells; its bytes stay in the topic."""
+        question_id = _key(malformed)
+        failed = question_id is not None and self._records.fail_known(
+            question_id, malformed.reason, malformed.error, malformed.failed_at
+        )
+        log.info(
+            "failed a question" if failed else "left an unreadable message in its topic",
+            question_id=question_id,
+            reason=malformed.reason,
+            error=malformed.error,
+            origin=malformed.source.model_dump(),
+        )
+
+
+def _answer(validated: Validated) -> Answer:
+    def rounded(score: float | None) -> float | None:
+        return None if score is None else round(score, SCORE_DIGITS)
+
+    return Answer(
+        question_id=validated.question_id,
+        question_text=validated.question_text,
+        original_answer=validated.original_answer,
+        llm_response=validated.llm_response,
+        bert_score=rounded(validated.bert_score),
+        bert_precision=rounded(validated.bert_precision),
+        bert_recall=rounded(validated.bert_recall),
+        quality=validated.quality,
+        scorer=validated.scorer,
+        model=validated.model,
+        processing_attempts=validated.processing_attempts,
+        total_processing_time_ms=validated.total_processing_time_ms,
+        # Not the time of writing: a replay gives the same row.
+        created_at=validated.validated_at,
+    )
+
+
+def _key(malformed: Malformed) -> str | None:
+    """Returns the question id that the key of an unreadable message is, None if it is none."""
+    try:
+        return _QUESTION_ID.validate_python(base64.b64decode(malformed.key_base64 or "").decode())
+    except ValueError:  # not base64, not UTF-8, not an id
+        return None

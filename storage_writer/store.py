@@ -1,0 +1,203 @@
+"""What storage-writer does in PostgreSQL.
+
+A question leaves `pending` once: `completed` and `failed` never change here, so whatever is replayed changes nothing.
+Each change of state is one statement, and its last part notifies whoever waits for the question.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, TextClause, text
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+
+from pipeline import postgres
+from pipeline.cache import Answer
+from pipeline.errors import Unavailable
+from pipeline.messages import Attempt, Question, Reason, Unreadable
+
+_HISTORY = """
+    INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
+                          completion_tokens, generated_at)
+    SELECT final.question_id, scored.*
+    FROM final CROSS JOIN json_to_recordset(CAST(:attempts AS json))
+        AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
+                   prompt_tokens integer, completion_tokens integer, generated_at timestamptz)
+    ON CONFLICT DO NOTHING
+"""
+
+_NOTIFY = f"SELECT pg_notify('{postgres.FINAL_CHANNEL}', question_id) FROM final"
+
+_COMPLETE = text(f"""
+    WITH final AS (
+        UPDATE questions SET status = 'completed'
+        WHERE question_id = :question_id AND status = 'pending'
+        RETURNING question_id
+    ), kept AS (
+        INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
+                               bert_recall, quality, scorer, model, processing_attempts, total_processing_time_ms,
+                               created_at, updated_at)
+        SELECT question_id, :question_text, :original_answer, :llm_response, CAST(:bert_score AS numeric),
+               CAST(:bert_precision AS numeric), CAST(:bert_recall AS numeric), :quality, :scorer, :model,
+               :processing_attempts, :total_processing_time_ms, :created_at, :created_at
+        FROM final
+        ON CONFLICT DO NOTHING
+    ), history AS ({_HISTORY})
+    {_NOTIFY}
+""")
+
+# A failure that is older than the question (which failed and was asked anew since then) is not its failure. Messages
+# carry milliseconds, rows that were made by hand microseconds.
+_FAIL = text(f"""
+    WITH final AS (
+        UPDATE questions SET status = 'failed'
+        WHERE question_id = :question_id AND status = 'pending'
+              AND date_trunc('milliseconds', asked_at) <= :not_before
+        RETURNING question_id
+    ), failure AS (
+        INSERT INTO failed_questions (question_id, reason, retry_count, last_error, failed_at)
+        SELECT question_id, :reason, :retry_count, :last_error, :failed_at FROM final
+        ON CONFLICT DO NOTHING
+    ), history AS ({_HISTORY})
+    {_NOTIFY}
+""")
+
+_INSERT_QUESTION = text("""
+    INSERT INTO questions (question_id, question_text, question_context, original_answer, asked_at, published_at)
+    VALUES (:question_id, :question_text, :question_context, :original_answer, :asked_at, now())
+    ON CONFLICT (question_id) DO NOTHING
+    RETURNING question_id
+""")
+
+# One writer at a time publishes again. Row locks would do that too, but they would be held until the broker has
+# acknowledged, and whoever asks one of these questions again would wait that long.
+_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('republish'))")
+
+_UNPUBLISHED = text("""
+    SELECT question_id, question_text, question_context, original_answer, asked_at
+    FROM questions
+    WHERE status = 'pending' AND published_at IS NULL AND asked_at < now() - make_interval(secs => :older_than)
+    ORDER BY asked_at
+    LIMIT :limit
+""")
+
+_MARK_PUBLISHED = text("""
+    UPDATE questions AS q
+    SET published_at = now()
+    FROM unnest(CAST(:ids AS text[]), CAST(:asked AS timestamptz[])) AS mark (question_id, asked_at)
+    WHERE q.question_id = mark.question_id AND date_trunc('milliseconds', q.asked_at) = mark.asked_at
+          AND q.published_at IS NULL
+""")
+
+
+class Outbox:
+    """The unpublished questions, for as long as this writer is the one that publishes them."""
+
+    def __init__(self, connection: Connection, questions: Sequence[Question]) -> None:
+        self._connection = connection
+        self.questions = questions
+
+    def published(self, questions: Sequence[Question]) -> None:
+        """Marks what the broker has acknowledged."""
+        self._connection.execute(
+            _MARK_PUBLISHED,
+            {"ids": [each.question_id for each in questions], "asked": [each.asked_at for each in questions]},
+        )
+
+
+class Store:
+    """Writes final states.
+
+    Every method raises `Unavailable` when PostgreSQL is away or its tables are not as expected, and `Unreadable` for
+    data that it refuses.
+    """
+
+    def __init__(self, pool: Engine) -> None:
+        self._pool = pool
+
+    def complete(self, question: Question, answer: Answer) -> bool:
+        """Keeps the answer and the attempts of a pending question; one without a row gets it first.
+
+        Returns:
+            Whether it was kept; False when the question is final already.
+        """
+        return self._finish(_COMPLETE, question, answer.model_dump() | {"attempts": _attempts(question.attempts)})
+
+    def fail(self, question: Question, reason: Reason, last_error: str, failed_at: datetime) -> bool:
+        """Gives up a pending question; one without a row gets it first.
+
+        Returns:
+            Whether it failed; False when it is final already, or was asked anew after `question` was.
+        """
+        return self._finish(
+            _FAIL,
+            question,
+            _failure(reason, last_error, failed_at, question.retry_count)
+            | {"attempts": _attempts(question.attempts), "not_before": question.asked_at},
+        )
+
+    def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime) -> bool:
+        """Gives up a question of which only the id is known.
+
+        Returns:
+            Whether it failed; False when it is unknown, final, or was asked after `failed_at`.
+        """
+        row = _failure(reason, last_error, failed_at, retry_count=0)
+        with _transaction(self._pool) as connection:
+            found = connection.execute(
+                _FAIL, row | {"question_id": question_id, "attempts": "[]", "not_before": failed_at}
+            )
+            return found.first() is not None
+
+    @contextmanager
+    def outbox(self, older_than_seconds: float, limit: int) -> Iterator[Outbox]:
+        """Lends the oldest unpublished questions; they are none while another writer has them."""
+        with _transaction(self._pool) as connection:
+            rows: Sequence[Any] = ()
+            if connection.execute(_LOCK).scalar_one():
+                rows = (
+                    connection.execute(_UNPUBLISHED, {"older_than": older_than_seconds, "limit": limit})
+                    .mappings()
+                    .all()
+                )
+            yield Outbox(connection, [Question(**row) for row in rows])
+
+    def _finish(self, statement: TextClause, question: Question, row: Mapping[str, Any]) -> bool:
+        known = question.model_dump(include={"question_id", "question_text", "question_context", "original_answer"})
+        row = {**row, **known, "asked_at": question.asked_at}
+        with _transaction(self._pool) as connection:
+            if connection.execute(statement, row).first():
+                return True
+            # Nearly always a replay. Otherwise the question has no row: the database was reset, or the message was
+            # written by hand.
+            inserted = connection.execute(_INSERT_QUESTION, row).first()
+            return inserted is not None and connection.execute(statement, row).first() is not None
+
+
+def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: int) -> dict[str, Any]:
+    return {
+        "reason": reason,
+        # The text of an error must not keep a question from failing.
+        "last_error": last_error.replace("\x00", "\ufffd"),
+        "failed_at": failed_at,
+        "retry_count": retry_count,
+    }
+
+
+def _attempts(attempts: Sequence[Attempt]) -> str:
+    return json.dumps([attempt.model_dump(mode="json") for attempt in attempts])
+
+
+@contextmanager
+def _transaction(pool: Engine) -> Iterator[Connection]:
+    try:
+        with postgres.transaction(pool) as connection:
+            yield connection
+    except ProgrammingError as error:  # tables of another version: no message is at fault
+        raise Unavailable(f"PostgreSQL: {error.orig}") from error
+    except (DataError, IntegrityError) as error:
+        raise Unreadable(f"PostgreSQL refused it: {str(error.orig).splitlines()[0]}") from error
+    except (ValueError, UnicodeError) as error:  # the driver, of NUL in a text
+        raise Unreadable(f"PostgreSQL cannot store it: {error}") from error

@@ -1,0 +1,26 @@
+"""Settings of the traffic generator: the only reader of its environment."""
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+STORAGE_URL_PATTERN = r"^https?://[^\s/]+\S*$"
+
+
+class TrafficSettings(Settings):
+    """Environment of the container; the command line of `generate_traffic.py` goes before it."""
+
+    storage_url: str = Field(
+        "http://storage-service:5001",
+        pattern=STORAGE_URL_PATTERN,
+        description="Address of the API that questions are put to.",
+    )
+    traffic_initial_requests: int = Field(
+        20, ge=0, le=100_000, description="Questions asked once when the container starts; 0: none."
+    )
+    traffic_interval_ms: int = Field(
+        500, ge=0, le=3_600_000, description="Milliseconds between two of the initial questions."
+    )
+    traffic_ready_timeout_seconds: float = Field(
+        600, gt=0, le=86_400, description="How long a start waits for the API before it gives up."
+    )
