@@ -153,5 +153,5 @@ class Cluster:
             answer = requests.request(method, self._url + path, timeout=self._timeout)
             answer.raise_for_status()
         except requests.RequestException as error:
-            raise Unreachable(f"{type(error).__name__}: {error}") from None
+            raise Unreachable(f"{type(error).__name__} at {self._url}{path}") from None
         return answer

@@ -38,7 +38,9 @@ workers = 1  # each would load an encoder of its own
 worker_class = "gthread"
 threads = _settings.scorer_queue + SPARE_THREADS
 preload_app = False  # torch's threads do not survive a fork
-keepalive = 30  # seconds; longer than clients keep a connection (aiohttp: 15), so that they never send into a closed one
+keepalive = (
+    30  # seconds; longer than clients keep a connection (aiohttp: 15), so that they never send into a closed one
+)
 control_socket_disable = True
 timeout = 300  # seconds to load the encoder; a slow request does not count
 graceful_timeout = 8  # less than the 10 s after which Docker kills
