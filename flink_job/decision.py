@@ -51,7 +51,7 @@ class Decision:
 
     Attributes:
         sent: The records that follow from it.
-        verdict: `accepted`, `regenerate`, `max_retries_reached`, `unscored`, `refused` or `malformed`.
+        verdict: `accepted`, `regenerate`, `max_retries_reached`, `unscored`, `not_retryable` or `malformed`.
         about: Fields of the event that tells it: ids, never payloads.
     """
 
@@ -115,7 +115,7 @@ def _failed(record: Record, response: Response, status_code: int | None, why: st
         failed_at=now,
     )
     about = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": why}
-    return Decision((Sent(topics.PERMANENT, record.key, failed.to_bytes()),), "refused", about)
+    return Decision((Sent(topics.PERMANENT, record.key, failed.to_bytes()),), "not_retryable", about)
 
 
 def _malformed(record: Record, why: str, now: datetime) -> Decision:

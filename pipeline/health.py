@@ -6,8 +6,6 @@ and `python -m pipeline.health URL` for a web service, which ends with 0 when th
 
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 HEARTBEAT = Path("/tmp/heartbeat")
@@ -40,6 +38,10 @@ def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) ->
 
 def http_problem(url: str, timeout_seconds: float = 4) -> str | None:
     """Returns what is wrong with a web service in one line, or None when it answers with success."""
+    # Only where it is needed: it takes longer to import than the check of a heartbeat takes in all.
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=timeout_seconds):
             return None

@@ -30,7 +30,8 @@ class Pair(BaseModel):
     reference: Annotated[str, AfterValidator(_not_blank)] = Field(
         min_length=1,
         max_length=MAX_TEXT_CHARACTERS,
-        description="The reference answer; not empty.",
+        description="The reference answer; not empty, and not white space alone.",
+        json_schema_extra={"pattern": r"\S"},
         examples=["Sunlight is scattered by the air, and short blue waves are scattered most."],
     )
 

@@ -78,11 +78,13 @@ def scorer_name(model: str, layer: int) -> str:
 def checked(precision: float, recall: float, f1: float, truncated: tuple[TextField, ...]) -> Scored:
     """Returns a score of finite numbers.
 
+    All three are looked at: bert-score turns an F1 that is not a number into 0 and leaves precision and recall.
+
     Raises:
-        Unscorable: One is not finite. JSON has no such numbers, and a threshold would let NaN pass or fail by chance.
+        Unscorable: One is not finite. JSON has no such numbers.
     """
     if not all(map(math.isfinite, (precision, recall, f1))):
-        raise Unscorable("candidate", f"cannot be scored: the score is not a number (F1 {f1})")
+        raise Unscorable("candidate", "cannot be scored: the score is not a finite number")
     return Scored(precision, recall, f1, truncated)
 
 
@@ -106,7 +108,7 @@ class BertScorer:
         self._bert, self.name = load_bert_scorer(settings)
         self._tokenizer = self._bert._tokenizer  # bert-score has no public way to it
         self._max_tokens = self._tokenizer.model_max_length
-        self._special_tokens = self._tokenizer.num_special_tokens_to_add()
+        self._weightless = {self._tokenizer.cls_token_id, self._tokenizer.sep_token_id}
         log.info(
             "loaded the encoder",
             scorer=self.name,
@@ -119,23 +121,34 @@ class BertScorer:
     def score(self, candidate: str, reference: str) -> Scored:
         """Scores a pair.
 
-        A candidate without a single token (control characters alone) is an empty answer; such a reference is an error.
+        A candidate without a single word (control characters alone) is an empty answer; such a reference is an error.
 
         Raises:
-            Unscorable: The reference has no token, or the score is not a number.
+            Unscorable: The reference has no word, or the score is not a number.
         """
-        lengths: dict[TextField, int] = {"candidate": self._tokens(candidate), "reference": self._tokens(reference)}
-        if lengths["reference"] <= self._special_tokens:
+        tokens: dict[TextField, list[int]] = {
+            "candidate": self._tokens(candidate),
+            "reference": self._tokens(reference),
+        }
+        if not self._has_words(tokens["reference"]):
             raise Unscorable("reference", "has no text that the encoder can read")
-        if lengths["candidate"] <= self._special_tokens:
+        if not self._has_words(tokens["candidate"]):
             return EMPTY_ANSWER
         precision, recall, f1 = (float(values[0]) for values in self._bert.score([candidate], [reference]))
-        cut = tuple(field for field, tokens in lengths.items() if tokens > self._max_tokens)
+        cut = tuple(field for field, ids in tokens.items() if len(ids) > self._max_tokens)
         return checked(precision, recall, f1, cut)
 
-    def _tokens(self, text: str) -> int:
-        """Returns how many tokens a text has, those that the encoder adds included."""
-        return len(self._tokenizer(text.strip(), truncation=False, verbose=False)["input_ids"])
+    def _tokens(self, text: str) -> list[int]:
+        """Returns the tokens of a whole text, those that the encoder adds included."""
+        ids: list[int] = self._tokenizer(text.strip(), truncation=False, verbose=False)["input_ids"]
+        return ids
+
+    def _has_words(self, ids: list[int]) -> bool:
+        """Is there a token with a weight in the part that is scored? bert-score gives the frame of a text none.
+
+        A text may spell such tokens out (`[SEP]`), so that counting is not enough.
+        """
+        return any(token not in self._weightless for token in ids[: self._max_tokens - 1])
 
 
 def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str]:
@@ -160,6 +173,8 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str]:
     if settings.scorer_device.startswith("cuda") and not torch.cuda.is_available():
         raise EncoderError(f"SCORER_DEVICE: torch sees no GPU here (got {settings.scorer_device!r})")
     source = settings.bertscore_model or _embedded_folder()
+    if source.startswith(("/", ".")) and not Path(source).is_dir():
+        raise EncoderError(f"BERTSCORE_MODEL: there is no folder {source}")
     try:
         config = transformers.AutoConfig.from_pretrained(source)
         layer = settings.bertscore_layer or config.num_hidden_layers

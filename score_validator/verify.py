@@ -57,7 +57,7 @@ PAIRS: tuple[Pair, ...] = (
     ("Der Himmel ist blau, weil Luft blaues Licht streut.", "Le ciel est bleu car l'air diffuse la lumière bleue."),
     ("天空是蓝色的,因为空气散射蓝光。", "The sky is blue because air scatters blue light."),
     ("السماء زرقاء لأن الهواء يشتت الضوء الأزرق", "השמיים כחולים כי האוויר מפזר אור כחול"),
-    ("Небо голубое из-за рассеяния света.", "空が青いのは光の散乱のためです。"),
+    ("Небо голубое из-за рассеяния света.", "空が青いのは光の散乱のためです。"),  # noqa: RUF001
     ("I love it 😍🔥👩‍👩‍👧‍👦", "😍"),
     ("🙂", "It is a smiling face."),
     ("e\u0301tude \u200d\ufeff caf\u00e9", "étude café"),
@@ -135,6 +135,11 @@ def batched_with_long_neighbours(service: Service) -> list[Numbers]:
         return list(pool.map(lambda pair: service.batch([longest, pair, shortest])[1], PAIRS))
 
 
+def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
+    precision, recall, f1 = bert.score([candidate], [reference])
+    return float(precision[0]), float(recall[0]), float(f1[0])
+
+
 def _numbers(score: dict[str, Any]) -> Numbers:
     return score["precision"], score["recall"], score["f1"]
 
@@ -160,9 +165,7 @@ def main() -> int:
     service = Service(parser.parse_args().url)
 
     bert, name = load_bert_scorer(settings)
-    expected = [
-        tuple(float(values[0]) for values in bert.score([candidate], [reference])) for candidate, reference in PAIRS
-    ]
+    expected = [_alone(bert, candidate, reference) for candidate, reference in PAIRS]
     print(
         f"{len(PAIRS)} pairs, {name}, F1 {min(f1 for *_, f1 in expected):.3f} to {max(f1 for *_, f1 in expected):.3f}"
     )

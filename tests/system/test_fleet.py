@@ -53,8 +53,8 @@ def test_only_four_ports_are_published_and_only_on_loopback(fleet):
 
 def test_no_process_is_root(fleet):
     def users(container):
-        table = container.top(ps_args="-eo uid,args")
-        return {(int(row[0]), row[1][:40]) for row in table["Processes"]}
+        table = container.top(ps_args="-eo pid,uid,args")
+        return {(int(uid), command[:40]) for _pid, uid, command in table["Processes"]}
 
     found = {container.name: {each for each in users(container) if each[0] == 0} for container in fleet.containers()}
     assert {name: processes for name, processes in found.items() if processes} == {}

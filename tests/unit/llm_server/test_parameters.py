@@ -1,0 +1,48 @@
+from types import SimpleNamespace
+
+import pytest
+
+from llm_server.parameters import VERBOSITY_ERRORS, VERBOSITY_INFO, apply, parameters
+from llm_server.settings import LlmServerSettings
+
+
+def test_settings_reach_llama_cpp():
+    settings = LlmServerSettings(
+        llm_model="tiny", llm_server_port=9, llm_server_threads=3, llm_server_parallel=5, llm_server_context=1000
+    )
+    values = parameters(settings, "/models/tiny.gguf")
+    assert values["model.path"] == "/models/tiny.gguf"
+    assert values["model_alias"] == {"tiny"}
+    assert values["port"] == 9
+    assert values["cpuparams.n_threads"] == values["cpuparams_batch.n_threads"] == 3
+    assert values["n_parallel"] == 5
+
+
+def test_each_slot_has_its_whole_context():
+    values = parameters(LlmServerSettings(llm_server_parallel=4, llm_server_context=2048), "m")
+    assert values["n_ctx"] == 8192
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 64])
+def test_requests_that_wait_leave_the_health_check_a_thread(parallel):
+    values = parameters(LlmServerSettings(llm_server_parallel=parallel, llm_server_queue=64), "m")
+    assert values["n_threads_http"] >= parallel + 64
+
+
+@pytest.mark.parametrize(
+    ("level", "verbosity"), [("DEBUG", VERBOSITY_INFO), ("INFO", VERBOSITY_ERRORS), ("ERROR", VERBOSITY_ERRORS)]
+)
+def test_llama_cpp_is_quiet_unless_asked(level, verbosity):
+    assert parameters(LlmServerSettings(log_level=level), "m")["verbosity"] == verbosity
+
+
+def test_apply_sets_dotted_names():
+    target = SimpleNamespace(port=1, model=SimpleNamespace(path=""))
+    apply({"port": 2, "model.path": "m"}, target)
+    assert (target.port, target.model.path) == (2, "m")
+
+
+@pytest.mark.parametrize("name", ["ports", "model.paths", "modl.path"])
+def test_apply_refuses_unknown_names(name):
+    with pytest.raises(AttributeError):
+        apply({name: 1}, SimpleNamespace(port=1, model=SimpleNamespace(path="")))

@@ -1,0 +1,41 @@
+"""A scorer that is not BERTScore: shares of equal words, so that tests need neither torch nor weights."""
+
+import threading
+
+from score_validator.scorer import Scored, Unscorable
+
+NO_TOKENS = "\x00"
+NOT_A_NUMBER = "not a number"
+MAX_WORDS = 512
+
+
+class FakeScorer:
+    """Says in its name that it is a fake; keeps what it was asked; can be made to wait and to break."""
+
+    name = "fake/words"
+
+    def __init__(self):
+        self.calls = []
+        self.threads = set()
+        self.entered = threading.Semaphore(0)
+        self.may_go = threading.Event()
+        self.may_go.set()
+        self.error = None
+
+    def score(self, candidate, reference):
+        self.calls.append((candidate, reference))
+        self.threads.add(threading.get_ident())
+        self.entered.release()
+        assert self.may_go.wait(20), "nobody let the fake go on"
+        if self.error:
+            raise self.error
+        if reference == NO_TOKENS:
+            raise Unscorable("reference", "has no text that the encoder can read")
+        if candidate == NOT_A_NUMBER:
+            raise Unscorable("candidate", "cannot be scored")
+        texts = {"candidate": candidate.split(), "reference": reference.split()}
+        common = len(set(texts["candidate"]) & set(texts["reference"]))
+        precision, recall = common / len(set(texts["candidate"])), common / len(set(texts["reference"]))
+        f1 = 2 * precision * recall / (precision + recall) if common else 0.0
+        cut = tuple(field for field, words in texts.items() if len(words) > MAX_WORDS)
+        return Scored(precision, recall, f1, cut)

@@ -1,0 +1,38 @@
+import pytest
+
+from pipeline.settings import load
+from score_validator.settings import ScorerSettings
+
+
+def test_defaults(monkeypatch):
+    monkeypatch.setenv("BERTSCORE_LAYER", "")
+    monkeypatch.setenv("BERTSCORE_MODEL", "")
+    settings = load(ScorerSettings)
+    assert (settings.bertscore_model, settings.bertscore_layer, settings.scorer_device) == ("", None, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BERTSCORE_LAYER", "0"),
+        ("BERTSCORE_LAYER", "last"),
+        ("SCORER_DEVICE", "gpu"),
+        ("SCORER_QUEUE", "0"),
+        ("SCORER_THREADS", "-1"),
+        ("SCORER_PORT", "70000"),
+    ],
+)
+def test_a_bad_value_names_its_variable(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="2"):
+        load(ScorerSettings)
+    assert name in capsys.readouterr().err
+
+
+def test_gunicorn_has_a_thread_for_each_request_that_may_wait(monkeypatch):
+    monkeypatch.setenv("SCORER_QUEUE", "33")
+    from score_validator import gunicorn_conf
+
+    assert gunicorn_conf.threads > gunicorn_conf._settings.scorer_queue
+    assert gunicorn_conf.workers == 1
+    assert not gunicorn_conf.preload_app
