@@ -5,7 +5,6 @@ torch, transformers and bert-score are imported when an engine is made, for only
 
 import logging
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +159,6 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str]:
     Raises:
         EncoderError: There is no such encoder, layer or device.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # bert-score imports it
     import torch
     import transformers
