@@ -17,9 +17,9 @@ log = structlog.get_logger()
 
 def check() -> None:
     """Imports what only the image has; a failure ends the process with a traceback."""
-    from flink_job import job
+    from flink_job import cluster, job
 
-    log.info("checked imports and settings", job=job.JOB_NAME)
+    log.info("checked imports and settings", job=cluster.JOB_NAME, graph=job.__name__)
 
 
 def main() -> None:

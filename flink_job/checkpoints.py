@@ -1,7 +1,7 @@
 """Which checkpoint a new job takes up.
 
-A job writes to `FOLDER/JOB_ID/chk-N`; a folder is complete once it has a `_metadata`. Nothing here is ever deleted: Flink
-keeps the newest few of each job, and those of a lost job are all that is known of it.
+A job writes to `FOLDER/JOB_ID/chk-N`; a folder is complete once it has a `_metadata`. Nothing here is ever deleted:
+Flink keeps the newest few of each job, and those of a lost job are all that is known of it.
 """
 
 import re

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flink_job.scoring import Refused
 from pipeline import messages, routing, topics
 from pipeline.messages import CallError, Failed, Malformed, Response, Source, Unreadable
 from pipeline.routing import BertScore, Gate
-
-from flink_job.scoring import Refused
 
 BATCH_OVERHEAD_BYTES = 512
 """What the broker counts beside key and value when it compares a record with `topics.MAX_MESSAGE_BYTES`."""
@@ -125,4 +124,6 @@ def _malformed(record: Record, why: str, now: datetime) -> Decision:
         # Only a topic with a limit of its own can bring this about.
         why = f"{why} (too large to forward: see its source)"
         value = Malformed.of(record.key, None, record.source, why, now).to_bytes()
-    return Decision((Sent(topics.PERMANENT, record.key, value),), "malformed", {"error": why, **record.source.model_dump()})
+    return Decision(
+        (Sent(topics.PERMANENT, record.key, value),), "malformed", {"error": why, **record.source.model_dump()}
+    )

@@ -59,6 +59,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             response = None  # the next stage finds that out, too, and says why
         if response and response.original_answer and self._client:
             result = await self._client.score(response.llm_response, response.original_answer)
+        scored: tuple[float | str | int | None, ...]
         if isinstance(result, BertScore):
             scored = (result.precision, result.recall, result.f1, result.scorer, None, None)
         elif isinstance(result, Refused):

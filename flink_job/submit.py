@@ -138,7 +138,9 @@ class Supervisor:
     def _reject(self, path: Path, problem: str) -> None:
         self._rejected.add(path)
         self._failures = 0
-        log.error("gave up a checkpoint that cannot be restored; trying the one before it", path=str(path), error=problem)
+        log.error(
+            "gave up a checkpoint that cannot be restored; trying the one before it", path=str(path), error=problem
+        )
 
     def _tell(self, event: str, **fields: str) -> None:
         """Logs what is new only."""
@@ -161,7 +163,9 @@ def submit(checkpoint: Checkpoint | None, stop: threading.Event) -> str | None:
         What it said when it failed or took too long; None when the job is submitted.
     """
     with tempfile.TemporaryFile() as output:
-        client = subprocess.Popen(command(checkpoint), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        client = subprocess.Popen(
+            command(checkpoint), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
         waited = 0.0
         while client.poll() is None and not stop.wait(0.2):
             waited += 0.2

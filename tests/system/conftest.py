@@ -147,7 +147,11 @@ class Fleet:
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
-    return Fleet()
+    """The fleet, once it has answered what it was asked before, the first questions at its start among it."""
+    fleet = Fleet()
+    pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
+    eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", 400, interval=1)
+    return fleet
 
 
 @pytest.fixture

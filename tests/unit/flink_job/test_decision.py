@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from flink_job.decision import Record, decide
+from flink_job.scoring import Refused
+from pipeline import messages, topics
+from pipeline.routing import BertScore, Gate
+from tests.unit import samples
+
+GATE = Gate(threshold=0.5, max_attempts=3)
+
+
+def record(message=None, **changes):
+    message = message or samples.response()
+    fields = {"key": message.question_id.encode(), "value": message.to_bytes(), "partition": 1, "offset": 9}
+    return Record(**fields | changes)
+
+
+def score(f1):
+    return BertScore(f1, f1, f1, "encoder/layer6")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "f1", "verdict", "topic_names"),
+    [
+        (1, 0.5, "accepted", [topics.VALIDATED]),
+        (1, 0.4, "regenerate", [topics.QUESTIONS_PENDING, topics.LOW_QUALITY]),
+        (3, 0.4, "max_retries_reached", [topics.VALIDATED, topics.LOW_QUALITY]),
+        (1, None, "unscored", [topics.VALIDATED]),
+    ],
+)
+def test_each_record_is_addressed(attempt, f1, verdict, topic_names):
+    answer = samples.response(processing_attempts=attempt)
+    found = decide(record(answer), None if f1 is None else score(f1), GATE, samples.NOW)
+    assert (found.verdict, [each.topic for each in found.sent]) == (verdict, topic_names)
+    for each in found.sent:
+        assert each.key == answer.question_id.encode()
+        messages.read(each.topic, each.key, each.value)
+
+
+@pytest.mark.parametrize("changes", [{"value": b"{"}, {"value": None}, {"key": None}, {"value": b"\xff"}])
+def test_what_cannot_be_read_keeps_its_bytes(changes):
+    poison = record(**changes)
+    found = decide(poison, None, GATE, samples.NOW)
+    [sent] = found.sent
+    assert (found.verdict, sent.topic, sent.key) == ("malformed", topics.PERMANENT, poison.key)
+    told = messages.read(topics.PERMANENT, sent.key, sent.value)
+    expected = messages.Malformed.of(poison.key, poison.value, poison.source, told.error, samples.NOW)
+    assert told == expected
+
+
+def test_what_the_scorer_refuses_fails_for_good():
+    found = decide(record(), Refused(422, "reference: is empty"), GATE, samples.NOW)
+    [sent] = found.sent
+    told = messages.read(topics.PERMANENT, sent.key, sent.value)
+    assert (told.reason, told.error.status_code) == ("not_retryable", 422)
+    assert "reference: is empty" in told.error.message
+
+
+def test_a_history_too_large_for_a_message_fails_for_good():
+    answer = samples.response(llm_response="a" * 600_000)
+    found = decide(record(answer), score(0.1), GATE, samples.NOW)
+    assert [each.topic for each in found.sent] == [topics.PERMANENT]
+    assert json.loads(found.sent[0].value)["reason"] == "not_retryable"
+
+
+def test_events_hold_ids_and_no_payload():
+    found = decide(record(), score(0.1), GATE, samples.NOW)
+    assert found.about["question_id"] == samples.question().question_id
+    assert "scattering" not in json.dumps(found.about)

@@ -1,0 +1,69 @@
+"""The client of the scorer against a scripted one (a fake, for tests only)."""
+
+import asyncio
+import json
+
+import pytest
+from werkzeug import Response
+
+from flink_job.scoring import Refused, ScorerClient, parse
+from pipeline.routing import BertScore
+
+SCORE = {"precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
+
+
+def score(url):
+    async def once():
+        client = ScorerClient(url, 2, 4, backoff_seconds=(0.01,))
+        try:
+            return await asyncio.wait_for(client.score("an answer", "a reference"), 20)
+        finally:
+            await client.close()
+
+    return asyncio.run(once())
+
+
+def test_a_score(httpserver):
+    httpserver.expect_request(
+        "/score", method="POST", json={"candidate": "an answer", "reference": "a reference"}
+    ).respond_with_json(SCORE)
+    assert score(httpserver.url_for("")) == BertScore(0.5, 0.6, 0.55, "fake")
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
+def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
+    for _ in range(3):
+        httpserver.expect_ordered_request("/score").respond_with_data("not now", status)
+    httpserver.expect_ordered_request("/score").respond_with_json(SCORE)
+    assert score(httpserver.url_for("")).f1 == 0.55
+    assert len(httpserver.log) == 4
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_is_final(httpserver, status):
+    httpserver.expect_request("/score").respond_with_json({"detail": "reference: is empty"}, status)
+    assert score(httpserver.url_for("")) == Refused(status, "reference: is empty")
+    assert len(httpserver.log) == 1
+
+
+def test_a_pair_on_which_the_scorer_fails_alone_is_refused(httpserver):
+    def only_others(request):
+        pair = json.loads(request.data)
+        if pair["candidate"] == "an answer":
+            return Response("bug", 500)
+        return Response(json.dumps(SCORE), content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(only_others)
+    result = score(httpserver.url_for(""))
+    assert isinstance(result, Refused)
+    assert result.status_code == 500
+
+
+@pytest.mark.parametrize("changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}])
+def test_what_is_not_a_score_is_not_taken_for_one(changes):
+    with pytest.raises((ValueError, TypeError)):
+        parse(json.dumps(SCORE | changes).encode())
+
+
+def test_rounding_errors_above_one_are_cut():
+    assert parse(json.dumps(SCORE | {"f1": 1.0000001}).encode()).f1 == 1

@@ -1,0 +1,158 @@
+"""The supervisor against a fake cluster."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from flink_job.checkpoints import find, newest
+from flink_job.cluster import Job, Jobs, Unreachable, read_overview, restore_failure
+from flink_job.submit import TRIES, Supervisor, command, gist
+from pipeline.health import Heartbeat, problem
+
+JOB = "a" * 32
+OTHER = "b" * 32
+
+
+def overview(**changes):
+    job = {
+        "jid": JOB,
+        "name": "score-validator",
+        "state": "RUNNING",
+        "start-time": 5,
+        "tasks": {"total": 4, "running": 4},
+    }
+    return {"jobs": [job | changes]}
+
+
+class FakeCluster:
+    def __init__(self, *jobs):
+        self.found = Jobs(jobs)
+        self.restored = None
+        self.cancelled = []
+
+    def jobs(self):
+        return self.found
+
+    def restore_failure(self, _job):
+        return "Could not restore" if self.restored else None
+
+    def restored_checkpoint(self, _job):
+        return self.restored
+
+    def cancel(self, job):
+        self.cancelled.append(job.id)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def checkpoint(job, number, seconds, complete=True):
+        path = tmp_path / job / f"chk-{number}"
+        path.mkdir(parents=True)
+        if complete:
+            (path / "_metadata").touch()
+            os.utime(path / "_metadata", (seconds, seconds))
+        return path
+
+    checkpoint(JOB, 7, 100)
+    checkpoint(JOB, 8, 200)
+    checkpoint(JOB, 9, 300, complete=False)
+    checkpoint(OTHER, 2, 150)
+    return tmp_path
+
+
+@pytest.fixture
+def supervised(folder, tmp_path):
+    def make(cluster, answer=None):
+        submitted = []
+
+        def submit(checkpoint, _stop):
+            submitted.append(checkpoint.path if checkpoint else None)
+            return answer
+
+        heartbeat = tmp_path / "heartbeat"
+        return Supervisor(cluster, submit, folder, Heartbeat(heartbeat)), submitted, heartbeat
+
+    return make
+
+
+def job(state="RUNNING", running=4):
+    return Job(JOB, state, 5, 4, running)
+
+
+def test_the_newest_complete_checkpoint_of_all_jobs_is_taken(folder):
+    assert newest(find(folder)).path == folder / JOB / "chk-8"
+    assert newest(find(folder), {folder / JOB / "chk-8"}).path == folder / OTHER / "chk-2"
+    assert newest(find(folder / "nowhere")) is None
+
+
+def test_a_missing_job_is_submitted_from_the_newest_checkpoint(supervised, folder):
+    supervisor, submitted, heartbeat = supervised(FakeCluster())
+    supervisor.step(threading.Event())
+    assert submitted == [folder / JOB / "chk-8"]
+    assert problem(heartbeat) is not None
+
+
+def test_a_running_job_is_left_alone_and_healthy(supervised):
+    supervisor, submitted, heartbeat = supervised(FakeCluster(job()))
+    supervisor.step(threading.Event())
+    assert submitted == []
+    assert problem(heartbeat) is None
+
+
+@pytest.mark.parametrize(("state", "running"), [("RESTARTING", 0), ("CREATED", 0), ("RUNNING", 2)])
+def test_a_job_on_its_way_is_waited_for_but_not_healthy(supervised, state, running):
+    supervisor, submitted, heartbeat = supervised(FakeCluster(job(state, running)))
+    supervisor.step(threading.Event())
+    assert submitted == []
+    assert problem(heartbeat) is not None
+
+
+def test_failures_fall_back_to_older_checkpoints_and_then_to_the_offsets(supervised, folder):
+    supervisor, submitted, _ = supervised(FakeCluster(), answer="something else")
+    for _ in range(3 * TRIES + 1):
+        supervisor.step(threading.Event())
+    wanted = [folder / JOB / "chk-8", folder / OTHER / "chk-2", folder / JOB / "chk-7"]
+    assert submitted == [each for each in wanted for _ in range(TRIES)] + [None]
+
+
+def test_a_checkpoint_that_cannot_be_restored_is_given_up_at_once(supervised, folder):
+    supervisor, submitted, _ = supervised(FakeCluster(), answer="Caused by: Failed to restore")
+    supervisor.step(threading.Event())
+    supervisor.step(threading.Event())
+    assert submitted == [folder / JOB / "chk-8", folder / OTHER / "chk-2"]
+
+
+def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
+    cluster = FakeCluster(job("RESTARTING", 0))
+    cluster.restored = folder / JOB / "chk-8"
+    supervisor, submitted, _ = supervised(cluster)
+    supervisor.step(threading.Event())
+    assert cluster.cancelled == [JOB]
+    cluster.found = Jobs(())
+    supervisor.step(threading.Event())
+    assert submitted == [folder / OTHER / "chk-2"]
+
+
+def test_answers_of_the_jobmanager_are_read():
+    assert read_overview(overview()).active[0].working
+    assert read_overview(overview(state="FAILED")).active == ()
+    assert read_overview(overview(name="another")).all == ()
+    with pytest.raises(Unreachable):
+        read_overview({"errors": ["not ready"]})
+    failed = {"exceptionHistory": {"entries": [{"timestamp": 1, "stacktrace": "x: Could not restore\n at y"}]}}
+    assert restore_failure(failed) == "x: Could not restore"
+    assert restore_failure({}) is None
+
+
+def test_the_command_line():
+    checkpoint = newest([], ())
+    assert "-s" not in command(checkpoint)
+    assert command(None)[:3] == ["flink", "run", "-d"]
+    assert Path(command(None)[-1]).name == "job.py"
+
+
+def test_the_gist_of_a_trace_is_its_causes():
+    assert gist("a\n  at b\nCaused by: c\n  at d\nCaused by: c\n") == "Caused by: c"
+    assert gist("only this") == "only this"
