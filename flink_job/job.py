@@ -171,8 +171,8 @@ def _duration(seconds: float) -> str:
 
 # --- names of the operators that SQL makes ---------------------------------------------------------------------------
 
-# From the beginning of the planner's name to ours. SQL has no syntax for names (FLINK-28861 is about ids only), so they
-# are given afterwards; an operator that is not found here keeps the planner's name, and nothing else changes.
+# From the beginning of the planner's name to ours. SQL has no syntax for its operators' names and ids (FLINK-6966), so
+# they are given afterwards; one that is not found here keeps what the planner gave it, and nothing else changes.
 _NAMES = {
     "KafkaSource": "Kafka Source",
     "Calc": "Columns",
