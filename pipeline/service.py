@@ -11,7 +11,7 @@ from pipeline import logs, metrics
 from pipeline.consumer import Consumer, Handler, Limits
 from pipeline.producer import Producer
 from pipeline.settings import KafkaSettings, Settings, load
-from pipeline.shutdown import stop_event
+from pipeline.shutdown import stop_on_signal
 
 log = structlog.get_logger()
 
@@ -48,16 +48,16 @@ def consume(
         limits: How much the loop takes on.
         beside: What runs in threads of its own meanwhile, each until the event that it gets is set.
     """
-    stop = stop_event()
     metrics.serve(settings.metrics_port)
-    threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in beside]
-    for thread in threads:
-        thread.start()
-    try:
-        with Producer(settings, group) as producer:
-            Consumer(settings, group, subscribed, handler, producer, limits).run(stop)
-    except Exception:
-        log.exception("could not go on")
-        sys.exit(1)
-    for thread in threads:
-        thread.join()
+    with stop_on_signal() as stop:
+        threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in beside]
+        for thread in threads:
+            thread.start()
+        try:
+            with Producer(settings, group) as producer:
+                Consumer(settings, group, subscribed, handler, producer, limits).run(stop)
+        except Exception:
+            log.exception("could not go on")
+            sys.exit(1)
+        for thread in threads:
+            thread.join()

@@ -1,12 +1,18 @@
-"""SIGTERM and SIGINT ask a process to finish what is in flight and leave."""
+"""SIGTERM and SIGINT (Ctrl-C, `docker stop`) ask a process to finish what is in flight and leave."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def stop_event() -> threading.Event:
-    """Returns an event that the two signals set; call it once, in the main thread."""
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Gives an event that the two signals set, for as long as the context lasts; main thread only."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -101,6 +101,11 @@ def problem(status: int, detail: str, errors: list[FieldError] | None = None, **
     return response
 
 
+def json_response(body: BaseModel, status: int = 200, **headers: str) -> Response:
+    """Makes a response of a model, written by pydantic, which is faster than Flask's way over a dict."""
+    return Response(body.model_dump_json(), status, headers, mimetype="application/json")
+
+
 def problems(*statuses: int) -> Responses:
     """Returns the OpenAPI description of these error statuses, for a route's `responses`."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -1,27 +1,16 @@
 """gunicorn's settings: one worker with threads, which loads the encoder after the fork."""
 
-import logging
 from typing import Any
 
 import structlog
-from gunicorn.glogging import Logger
 
 from pipeline import logs
+from pipeline.gunicorn_log import EventLogger
 from pipeline.settings import load
 from score_validator.settings import ScorerSettings
 
 SPARE_THREADS = 8
 """For `/health`, `/ready` and `/metrics` while every admitted request holds a thread."""
-
-
-class EventLogger(Logger):  # type: ignore[misc]
-    """Sends gunicorn's log through the handler of `pipeline.logs` instead of its own."""
-
-    def setup(self, cfg: Any) -> None:
-        """Leaves handlers alone; start-up messages are ours (`began to serve`)."""
-        self.error_log.propagate = True
-        self.error_log.setLevel(logging.WARNING)
-        self.access_log.disabled = True
 
 
 def post_worker_init(_worker: Any) -> None:
@@ -45,3 +34,4 @@ control_socket_disable = True
 timeout = 300  # seconds to load the encoder; a slow request does not count
 graceful_timeout = 8  # less than the 10 s after which Docker kills
 logger_class = EventLogger
+loglevel = "warning"  # start-up messages are ours (`began to serve`)

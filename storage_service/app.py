@@ -6,13 +6,12 @@ from typing import Any, get_args
 
 from flask import Response, request
 from flask_openapi3 import OpenAPI, Tag
-from pydantic import BaseModel
 
 from pipeline import logs, postgres
 from pipeline.cache import Cache
 from pipeline.producer import Producer
 from pipeline.settings import load
-from pipeline.web import Check, create_api, problem, problems
+from pipeline.web import Check, create_api, json_response, problem, problems
 from storage_service import events
 from storage_service.events import Bells, Listener, Watch
 from storage_service.ledger import Ledger
@@ -73,8 +72,8 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
     def query(body: Ask, query: Wait) -> Any:
         reply = questions.ask(body, query.wait)
         if isinstance(reply, Pending):
-            return _json(reply, 202, Location=f"/status/{reply.question_id}")
-        return _json(reply)
+            return json_response(reply, 202, Location=f"/status/{reply.question_id}")
+        return json_response(reply)
 
     @app.get(
         "/status/<question_id>",
@@ -84,7 +83,7 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
     )
     def status(path: QuestionPath, query: Wait) -> Any:
         state = questions.status(path.question_id, query.wait)
-        return _json(state) if state else _unknown(path)
+        return json_response(state) if state else _unknown(path)
 
     @app.get(
         "/events/<question_id>",
@@ -108,13 +107,9 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
         "/stats", tags=[_TAG], summary="The service in figures", responses={"200": Statistics, **problems(422, 503)}
     )
     def stats() -> Any:
-        return _json(questions.statistics())
+        return json_response(questions.statistics())
 
     return app
-
-
-def _json(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    return Response(body.model_dump_json(), status, headers, mimetype="application/json")
 
 
 def _unknown(path: QuestionPath) -> Response:

@@ -1,11 +1,11 @@
 """How gunicorn serves storage-service: one process with many threads, for most requests wait for something."""
 
-import logging
 import signal
 from types import FrameType
 from typing import Any
 
 from pipeline import logs
+from pipeline.gunicorn_log import EventLogger
 from pipeline.settings import load
 from storage_service.settings import StorageSettings
 
@@ -22,14 +22,12 @@ worker_tmp_dir = "/dev/shm"
 keepalive = 30
 graceful_timeout = 8
 control_socket_disable = True
-# Gunicorn's lines go the way of all others (`on_starting`); there is no access log: `/metrics` counts requests.
-errorlog = None
+logger_class = EventLogger
 
 
 def on_starting(_server: Any) -> None:
-    """Sets up logs, for gunicorn's own lines, too; the worker inherits it."""
+    """Sets up logs; the worker inherits it."""
     logs.configure("storage-service", _settings)
-    logging.getLogger("gunicorn.error").propagate = True
 
 
 def post_worker_init(worker: Any) -> None:

@@ -11,12 +11,12 @@ import tenacity
 from pipeline import logs
 from pipeline.health import Heartbeat
 from pipeline.settings import load
+from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, generate_traffic, plan, runner
 from traffic_generator.client import RequestFailed, StorageClient
 from traffic_generator.dataset import DatasetError, Question
 from traffic_generator.report import Tally
 from traffic_generator.settings import TrafficSettings
-from traffic_generator.shutdown import stop_on_signal
 
 # The same first questions at each start: after a restart they are in the cache and cost nothing.
 INITIAL_SEED = 1

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.settings import load
+from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, plan, progress, runner
 from traffic_generator.client import StorageClient
 from traffic_generator.dataset import DatasetError
 from traffic_generator.report import Report
 from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
-from traffic_generator.shutdown import stop_on_signal
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2

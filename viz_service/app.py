@@ -74,15 +74,15 @@ def create_app(settings: VizSettings | None = None, queries: Queries | None = No
 
     @app.get("/api/statistics", tags=[_DATA], summary="Headline numbers", responses=_replies(Statistics))
     def statistics(query: NoQuery) -> Any:
-        return _json(rows.statistics())
+        return web.json_response(rows.statistics())
 
     @app.get("/api/scores/timeseries", tags=[_DATA], summary="Mean score over time", responses=_replies(Timeseries))
     def timeseries(query: TimeseriesQuery) -> Any:
-        return _json(rows.timeseries(query.hours))
+        return web.json_response(rows.timeseries(query.hours))
 
     @app.get("/api/scores/histogram", tags=[_DATA], summary="Answers by score", responses=_replies(Histogram))
     def histogram(query: NoQuery) -> Any:
-        return _json(rows.histogram())
+        return web.json_response(rows.histogram())
 
     @app.get(
         "/api/quality/improvement",
@@ -91,11 +91,11 @@ def create_app(settings: VizSettings | None = None, queries: Queries | None = No
         responses=_replies(Improvement),
     )
     def improvement(query: NoQuery) -> Any:
-        return _json(rows.improvement())
+        return web.json_response(rows.improvement())
 
     @app.get("/api/questions/top", tags=[_DATA], summary="Most asked, best and worst", responses=_replies(TopQuestions))
     def top(query: TopQuery) -> Any:
-        return _json(rows.top(query.limit))
+        return web.json_response(rows.top(query.limit))
 
     builders: dict[FigureName, Callable[[FigureQuery], Figure]] = {
         "score-ranges": lambda query: figures.score_ranges(rows.histogram(), query.theme),
@@ -109,7 +109,7 @@ def create_app(settings: VizSettings | None = None, queries: Queries | None = No
 
     @app.get("/api/figures/<string:name>", tags=[_FIGURES], summary="A Plotly figure", responses=_replies(Figure))
     def figure(path: FigurePath, query: FigureQuery) -> Any:
-        return _json(builders[path.name](query))
+        return web.json_response(builders[path.name](query))
 
     return app
 
@@ -151,7 +151,3 @@ def _set_headers(response: Response) -> Response:
 
 def _replies(model: type[BaseModel]) -> Any:
     return {"200": model, **web.problems(422, 503)}
-
-
-def _json(body: BaseModel) -> Response:
-    return Response(body.model_dump_json(), content_type="application/json")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline import logs
+from pipeline.gunicorn_log import EventLogger
 from pipeline.settings import load
 from viz_service.settings import VizSettings
 
@@ -18,20 +19,10 @@ timeout = 30
 graceful_timeout = 10
 keepalive = 15  # longer than the page's refresh, so that its connections are used again
 worker_tmp_dir = "/dev/shm"  # a disk under load must not make the worker look dead
+logger_class = EventLogger
 control_socket_disable = True  # nobody steers it, and its place would have to be writable
 
 
 def on_starting(_server: Any) -> None:
-    """Sends gunicorn's own messages the way of all others; the worker inherits it."""
+    """Sets up logs; the worker inherits it."""
     logs.configure("viz-service", _settings)
-
-
-# Gunicorn's loggers keep no handlers of their own. There is no access log: `/metrics` counts requests.
-logconfig_dict = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "root": {"level": "INFO", "handlers": []},
-    "loggers": {name: {"level": "INFO", "handlers": [], "propagate": True} for name in ("gunicorn.error",)},
-    "handlers": {},
-    "formatters": {},
-}
