@@ -46,11 +46,22 @@ def consume(
         subscribed: Topics to read.
         handler: What becomes of a message.
         limits: How much the loop takes on.
-        beside: What runs in threads of its own meanwhile, each until the event that it gets is set.
+        beside: What runs in threads of its own meanwhile, each until the event that it gets is set; one that fails ends
+            the process, too.
     """
     metrics.serve(settings.metrics_port)
     with stop_on_signal() as stop:
-        threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in beside]
+        failed = threading.Event()
+
+        def run_beside(each: Callable[[threading.Event], None]) -> None:
+            try:
+                each(stop)
+            except Exception:
+                log.exception("could not go on")
+                failed.set()
+                stop.set()
+
+        threads = [threading.Thread(target=run_beside, args=(each,), daemon=True) for each in beside]
         for thread in threads:
             thread.start()
         try:
@@ -61,3 +72,5 @@ def consume(
             sys.exit(1)
         for thread in threads:
             thread.join()
+        if failed.is_set():
+            sys.exit(1)
