@@ -77,7 +77,7 @@ class Fleet:
     @property
     def network(self) -> str:
         """Name of the fleet's network."""
-        return next(iter(self.containers("kafka", everything=True)[0].attrs["NetworkSettings"]["Networks"]))
+        return str(next(iter(self.containers("kafka", everything=True)[0].attrs["NetworkSettings"]["Networks"])))
 
     def exec(self, service: str, *command: str, check: bool = True) -> str:
         """Runs a command in a service's container and returns what it wrote."""

@@ -70,7 +70,7 @@ class Workers:
                     detach=True,
                     name=f"{_NAME}-{len(self.containers) + 1}",
                     mem_limit="192m",
-                    restart_policy={"Name": "unless-stopped", "MaximumRetryCount": 0},
+                    restart_policy={"Name": "always"},
                 )
             )
 

@@ -1,6 +1,7 @@
 """Open-loop load: questions are asked on time, however slow the replies are."""
 
 import asyncio
+import json
 import threading
 import uuid
 from collections.abc import Sequence
@@ -84,7 +85,7 @@ class Load:
                 async with session.post(f"{STORAGE}/query", json=body) as reply:
                     said = await reply.text()
                     if reply.status in (200, 202):
-                        id = (await reply.json())["question_id"]
+                        id = json.loads(said)["question_id"]
                         self._entries.append(Entry(id, text, datetime.now(UTC), self._mix.script_of(text)))
                         return
                     why = f"{reply.status} {said[:200]}"
@@ -94,6 +95,9 @@ class Load:
                     wait = float(reply.headers.get("Retry-After", RETRY_SECONDS))
             except (aiohttp.ClientError, TimeoutError) as error:
                 why = repr(error)
+            except (ValueError, LookupError, TypeError) as error:
+                self._refused.append(f"an unreadable promise: {error!r}")
+                return
             if self._stop.is_set() or loop.time() + wait > until:
                 self._refused.append(why)
                 return
