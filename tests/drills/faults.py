@@ -18,9 +18,9 @@ import requests
 from docker.models.containers import Container
 
 from pipeline import topics
-from tests.drills.scorer_proxy import REAL_ALIAS
+from tests.drills.scorer_proxy import PORT, REAL_ALIAS
 from tests.drills.scripts import MISBEHAVING, USUAL, WITH_QUOTA
-from tests.fleet import BROKERS, PROJECT, Fleet, eventually
+from tests.fleet import AWAY, BROKERS, PROJECT, Fleet, eventually
 from tests.workers import SERVICE as LLM_CONSUMER
 from tests.workers import Workers
 
@@ -255,6 +255,16 @@ class SpoilScorer:
             mem_limit="192m",
         )
 
+        def listening() -> bool:
+            try:
+                with socket.create_connection(("score-validator", PORT), timeout=2):
+                    return True
+            except OSError:
+                return False
+
+        # Only the proxy bears this name now.
+        eventually(listening, "the proxy before the scorer listens", 30)
+
     def undo(self, stage: Stage) -> None:
         docker = stage.fleet.docker
         for each in docker.containers.list(all=True, filters={"name": self._container}):
@@ -305,13 +315,20 @@ class DownAndUp:
             list(pool.map(lambda each: each.stop(timeout=30), reversed(containers)))
 
     def undo(self, stage: Stage) -> None:
+        problems = []
         for service in (*START_ORDER, LLM_CONSUMER):
-            for each in stage.containers(service):
-                each.start()
-                if service in _ONE_SHOTS and (code := each.wait(timeout=120)["StatusCode"]):
-                    raise BrokenPromise(f"{service} ended with {code}")
-            if service in _AWAITED:
-                stage.fleet.wait_healthy(service, _AWAITED[service])
+            # Whatever happens to one, the others are started.
+            try:
+                for each in stage.containers(service):
+                    each.start()
+                    if service in _ONE_SHOTS and (code := each.wait(timeout=120)["StatusCode"]):
+                        problems.append(f"{service} ended with {code}")
+                if service in _AWAITED:
+                    stage.fleet.wait_healthy(service, _AWAITED[service])
+            except (AssertionError, *AWAY) as error:
+                problems.append(f"{service}: {error}")
+        if problems:
+            raise BrokenPromise("; ".join(problems))
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,10 @@ def test_everything_starts_after_what_it_needs():
 
 
 def test_a_one_shot_that_fails_is_told_of():
-    where, _ = stage(exit_code=3)
-    with pytest.raises(BrokenPromise, match="ended with 3"):
+    where, log = stage(exit_code=3)
+    with pytest.raises(BrokenPromise, match="postgres-init ended with 3; kafka-init ended with 3"):
         DownAndUp().undo(where)
+    assert ("start", "worker-2") in log, "the others are started all the same"
 
 
 def test_strikes_are_spread_over_the_load():
