@@ -68,12 +68,12 @@ def test_every_202_is_in_the_ledger_with_its_id_and_script(asked):
 
 def test_a_slow_reply_does_not_slow_the_asking(asked):
     def slow(text, _before):
-        time.sleep(0.6)
+        time.sleep(2)
         return pending(text)
 
     times = asked(slow)
     assert len(play().ledger) == 10
-    assert 0.3 < times[-1] - times[0] < 0.9
+    assert 0.3 < times[-1] - times[0] < 2, "the last was asked before the first was answered"
 
 
 def test_a_503_is_no_promise_and_asked_again_after_its_time(asked):
