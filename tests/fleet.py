@@ -68,7 +68,8 @@ class Fleet:
         labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
         if service:
             labels.append(f"com.docker.compose.service={service}")
-        return self.docker.containers.list(all=everything, filters={"label": labels})
+        found: list[Container] = self.docker.containers.list(all=everything, filters={"label": labels})
+        return found
 
     def container(self, service: str) -> Container:
         """Returns the only, or first, container of a service that runs."""
