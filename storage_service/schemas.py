@@ -1,6 +1,7 @@
 """What the API takes and gives; the OpenAPI document is made of these."""
 
 import re
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -37,11 +38,19 @@ _TEXT_PATTERN = r"^[^\x00]*$"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
-def _moment(text: object) -> object:
+def _rfc3339(text: object) -> object:
     """Keeps out what pydantic takes beside RFC 3339: seconds since 1970, dates without a time."""
     if isinstance(text, str) and not _MOMENT.fullmatch(text):
         raise ValueError("must be a time as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00 (the + as %2B)")
     return text
+
+
+def _utc(moment: datetime) -> datetime:
+    """Moves a time to UTC: PostgreSQL knows no offset beyond 16 hours."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999") from None
 
 
 def _at_most(limit: int, text: str) -> str:
@@ -125,7 +134,8 @@ class Wait(BaseModel):
 
 Moment = Annotated[
     AwareDatetime,
-    BeforeValidator(_moment),
+    BeforeValidator(_rfc3339),
+    AfterValidator(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A time in the query: RFC 3339."""
