@@ -16,7 +16,6 @@ from pydantic import (
     RootModel,
     WithJsonSchema,
 )
-from pydantic.json_schema import SkipJsonSchema
 
 from pipeline.cache import Answer
 from pipeline.messages import QuestionId, Reason, Timestamp
@@ -147,8 +146,14 @@ SearchText = Annotated[
 
 T = TypeVar("T")
 
-# A parameter that may be left out has no null in its schema: a query cannot say it.
-Absent = Annotated[T | SkipJsonSchema[None], Field(json_schema_extra=lambda schema: schema.pop("default", None))]
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Takes null out of the schema of a parameter that may be left out: a query cannot say it."""
+    del schema["default"]
+    schema |= schema.pop("anyOf")[0]
+
+
+Absent = Annotated[T | None, Field(json_schema_extra=_without_null)]
 
 
 class FailedFilter(BaseModel):
