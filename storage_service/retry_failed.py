@@ -28,7 +28,7 @@ from storage_service.schemas import MAX_PAGE, FailedFilter, FailedPage, FailedQu
 EXIT_FAILURES = 1
 
 CONNECT_TIMEOUT_SECONDS = 5
-REPLY_TIMEOUT_SECONDS = 30
+REPLY_TIMEOUT_SECONDS = 15
 MAX_TRIES = 5
 """For one question, while the service says that it cannot for now."""
 RETRY_SECONDS = 5.0

@@ -67,18 +67,21 @@ def test_unknown_questions_are_404(fleet):
     assert retry("0" * 32).status_code == 404
 
 
-def test_many_are_retried_by_one_command(fleet, scripted, failing):
-    ids = failing("Many", count=5)
-    shown = command(fleet, "--text", "many ", "--reason", "not_retryable", "--dry-run")
+def test_many_are_retried_by_one_command(fleet, scripted, failing, unique):
+    word = unique("Many")
+    ids = failing(word, count=5)
+    theirs = ("--text", word.lower(), "--reason", "not_retryable")
+    shown = command(fleet, *theirs, "--dry-run")
     assert all(question_id in shown for question_id in ids.values())
     assert {fleet.status(question_id)["status"] for question_id in ids.values()} == {"failed"}
 
-    summary = command(fleet, "--text", "many ", "--reason", "not_retryable", "--rate", "20")
+    summary = command(fleet, *theirs, "--rate", "20")
     assert "started anew" in summary
     for text, question_id in ids.items():
         assert fleet.finish(question_id)["status"] == "completed"
         assert len(scripted.calls(text)) == 2
-    assert not any(question_id in command(fleet, "--text", "many ", "--dry-run") for question_id in ids.values())
+    left = command(fleet, *theirs, "--dry-run")
+    assert not any(question_id in left for question_id in ids.values())
 
 
 def test_a_service_that_is_not_there_is_told(fleet):
