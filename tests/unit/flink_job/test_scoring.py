@@ -59,6 +59,20 @@ def test_a_pair_on_which_the_scorer_fails_alone_is_refused(httpserver):
     assert result.status_code == 500
 
 
+def test_a_pair_is_not_at_fault_for_a_scorer_that_got_well_meanwhile(httpserver):
+    """The scorer is ill for eight calls of this pair; other pairs it scores again just before the last of them."""
+    calls = []
+
+    def ill_for_a_while(request):
+        mine = json.loads(request.data)["candidate"] == "an answer"
+        calls.append(mine)
+        ill = sum(calls) <= 8 if mine else sum(calls) < 8
+        return Response("bug", 500) if ill else Response(json.dumps(SCORE), content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(ill_for_a_while)
+    assert score(httpserver.url_for("")) == BertScore(0.5, 0.6, 0.55, "fake")
+
+
 @pytest.mark.parametrize("changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}])
 def test_what_is_not_a_score_is_not_taken_for_one(changes):
     with pytest.raises((ValueError, TypeError)):
