@@ -37,11 +37,20 @@ class Pair(BaseModel):
 
 
 class Score(BaseModel):
-    """Raw BERTScore of one pair, without rescaling by a baseline."""
+    """BERTScore of one pair: calibrated (`score`), and the raw numbers behind it."""
 
-    precision: float = Field(description="How well each token of the candidate is matched by the reference.")
-    recall: float = Field(description="How well each token of the reference is matched by the candidate.")
-    f1: float = Field(description="Harmonic mean of the two.")
+    score: float = Field(
+        ge=-1,
+        le=1,
+        description="F1 on a scale where 0 is what unrelated texts get and 1 is identity: (f1 - baseline) / (1 - baseline), "
+        "cut at -1 and 1; raw F1 for an encoder without a baseline.",
+    )
+    precision: float = Field(description="Raw: how well each token of the candidate is matched by the reference.")
+    recall: float = Field(description="Raw: how well each token of the reference is matched by the candidate.")
+    f1: float = Field(description="Raw: harmonic mean of the two.")
+    baseline: float | None = Field(
+        description="Mean raw F1 of unrelated texts with this scorer; null where nobody has measured it."
+    )
     scorer: str = Field(
         description="Encoder and layer; scores of different scorers do not compare.",
         examples=["all-MiniLM-L6-v2/layer6"],

@@ -1,5 +1,7 @@
 """Settings of the scorer: the only reader of its environment."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from pipeline.settings import Port, Settings
@@ -21,4 +23,17 @@ class ScorerSettings(Settings):
     )
     scorer_queue: int = Field(
         128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."
+    )
+    scorer_batch: int = Field(32, ge=1, le=256, description="Pairs that are scored together at most.")
+    scorer_batch_window_ms: float = Field(
+        2,
+        ge=0,
+        le=1000,
+        description="How long a batch waits for more pairs, in milliseconds. A pair that comes alone never waits.",
+    )
+    scorer_cache_mb: int = Field(
+        64, ge=0, le=65_536, description="Memory for embeddings of references, in MiB: 10 hold about 100 references."
+    )
+    scorer_encoder_folder: Path = Field(
+        Path("/opt/encoder"), description="Folder of the embedded encoder as exported for ONNX Runtime."
     )

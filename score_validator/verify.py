@@ -164,7 +164,7 @@ def main() -> int:
     parser.add_argument("--url", default=f"http://127.0.0.1:{settings.scorer_port}", help="address of the scorer")
     service = Service(parser.parse_args().url)
 
-    bert, name = load_bert_scorer(settings)
+    bert, name, _ = load_bert_scorer(settings)
     expected = [_alone(bert, candidate, reference) for candidate, reference in PAIRS]
     print(
         f"{len(PAIRS)} pairs, {name}, F1 {min(f1 for *_, f1 in expected):.3f} to {max(f1 for *_, f1 in expected):.3f}"
