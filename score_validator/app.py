@@ -17,9 +17,9 @@ BERTScore (Zhang et al. 2020) of an answer against a reference answer: tokens ar
 language model, so that other words for the same thing count.
 
 `score` is F1 on a scale where 0 is what unrelated texts get from this encoder (its `baseline`) and 1 is identity:
-(F1 - baseline) / (1 - baseline), cut at -1 and 1. `precision`, `recall` and `f1` are raw: the numbers of the `bert-score`
-package for this pair alone, whatever is scored beside it. The raw numbers of an empty answer are 0. A text beyond the
-encoder's 512 tokens is cut, and `truncated` says so.
+(F1 - baseline) / (1 - baseline), cut at -1 and 1. `precision`, `recall` and `f1` are raw: the numbers of the
+`bert-score` package for this pair alone, whatever is scored beside it. The raw numbers of an empty answer are 0. A text
+beyond the encoder's 512 tokens is cut, and `truncated` says so.
 
 The score knows an answer that is off topic, gibberish or a single word. It does not know whether a fluent answer is
 right, and the embedded encoder reads English only.

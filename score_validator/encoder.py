@@ -20,8 +20,8 @@ MAX_TOKENS = 512
 MAX_RUN_TOKENS = 512
 MAX_RUN_TEXTS = 8
 MAX_PADDING = 0.1
-"""One run of the encoder takes up to 8 texts of up to 512 tokens together, of which a tenth is padding at most: measured
-on one core, larger runs are slower for each token (they leave the cache), and padding costs what a token costs."""
+"""One run of the encoder takes up to 8 texts of up to 512 tokens together, of which a tenth is padding at most: on one
+core, larger runs are slower for each token (they leave the processor's cache), and padding costs what a token costs."""
 
 Ids = NDArray[np.int64]
 
@@ -132,7 +132,7 @@ class OnnxEncoder:
             raise artifact.Damaged(f"the encoder in {folder} cannot be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._frame = [self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")]
+        self._frame = np.array([self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")], dtype=np.int64)
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Splits texts into tokens."""

@@ -42,8 +42,8 @@ class Score(BaseModel):
     score: float = Field(
         ge=-1,
         le=1,
-        description="F1 on a scale where 0 is what unrelated texts get and 1 is identity: (f1 - baseline) / (1 - baseline), "
-        "cut at -1 and 1; raw F1 for an encoder without a baseline.",
+        description="F1 on a scale where 0 is what unrelated texts get and 1 is identity: "
+        "(f1 - baseline) / (1 - baseline), cut at -1 and 1; raw F1 for an encoder without a baseline.",
     )
     precision: float = Field(description="Raw: how well each token of the candidate is matched by the reference.")
     recall: float = Field(description="Raw: how well each token of the reference is matched by the candidate.")

@@ -163,7 +163,7 @@ class Scoring:
             self._changed.wait_for(lambda: self._queued)
             if self._window and 1 < self._queued < self._max_batch:
                 self._changed.wait_for(lambda: self._queued >= self._max_batch, self._window)
-            batch = []
+            batch: list[tuple[_Request, int]] = []
             while self._requests and len(batch) < self._max_batch:
                 request = self._requests.popleft()
                 batch.append((request, request.waiting.popleft()))
