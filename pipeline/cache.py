@@ -34,6 +34,7 @@ class Answer(BaseModel):
     bert_score: float | None
     bert_precision: float | None
     bert_recall: float | None
+    bert_f1: float | None = None
     quality: Quality
     scorer: str | None
     model: str

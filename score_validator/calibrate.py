@@ -2,6 +2,8 @@
 
 Reference answers of the question set are paired with those of other questions, drawn at random, and scored. Their mean
 F1 is the baseline, 0 on the calibrated scale. It is written to `score_validator/baselines/`, with what it rests on.
+
+For the embedded encoder the tokens of the reference answers are counted first: the idf weights of its scores.
 """
 
 import argparse
@@ -19,8 +21,10 @@ import numpy as np
 from pipeline.settings import EXIT_USAGE, load
 from score_validator import artifact
 from score_validator.calibration import FOLDER, file_name
+from score_validator.encoder import MAX_TOKENS
+from score_validator.idf import FILE, Idf
 from score_validator.questions import QUESTIONS_FILE, read_references
-from score_validator.scorer import EncoderError, Scored, Scorer, TextPair, load_scorer
+from score_validator.scorer import EncoderError, Scored, Scorer, TextPair, is_embedded, load_scorer
 from score_validator.settings import ScorerSettings
 
 PAIRS = 10_000
@@ -64,6 +68,19 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in made.items()}
 
 
+def write_idf(texts: Sequence[str], source: str) -> None:
+    """Counts the tokens of texts as the embedded encoder splits them, and writes the counts."""
+    from tokenizers import Tokenizer
+
+    from score_validator.scorer import embedded_folder
+
+    tokenizer = Tokenizer.from_file(str(Path(embedded_folder()) / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    counts = Idf.count([each.tokens for each in tokenizer.encode_batch(list(texts))], f"reference answers of {source}")
+    FILE.write_text(json.dumps(counts.model_dump(), indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _provenance(settings: ScorerSettings) -> dict[str, Any]:
     if settings.bertscore_model:
         return {"encoder": settings.bertscore_model}
@@ -89,6 +106,8 @@ def main() -> int:
     try:
         references = read_references(options.questions)
         pairs = unrelated_pairs(references, options.pairs, options.seed)
+        if is_embedded(settings):
+            write_idf(references, options.questions.name)
         scorer = load_scorer(settings)
     except (OSError, ValueError, EncoderError) as error:
         print(error, file=sys.stderr)
@@ -97,7 +116,7 @@ def main() -> int:
     baseline = {
         "scorer": scorer.name,
         **_provenance(settings),
-        "layer": int(scorer.name.rpartition("layer")[2]),
+        "layer": int(scorer.name.rpartition("layer")[2].removesuffix("-idf")),
         "texts": f"{len(references)} reference answers of {options.questions.name}, each with those of other questions",
         "pairs": len(pairs),
         "seed": options.seed,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from score_validator import artifact
+from score_validator.idf import Idf
 from score_validator.matching import Embedded
 
 MAX_TOKENS = 512
@@ -101,12 +102,13 @@ def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
 class OnnxEncoder:
     """An exported encoder. Safe for one thread at a time."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, idf: Idf) -> None:
         """Loads it.
 
         Args:
             folder: That `score_validator.export` wrote.
             threads: That compute.
+            idf: What each token counts.
 
         Raises:
             Damaged: A file is missing or damaged.
@@ -132,7 +134,9 @@ class OnnxEncoder:
             raise artifact.Damaged(f"the encoder in {folder} cannot be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._frame = np.array([self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")], dtype=np.int64)
+        self._weights = np.full(self._tokenizer.get_vocab_size(), idf.weight(0), dtype=np.float32)
+        for token, weight in idf.by_id(self._tokenizer.token_to_id).items():
+            self._weights[token] = weight
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Splits texts into tokens."""
@@ -143,7 +147,7 @@ class OnnxEncoder:
 
     def has_words(self, ids: Ids) -> bool:
         """Is there a token that counts?"""
-        return bool((~np.isin(ids, self._frame)).any())
+        return bool(self._weights[ids].any())
 
     def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
         """Embeds texts, each as if it were alone: padding is masked and left out of what comes back."""
@@ -162,5 +166,5 @@ class OnnxEncoder:
                 own = vectors[row, : len(texts[index])]
                 # A copy: a view would keep the whole run in memory for as long as the text is cached.
                 unit = own / np.linalg.norm(own, axis=1, keepdims=True)
-                embedded[index] = Embedded(unit, (~np.isin(texts[index], self._frame)).astype(np.float32))
+                embedded[index] = Embedded(unit, self._weights[texts[index]])
         return [each for each in embedded if each is not None]

@@ -53,7 +53,7 @@ class Score(BaseModel):
     )
     scorer: str = Field(
         description="Encoder and layer; scores of different scorers do not compare.",
-        examples=["all-MiniLM-L6-v2/layer6"],
+        examples=["all-MiniLM-L6-v2/layer5-idf"],
     )
     truncated: bool = Field(
         description="A text is longer than the encoder reads (512 tokens, about 2,000 characters of English, for the "

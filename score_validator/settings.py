@@ -14,7 +14,10 @@ class ScorerSettings(Settings):
         "", description="Folder or name of the encoder of BERTScore; empty: the embedded all-MiniLM-L6-v2."
     )
     bertscore_layer: int | None = Field(
-        None, ge=1, le=1000, description="Layer whose embeddings are compared; empty: the encoder's last."
+        None,
+        ge=1,
+        le=1000,
+        description="Layer that is compared; empty: 5 with idf weights for the embedded encoder, else the last.",
     )
     scorer_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
     scorer_threads: int = Field(1, ge=1, le=256, description="Threads that compute.")

@@ -71,7 +71,7 @@ def writer():
 
 
 def validated(score=0.7):
-    bert = BertScore(score, score, score, "scorer") if score is not None else None
+    bert = BertScore(score, score, score, score, "scorer") if score is not None else None
     (routed, *_) = decide(samples.response(), bert, Gate(0.48, 1), LATER)
     assert isinstance(routed.message, Validated)
     return routed.message
