@@ -1,0 +1,174 @@
+"""How fast is the scorer? `python benchmarks/scoring.py`, from the root of the repository, where torch is installed.
+
+One run, the same texts, the same threads; prints pairs/s and the ratios that matter:
+
+- engine / bert-score called for each pair, and engine / bert-score on the whole list at its best batch size;
+- the HTTP service under concurrent clients / the same engine called in this process;
+- latency of one request with no load / the engine called directly.
+
+The ways take turns in rounds and the best of each counts, so that a neighbour on the machine harms them alike.
+
+The texts are the attempts of the model that the threshold study uses: three answers for each reference, as in the
+fleet. 'References new' starts each round with an empty cache, 'references known' has seen them all.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from score_validator.encoder import Cache
+from score_validator.scorer import OnnxScorer, load_bert_scorer
+from score_validator.settings import ScorerSettings
+from score_validator.study import ATTEMPTS_FILE, read_attempts
+
+CLIENTS = 32
+BATCH_SIZES = (8, 16, 32, 64)
+START_SECONDS = 120
+
+
+def rate(pairs, call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return len(pairs) / (time.perf_counter() - started)
+
+
+class Service:
+    """The HTTP service in a process of its own."""
+
+    def __init__(self, settings: ScorerSettings, port: int):
+        self.port = port
+        environment = os.environ | {
+            "SCORER_PORT": str(port),
+            "SCORER_THREADS": str(settings.scorer_threads),
+            "SCORER_ENCODER_FOLDER": str(settings.scorer_encoder_folder),
+            "LOG_LEVEL": "WARNING",
+        }
+        self.process = subprocess.Popen([sys.executable, "-m", "score_validator"], env=environment)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    return
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise SystemExit("the service did not start") from None
+                time.sleep(0.2)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+    def clients(self, pairs):
+        """Scores pairs from concurrent clients, each with one connection and one pair a request."""
+
+        def client(own):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+            for pair in own:
+                post(connection, pair)
+            connection.close()
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(client, [pairs[number::CLIENTS] for number in range(CLIENTS)]))
+
+
+def post(connection, pair):
+    body = json.dumps({"candidate": pair[0], "reference": pair[1]})
+    connection.request("POST", "/score", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    assert answer.status == 200, content
+
+
+def latencies(pairs, call) -> float:
+    seconds = []
+    for pair in pairs:
+        started = time.perf_counter()
+        call(pair)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE)
+    parser.add_argument("--pairs", type=int, default=192)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--port", type=int, default=18_000)
+    options = parser.parse_args()
+    os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
+
+    with options.attempts.open(encoding="utf-8") as lines:
+        attempts = read_attempts(lines)[: options.pairs]
+    pairs = [(attempt.answer, attempt.reference) for attempt in attempts]
+    candidates, references = map(list, zip(*pairs, strict=True))
+    settings = ScorerSettings(scorer_threads=options.threads)
+    engine = OnnxScorer(settings)
+    bert, name, _ = load_bert_scorer(settings)
+    service = Service(settings, options.port)
+    size = settings.scorer_batch
+
+    def forget():
+        engine._references = Cache(settings.scorer_cache_mb * 1024 * 1024)
+
+    def in_process():
+        forget()
+        for start in range(0, len(pairs), size):
+            engine.score(pairs[start : start + size])
+
+    def known():
+        for start in range(0, len(pairs), size):
+            engine.score(pairs[start : start + size])
+
+    ways = {
+        "bert-score, one pair a call": lambda: [bert.score([first], [second]) for first, second in pairs],
+        **{
+            f"bert-score, batches of {each}": lambda each=each: bert.score(candidates, references, batch_size=each)
+            for each in BATCH_SIZES
+        },
+        "engine, references new": in_process,
+        "engine, references known": known,
+        f"HTTP, {CLIENTS} clients, references known": lambda: service.clients(pairs),
+    }
+    try:
+        service.clients(pairs)  # now the service, like the engine's second way, has seen the references
+        rates = {way: [] for way in ways}
+        for _ in range(options.rounds):
+            for way, call in ways.items():
+                rates[way].append(rate(pairs, call))
+        connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
+        some = pairs[:60]
+        direct = min(latencies(some, lambda pair: engine.score([pair])) for _ in range(options.rounds))
+        single = min(latencies(some, lambda pair: post(connection, pair)) for _ in range(options.rounds))
+        slow = min(latencies(some, lambda pair: bert.score([pair[0]], [pair[1]])) for _ in range(options.rounds))
+    finally:
+        service.stop()
+
+    best = {way: max(values) for way, values in rates.items()}
+    print(f"{name}, {len(pairs)} pairs, {options.threads} thread(s), best of {options.rounds} rounds")
+    for way, value in best.items():
+        print(f"  {way:<42} {value:7.1f} pairs/s   rounds {' '.join(f'{each:.0f}' for each in rates[way])}")
+    alone = best["bert-score, one pair a call"]
+    batched = max(best[f"bert-score, batches of {each}"] for each in BATCH_SIZES)
+    served = best[f"HTTP, {CLIENTS} clients, references known"]
+    for way in ("engine, references new", "engine, references known"):
+        print(f"{way}: {best[way] / alone:.2f} x bert-score pair by pair, {best[way] / batched:.2f} x its best batches")
+    print(f"HTTP / engine, references known: {served / best['engine, references known']:.2f}")
+    print(
+        f"one request with no load: p50 {single * 1e3:.1f} ms, {single / direct:.2f} x the engine called directly",
+        end="",
+    )
+    print(f" ({direct * 1e3:.1f} ms), {single / slow:.2f} x bert-score called directly ({slow * 1e3:.1f} ms)")
+
+
+if __name__ == "__main__":
+    main()
