@@ -24,7 +24,7 @@ class FlinkJobSettings(KafkaSettings):
         15, gt=0, le=600, description="Seconds after which a call of the scorer is given up and made again."
     )
     quality_threshold: float = Field(
-        0.48, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."
+        0.32, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."
     )
     max_attempts: int = Field(
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."

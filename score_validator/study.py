@@ -382,9 +382,9 @@ def document(
         "draws of questions; `idf`: tokens weigh by their rarity in the reference answers; `tail`: the mean of the "
         "worst matched quarter of the tokens. The best of many ways is better on these questions than it will be on "
         "others: read the intervals. `layer 5 idf F1` is what the service uses: it is one of bert-score's own options, "
-        "far better than the last layer in the hard case and good in all the others; ways that rank higher in the hard case "
-        "lose in another column, or are an invention of this study. With weights counted from the questions that have "
-        f"no labelled answers, its good against wrong is {held_out}.",
+        "far better than the last layer in the hard case and good in all the others; ways that rank higher in the hard "
+        "case lose in another column, or are an invention of this study. With weights counted from the questions that "
+        f"have no labelled answers, its good against wrong is {held_out}.",
         "",
     ]
     for name, rows in tables.items():
