@@ -6,7 +6,9 @@ One run, the same texts, the same threads; prints pairs/s and the ratios that ma
 - the HTTP service under concurrent clients / the same engine called in this process;
 - latency of one request with no load / the engine called directly.
 
-The ways take turns in rounds and the best of each counts, so that a neighbour on the machine harms them alike.
+The ways take turns in rounds, and the best of each counts. The engines are compared by pairs for each second of CPU
+time, which neighbours on the machine change little; on an idle machine with one thread that is the time on the clock,
+which is printed beside it. HTTP is compared both ways, by the clock and by the CPU time of the service.
 
 The texts are the attempts of the model that the threshold study uses: three answers for each reference, as in the
 fleet. 'References new' starts each round with an empty cache, 'references known' has seen them all.
@@ -24,6 +26,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from score_validator.encoder import Cache
 from score_validator.scorer import OnnxScorer, load_bert_scorer
@@ -35,10 +38,17 @@ BATCH_SIZES = (8, 16, 32, 64)
 START_SECONDS = 120
 
 
-def rate(pairs, call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+class Rate(NamedTuple):
+    """Pairs/s, by CPU time and by the clock."""
+
+    cpu: float
+    clock: float
+
+
+def rate(pairs, call: Callable[[], object], cpu: Callable[[], float]) -> Rate:
+    started, spent = time.perf_counter(), cpu()
     call()
-    return len(pairs) / (time.perf_counter() - started)
+    return Rate(len(pairs) / (cpu() - spent), len(pairs) / (time.perf_counter() - started))
 
 
 class Service:
@@ -62,6 +72,18 @@ class Service:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise SystemExit("the service did not start") from None
                 time.sleep(0.2)
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that the service has taken: gunicorn's arbiter and its worker."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            if self.process.pid in (int(stat.parent.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         self.process.terminate()
@@ -144,7 +166,7 @@ def main():
         rates = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, call in ways.items():
-                rates[way].append(rate(pairs, call))
+                rates[way].append(rate(pairs, call, service.cpu if way.startswith("HTTP") else time.process_time))
         connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
         some = pairs[:60]
         direct = min(latencies(some, lambda pair: engine.score([pair])) for _ in range(options.rounds))
@@ -153,16 +175,20 @@ def main():
     finally:
         service.stop()
 
-    best = {way: max(values) for way, values in rates.items()}
-    print(f"{name}, {len(pairs)} pairs, {options.threads} thread(s), best of {options.rounds} rounds")
+    best = {way: Rate(*map(max, zip(*values, strict=True))) for way, values in rates.items()}
+    print(f"{name}, {len(pairs)} pairs, {options.threads} thread(s), best of {options.rounds} rounds, pairs/s")
     for way, value in best.items():
-        print(f"  {way:<42} {value:7.1f} pairs/s   rounds {' '.join(f'{each:.0f}' for each in rates[way])}")
-    alone = best["bert-score, one pair a call"]
-    batched = max(best[f"bert-score, batches of {each}"] for each in BATCH_SIZES)
-    served = best[f"HTTP, {CLIENTS} clients, references known"]
+        print(f"  {way:<42} {value.cpu:7.1f} by CPU time {value.clock:7.1f} by the clock")
+    alone = best["bert-score, one pair a call"].cpu
+    batched = max(best[f"bert-score, batches of {each}"].cpu for each in BATCH_SIZES)
     for way in ("engine, references new", "engine, references known"):
-        print(f"{way}: {best[way] / alone:.2f} x bert-score pair by pair, {best[way] / batched:.2f} x its best batches")
-    print(f"HTTP / engine, references known: {served / best['engine, references known']:.2f}")
+        cpu = best[way].cpu
+        print(f"{way}: {cpu / alone:.2f} x bert-score pair by pair, {cpu / batched:.2f} x its best batches")
+    served, in_process_rate = best[f"HTTP, {CLIENTS} clients, references known"], best["engine, references known"]
+    print(
+        f"HTTP / engine, references known: {served.cpu / in_process_rate.cpu:.2f} by CPU time, "
+        f"{served.clock / in_process_rate.clock:.2f} by the clock"
+    )
     print(
         f"one request with no load: p50 {single * 1e3:.1f} ms, {single / direct:.2f} x the engine called directly",
         end="",
