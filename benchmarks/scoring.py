@@ -11,7 +11,8 @@ time, which neighbours on the machine change little; on an idle machine with one
 which is printed beside it. HTTP is compared both ways, by the clock and by the CPU time of the service.
 
 The texts are the attempts of the model that the threshold study uses: three answers for each reference, as in the
-fleet. 'References new' starts each round with an empty cache, 'references known' has seen them all.
+fleet; bert-score on a whole list embeds equal texts once, too. `--first` takes the first answers alone, so that no two
+pairs share a reference. 'References new' starts each round with an empty cache, 'references known' has seen them all.
 """
 
 import argparse
@@ -122,6 +123,7 @@ def latencies(pairs, call) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE)
+    parser.add_argument("--first", action="store_true", help="one answer for each reference")
     parser.add_argument("--pairs", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -130,26 +132,22 @@ def main():
     os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
 
     with options.attempts.open(encoding="utf-8") as lines:
-        attempts = read_attempts(lines)[: options.pairs]
-    pairs = [(attempt.answer, attempt.reference) for attempt in attempts]
+        attempts = [each for each in read_attempts(lines) if each.number == 1 or not options.first]
+    pairs = [(attempt.answer, attempt.reference) for attempt in attempts[: options.pairs]]
     candidates, references = map(list, zip(*pairs, strict=True))
     settings = ScorerSettings(scorer_threads=options.threads)
-    engine = OnnxScorer(settings)
+    engine, small = OnnxScorer(settings), OnnxScorer(settings.model_copy(update={"scorer_precision": "int8"}))
     bert, name, _ = load_bert_scorer(settings)
     service = Service(settings, options.port)
     size = settings.scorer_batch
 
-    def forget():
+    def known(scorer=engine):
+        for start in range(0, len(pairs), size):
+            scorer.score(pairs[start : start + size])
+
+    def new():
         engine._references = Cache(settings.scorer_cache_mb * 1024 * 1024)
-
-    def in_process():
-        forget()
-        for start in range(0, len(pairs), size):
-            engine.score(pairs[start : start + size])
-
-    def known():
-        for start in range(0, len(pairs), size):
-            engine.score(pairs[start : start + size])
+        known()
 
     ways = {
         "bert-score, one pair a call": lambda: [bert.score([first], [second]) for first, second in pairs],
@@ -157,12 +155,14 @@ def main():
             f"bert-score, batches of {each}": lambda each=each: bert.score(candidates, references, batch_size=each)
             for each in BATCH_SIZES
         },
-        "engine, references new": in_process,
+        "engine, references new": new,
         "engine, references known": known,
+        "engine int8, references known": lambda: known(small),
         f"HTTP, {CLIENTS} clients, references known": lambda: service.clients(pairs),
     }
     try:
-        service.clients(pairs)  # now the service, like the engine's second way, has seen the references
+        service.clients(pairs)  # now the service and the engines have seen the references
+        known(small)
         rates = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, call in ways.items():
@@ -181,7 +181,7 @@ def main():
         print(f"  {way:<42} {value.cpu:7.1f} by CPU time {value.clock:7.1f} by the clock")
     alone = best["bert-score, one pair a call"].cpu
     batched = max(best[f"bert-score, batches of {each}"].cpu for each in BATCH_SIZES)
-    for way in ("engine, references new", "engine, references known"):
+    for way in ("engine, references new", "engine, references known", "engine int8, references known"):
         cpu = best[way].cpu
         print(f"{way}: {cpu / alone:.2f} x bert-score pair by pair, {cpu / batched:.2f} x its best batches")
     served, in_process_rate = best[f"HTTP, {CLIENTS} clients, references known"], best["engine, references known"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 ENCODER_FILE = "encoder.onnx"
+INT8_FILE = "encoder-int8.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "manifest.json"
 
@@ -51,7 +52,7 @@ def check(folder: Path) -> Manifest:
         raise Damaged(f"there is no encoder in {folder}: {MANIFEST_FILE} is missing") from None
     except ValidationError:
         raise Damaged(f"{path} is damaged: it is no manifest of an encoder") from None
-    if not {ENCODER_FILE, TOKENIZER_FILE} <= set(manifest.files):
+    if not {ENCODER_FILE, INT8_FILE, TOKENIZER_FILE} <= set(manifest.files):
         raise Damaged(f"{path} is damaged: it does not name all files")
     for name, expected in manifest.files.items():
         file = folder / name

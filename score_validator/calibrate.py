@@ -116,7 +116,7 @@ def main() -> int:
     baseline = {
         "scorer": scorer.name,
         **_provenance(settings),
-        "layer": int(scorer.name.rpartition("layer")[2].removesuffix("-idf")),
+        "layer": int(scorer.name.rpartition("layer")[2].partition("-")[0]),
         "texts": f"{len(references)} reference answers of {options.questions.name}, each with those of other questions",
         "pairs": len(pairs),
         "seed": options.seed,

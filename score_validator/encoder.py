@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from score_validator import artifact
 from score_validator.idf import Idf
 from score_validator.matching import Embedded
+from score_validator.settings import Precision
 
 MAX_TOKENS = 512
 """What the encoder has positions for, its frame included."""
@@ -23,6 +24,8 @@ MAX_RUN_TEXTS = 8
 MAX_PADDING = 0.1
 """One run of the encoder takes up to 8 texts of up to 512 tokens together, of which a tenth is padding at most: on one
 core, larger runs are slower for each token (they leave the processor's cache), and padding costs what a token costs."""
+
+FILES: dict[Precision, str] = {"fp32": artifact.ENCODER_FILE, "int8": artifact.INT8_FILE}
 
 Ids = NDArray[np.int64]
 
@@ -74,11 +77,12 @@ def _size(key: bytes, text: Embedded) -> int:
     return len(key) + text.vectors.nbytes + text.weights.nbytes
 
 
-def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
+def runs(lengths: Sequence[int], max_texts: int = MAX_RUN_TEXTS) -> Iterator[list[int]]:
     """Sorts texts by length and splits them into runs of the encoder.
 
     Args:
         lengths: In tokens.
+        max_texts: Texts in a run.
 
     Yields:
         Indices of the texts of one run, shortest first.
@@ -89,7 +93,7 @@ def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
         length = lengths[index]
         padded = length * (len(run) + 1)
         if run and (
-            len(run) == MAX_RUN_TEXTS or padded > MAX_RUN_TOKENS or padded - (tokens + length) > MAX_PADDING * padded
+            len(run) == max_texts or padded > MAX_RUN_TOKENS or padded - (tokens + length) > MAX_PADDING * padded
         ):
             yield run
             run, tokens = [], 0
@@ -102,13 +106,15 @@ def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
 class OnnxEncoder:
     """An exported encoder. Safe for one thread at a time."""
 
-    def __init__(self, folder: Path, threads: int, idf: Idf) -> None:
+    def __init__(self, folder: Path, threads: int, idf: Idf, precision: Precision = "fp32") -> None:
         """Loads it.
 
         Args:
             folder: That `score_validator.export` wrote.
             threads: That compute.
             idf: What each token counts.
+            precision: Of the weights. With int8 each text is a run of its own: the activations of a run share one
+                scale, and a text's vectors would depend on its neighbours.
 
         Raises:
             Damaged: A file is missing or damaged.
@@ -124,10 +130,11 @@ class OnnxEncoder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The arena keeps the memory of the longest run that it has seen and never gives it back.
         options.enable_cpu_mem_arena = False
+        self._max_run_texts = MAX_RUN_TEXTS if precision == "fp32" else 1
         self.model, self.layer = manifest.model, manifest.layer
         try:
             self._session = onnxruntime.InferenceSession(
-                str(folder / artifact.ENCODER_FILE), options, providers=["CPUExecutionProvider"]
+                str(folder / FILES[precision]), options, providers=["CPUExecutionProvider"]
             )
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
         except Exception as error:  # onnxruntime's and tokenizers' own, without a common class
@@ -152,7 +159,7 @@ class OnnxEncoder:
     def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
         """Embeds texts, each as if it were alone: padding is masked and left out of what comes back."""
         embedded: list[Embedded | None] = [None] * len(texts)
-        for run in runs([len(ids) for ids in texts]):
+        for run in runs([len(ids) for ids in texts], self._max_run_texts):
             longest = len(texts[run[-1]])
             ids = np.zeros((len(run), longest), dtype=np.int64)
             mask = np.zeros_like(ids)

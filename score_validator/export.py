@@ -1,7 +1,8 @@
 """Writes the embedded encoder for ONNX Runtime: `python -m score_validator.export FOLDER`, while the image is built.
 
 The graph is traced from the encoder in torch, up to the layer that is compared. The attention mask is made in the graph
-itself: that of transformers 5 comes out of the trace with the sizes of the example.
+itself: that of transformers 5 comes out of the trace with the sizes of the example. A second file has weights of 8
+bits, each output channel with a scale of its own.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from score_validator.artifact import ENCODER_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest, sha256_of
+from score_validator.artifact import ENCODER_FILE, INT8_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest, sha256_of
 from score_validator.scorer import EMBEDDED_LAYER, EMBEDDED_NAME, embedded_folder
 
 OPSET = 17
@@ -56,12 +57,15 @@ def export(folder: Path) -> Manifest:
             opset_version=OPSET,
             dynamo=False,
         )
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(folder / ENCODER_FILE, folder / INT8_FILE, weight_type=QuantType.QInt8, per_channel=True)
     (folder / TOKENIZER_FILE).write_bytes((source / "tokenizer.json").read_bytes())
     manifest = Manifest(
         model=EMBEDDED_NAME,
         layer=EMBEDDED_LAYER,
         weights_sha256=sha256_of(source / "model.safetensors"),
-        files={name: sha256_of(folder / name) for name in (ENCODER_FILE, TOKENIZER_FILE)},
+        files={name: sha256_of(folder / name) for name in (ENCODER_FILE, INT8_FILE, TOKENIZER_FILE)},
     )
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest.model_dump(), indent=2) + "\n", encoding="utf-8")
     return manifest

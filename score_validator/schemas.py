@@ -1,6 +1,7 @@
 """What goes into the scorer and comes out of it, by HTTP."""
 
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -19,7 +20,17 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class Pair(BaseModel):
+class _Body(BaseModel):
+    """What comes in."""
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Returns the schema, made once: flask-openapi3 asks for it at each request."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+class Pair(_Body):
     """An answer and what it is compared with."""
 
     candidate: str = Field(
@@ -62,7 +73,7 @@ class Score(BaseModel):
     truncated_fields: list[TextField] = Field(description="Which texts were cut.")
 
 
-class Batch(BaseModel):
+class Batch(_Body):
     """Pairs that are scored one by one: no score depends on its neighbours."""
 
     pairs: list[Pair] = Field(min_length=1, max_length=MAX_BATCH_PAIRS)

@@ -119,13 +119,15 @@ class OnnxScorer:
         """
         started = time.perf_counter()
         try:
-            self._encoder = OnnxEncoder(settings.scorer_encoder_folder, settings.scorer_threads, Idf.read())
+            self._encoder = OnnxEncoder(
+                settings.scorer_encoder_folder, settings.scorer_threads, Idf.read(), settings.scorer_precision
+            )
         except Damaged as error:
             raise EncoderError(f"SCORER_ENCODER_FOLDER: {error}") from error
         except (OSError, ValueError) as error:
             raise EncoderError(f"the weights of the tokens cannot be read: {error}") from error
         self._references = Cache(settings.scorer_cache_mb * 1024 * 1024)
-        self.name = scorer_name("", self._encoder.layer)
+        self.name = scorer_name("", self._encoder.layer) + ("-int8" if settings.scorer_precision == "int8" else "")
         self.baseline = find_baseline(self.name, "", self._encoder.layer)
         _tell_loaded("onnxruntime", self, settings, started)
 

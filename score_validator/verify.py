@@ -4,6 +4,8 @@ Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in 
 service: one by one, many at once, and in batches among very different neighbours. Prints the largest difference of
 each way and exits with 1 if one is above 1e-5.
 
+The service has to run in single precision (`SCORER_PRECISION=fp32`, the default): int8 has other scores.
+
 It loads an encoder of its own beside that of the service: the container's memory has to hold both.
 """
 

@@ -18,6 +18,10 @@ def test_runs_hold_every_text_once_within_the_limits(lengths):
         assert padded - sum(lengths[index] for index in run) <= MAX_PADDING * padded
 
 
+def test_a_text_can_be_a_run_of_its_own():
+    assert [len(run) for run in runs([20] * 5, max_texts=1)] == [1] * 5
+
+
 def test_equal_texts_fill_runs():
     assert [len(run) for run in runs([20] * 17)] == [8, 8, 1]
 
