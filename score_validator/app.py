@@ -36,7 +36,12 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         settings: Of the service.
         scorer: A loaded one; it is called by one thread, which is started here: not before a fork.
     """
-    scoring = Scoring(scorer, settings.scorer_queue, settings.scorer_batch, settings.scorer_batch_window_ms / 1000)
+    scoring = Scoring(
+        scorer,
+        settings.scorer_queue,
+        settings.scorer_batch if scorer.gains_from_batches else 1,
+        settings.scorer_batch_window_ms / 1000,
+    )
     app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)
     app.register_error_handler(Busy, _busy)
 

@@ -80,6 +80,10 @@ class Scorer(Protocol):
     def baseline(self) -> float | None:
         """Mean raw F1 of unrelated pairs; None when nobody has measured it."""
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Are pairs that come together scored faster than one by one?"""
+
     def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable]:
         """Scores candidates that are not blank against references that are not blank.
 
@@ -110,6 +114,8 @@ class OnnxScorer:
 
     References are kept embedded, for the same one comes back with each attempt of its question.
     """
+
+    gains_from_batches = True
 
     def __init__(self, settings: ScorerSettings) -> None:
         """Loads the encoder: about a second, 200 MB.
@@ -178,6 +184,8 @@ class BertScorer:
 
     Not safe for use by several threads: the tokenizer is one object whose truncation is set by each call.
     """
+
+    gains_from_batches = False
 
     def __init__(self, settings: ScorerSettings) -> None:
         """Loads the encoder: some seconds, several hundred MB.

@@ -265,7 +265,7 @@ class Stored(BaseModel):
     )
     answers: ByQuality
     mean_score: Annotated[float, PlainSerializer(lambda score: round(score, 6))] | None = Field(
-        description="Mean BERTScore F1 of kept answers; null when none is scored."
+        description="Mean `bert_score` of kept answers (0: chance, 1: identity); null when none is scored."
     )
     outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
 

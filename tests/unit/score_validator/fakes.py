@@ -15,6 +15,7 @@ class FakeScorer:
 
     name = "fake/words"
     baseline = 0.2
+    gains_from_batches = True
 
     def __init__(self):
         self.calls = []
