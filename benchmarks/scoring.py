@@ -111,13 +111,15 @@ def post(connection, pair):
     assert answer.status == 200, content
 
 
-def latencies(pairs, call) -> float:
-    seconds = []
+def latencies(pairs, calls) -> list[float]:
+    """Medians of calls that take turns, pair by pair."""
+    seconds = [[] for _ in calls]
     for pair in pairs:
-        started = time.perf_counter()
-        call(pair)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+        for own, call in zip(seconds, calls, strict=True):
+            started = time.perf_counter()
+            call(pair)
+            own.append(time.perf_counter() - started)
+    return [statistics.median(own) for own in seconds]
 
 
 def main():
@@ -168,10 +170,13 @@ def main():
             for way, call in ways.items():
                 rates[way].append(rate(pairs, call, service.cpu if way.startswith("HTTP") else time.process_time))
         connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
-        some = pairs[:60]
-        direct = min(latencies(some, lambda pair: engine.score([pair])) for _ in range(options.rounds))
-        single = min(latencies(some, lambda pair: post(connection, pair)) for _ in range(options.rounds))
-        slow = min(latencies(some, lambda pair: bert.score([pair[0]], [pair[1]])) for _ in range(options.rounds))
+        some = pairs * options.rounds
+        calls = (
+            lambda pair: engine.score([pair]),
+            lambda pair: post(connection, pair),
+            lambda pair: bert.score([pair[0]], [pair[1]]),
+        )
+        direct, single, slow = latencies(some, calls)
     finally:
         service.stop()
 
