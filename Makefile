@@ -16,7 +16,7 @@ url = http://$$($(COMPOSE) port $(1) $(2) 2>/dev/null | sed -E 's/^(127\.0\.0\.1
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- The fleet -------------------------------------------------------------------------------------------------------
 
@@ -67,6 +67,22 @@ down: ## Stop the fleet and keep its data
 reset: ## Stop the fleet and delete its data (YES=1: without asking)
 	@[ -n "$(YES)" ] || { read -rp 'Delete all questions, answers and messages? [y/N] ' answer && [ "$$answer" = y ]; }
 	$(COMPOSE) --profile tests down --volumes --remove-orphans
+
+# --- The score -------------------------------------------------------------------------------------------------------
+
+# The scorer's image on the files of this folder, which it may write to.
+SCORER := $(COMPOSE) run --rm --build --no-deps --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/work" \
+	--workdir /work score-validator
+
+.PHONY: threshold-study
+threshold-study: ## Measure the score on the fleet's own attempts; writes docs/threshold-study.md
+	@attempts=$$(mktemp --tmpdir="$(CURDIR)" .attempts-XXXXXX) && trap 'rm -f "$$attempts"' EXIT && \
+	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < score_validator/attempts.sql > "$$attempts" && \
+	$(SCORER) python -m score_validator.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
+
+.PHONY: calibrate
+calibrate: ## Measure what unrelated texts score; writes score_validator/baselines
+	$(SCORER) python -m score_validator.calibrate
 
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def decide(record: Record, result: BertScore | Refused | None, gate: Gate, now: 
     sent = tuple(Sent(each.topic, record.key, each.message.to_bytes()) for each in routed)
     if any(_too_large(each) for each in sent):
         return _failed(record, response, None, "the answer and its history are too large for a message", now)
-    return Decision(sent, _verdict(routed), about | {"score": round(result.f1, 4) if result else None})
+    return Decision(sent, _verdict(routed), about | {"score": round(result.score, 4) if result else None})
 
 
 def _verdict(routed: list[routing.Routed]) -> str:

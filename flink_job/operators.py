@@ -24,10 +24,10 @@ BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
 
 SCORED = Types.ROW_NAMED(
-    ["key", "body", "partition", "offset", "precision", "recall", "f1", "scorer", "refusal", "refusal_status"],
+    ["key", "body", "partition", "offset", "score", "precision", "recall", "f1", "scorer", "refusal", "refusal_status"],
     [
         *(BYTES, BYTES, Types.INT(), Types.LONG()),
-        *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
+        *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
         *(Types.STRING(), Types.INT()),
     ],
 )
@@ -62,11 +62,11 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             result = await self._client.score(response.llm_response, response.original_answer)
         scored: tuple[float | str | int | None, ...]
         if isinstance(result, BertScore):
-            scored = (result.precision, result.recall, result.f1, result.scorer, None, None)
+            scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)
         elif isinstance(result, Refused):
-            scored = (None, None, None, None, result.message, result.status_code)
+            scored = (None, None, None, None, None, result.message, result.status_code)
         else:
-            scored = (None,) * 6
+            scored = (None,) * 7
         return [Row(key, body, partition, offset, *scored)]
 
 
@@ -88,10 +88,10 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
             TooManyUnreadable: More in a row than the limit. The job restarts from its checkpoint, meets the same
                 records and fails again: it stands still until somebody looks, instead of draining the topic.
         """
-        key, body, partition, offset, precision, recall, f1, scorer, refusal, status = value
+        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
         result: BertScore | Refused | None = None
-        if f1 is not None:
-            result = BertScore(precision, recall, f1, scorer)
+        if score is not None:
+            result = BertScore(score, precision, recall, f1, scorer)
         elif status is not None:
             result = Refused(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))

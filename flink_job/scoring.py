@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Waits between tries, each with up to half of it added at random; the last one repeats."""
 
+MAX_RETRY_AFTER_SECONDS = 30.0
+"""A scorer that asks for more is asked after as much: its queue may be empty sooner than it thought."""
+
 SUSPECT_TRIES = 5
 """Odd failures of one pair in a row, each while another pair gets its score, after which this one is given up."""
 
@@ -52,7 +55,15 @@ class Refused:
 
 
 class _Away(Exception):
-    """The scorer cannot be reached, or not now."""
+    """The scorer cannot be reached, or not now.
+
+    Attributes:
+        retry_after_seconds: When it asks to be called again; 0 when it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class _Odd(Exception):
@@ -92,6 +103,7 @@ class ScorerClient:
         tries = 0
         failed_alone = 0
         while True:
+            asked_to_wait = 0.0
             try:
                 result = await self._ask({"candidate": candidate, "reference": reference})
             except _Odd as error:
@@ -100,13 +112,17 @@ class ScorerClient:
                 if failed_alone >= SUSPECT_TRIES:
                     return Refused(error.status_code, f"failed {failed_alone} times on this pair alone: {error}")
                 self._tell_away(str(error))
+            except _Away as error:
+                failed_alone = 0
+                asked_to_wait = error.retry_after_seconds
+                self._tell_away(str(error))
             except Exception as error:
                 failed_alone = 0
                 self._tell_away(f"{type(error).__name__}: {error}")
             else:
                 self._tell_back()
                 return result
-            wait = self._backoff[min(tries, len(self._backoff) - 1)]
+            wait = max(self._backoff[min(tries, len(self._backoff) - 1)], asked_to_wait)
             tries += 1
             await asyncio.sleep(wait * (1 + random.random() / 2))
 
@@ -124,10 +140,11 @@ class ScorerClient:
             )
         async with self._session.post(self._url, json=pair) as answer:
             status, body = answer.status, await answer.read()
+            after = retry_after(answer.headers.get("Retry-After"))
         if status in _REFUSALS:
             return Refused(status, reason(body))
         if status in _AWAY:
-            raise _Away(f"HTTP {status}")
+            raise _Away(f"HTTP {status}", after)
         if status != 200:
             raise _Odd(status, f"HTTP {status}: {reason(body)}")
         try:
@@ -164,6 +181,7 @@ def parse(body: bytes) -> BertScore:
     """
     answer = json.loads(body)
     return BertScore(
+        score=_cosine(answer["score"]),
         precision=_cosine(answer["precision"]),
         recall=_cosine(answer["recall"]),
         f1=_cosine(answer["f1"]),
@@ -177,6 +195,18 @@ def _cosine(value: Any) -> float:
         raise ValueError(f"{number} is not finite")
     # Equal texts may come out a rounding error above 1 in single precision, which the messages do not allow.
     return max(-1.0, min(1.0, number))
+
+
+def retry_after(header: str | None) -> float:
+    """Returns the seconds that a `Retry-After` header asks for, at most `MAX_RETRY_AFTER_SECONDS`.
+
+    0 without one, and for a date: the scorer sends seconds.
+    """
+    try:
+        seconds = float(header or 0)
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else 0.0
 
 
 def reason(body: bytes, limit: int = 300) -> str:

@@ -3,7 +3,7 @@
 storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
 """
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.messages import Quality
 from pipeline.settings import CacheSettings
@@ -19,9 +19,13 @@ class Answer(BaseModel):
     question_text: str
     original_answer: str | None
     llm_response: str
-    bert_score: float | None
-    bert_precision: float | None
-    bert_recall: float | None
+    bert_score: float | None = Field(
+        description="BERTScore of the answer against the reference: 0 is what unrelated texts get, 1 is identity; null "
+        "when there is no reference."
+    )
+    bert_precision: float | None = Field(description="Raw: how well the answer's words are matched by the reference.")
+    bert_recall: float | None = Field(description="Raw: how well the reference's words are matched by the answer.")
+    bert_f1: float | None = Field(None, description="Raw: harmonic mean of the two, from which `bert_score` is made.")
     quality: Quality
     scorer: str | None
     model: str

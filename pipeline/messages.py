@@ -33,6 +33,7 @@ Text = Annotated[str, Field(min_length=1)]
 Milliseconds = Annotated[int, Field(ge=0)]
 Tokens = Annotated[int, Field(ge=0)]
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+"""`bert_score`: calibrated, 0 is chance and 1 identity. `bert_precision`, `bert_recall`, `bert_f1`: raw."""
 ErrorType = Literal["overload", "quota", "permanent"]
 RetryAfter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Seconds."""
@@ -78,6 +79,7 @@ class Best(BaseModel):
     bert_score: Score
     bert_precision: Score
     bert_recall: Score
+    bert_f1: Score | None = None
     attempt: Annotated[int, Field(ge=1)]
     model: str
 
@@ -170,6 +172,7 @@ class Validated(Question):
     bert_score: Score | None
     bert_precision: Score | None
     bert_recall: Score | None
+    bert_f1: Score | None = None
     quality: Quality
     scorer: str | None = Field(description="Encoder and layer behind the score; null when unscored.")
     total_processing_time_ms: Milliseconds
@@ -182,6 +185,7 @@ class LowQuality(Response):
     bert_score: Score
     bert_precision: Score
     bert_recall: Score
+    bert_f1: Score | None = None
     scorer: str
     threshold: float
     decision: Literal["regenerate", "max_retries_reached"]

@@ -20,7 +20,10 @@ ANSWERS = Counter(
 REPUBLISHED = Counter("storage_republished_total", "Questions published again since nobody had acknowledged them.")
 HTTP_SECONDS = Histogram("http_request_seconds", "Duration of HTTP requests.", ["endpoint", "status"])
 SCORED_PAIRS = Counter("score_pairs_total", "Pairs scored.")
-SCORE_SECONDS = Histogram("score_pair_seconds", "Time in the encoder for one pair.")
+SCORE_SECONDS = Histogram("score_pair_seconds", "Time in the encoder for one pair: that of its batch, shared out.")
+SCORE_BATCH = Histogram(
+    "score_batch_pairs", "Pairs that were scored together.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
 SCORE_WAITING = Gauge("score_waiting_pairs", "Pairs accepted and not yet scored.")
 
 

@@ -10,15 +10,17 @@ from pipeline.messages import Attempt, Best, LowQuality, Quality, Question, Resp
 
 @dataclass(frozen=True)
 class BertScore:
-    """BERTScore of an answer against its reference (Zhang et al. 2020), raw, each from -1 to 1.
+    """BERTScore of an answer against its reference (Zhang et al. 2020), each from -1 to 1.
 
     Attributes:
-        precision: Mean best match of the answer's tokens.
-        recall: Mean best match of the reference's tokens.
-        f1: Their harmonic mean.
+        score: F1 on a scale where 0 is what unrelated texts get and 1 is identity: what answers are judged by.
+        precision: Raw mean best match of the answer's tokens.
+        recall: Raw mean best match of the reference's tokens.
+        f1: Their harmonic mean, raw.
         scorer: Encoder and layer.
     """
 
+    score: float
     precision: float
     recall: float
     f1: float
@@ -30,7 +32,7 @@ class Gate:
     """When an answer is good enough.
 
     Attributes:
-        threshold: F1 at or above which an answer is accepted.
+        threshold: Score at or above which an answer is accepted.
         max_attempts: Generations after which the best answer so far is kept.
     """
 
@@ -66,11 +68,12 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         llm_response=response.llm_response,
         model=response.model,
         attempt=response.processing_attempts,
-        bert_score=score.f1,
+        bert_score=score.score,
         bert_precision=score.precision,
         bert_recall=score.recall,
+        bert_f1=score.f1,
     )
-    if score.f1 >= gate.threshold:
+    if score.score >= gate.threshold:
         return [_keep(response, this, attempts, "accepted", score.scorer, now)]
     # Ties keep the first.
     best = response.best if response.best and response.best.bert_score >= this.bert_score else this
@@ -90,7 +93,7 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
         attempt=response.processing_attempts,
         model=response.model,
         llm_response=response.llm_response,
-        bert_score=score.f1 if score else None,
+        bert_score=score.score if score else None,
         llm_latency_ms=response.llm_latency_ms,
         prompt_tokens=response.prompt_tokens,
         completion_tokens=response.completion_tokens,
@@ -124,6 +127,7 @@ def _keep(
             bert_score=best.bert_score if best else None,
             bert_precision=best.bert_precision if best else None,
             bert_recall=best.bert_recall if best else None,
+            bert_f1=best.bert_f1 if best else None,
             quality=quality,
             scorer=scorer,
             total_processing_time_ms=max(0, round(elapsed * 1000)),
@@ -145,9 +149,10 @@ def _record(
         response.become(
             LowQuality,
             attempts=attempts,
-            bert_score=score.f1,
+            bert_score=score.score,
             bert_precision=score.precision,
             bert_recall=score.recall,
+            bert_f1=score.f1,
             scorer=score.scorer,
             threshold=gate.threshold,
             decision=decision,

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from pipeline import logs
 from pipeline.settings import EXIT_USAGE, load
-from score_validator.scorer import BertScorer, EncoderError
+from score_validator.scorer import EncoderError, Scored, load_scorer
 from score_validator.settings import ScorerSettings
 
 SERVICE = "score-validator"
@@ -23,11 +23,12 @@ def main() -> NoReturn:
     if check:
         logs.configure(SERVICE, settings)
         try:
-            scorer = BertScorer(settings)
+            scorer = load_scorer(settings)
         except EncoderError as error:
             print(error, file=sys.stderr)
             sys.exit(EXIT_USAGE)
-        scored = scorer.score("The sky is blue.", "Blue is the colour of the sky.")
+        (scored,) = scorer.score([("The sky is blue.", "Blue is the colour of the sky.")])
+        assert isinstance(scored, Scored)  # two texts with words have a score
         print(f"{SERVICE}: all well, {scorer.name}, F1 of a sample {scored.f1:.3f}")
         sys.exit(0)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "python:score_validator.gunicorn_conf"])

@@ -6,6 +6,7 @@ from flask_openapi3 import OpenAPI, Tag
 
 from pipeline import web
 from pipeline.web import FieldError, problem, problems
+from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
 from score_validator.scorer import Scored, Scorer
 from score_validator.scoring import Busy, CannotScore, Scoring
@@ -15,8 +16,10 @@ DESCRIPTION = """\
 BERTScore (Zhang et al. 2020) of an answer against a reference answer: tokens are compared by the embeddings of a
 language model, so that other words for the same thing count.
 
-The numbers are raw (not rescaled by a baseline) and those of the `bert-score` package for this pair alone, whatever is
-scored beside it. An empty answer scores 0. A text beyond the encoder's 512 tokens is cut, and `truncated` says so.
+`score` is F1 on a scale where 0 is what unrelated texts get from this encoder (its `baseline`) and 1 is identity:
+(F1 - baseline) / (1 - baseline), cut at -1 and 1. `precision`, `recall` and `f1` are raw: the numbers of the
+`bert-score` package for this pair alone, whatever is scored beside it. The raw numbers of an empty answer are 0. A text
+beyond the encoder's 512 tokens is cut, and `truncated` says so.
 
 The score knows an answer that is off topic, gibberish or a single word. It does not know whether a fluent answer is
 right, and the embedded encoder reads English only.
@@ -33,9 +36,26 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         settings: Of the service.
         scorer: A loaded one; it is called by one thread, which is started here: not before a fork.
     """
-    scoring = Scoring(scorer, settings.scorer_queue)
+    scoring = Scoring(
+        scorer,
+        settings.scorer_queue,
+        settings.scorer_batch if scorer.gains_from_batches else 1,
+        settings.scorer_batch_window_ms / 1000,
+    )
     app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)
     app.register_error_handler(Busy, _busy)
+
+    def to_score(scored: Scored) -> Score:
+        return Score(
+            score=scored.f1 if scoring.baseline is None else calibrated(scored.f1, scoring.baseline),
+            precision=scored.precision,
+            recall=scored.recall,
+            f1=scored.f1,
+            baseline=scoring.baseline,
+            scorer=scoring.name,
+            truncated=bool(scored.truncated),
+            truncated_fields=list(scored.truncated),
+        )
 
     @app.post(
         "/score",
@@ -49,7 +69,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
             (scored,) = scoring.score([(body.candidate, body.reference)])
         except CannotScore as error:
             return _cannot_score(error, error.cause.field)
-        return _to_score(scored, scoring.name).model_dump()
+        return to_score(scored).model_dump()
 
     @app.post(
         "/score/batch",
@@ -64,20 +84,9 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
             scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs])
         except CannotScore as error:
             return _cannot_score(error, f"pairs.{error.index}.{error.cause.field}")
-        return BatchScores(scores=[_to_score(each, scoring.name) for each in scored]).model_dump()
+        return BatchScores(scores=[to_score(each) for each in scored]).model_dump()
 
     return app
-
-
-def _to_score(scored: Scored, scorer: str) -> Score:
-    return Score(
-        precision=scored.precision,
-        recall=scored.recall,
-        f1=scored.f1,
-        scorer=scorer,
-        truncated=bool(scored.truncated),
-        truncated_fields=list(scored.truncated),
-    )
 
 
 def _cannot_score(error: CannotScore, field: str) -> Any:

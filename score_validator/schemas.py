@@ -1,6 +1,7 @@
 """What goes into the scorer and comes out of it, by HTTP."""
 
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -19,7 +20,17 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class Pair(BaseModel):
+class _Body(BaseModel):
+    """What comes in."""
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Returns the schema, made once: flask-openapi3 asks for it at each request."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+class Pair(_Body):
     """An answer and what it is compared with."""
 
     candidate: str = Field(
@@ -37,14 +48,23 @@ class Pair(BaseModel):
 
 
 class Score(BaseModel):
-    """Raw BERTScore of one pair, without rescaling by a baseline."""
+    """BERTScore of one pair: calibrated (`score`), and the raw numbers behind it."""
 
-    precision: float = Field(description="How well each token of the candidate is matched by the reference.")
-    recall: float = Field(description="How well each token of the reference is matched by the candidate.")
-    f1: float = Field(description="Harmonic mean of the two.")
+    score: float = Field(
+        ge=-1,
+        le=1,
+        description="F1 on a scale where 0 is what unrelated texts get and 1 is identity: "
+        "(f1 - baseline) / (1 - baseline), cut at -1 and 1; raw F1 for an encoder without a baseline.",
+    )
+    precision: float = Field(description="Raw: how well each token of the candidate is matched by the reference.")
+    recall: float = Field(description="Raw: how well each token of the reference is matched by the candidate.")
+    f1: float = Field(description="Raw: harmonic mean of the two.")
+    baseline: float | None = Field(
+        description="Mean raw F1 of unrelated texts with this scorer; null where nobody has measured it."
+    )
     scorer: str = Field(
         description="Encoder and layer; scores of different scorers do not compare.",
-        examples=["all-MiniLM-L6-v2/layer6"],
+        examples=["all-MiniLM-L6-v2/layer5-idf"],
     )
     truncated: bool = Field(
         description="A text is longer than the encoder reads (512 tokens, about 2,000 characters of English, for the "
@@ -53,7 +73,7 @@ class Score(BaseModel):
     truncated_fields: list[TextField] = Field(description="Which texts were cut.")
 
 
-class Batch(BaseModel):
+class Batch(_Body):
     """Pairs that are scored one by one: no score depends on its neighbours."""
 
     pairs: list[Pair] = Field(min_length=1, max_length=MAX_BATCH_PAIRS)

@@ -1,8 +1,13 @@
 """Settings of the scorer: the only reader of its environment."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.settings import Port, Settings
+
+Precision = Literal["fp32", "int8"]
 
 
 class ScorerSettings(Settings):
@@ -12,13 +17,34 @@ class ScorerSettings(Settings):
         "", description="Folder or name of the encoder of BERTScore; empty: the embedded all-MiniLM-L6-v2."
     )
     bertscore_layer: int | None = Field(
-        None, ge=1, le=1000, description="Layer whose embeddings are compared; empty: the encoder's last."
+        None,
+        ge=1,
+        le=1000,
+        description="Layer that is compared; empty: 5 with idf weights for the embedded encoder, else the last.",
     )
     scorer_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
     scorer_threads: int = Field(1, ge=1, le=256, description="Threads that compute.")
     scorer_device: str = Field(
         "cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$", description="Where the encoder runs: `cpu`, `mps`, `cuda`, `cuda:1`."
     )
+    scorer_precision: Precision = Field(
+        "fp32",
+        description="Of the embedded encoder's weights on the CPU: `int8` is faster and ranks almost alike, but its "
+        " scores are others, and need a threshold of their own.",
+    )
     scorer_queue: int = Field(
         128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."
+    )
+    scorer_batch: int = Field(32, ge=1, le=256, description="Pairs that are scored together at most.")
+    scorer_batch_window_ms: float = Field(
+        2,
+        ge=0,
+        le=1000,
+        description="How long a batch waits for more pairs, in milliseconds. A pair that comes alone never waits.",
+    )
+    scorer_cache_mb: int = Field(
+        64, ge=0, le=65_536, description="Memory for embeddings of references, in MiB: 10 hold about 100 references."
+    )
+    scorer_encoder_folder: Path = Field(
+        Path("/opt/encoder"), description="Folder of the embedded encoder as exported for ONNX Runtime."
     )

@@ -4,6 +4,8 @@ Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in 
 service: one by one, many at once, and in batches among very different neighbours. Prints the largest difference of
 each way and exits with 1 if one is above 1e-5.
 
+The service has to run in single precision (`SCORER_PRECISION=fp32`, the default): int8 has other scores.
+
 It loads an encoder of its own beside that of the service: the container's memory has to hold both.
 """
 
@@ -164,7 +166,7 @@ def main() -> int:
     parser.add_argument("--url", default=f"http://127.0.0.1:{settings.scorer_port}", help="address of the scorer")
     service = Service(parser.parse_args().url)
 
-    bert, name = load_bert_scorer(settings)
+    bert, name, _ = load_bert_scorer(settings)
     expected = [_alone(bert, candidate, reference) for candidate, reference in PAIRS]
     print(
         f"{len(PAIRS)} pairs, {name}, F1 {min(f1 for *_, f1 in expected):.3f} to {max(f1 for *_, f1 in expected):.3f}"

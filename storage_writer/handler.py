@@ -132,6 +132,7 @@ def _answer(validated: Validated) -> Answer:
         bert_score=rounded(validated.bert_score),
         bert_precision=rounded(validated.bert_precision),
         bert_recall=rounded(validated.bert_recall),
+        bert_f1=rounded(validated.bert_f1),
         quality=validated.quality,
         scorer=validated.scorer,
         model=validated.model,

@@ -53,11 +53,11 @@ _COMPLETE = text(f"""
         RETURNING question_id
     ), kept AS (
         INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
-                               bert_recall, quality, scorer, model, processing_attempts, total_processing_time_ms,
-                               created_at, updated_at)
+                               bert_recall, bert_f1, quality, scorer, model, processing_attempts,
+                               total_processing_time_ms, created_at, updated_at)
         SELECT question_id, :question_text, :original_answer, :llm_response, CAST(:bert_score AS numeric),
-               CAST(:bert_precision AS numeric), CAST(:bert_recall AS numeric), :quality, :scorer, :model,
-               :processing_attempts, :total_processing_time_ms, :created_at, :created_at
+               CAST(:bert_precision AS numeric), CAST(:bert_recall AS numeric), CAST(:bert_f1 AS numeric), :quality,
+               :scorer, :model, :processing_attempts, :total_processing_time_ms, :created_at, :created_at
         FROM final
         ON CONFLICT DO NOTHING
     ), {_HISTORY}

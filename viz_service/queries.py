@@ -280,7 +280,7 @@ def regeneration(pairs: dict[str, Any]) -> Regeneration:
         interval = mean_interval(float(gain), float(deviation), pairs["count"])
     return Regeneration(
         gain_interval=Interval(low=interval[0], high=interval[1]) if interval else None,
-        # Raw BERTScores may be zero or negative; a ratio to those says nothing.
+        # BERTScores may be zero or negative; a ratio to those says nothing.
         relative_gain_percent=float(gain / first * 100) if first is not None and first > 0 else None,
         **{name: pairs[name] for name in ("count", "improved", "mean_first_score", "mean_kept_score", "mean_gain")},
     )

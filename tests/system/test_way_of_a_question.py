@@ -43,7 +43,7 @@ def test_a_question_is_answered_scored_and_kept(fleet, unique):
         json={"candidate": row["llm_response"], "reference": REFERENCE},
         timeout=30,
     ).json()
-    assert abs(score["f1"] - float(row["bert_score"])) < 1e-5
+    assert abs(score["score"] - float(row["bert_score"])) < 1e-5
 
 
 def test_asked_again_it_comes_from_the_cache_then_from_the_database(fleet, unique):

@@ -1,5 +1,7 @@
 """Wrong input is answered with 4xx problem+json that names the field, never with a 500."""
 
+import json
+
 import pytest
 import requests
 import schemathesis
@@ -59,3 +61,35 @@ def test_a_wrong_wait_is_named(wait):
     reply = requests.post(f"{STORAGE}/query", params={"wait": wait}, json={"question_text": "x"}, timeout=15)
     assert reply.status_code == 422
     assert reply.json()["errors"][0]["field"] == "wait"
+
+
+ODD_TEXTS = {
+    "white space": " \n\t\u3000",
+    "100,000 characters": "long " * 20_000,
+    "one word of 100,000 characters": "a" * 100_000,
+    "100,000 emoji": "😍" * 100_000,
+    "a family": "👩‍👩‍👧‍👦",
+    "right to left": "\u202eمرحبا بالعالم שלום",  # noqa: RUF001
+    "NUL": "nul\x00in the middle",
+    "NUL alone": "\x00",
+    "lone surrogate": "\ud83d",
+    "marks without a letter": "\u0301\u200d\ufeff",
+    "what the encoder adds": "[CLS] [SEP] [PAD]",
+    "NaN": "NaN",
+}
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_the_scorer_has_an_answer_to_any_text(fleet, text):
+    usual = "Air scatters blue light more than red light."
+    for candidate, reference in ((text, usual), (usual, text), (text, text)):
+        # As ASCII: a lone surrogate can be written in JSON, as an escape.
+        answer = requests.post(
+            "http://score-validator:8000/score",
+            data=json.dumps({"candidate": candidate, "reference": reference}).encode("ascii"),
+            headers={"Content-Type": "application/json"},
+            timeout=30,
+        )
+        assert answer.status_code in (200, 422), answer.text
+        if answer.status_code == 200:
+            assert -1 <= answer.json()["score"] <= 1

@@ -17,8 +17,8 @@ def record(message=None, **changes):
     return Record(**fields | changes)
 
 
-def score(f1):
-    return BertScore(f1, f1, f1, "encoder/layer6")
+def score(value):
+    return BertScore(value, value, value, value, "encoder/layer6")
 
 
 @pytest.mark.parametrize(

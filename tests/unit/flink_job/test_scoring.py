@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from werkzeug import Response
 
-from flink_job.scoring import Refused, ScorerClient, parse
+from flink_job.scoring import MAX_RETRY_AFTER_SECONDS, Refused, ScorerClient, parse, retry_after
 from pipeline.routing import BertScore
 
-SCORE = {"precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
+SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
 
 
 def score(url):
@@ -27,7 +28,7 @@ def test_a_score(httpserver):
     httpserver.expect_request(
         "/score", method="POST", json={"candidate": "an answer", "reference": "a reference"}
     ).respond_with_json(SCORE)
-    assert score(httpserver.url_for("")) == BertScore(0.5, 0.6, 0.55, "fake")
+    assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
@@ -37,6 +38,37 @@ def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
     httpserver.expect_request("/score").respond_with_json(SCORE)
     assert score(httpserver.url_for("")).f1 == 0.55
     assert len(httpserver.log) >= 4
+
+
+def test_a_busy_scorer_is_left_alone_for_as_long_as_it_asks(httpserver):
+    calls = []
+
+    def busy_once(_request):
+        calls.append(time.monotonic())
+        if len(calls) == 1:
+            return Response("busy", 503, {"Retry-After": "1"})
+        return Response(json.dumps(SCORE), content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(busy_once)
+    assert score(httpserver.url_for("")).score == 0.4
+    assert calls[1] - calls[0] >= 1  # its own wait would have been 0.01 s
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, 0),
+        ("", 0),
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("9999", MAX_RETRY_AFTER_SECONDS),
+        ("nan", 0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 0),
+    ],
+)
+def test_retry_after(header, seconds):
+    assert retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -70,10 +102,12 @@ def test_a_pair_is_not_at_fault_for_a_scorer_that_got_well_meanwhile(httpserver)
         return Response("bug", 500) if ill else Response(json.dumps(SCORE), content_type="application/json")
 
     httpserver.expect_request("/score").respond_with_handler(ill_for_a_while)
-    assert score(httpserver.url_for("")) == BertScore(0.5, 0.6, 0.55, "fake")
+    assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
-@pytest.mark.parametrize("changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}])
+@pytest.mark.parametrize(
+    "changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}, {"score": float("inf")}]
+)
 def test_what_is_not_a_score_is_not_taken_for_one(changes):
     with pytest.raises((ValueError, TypeError)):
         parse(json.dumps(SCORE | changes).encode())

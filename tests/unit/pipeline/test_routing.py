@@ -12,8 +12,8 @@ from tests.unit import samples
 GATE = Gate(threshold=0.7, max_attempts=3)
 
 
-def score(f1):
-    return BertScore(precision=f1 - 0.01, recall=f1 + 0.01, f1=f1, scorer="encoder/layer6")
+def score(value):
+    return BertScore(value, precision=value - 0.01, recall=value + 0.01, f1=value / 2, scorer="encoder/layer6")
 
 
 def run_loop(scores, gate=GATE):
@@ -45,6 +45,7 @@ def test_a_good_answer_is_accepted():
     kept, records = run_loop([0.7])
     assert (kept.quality, kept.bert_score, kept.llm_response) == ("accepted", 0.7, "answer 1")
     assert (kept.bert_precision, kept.bert_recall, kept.scorer) == (0.69, pytest.approx(0.71), "encoder/layer6")
+    assert kept.bert_f1 == 0.35
     assert kept.total_processing_time_ms == 2000
     assert records == []
 
@@ -103,7 +104,7 @@ def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_at
         answer = question.become(
             Response, llm_response=f"answer {number}", model="m", llm_latency_ms=0, generated_at=samples.NOW
         )
-        exact = BertScore(f1, f1, f1, "e")
+        exact = BertScore(f1, f1, f1, f1, "e")
         question = decide(answer, exact, gate, samples.NOW)[0].message
         if isinstance(question, Validated):
             break

@@ -6,13 +6,16 @@ from score_validator.scorer import Scored, Unscorable
 
 NO_TOKENS = "\x00"
 NOT_A_NUMBER = "not a number"
+BREAKS = "breaks the model"
 MAX_WORDS = 512
 
 
 class FakeScorer:
-    """Says in its name that it is a fake; keeps what it was asked; can be made to wait and to break."""
+    """Says in its name that it is a fake; keeps the batches that it was asked; can be made to wait and to break."""
 
     name = "fake/words"
+    baseline = 0.2
+    gains_from_batches = True
 
     def __init__(self):
         self.calls = []
@@ -22,20 +25,26 @@ class FakeScorer:
         self.may_go.set()
         self.error = None
 
-    def score(self, candidate, reference):
-        self.calls.append((candidate, reference))
+    def score(self, pairs):
+        self.calls.append(list(pairs))
         self.threads.add(threading.get_ident())
         self.entered.release()
         assert self.may_go.wait(20), "nobody let the fake go on"
         if self.error:
             raise self.error
-        if reference == NO_TOKENS:
-            raise Unscorable("reference", "has no text that the encoder can read")
-        if candidate == NOT_A_NUMBER:
-            raise Unscorable("candidate", "cannot be scored")
-        texts = {"candidate": candidate.split(), "reference": reference.split()}
-        common = len(set(texts["candidate"]) & set(texts["reference"]))
-        precision, recall = common / len(set(texts["candidate"])), common / len(set(texts["reference"]))
-        f1 = 2 * precision * recall / (precision + recall) if common else 0.0
-        cut = tuple(field for field, words in texts.items() if len(words) > MAX_WORDS)
-        return Scored(precision, recall, f1, cut)
+        if any(candidate == BREAKS for candidate, _ in pairs):
+            raise RuntimeError("out of memory")
+        return [_score(*pair) for pair in pairs]
+
+
+def _score(candidate, reference):
+    if reference == NO_TOKENS:
+        return Unscorable("reference", "has no text that the encoder can read")
+    if candidate == NOT_A_NUMBER:
+        return Unscorable("candidate", "cannot be scored")
+    texts = {"candidate": candidate.split(), "reference": reference.split()}
+    common = len(set(texts["candidate"]) & set(texts["reference"]))
+    precision, recall = common / len(set(texts["candidate"])), common / len(set(texts["reference"]))
+    f1 = 2 * precision * recall / (precision + recall) if common else 0.0
+    cut = tuple(field for field, words in texts.items() if len(words) > MAX_WORDS)
+    return Scored(precision, recall, f1, cut)

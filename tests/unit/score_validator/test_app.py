@@ -3,8 +3,10 @@ import threading
 
 import pytest
 
+from score_validator.app import create_app
 from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_TEXT_CHARACTERS
-from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER
+from score_validator.settings import ScorerSettings
+from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, FakeScorer
 
 SAME = {"candidate": "blue sky", "reference": "blue sky"}
 OTHER = {"candidate": "green grass", "reference": "blue sky"}
@@ -20,9 +22,11 @@ def test_a_score_has_every_part(client):
     response = client.post("/score", json={"candidate": "a blue sky above", "reference": "blue sky"})
     assert response.status_code == 200
     assert response.get_json() == {
+        "score": pytest.approx((2 / 3 - 0.2) / 0.8),
         "precision": 0.5,
         "recall": 1.0,
         "f1": pytest.approx(2 / 3),
+        "baseline": 0.2,
         "scorer": "fake/words",
         "truncated": False,
         "truncated_fields": [],
@@ -33,7 +37,16 @@ def test_a_score_has_every_part(client):
 def test_an_empty_candidate_scores_zero_without_the_model(client, scorer, blank):
     answer = client.post("/score", json={"candidate": blank, "reference": "blue sky"}).get_json()
     assert (answer["precision"], answer["recall"], answer["f1"]) == (0, 0, 0)
+    assert answer["score"] == pytest.approx(-0.25)
     assert scorer.calls == []
+
+
+def test_without_a_baseline_the_score_is_raw():
+    scorer = FakeScorer()
+    scorer.baseline = None
+    client = create_app(ScorerSettings(), scorer).test_client()
+    answer = client.post("/score", json={"candidate": "a blue sky above", "reference": "blue sky"}).get_json()
+    assert (answer["score"], answer["baseline"]) == (answer["f1"], None)
 
 
 @pytest.mark.parametrize(
@@ -172,3 +185,11 @@ def test_ready_and_openapi(client):
     assert set(pair["required"]) == {"candidate", "reference"}
     assert "scores 0" in pair["properties"]["candidate"]["description"]
     assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503"}
+
+
+@pytest.mark.parametrize(("gains", "largest"), [(True, 3), (False, 1)])
+def test_batches_are_made_for_engines_that_gain_from_them(scorer, gains, largest):
+    scorer.gains_from_batches = gains
+    client = create_app(ScorerSettings(), scorer).test_client()
+    assert client.post("/score/batch", json={"pairs": [SAME] * 3}).status_code == 200
+    assert max(map(len, scorer.calls)) == largest

@@ -5,7 +5,7 @@ import pytest
 
 from score_validator import scoring
 from score_validator.scoring import Busy, CannotScore, Scoring
-from tests.unit.score_validator.fakes import NO_TOKENS, FakeScorer
+from tests.unit.score_validator.fakes import BREAKS, NO_TOKENS
 
 PAIR = ("blue sky", "blue sky")
 
@@ -17,54 +17,74 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
+def start(call, *arguments):
+    thread = threading.Thread(target=call, args=arguments)
+    thread.start()
+    return thread
+
+
+def hold(scorer, engine):
+    """Keeps the engine in a batch of one pair until the fake may go on."""
+    scorer.may_go.clear()
+    caller = start(engine.score, [("first", "f")])
+    assert scorer.entered.acquire(timeout=20)
+    return caller
+
+
 def test_one_thread_calls_the_model(scorer):
     engine = Scoring(scorer, 100)
-    callers = [threading.Thread(target=engine.score, args=([PAIR] * 3,)) for _ in range(8)]
-    for caller in callers:
-        caller.start()
+    callers = [start(engine.score, [PAIR] * 3) for _ in range(8)]
     for caller in callers:
         caller.join(20)
-    assert len(scorer.calls) == 24
+    assert sum(map(len, scorer.calls)) == 24
     assert len(scorer.threads) == 1
     assert threading.get_ident() not in scorer.threads
 
 
-def test_a_single_pair_does_not_wait_for_a_whole_batch():
-    class Stepwise(FakeScorer):
-        def __init__(self):
-            super().__init__()
-            self.steps = threading.Semaphore(0)
-
-        def score(self, candidate, reference):
-            self.entered.release()
-            assert self.steps.acquire(timeout=20)
-            return super().score(candidate, reference)
-
-    scorer = Stepwise()
-    engine = Scoring(scorer, 100)
-    batch = threading.Thread(target=engine.score, args=([("batch", "b")] * 10,))
-    batch.start()
-    assert scorer.entered.acquire(timeout=20)
-    single = threading.Thread(target=engine.score, args=([("single", "s")],))
-    single.start()
-    wait_until(lambda: engine._thread._work_queue.qsize() == 1)
-    for _ in range(11):
-        scorer.steps.release()
-    batch.join(20)
-    single.join(20)
-    assert ("single", "s") in scorer.calls[:3]
+def test_pairs_that_wait_are_scored_together(scorer):
+    engine = Scoring(scorer, 100, max_batch=4)
+    callers = [hold(scorer, engine)]
+    callers += [start(engine.score, [(f"answer {number}", "r")]) for number in range(6)]
+    wait_until(lambda: engine._waiting == 7)
+    scorer.may_go.set()
+    for caller in callers:
+        caller.join(20)
+    assert [len(batch) for batch in scorer.calls] == [1, 4, 2]
 
 
-def test_a_batch_larger_than_the_queue_is_admitted_when_nothing_waits(scorer):
+def test_a_batch_waits_for_more_but_a_caller_alone_does_not(scorer):
+    engine = Scoring(scorer, 100, max_batch=4, window_seconds=60)
+    engine.score([PAIR])  # would take a minute
+    caller = start(engine.score, [PAIR] * 2)
+    wait_until(lambda: engine._queued == 2)
+    late = start(engine.score, [PAIR] * 2)
+    caller.join(20)
+    late.join(20)
+    assert [len(batch) for batch in scorer.calls] == [1, 4]
+
+
+def test_a_single_pair_does_not_wait_for_a_whole_request(scorer):
+    engine = Scoring(scorer, 100, max_batch=2)
+    first = hold(scorer, engine)
+    many = start(engine.score, [("many", "m")] * 10)
+    wait_until(lambda: engine._queued == 10)
+    single = start(engine.score, [("single", "s")])
+    wait_until(lambda: engine._queued == 11)
+    scorer.may_go.set()
+    for caller in (first, many, single):
+        caller.join(20)
+    assert ("single", "s") in scorer.calls[1]
+
+
+def test_a_request_larger_than_the_queue_is_admitted_when_nothing_waits(scorer):
     assert len(Scoring(scorer, 1).score([PAIR] * 5)) == 5
 
 
 def test_busy_tells_when_to_come_back(scorer):
-    engine = Scoring(scorer, 1)
+    engine = Scoring(scorer, 1, max_batch=1)
     engine._seconds = 0.5
     scorer.may_go.clear()
-    caller = threading.Thread(target=engine.score, args=([PAIR] * 7,))
-    caller.start()
+    caller = start(engine.score, [PAIR] * 7)
     wait_until(lambda: engine._waiting == 7)
     with pytest.raises(Busy) as busy:
         engine.score([PAIR])
@@ -80,17 +100,37 @@ def test_a_pair_that_cannot_be_scored_is_told_and_leaves_nothing_behind(scorer):
         engine.score([PAIR, ("", "b"), ("a", NO_TOKENS), PAIR])
     assert error.value.index == 2
     assert error.value.cause.field == "reference"
-    assert engine._waiting == 0
+    wait_until(lambda: engine._waiting == 0)
+
+
+def test_a_pair_that_breaks_the_model_fails_alone(scorer):
+    engine = Scoring(scorer, 100)
+    first = hold(scorer, engine)
+    failures = []
+
+    def broken():
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine.score([(BREAKS, "b")])
+        failures.append(1)
+
+    others = [start(broken), *(start(engine.score, [PAIR]) for _ in range(3))]
+    wait_until(lambda: engine._queued == 4)
+    scores = []
+    others.append(start(lambda: scores.extend(engine.score([PAIR, PAIR]))))
+    wait_until(lambda: engine._queued == 6)
+    scorer.may_go.set()
+    for caller in (first, *others):
+        caller.join(20)
+    assert len(failures) == 1
+    assert [score.f1 for score in scores] == [1, 1]
+    assert engine.score([PAIR])[0].f1 == 1
 
 
 def test_check_finds_a_model_that_hangs(scorer, monkeypatch):
     monkeypatch.setattr(scoring, "STUCK_SECONDS", 0.0)
     engine = Scoring(scorer, 4)
     engine.check()
-    scorer.may_go.clear()
-    caller = threading.Thread(target=engine.score, args=([PAIR],))
-    caller.start()
-    assert scorer.entered.acquire(timeout=20)
+    caller = hold(scorer, engine)
     with pytest.raises(RuntimeError, match="in the model"):
         engine.check()
     scorer.may_go.set()

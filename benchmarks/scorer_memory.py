@@ -1,0 +1,46 @@
+"""Does the scorer's memory stay flat? `python benchmarks/scorer_memory.py`, from the root of the repository.
+
+Scores many pairs of new texts of very different lengths through the queue and the engine, and prints the memory of the
+process on the way. The cache is full before the first figure counts.
+"""
+
+import argparse
+import random
+import resource
+from pathlib import Path
+
+from score_validator.questions import QUESTIONS_FILE, read_references
+from score_validator.scorer import OnnxScorer
+from score_validator.scoring import Scoring
+from score_validator.settings import ScorerSettings
+
+REQUEST = 64
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=50_000)
+    options = parser.parse_args()
+    chance = random.Random(1)
+    words = " ".join(read_references(QUESTIONS_FILE)).split()
+
+    def text():
+        # Mostly short, so that so many take minutes; some as long as the encoder reads.
+        length = 400 if chance.random() < 0.001 else chance.randint(1, 8)
+        return " ".join(chance.choices(words, k=length))
+
+    scoring = Scoring(OnnxScorer(ScorerSettings()), REQUEST)
+    for done in range(0, options.pairs + 1, REQUEST):
+        if done % (REQUEST * 100) == 0:
+            print(f"{done:7} pairs {resident_mib():7.0f} MiB", flush=True)
+        scoring.score([(text(), text()) for _ in range(REQUEST)])
+    print(f"{options.pairs:7} pairs {resident_mib():7.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
