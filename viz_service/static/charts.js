@@ -51,6 +51,9 @@ async function show(card, figure) {
   placeholder.textContent = figure.summary;
   caption.textContent = figure.empty ? "" : figure.summary;
   if (figure.empty) return;
+  const drawn = JSON.stringify([figure.data, figure.layout]);
+  if (card.drawn === drawn) return; // drawing again what is there would cost half a second on a small machine
+  card.drawn = drawn;
   inReadersZone(figure);
   await globalThis.Plotly.react(plot, figure.data, figure.layout, config);
 }
@@ -61,5 +64,8 @@ export async function showCharts(hours) {
   const query = new URLSearchParams({ theme: theme(), language });
   if (hours) query.set("hours", hours);
   const [figures] = await Promise.all([Promise.all(cards.map((card) => get(`/api/figures/${card.dataset.figure}?${query}`))), loaded()]);
-  await Promise.all(figures.map((figure, index) => show(cards[index], figure)));
+  for (const [index, figure] of figures.entries()) {
+    await show(cards[index], figure);
+    await new Promise((resolve) => setTimeout(resolve)); // the page stays at hand between two charts
+  }
 }
