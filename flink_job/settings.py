@@ -23,7 +23,7 @@ class FlinkJobSettings(KafkaSettings):
     score_timeout_seconds: float = Field(
         15, gt=0, le=600, description="Seconds after which a call of the scorer is given up and made again."
     )
-    quality_threshold: float = Field(0.48, ge=0, le=1, description="BERTScore F1 at which an answer is accepted.")
+    quality_threshold: float = Field(0.51, ge=0, le=1, description="BERTScore F1 at which an answer is accepted.")
     max_attempts: int = Field(
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."
     )

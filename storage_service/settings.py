@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings import KafkaSettings, Port, PostgresSettings, RedisSettings
+from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettings
 
 
-class StorageSettings(KafkaSettings, PostgresSettings, RedisSettings):
+class StorageSettings(KafkaSettings, PostgresSettings, CacheSettings):
     """What storage-service reads from the environment."""
 
     http_port: Port = Field(5001, description="Port of the API inside the container.")

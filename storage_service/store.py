@@ -26,7 +26,8 @@ _ASK_AGAIN = text("""
 
 _RESTART = text("""
     WITH failure AS (DELETE FROM failed_questions WHERE question_id = :question_id),
-         history AS (DELETE FROM attempts WHERE question_id = :question_id)
+         history AS (DELETE FROM attempts WHERE question_id = :question_id),
+         errors AS (DELETE FROM call_errors WHERE question_id = :question_id)
     UPDATE questions
     SET status = 'pending',
         question_text = :question_text,

@@ -15,7 +15,7 @@ class VizSettings(KafkaSettings, PostgresSettings):
     postgres_user: str = Field("reader", min_length=1)
     postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
 
-    quality_threshold: float = Field(0.48, ge=0, le=1, description="Score at or above which an answer is accepted.")
+    quality_threshold: float = Field(0.51, ge=0, le=1, description="Score at or above which an answer is accepted.")
     max_attempts: int = Field(
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="How often a question is asked before its best answer is kept."
     )
