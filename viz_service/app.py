@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
@@ -88,7 +89,7 @@ def create_app(
         app.extensions["sampler"] = seen
     app.before_request(lambda: security.require_own_page(request))
     app.after_request(lambda response: security.set_headers(request, response))
-    app.register_blueprint(pages.blueprint(settings, rows, asked))
+    app.register_blueprint(pages.blueprint(settings, rows, asked, seen))
     _add_data(app, settings, rows, seen)
     _add_figures(app, settings, rows)
     _add_actions(app, asked, settings.max_streams)
@@ -154,25 +155,25 @@ def _add_data(app: OpenAPI, settings: VizSettings, rows: Queries, seen: State) -
     @app.get("/api/overview", tags=[_DATA], summary="All of the overview in one", responses=_replies(Overview))
     def overview(query: NoQuery) -> Any:
         found = report()
-        try:
-            numbers, top = (rows.statistics(), rows.top(_TOP)) if found.waiting else (None, None)
-        except Unavailable:
-            numbers, top = None, None
+        numbers, top = None, None
+        if not any(each.kind == "postgres-away" for each in found.alerts):  # asked once, not three times in vain
+            numbers, top = rows.statistics(), rows.top(_TOP)
         return web.json_response(Overview(statistics=numbers, pipeline=found, top=top))
 
     def report() -> PipelineReport:
         """Joins what the sampler saw with the database; either may be away."""
         away: list[Alert] = []
-        waiting, scored, below = None, 0, 0
+        scored, below = 0, 0
         try:
-            waiting = rows.waiting()
             scored, below = rows.recent()
         except Unavailable as error:
             away = [Alert(kind="postgres-away", values={"reason": str(error)})]
         samples, age = seen.samples(), seen.age_seconds()
         limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
         found = flow.alerts(samples, age, below, scored, limit, stale_after)
-        return PipelineReport(**dict(pipeline_of(seen)), waiting=waiting, alerts=away + found)
+        return PipelineReport(
+            **dict(pipeline_of(seen)), waiting=flow.waiting(samples, datetime.now(UTC)), alerts=away + found
+        )
 
 
 def _add_figures(app: OpenAPI, settings: VizSettings, rows: Queries) -> None:

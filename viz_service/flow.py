@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
-from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState
+from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError
 
 RATE_SECONDS = 30.0
 """Rates are means over this time, in seconds: long enough to be calm, short enough to be live."""
@@ -44,6 +44,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Topics by consumer group."""
 
+SHOWN_ERRORS = 5
+
+_RETRIES = (
+    ("retry-overload-consumer", topics.ERROR_OVERLOAD),
+    ("retry-quota-consumer", topics.ERROR_QUOTA),
+)
 _ERROR_TOPICS = {topics.ERROR_OVERLOAD, topics.ERROR_QUOTA}
 
 
@@ -71,6 +77,7 @@ class Sample:
         flink_error: Why, or None.
         services: Health by service.
         replies: Replies of storage-service by source since its start, or None.
+        errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
     """
 
     at: float
@@ -84,6 +91,7 @@ class Sample:
     flink_error: str | None = None
     services: Sequence[ServiceState] = ()
     replies: Mapping[str, int] | None = None
+    errors: Sequence[WaitingError] = ()
 
 
 def end(sample: Sample, topic: str) -> int | None:
@@ -166,6 +174,17 @@ def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
         services=list(newest.services) if newest else [],
         cache_hit_rate=cache_hit_rate(newest.replies if newest else None),
     )
+
+
+def waiting(samples: Sequence[Sample], now: datetime) -> Waiting | None:
+    """Returns what waits for its due time; None when Kafka has not told."""
+    if not samples or samples[-1].kafka_error:
+        return None
+    overload, quota = (lag(samples[-1], group, topic) for group, topic in _RETRIES)
+    if overload is None or quota is None:
+        return None
+    due = [each for each in samples[-1].errors if each.due_at > now]
+    return Waiting(overload=overload, quota=quota, next=due[:SHOWN_ERRORS])
 
 
 def cache_hit_rate(replies: Mapping[str, int] | None) -> float | None:

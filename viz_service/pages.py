@@ -16,11 +16,13 @@ from pipeline.errors import Unavailable
 from pipeline.messages import QuestionId
 from viz_service import assets, timeline
 from viz_service.queries import Queries
+from viz_service.sampler import State
 from viz_service.scale import CHANCE_SCORE
-from viz_service.schemas import FailedQuery, Filter, QuestionsQuery
+from viz_service.schemas import FailedQuery, Filter, QuestionDetail, QuestionsQuery
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
+from viz_service.waiting import as_call_errors
 
 CHARTS = ("score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries")
 """Charts of the overview, in order."""
@@ -40,7 +42,7 @@ _LANGUAGE, _THEME = "language", "theme"
 _ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
 
-def blueprint(settings: VizSettings, rows: Queries, storage: Storage) -> Blueprint:
+def blueprint(settings: VizSettings, rows: Queries, storage: Storage, seen: State) -> Blueprint:
     """Makes the pages."""
     page = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     page.register_error_handler(Unavailable, _away)
@@ -98,6 +100,8 @@ def blueprint(settings: VizSettings, rows: Queries, storage: Storage) -> Bluepri
             found = None
         if found is None:
             raise NotFound
+        if found.status == "pending":
+            found = _with_errors_on_their_way(found, seen)
         return render_template("question.html", question=found, steps=timeline.steps(found, datetime.now(UTC)))
 
     @page.get("/ask")
@@ -146,6 +150,19 @@ def blueprint(settings: VizSettings, rows: Queries, storage: Storage) -> Bluepri
 def texts() -> Texts:
     """Returns the catalogue for this request."""
     return catalogue(_language())
+
+
+def _with_errors_on_their_way(question: QuestionDetail, seen: State) -> QuestionDetail:
+    """Adds the failed calls that the database will hear of only with the question's next record."""
+    samples = seen.samples()
+    known = {(each.attempt, each.retry) for each in question.errors}
+    more = [
+        each
+        for each in as_call_errors(samples[-1].errors if samples else (), question.question_id)
+        # An older one belongs to an earlier life of the question, before it failed and was asked again.
+        if (each.attempt, each.retry) not in known and each.failed_at >= question.asked_at
+    ]
+    return question.model_copy(update={"errors": [*question.errors, *more]})
 
 
 def _language() -> Language:

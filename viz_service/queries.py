@@ -40,8 +40,6 @@ from viz_service.schemas import (
     Statistics,
     Timeseries,
     TopQuestions,
-    Waiting,
-    WaitingError,
     WhatIf,
 )
 
@@ -280,24 +278,6 @@ DETAIL_ERRORS = text("""
     ORDER BY failed_at, attempt, retry
 """)
 
-# A question waits for the due time of its newest error, and only while it is pending.
-_WAITING = """
-    FROM questions
-    JOIN call_errors USING (question_id)
-    WHERE status = 'pending' AND due_at > now()
-"""
-WAITING = text(f"""
-    SELECT count(*) AS total, count(*) FILTER (WHERE type = 'overload') AS overload,
-           count(*) FILTER (WHERE type = 'quota') AS quota
-    {_WAITING}
-""")
-WAITING_NEXT = text(f"""
-    SELECT question_id, left(question_text, 120) AS question_text, type, status_code, retry, due_at
-    {_WAITING}
-    ORDER BY due_at, question_id
-    LIMIT 5
-""")
-
 RECENT = text("""
     SELECT count(bert_score) AS scored, count(*) FILTER (WHERE quality = 'max_retries_reached') AS below
     FROM responses
@@ -340,9 +320,6 @@ class Queries(Protocol):
 
     def question(self, question_id: str) -> QuestionDetail | None:
         """Returns all about a question; None for an unknown one."""
-
-    def waiting(self) -> Waiting:
-        """Returns the errors that wait for their due time."""
 
     def recent(self) -> tuple[int, int]:
         """Returns the scored answers of the last hour, and those of them that were kept below the threshold."""
@@ -484,13 +461,6 @@ class PostgresQueries:
             attempts=[Attempt.model_validate(row) for row in attempts],
             errors=[CallError.model_validate(row) for row in errors],
         )
-
-    def waiting(self) -> Waiting:
-        """See `Queries`."""
-        with self._read() as connection:
-            counts = _one(connection, WAITING)
-            rows = _all(connection, WAITING_NEXT)
-        return Waiting(**counts, next=[WaitingError.model_validate(row) for row in rows])
 
     def recent(self) -> tuple[int, int]:
         """See `Queries`."""

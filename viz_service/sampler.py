@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from viz_service.flow import Member, Sample
 from viz_service.schemas import Flink, Pipeline, ServiceState
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
+from viz_service.waiting import ErrorReader
 
 log = structlog.get_logger()
 
@@ -45,6 +47,7 @@ class KafkaLook:
     def __init__(self, settings: VizSettings) -> None:
         self._settings = settings
         self._client: AdminClient | None = None
+        self._errors = ErrorReader(settings)
 
     def __call__(self) -> Mapping[str, Any]:
         """Returns the fields of a sample that Kafka knows, or why it says nothing."""
@@ -74,7 +77,14 @@ class KafkaLook:
                 for each in future.result(TIMEOUT_SECONDS).topic_partitions or ():
                     if not each.error:
                         committed[group, each.topic, each.partition] = each.offset
-        return {"ends": ends, "first": first, "committed": committed, "groups": self._groups(client)}
+        done = {(topic, number): offset for (_, topic, number), offset in committed.items()}
+        return {
+            "ends": ends,
+            "first": first,
+            "committed": committed,
+            "groups": self._groups(client),
+            "errors": self._errors.read(ends, done),
+        }
 
     def _offsets(
         self, client: AdminClient, partitions: Sequence[tuple[str, int]], spec: OffsetSpec
@@ -229,6 +239,8 @@ class Sampler:
                 found |= future.result()
             except Exception:  # a fault here must not blind the page for the rest
                 log.exception("failed to look at a part of the pipeline")
+        if self._samples:
+            self._samples[-1] = replace(self._samples[-1], errors=())  # only the newest ones are ever shown
         self._samples.append(Sample(at=time.monotonic(), taken_at=datetime.now(UTC), **found))
 
     def samples(self) -> Sequence[Sample]:

@@ -434,17 +434,19 @@ class WaitingError(Output):
 
     question_id: str
     question_text: str = Field(description="Its first 120 characters.")
+    attempt: int
+    retry: int
     type: str
     status_code: int | None
-    retry: int
+    message: str
+    failed_at: Time
     due_at: Time
 
 
 class Waiting(Output):
-    """Errors that wait for their due time."""
+    """Errors that wait for their due time, as they were seen last on their topics."""
 
-    total: int
-    overload: int
+    overload: int = Field(description="Errors on the topic that the retry consumer has still to commit.")
     quota: int
     next: list[WaitingError] = Field(description="Those that are due next.")
 
@@ -522,7 +524,7 @@ class Pipeline(Output):
 class PipelineReport(Pipeline):
     """The same with what waits in the database, and the alerts."""
 
-    waiting: Waiting | None = Field(description="Null: the database is away.")
+    waiting: Waiting | None = Field(description="Null: not known, Kafka is away.")
     alerts: list[Alert]
 
 

@@ -27,6 +27,9 @@ class VizSettings(KafkaSettings, PostgresSettings):
     viz_max_retries_limit: float = Field(
         0.5, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
     )
+    retry_after_max: float = Field(
+        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+    )
     viz_port: Port = Field(5002, description="Port of the web server.")
     viz_threads: int = Field(
         32,

@@ -68,8 +68,8 @@ function showPipeline(pipeline) {
   const count = (value) => format("count", value);
   at("waiting-total").textContent = !waiting
     ? t("waiting.unknown")
-    : waiting.total
-      ? t("waiting.total", { count: count(waiting.total), overload: count(waiting.overload), quota: count(waiting.quota) })
+    : waiting.overload + waiting.quota
+      ? t("waiting.total", { count: count(waiting.overload + waiting.quota), overload: count(waiting.overload), quota: count(waiting.quota) })
       : t("waiting.none");
   replace(at("waiting"), (waiting?.next ?? []).map((each) => {
     const item = element("li");

@@ -43,7 +43,7 @@ const WIDE = {
     ["M430 130V160H352V184", "overload"], ["M470 130V160H564V184", "quota"],
     ["M352 236V254", "overload"], ["M564 236V254", "quota"],
     ["M352 310V340H222V132", "due"], ["M564 310V340H352", "due", "", true], ["M564 340H715", "permanent"],
-    ["M933 340H1252V104H1237", "permanent"], ["M826 130V182", null], ["M884 130V150H1004V184", "low", "below"],
+    ["M933 340H1252V104H1237", "permanent"], ["M826 130V182", null], ["M884 130V150H1004V184", "low", "below"], ["M1083 212H1091V158H1140V134", "low", "below"],
   ],
   labels: [[546, 22, "way.again", "below"], [230, 357, "way.due", "", "start"], [590, 357, "way.given_up", "", "start"]],
 };
@@ -65,7 +65,7 @@ const TALL = {
     ["M167 196H176V208", "overload"], ["M167 196H176V262", "quota"],
     ["M336 208H341V90H337", "overload"], ["M336 262H341V142H337", "quota"],
     ["M183 90H176V112H174", "due"], ["M183 142H176V112", "due", "", true],
-    ["M258 498V532H171", "permanent"], ["M167 350H182", null], ["M167 376H174V400H178", "low", "below"],
+    ["M258 498V532H171", "permanent"], ["M167 350H182", null], ["M167 376H174V400H178", "low", "below"], ["M336 400H341V546H171", "low", "below"],
   ],
   labels: [],
 };

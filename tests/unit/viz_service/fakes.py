@@ -35,7 +35,6 @@ from viz_service.schemas import (
     Statistics,
     Timeseries,
     TopQuestions,
-    Waiting,
     WaitingError,
     WhatIf,
 )
@@ -114,6 +113,22 @@ def question(**changes: Any) -> QuestionDetail:
         "errors": [error],
     }
     return QuestionDetail(**known | changes)
+
+
+def waiting_error(**changes: Any) -> WaitingError:
+    """A call that was refused and is due a minute later."""
+    known: dict[str, Any] = {
+        "question_id": KNOWN,
+        "question_text": f"Why? {SCRIPT}",
+        "attempt": 1,
+        "retry": 0,
+        "type": "quota",
+        "status_code": 429,
+        "message": "quota",
+        "failed_at": NOW,
+        "due_at": NOW + timedelta(minutes=1),
+    }
+    return WaitingError(**known | changes)
 
 
 class FakeQueries:
@@ -235,13 +250,6 @@ class FakeQueries:
     def question(self, question_id: str) -> QuestionDetail | None:
         self.check()
         return self.detail if question_id == self.detail.question_id else None
-
-    def waiting(self) -> Waiting:
-        self.check()
-        if self.empty:
-            return Waiting(total=0, overload=0, quota=0, next=[])
-        due = WaitingError(question_id=KNOWN, question_text="Why?", type="quota", status_code=429, retry=0, due_at=NOW)
-        return Waiting(total=1, overload=0, quota=1, next=[due])
 
     def recent(self) -> tuple[int, int]:
         self.check()

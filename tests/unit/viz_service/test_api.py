@@ -137,7 +137,7 @@ def test_csv_says_503_while_the_database_is_away(away_client: FlaskClient) -> No
 
 def test_overview_and_pipeline_stay_up_while_the_database_is_away(away_client: FlaskClient) -> None:
     overview = away_client.get("/api/overview").get_json()
-    assert (overview["statistics"], overview["top"], overview["pipeline"]["waiting"]) == (None, None, None)
+    assert (overview["statistics"], overview["top"]) == (None, None)
     assert [each["kind"] for each in overview["pipeline"]["alerts"]] == ["postgres-away"]
     assert away_client.get("/api/pipeline").status_code == 200
 
@@ -145,7 +145,7 @@ def test_overview_and_pipeline_stay_up_while_the_database_is_away(away_client: F
 def test_overview_has_it_all(client: FlaskClient) -> None:
     overview = client.get("/api/overview").get_json()
     assert overview["statistics"]["llm"]["calls_per_accepted"] == pytest.approx(18 / 7)
-    assert overview["pipeline"]["waiting"]["quota"] == 1
+    assert overview["pipeline"]["waiting"] is None, "nothing has been seen yet"
     assert overview["pipeline"]["sampled_at"] is None
     assert len(overview["pipeline"]["topics"]) == 7
 

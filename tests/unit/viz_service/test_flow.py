@@ -1,11 +1,13 @@
 """Lags, rates and alerts from samples: pure."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from pipeline import topics
-from tests.unit.viz_service.fakes import NOW
+from pipeline.topics import Topic
+from tests.unit.viz_service.fakes import NOW, waiting_error
 from viz_service import flow
 from viz_service.flow import Member, Sample
 from viz_service.schemas import Flink, ServiceState
@@ -32,10 +34,33 @@ def kinds(*samples: Sample, age: float | None = 1.0, below: int = 0, scored: int
     return [each.kind for each in flow.alerts(samples, age, below, scored, limit=0.5, stale_after=25)]
 
 
-def test_every_topic_but_the_record_has_a_group() -> None:
-    assert [each.name for each in topics.ALL if flow.group_of(each) is None] == [topics.LOW_QUALITY]
+def test_groups_have_the_topics_that_their_service_reads() -> None:
     assert flow.GROUPS["score-validator"] == (topics.RESPONSES_SUCCESS,)
-    assert flow.GROUPS["storage-writer"] == (topics.VALIDATED, topics.PERMANENT)
+    assert flow.GROUPS["storage-writer"] == (topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT)
+    assert flow.group_of(Topic("a-record", 1, "Nobody reads it.", (), ())) is None
+
+
+def retries(overload: int = 0, quota: int = 0, **more: object) -> Sample:
+    ends = {(topics.ERROR_OVERLOAD, 0): 10, (topics.ERROR_QUOTA, 0): 10}
+    committed = {
+        ("retry-overload-consumer", topics.ERROR_OVERLOAD, 0): 10 - overload,
+        ("retry-quota-consumer", topics.ERROR_QUOTA, 0): 10 - quota,
+    }
+    return Sample(at=0, taken_at=NOW, ends=ends, committed=committed, **more)  # type: ignore[arg-type]
+
+
+def test_what_waits_is_what_is_not_committed_and_shown_is_what_is_due_next() -> None:
+    errors = [waiting_error(due_at=NOW + timedelta(seconds=second), retry=second % 3) for second in range(-2, 9)]
+    found = flow.waiting([retries(overload=2, quota=7, errors=errors)], NOW)
+    assert found
+    assert (found.overload, found.quota) == (2, 7)
+    assert [(each.due_at - NOW).seconds for each in found.next] == [1, 2, 3, 4, 5]
+
+
+def test_what_waits_is_unknown_while_kafka_is_away() -> None:
+    assert flow.waiting([], NOW) is None
+    assert flow.waiting([replace(retries(), kafka_error="timed out")], NOW) is None
+    assert flow.waiting([Sample(at=0, taken_at=NOW)], NOW) is None
 
 
 def test_lag_is_the_sum_over_partitions() -> None:

@@ -2,14 +2,27 @@
 
 import gzip
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.viz_service.fakes import KNOWN, NOW, SCRIPT, UNKNOWN, FakeQueries, FakeStorage, client_for, question
+from tests.unit.viz_service.fakes import (
+    KNOWN,
+    NOW,
+    SCRIPT,
+    UNKNOWN,
+    FakeQueries,
+    FakeState,
+    FakeStorage,
+    client_for,
+    question,
+    waiting_error,
+)
 from viz_service import assets
+from viz_service.flow import Sample
 from viz_service.schemas import Failure
 from viz_service.settings import VizSettings
 
@@ -187,6 +200,16 @@ def test_a_question_in_flight_says_so_and_one_that_is_final_does_not(client: Fla
     seen = page(client, QUESTION)
     assert seen.named("article")[0]["data-status"] == "pending"
     assert "On its way" in seen.text
+
+
+def test_a_question_in_flight_shows_errors_that_only_kafka_knows(rows: FakeQueries) -> None:
+    rows.detail = question(status="pending", answer=None, attempts=[], errors=[])
+    earlier = waiting_error(message="an earlier life", failed_at=NOW - timedelta(hours=1))
+    errors = [waiting_error(message="on its way"), waiting_error(message="another", question_id=UNKNOWN), earlier]
+    seen = page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=errors))), QUESTION)
+    assert "on its way" in seen.text
+    assert "another" not in seen.text
+    assert "an earlier life" not in seen.text
 
 
 def test_a_failed_question_says_why(client: FlaskClient, rows: FakeQueries) -> None:

@@ -47,7 +47,6 @@ def test_an_absent_database_is_unavailable() -> None:
         rows.histogram,
         rows.improvement,
         lambda: rows.top(1),
-        rows.waiting,
         rows.recent,
     ):
         with pytest.raises(Unavailable):
