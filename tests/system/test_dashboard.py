@@ -10,7 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pipeline import topics
-from tests.system.conftest import eventually
+from tests.fleet import eventually
+from tests.scripted_provider import refusal
 
 DASHBOARD = "http://viz-service:5002"
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
@@ -284,8 +285,8 @@ def test_a_script_in_an_answer_stays_text(watched, scripted, fleet, unique):
 
 def test_a_failed_question_is_listed_and_asked_again(watched, scripted, fleet, unique):
     question = unique("Why did it fail?")
-    refused = (401, {}, '{"error": {"message": "wrong key", "type": "authentication_error"}}')
-    scripted.script(question, refused, "It was refused at first.")
+    refused = '{"error": {"message": "wrong key", "type": "authentication_error"}}'
+    scripted.script(question, refusal(401, refused), "It was refused at first.")
     question_id = fleet.ask(question).json()["question_id"]
     assert fleet.finish(question_id)["status"] == "failed"
     page = watched.open("/failed?reason=not_retryable")
