@@ -26,7 +26,7 @@ from viz_service import flow
 from viz_service.flow import Member, Sample
 from viz_service.schemas import Flink, Pipeline, ServiceState
 from viz_service.settings import VizSettings
-from viz_service.storage import Storage
+from viz_service.storage import Storage, why
 from viz_service.waiting import ErrorReader
 
 log = structlog.get_logger()
@@ -118,8 +118,10 @@ class FlinkLook:
             overview = requests.get(f"{self._url}/jobs/overview", timeout=TIMEOUT_SECONDS)
             overview.raise_for_status()
             return {"flink": read_job(overview.json())}
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            return {"flink_error": type(error).__name__}
+        except requests.RequestException as error:
+            return {"flink_error": why(error)}
+        except (ValueError, KeyError, TypeError) as error:
+            return {"flink_error": f"unexpected answer: {type(error).__name__}"}
 
 
 def read_job(overview: Mapping[str, Any]) -> Flink:
@@ -173,7 +175,7 @@ def _problem(url: str) -> str | None:
     try:
         reply = requests.get(url, timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:
-        return type(error).__name__
+        return why(error)
     if reply.ok:
         return None
     try:

@@ -113,7 +113,17 @@ class HttpStorage:
         try:
             return requests.request(method, self._url + path, **{"timeout": (CONNECT_SECONDS, TIMEOUT_SECONDS), **more})
         except requests.RequestException as error:
-            raise Unavailable(f"storage-service: {type(error).__name__}") from error
+            raise Unavailable(f"storage-service: {why(error)}") from error
+
+
+def why(error: requests.RequestException) -> str:
+    """Says in a few words why there was no answer; what requests says is long, and of its inner life."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    response = error.response
+    return type(error).__name__ if response is None else f"status {response.status_code}"
 
 
 def _reply(reply: requests.Response) -> Reply:

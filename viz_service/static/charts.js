@@ -46,6 +46,7 @@ function inReadersZone(figure) {
 
 async function show(card, figure) {
   const [plot, placeholder, caption] = [".plot", ".placeholder", "figcaption"].map((name) => card.querySelector(name));
+  card.classList.toggle("empty-chart", figure.empty);
   plot.hidden = figure.empty;
   placeholder.hidden = !figure.empty;
   placeholder.textContent = figure.summary;

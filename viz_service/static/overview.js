@@ -143,6 +143,10 @@ function setState(state, problem = "") {
   at("problem").hidden = !problem;
 }
 
+function nothingToShow() {
+  for (const each of [...document.querySelectorAll(".placeholder"), at("what-if-base")]) each.textContent = t("problem.none");
+}
+
 async function update() {
   const seen = Boolean(updated.dateTime);
   try {
@@ -159,12 +163,14 @@ async function update() {
       await showCharts(document.querySelector("[name=span]:checked").value);
       // The slider's numbers follow the data, but not while somebody drags it.
       if (!at("threshold").matches(":active")) await showWhatIf();
-    } else if (!seen) {
-      for (const each of document.querySelectorAll(".placeholder")) each.textContent = t("problem.none");
+      setState(paused() ? "paused" : "live");
+    } else {
+      // The alert says why; what is shown of the answers is old.
+      if (!top) nothingToShow();
+      setState("stale");
     }
-    setState(paused() ? "paused" : "live");
   } catch (error) {
-    if (!seen) for (const each of document.querySelectorAll(".placeholder")) each.textContent = t("problem.none");
+    if (!seen) nothingToShow();
     const next = t("problem.next", { seconds: format("count", refreshMs / 1000) });
     setState("stale", `${error.message.replace(/\.?$/, ".")} ${t(seen ? "problem.old" : "problem.none")} ${next}`);
   }

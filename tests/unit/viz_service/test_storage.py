@@ -51,5 +51,5 @@ def test_an_answer_that_is_none_is_unavailable(
 
 
 def test_is_unavailable_when_nobody_is_there() -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="storage-service: no connection"):
         HttpStorage("http://127.0.0.1:1").ask({})
