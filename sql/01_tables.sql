@@ -80,3 +80,4 @@ CREATE INDEX IF NOT EXISTS questions_status ON questions (status);
 CREATE INDEX IF NOT EXISTS questions_asked ON questions (times_asked DESC);
 CREATE INDEX IF NOT EXISTS responses_created ON responses (created_at);
 CREATE INDEX IF NOT EXISTS responses_score ON responses (bert_score);
+CREATE INDEX IF NOT EXISTS questions_newest ON questions (asked_at DESC, question_id);

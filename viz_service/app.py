@@ -1,88 +1,113 @@
-"""Routes of the dashboard service."""
+"""Routes of the API, and the one place where the service is put together. The pages are in `pages.py`."""
 
+import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request, send_file, url_for
+from flask import Response, request
 from flask_openapi3 import OpenAPI, Tag
 from pydantic import BaseModel
 
 from pipeline import postgres, web
+from pipeline.errors import Unavailable
 from pipeline.settings import load
-from viz_service import assets, figures
+from viz_service import export, figures, flow, pages, security
 from viz_service.queries import PostgresQueries, Queries
+from viz_service.sampler import Sampler, State, pipeline_of, sampler
 from viz_service.schemas import (
+    Alert,
+    Ask,
     Figure,
     FigureName,
     FigurePath,
     FigureQuery,
+    Filter,
     Histogram,
     Improvement,
     NoQuery,
+    Nothing,
+    Overview,
+    PipelineReport,
+    QuestionDetail,
+    QuestionPath,
+    Questions,
+    QuestionsQuery,
+    SpanQuery,
     Statistics,
     Timeseries,
     TimeseriesQuery,
     TopQuery,
     TopQuestions,
+    WhatIf,
+    WhatIfQuery,
 )
 from viz_service.settings import VizSettings
+from viz_service.storage import EventStream, HttpStorage, Reply, Storage
+from viz_service.texts import catalogue
 
-# Styles: Plotly would insert <style> elements, but leaves it be where the page has elements with their ids: see
-# templates/index.html; static/plotly.css has the rules. All else that our charts do to styles goes through the CSSOM,
-# which CSP allows, so that 'unsafe-inline' is not needed for styles either.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-# Swagger UI's page has an inline script and inline styles and cannot do without them; it shows no data of ours.
-DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-CHARTS: tuple[tuple[FigureName, str], ...] = (
-    ("score-ranges", "Score distribution by ranges"),
-    ("attempts", "Processing attempts"),
-    ("score-histogram", "Histogram of scores"),
-    ("improvement", "Improvement by attempts"),
-    ("score-timeseries", "Score over the last 24 hours"),
-)
-"""Charts of the page with their headings, in order."""
-
-_DATA = Tag(name="data", description="What the charts show, as JSON")
+_DATA = Tag(name="data", description="What the pages show, as JSON")
 _FIGURES = Tag(name="figures", description="The charts themselves, for Plotly")
+_ACTIONS = Tag(name="actions", description="Handed on to storage-service")
+_TOP = 10
+_CSV: web.Responses = {
+    "200": {"description": "RFC 4180, UTF-8, streamed.", "content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+_STREAM: web.Responses = {
+    "200": {"description": "See storage-service.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+_HANDED_ON: web.Responses = {"200": {"description": "See storage-service."}, "202": {"description": "On its way."}}
 
 
-def create_app(settings: VizSettings | None = None, queries: Queries | None = None) -> OpenAPI:
+def create_app(
+    settings: VizSettings | None = None,
+    queries: Queries | None = None,
+    storage: Storage | None = None,
+    state: State | None = None,
+) -> OpenAPI:
     """Makes the application; nothing connects yet.
 
     Args:
         settings: From the environment when None.
         queries: Of PostgreSQL when None; tests bring their own rows.
+        storage: Of storage-service when None.
+        state: Of a sampler when None, which gunicorn starts in its worker: `extensions["sampler"]`.
     """
     settings = settings or load(VizSettings)
-    rows = queries or PostgresQueries(postgres.engine(settings, "viz-service"), settings.quality_threshold)
-    threshold = settings.quality_threshold
+    rows = queries or PostgresQueries(
+        postgres.engine(settings, "viz-service"), settings.quality_threshold, settings.max_attempts
+    )
+    asked = storage or HttpStorage(settings.storage_url)
+    seen = state or sampler(settings, asked)
     app = web.create_api(
         "viz-service",
-        "Statistics of the fleet: questions, answers and their scores. Times are RFC 3339 in UTC; a value that does "
-        "not exist yet is null.",
+        "Statistics of the fleet: questions, answers and their scores, and the state of the pipeline. Times are RFC "
+        "3339 in UTC; a value that does not exist yet is null.",
         checks={"postgres": rows.check},
     )
-    app.register_blueprint(_page(settings))
-    app.after_request(_set_headers)
+    if isinstance(seen, Sampler):
+        app.extensions["sampler"] = seen
+    app.before_request(lambda: security.require_own_page(request))
+    app.after_request(lambda response: security.set_headers(request, response))
+    app.register_blueprint(pages.blueprint(settings, rows, asked, seen))
+    _add_data(app, settings, rows, seen)
+    _add_figures(app, settings, rows)
+    _add_actions(app, asked, settings.max_streams)
+    return app
 
+
+def _add_data(app: OpenAPI, settings: VizSettings, rows: Queries, seen: State) -> None:
     @app.get("/api/statistics", tags=[_DATA], summary="Headline numbers", responses=_replies(Statistics))
-    def statistics(query: NoQuery) -> Any:
-        return web.json_response(rows.statistics())
+    def statistics(query: SpanQuery) -> Any:
+        return web.json_response(rows.statistics(query.hours))
 
     @app.get("/api/scores/timeseries", tags=[_DATA], summary="Mean score over time", responses=_replies(Timeseries))
     def timeseries(query: TimeseriesQuery) -> Any:
         return web.json_response(rows.timeseries(query.hours))
 
     @app.get("/api/scores/histogram", tags=[_DATA], summary="Answers by score", responses=_replies(Histogram))
-    def histogram(query: NoQuery) -> Any:
-        return web.json_response(rows.histogram())
+    def histogram(query: SpanQuery) -> Any:
+        return web.json_response(rows.histogram(query.hours))
 
     @app.get(
         "/api/quality/improvement",
@@ -90,20 +115,84 @@ def create_app(settings: VizSettings | None = None, queries: Queries | None = No
         summary="Scores by attempts; first against kept answer of the same questions",
         responses=_replies(Improvement),
     )
-    def improvement(query: NoQuery) -> Any:
-        return web.json_response(rows.improvement())
+    def improvement(query: SpanQuery) -> Any:
+        return web.json_response(rows.improvement(query.hours))
 
     @app.get("/api/questions/top", tags=[_DATA], summary="Most asked, best and worst", responses=_replies(TopQuestions))
     def top(query: TopQuery) -> Any:
         return web.json_response(rows.top(query.limit))
 
+    @app.get("/api/what-if", tags=[_DATA], summary="Another threshold on stored attempts", responses=_replies(WhatIf))
+    def what_if(query: WhatIfQuery) -> Any:
+        return web.json_response(rows.what_if(query.threshold))
+
+    @app.get("/api/questions", tags=[_DATA], summary="Filter, sort, page", responses=_replies(Questions))
+    def questions(query: QuestionsQuery) -> Any:
+        return web.json_response(rows.questions(query))
+
+    @app.get(
+        "/api/questions/<string:question_id>",
+        tags=[_DATA],
+        summary="All about a question",
+        responses={"200": QuestionDetail, **web.problems(404, 422, 503)},
+    )
+    def question(path: QuestionPath) -> Any:
+        found = rows.question(path.question_id)
+        return web.json_response(found) if found else _unknown(path)
+
+    @app.get("/questions.csv", tags=[_DATA], summary="Export", responses={**_CSV, **web.problems(422, 503)})
+    def questions_csv(query: Filter) -> Any:
+        lines = export.lines(rows.export(query))
+        first = next(lines)  # an absent database is an error now, not a broken file later
+        response = Response(_chain(first, lines), mimetype="text/csv")
+        response.headers["Content-Disposition"] = 'attachment; filename="questions.csv"'
+        return response
+
+    @app.get("/api/pipeline", tags=[_DATA], summary="Topics, groups, services", responses=_replies(PipelineReport))
+    def pipeline(query: NoQuery) -> Any:
+        return web.json_response(report())
+
+    @app.get("/api/overview", tags=[_DATA], summary="All of the overview in one", responses=_replies(Overview))
+    def overview(query: NoQuery) -> Any:
+        found = report()
+        numbers, top = None, None
+        if not any(each.kind == "postgres-away" for each in found.alerts):  # asked once, not three times in vain
+            numbers, top = rows.statistics(), rows.top(_TOP)
+        return web.json_response(Overview(statistics=numbers, pipeline=found, top=top))
+
+    def report() -> PipelineReport:
+        """Joins what the sampler saw with the database; either may be away."""
+        away: list[Alert] = []
+        scored, below = 0, 0
+        try:
+            scored, below = rows.recent()
+        except Unavailable as error:
+            away = [Alert(kind="postgres-away", values={"reason": str(error)})]
+        samples, age = seen.samples(), seen.age_seconds()
+        limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
+        found = flow.alerts(samples, age, below, scored, limit, stale_after)
+        return PipelineReport(
+            **dict(pipeline_of(seen)), waiting=flow.waiting(samples, datetime.now(UTC)), alerts=away + found
+        )
+
+
+def _add_figures(app: OpenAPI, settings: VizSettings, rows: Queries) -> None:
+    threshold = settings.quality_threshold
     builders: dict[FigureName, Callable[[FigureQuery], Figure]] = {
-        "score-ranges": lambda query: figures.score_ranges(rows.histogram(), query.theme),
-        "attempts": lambda query: figures.attempts(rows.statistics(), query.theme),
-        "score-histogram": lambda query: figures.score_histogram(rows.histogram(), query.theme),
-        "improvement": lambda query: figures.improvement(rows.improvement(), threshold, query.theme),
+        "score-ranges": lambda query: figures.score_ranges(
+            rows.histogram(query.hours), query.theme, catalogue(query.language)
+        ),
+        "attempts": lambda query: figures.attempts(
+            rows.statistics(query.hours), query.theme, catalogue(query.language)
+        ),
+        "score-histogram": lambda query: figures.score_histogram(
+            rows.histogram(query.hours), query.theme, catalogue(query.language)
+        ),
+        "improvement": lambda query: figures.improvement(
+            rows.improvement(query.hours), threshold, query.theme, catalogue(query.language)
+        ),
         "score-timeseries": lambda query: figures.score_timeseries(
-            rows.timeseries(query.hours), threshold, query.theme
+            rows.timeseries(query.hours), threshold, query.theme, catalogue(query.language)
         ),
     }
 
@@ -111,42 +200,62 @@ def create_app(settings: VizSettings | None = None, queries: Queries | None = No
     def figure(path: FigurePath, query: FigureQuery) -> Any:
         return web.json_response(builders[path.name](query))
 
-    return app
+
+def _add_actions(app: OpenAPI, storage: Storage, max_streams: int) -> None:
+    seats = threading.Semaphore(max_streams)
+
+    @app.post(
+        "/api/ask",
+        tags=[_ACTIONS],
+        summary="Ask the fleet",
+        responses={**_HANDED_ON, **web.problems(400, 403, 413, 415, 422, 503)},
+    )
+    def ask(body: Ask) -> Any:
+        return _handed_on(storage.ask(body.model_dump(exclude_none=True)))
+
+    @app.post(
+        "/api/failed/<string:question_id>/retry",
+        tags=[_ACTIONS],
+        summary="Ask a failed question again",
+        responses={**_HANDED_ON, **web.problems(400, 403, 404, 415, 422, 503)},
+    )
+    def retry(path: QuestionPath, body: Nothing) -> Any:
+        return _handed_on(storage.retry(path.question_id))
+
+    @app.get(
+        "/api/questions/<string:question_id>/events",
+        tags=[_ACTIONS],
+        summary="Be told how a question stands",
+        responses={**_STREAM, "204": {"description": "Nothing is left to tell."}, **web.problems(404, 422, 503)},
+    )
+    def events(path: QuestionPath) -> Any:
+        if not seats.acquire(blocking=False):
+            raise Unavailable("Too many event streams are open.")
+        try:
+            stream = storage.events(path.question_id, request.headers.get("Last-Event-ID"))
+        except Unavailable:
+            seats.release()
+            raise
+        if not isinstance(stream, EventStream):
+            seats.release()
+            return _handed_on(stream)
+        response = Response(iter(stream), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        response.call_on_close(stream.close)
+        response.call_on_close(seats.release)
+        return response
 
 
-def _page(settings: VizSettings) -> Blueprint:
-    page = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
-
-    @page.get("/")
-    def index() -> str:
-        return render_template("index.html", settings=settings, charts=CHARTS, asset=_asset_url)
-
-    @page.get("/assets/plotly.min.js")
-    def plotly() -> Response:
-        return send_file(assets.plotly(), mimetype="text/javascript")
-
-    return page
+def _handed_on(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, content_type=reply.content_type)
 
 
-def _asset_url(name: str) -> str:
-    if name == "plotly.min.js":
-        return url_for("page.plotly", v=assets.version(name))
-    return url_for("page.static", filename=name, v=assets.version(name))
+def _chain(first: str, rest: Any) -> Any:
+    yield first
+    yield from rest
 
 
-def _set_headers(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = DOCS_POLICY if request.path.startswith("/docs") else PAGE_POLICY
-    response.headers["X-Frame-Options"] = "DENY"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    if request.path.startswith("/assets/") and response.status_code in (200, 304):
-        # Without its version an address may show something else after an update.
-        versioned = "v" in request.args
-        response.headers["Cache-Control"] = (
-            f"public, max-age={assets.MAX_AGE_SECONDS}, immutable" if versioned else "no-cache"
-        )
-    elif not request.path.startswith("/docs"):
-        response.headers["Cache-Control"] = "no-store"
-    return response
+def _unknown(path: QuestionPath) -> Response:
+    return web.problem(404, f"No question has the id {path.question_id}.")
 
 
 def _replies(model: type[BaseModel]) -> Any:

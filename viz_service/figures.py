@@ -5,8 +5,9 @@ itself then need not import (0.5 s and tens of MiB for typed wrappers of the sam
 the model ever enters a figure, since Plotly reads tags in texts; of those, only <br> and <extra> are used: the others
 become style attributes, which the page's Content-Security-Policy forbids.
 
-Colours have a meaning: blue is at or above the threshold, orange below it, grey neither; attempts are shades of
-violet, darker (on a dark page: lighter) for more.
+Colours have the meaning that they have on all pages: green is accepted, amber is below the threshold, red has failed,
+blue is pending, grey is none of these; attempts are shades of violet, darker (on a dark page: lighter) for more. Green
+and amber differ in lightness and blueness as well, so that they stay apart for the colour-blind.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from viz_service.scale import CHANCE_SCORE
 from viz_service.schemas import (
     Figure,
     Histogram,
@@ -25,6 +27,7 @@ from viz_service.schemas import (
     Theme,
     Timeseries,
 )
+from viz_service.texts import Texts
 
 GAP_BUCKETS = 12
 """A line is broken where more time buckets than these in a row have no answer: nothing was measured there."""
@@ -41,7 +44,7 @@ class Palette:
     muted: str
     grid: str
     surface: str
-    above: str
+    accepted: str
     below: str
     neutral: str
     attempts: tuple[str, ...]
@@ -49,61 +52,67 @@ class Palette:
 
 PALETTES: dict[Theme, Palette] = {
     "light": Palette(
-        text="#1c2733",
-        muted="#56636f",
-        grid="#e4e8ec",
+        text="#17212b",
+        muted="#52606d",
+        grid="#e6eaee",
         surface="#ffffff",
-        above="#1f6fb2",
-        below="#c8621b",
+        accepted="#0b7a63",
+        below="#c9830c",
         neutral="#7b8794",
         attempts=("#a99bd8", "#7a64bd", "#4a3391", "#2b1a63"),
     ),
     "dark": Palette(
         text="#e6ebf0",
         muted="#a3b0bc",
-        grid="#2f3943",
+        grid="#2c3640",
         surface="#1a2129",
-        above="#5aa9e6",
-        below="#f0934f",
+        accepted="#2eaa8d",
+        below="#f0b352",
         neutral="#8e9ba8",
         attempts=("#6f5cab", "#9684d0", "#bfb1ec", "#e2daff"),
     ),
 }
 
 
-def score_ranges(rows: Histogram, theme: Theme) -> Figure:
+def score_ranges(rows: Histogram, theme: Theme, t: Texts) -> Figure:
     """Bars: share of the scored answers in each coarse range."""
     palette = PALETTES[theme]
-    labels = [range_label(each) for each in rows.ranges]
+    labels = [range_label(each, t) for each in rows.ranges]
     traces = [
         {
             "type": "bar",
-            "name": _side_name(side),
+            "name": t(f"chart.{side}"),
             "x": [label for label, each in zip(labels, rows.ranges, strict=True) if each.side == side],
             "y": [(each.share or 0) * 100 for each in rows.ranges if each.side == side],
-            "customdata": [[each.count, _in_one_line(each)] for each in rows.ranges if each.side == side],
+            "customdata": [[each.count, _in_one_line(each, t)] for each in rows.ranges if each.side == side],
             "texttemplate": "%{y:.1f}%",
             "textposition": "outside",
             "textfont": {"size": 12},
             "constraintext": "none",
             "cliponaxis": False,
-            "hovertemplate": "score %{customdata[1]}: %{y:.1f}% (%{customdata[0]:,} answers)<extra></extra>",
+            "hovertemplate": t("chart.hover.range") + "<extra></extra>",
             "marker": {"color": _side_color(palette, side)},
         }
         for side in ("below", "at_or_above")
     ]
-    layout = _layout(palette) | {
+    layout = _layout(palette, t) | {
         "showlegend": True,
         "bargap": 0.25,
         "xaxis": _axis(
-            palette, "score", type="category", categoryarray=labels, categoryorder="array", tickangle=0, showgrid=False
+            palette,
+            t("chart.score"),
+            type="category",
+            categoryarray=labels,
+            categoryorder="array",
+            tickangle=0,
+            showgrid=False,
         ),
-        "yaxis": _axis(palette, "answers", ticksuffix="%", rangemode="tozero"),
+        "yaxis": _axis(palette, t("chart.answers"), ticksuffix="%", rangemode="tozero"),
     }
-    return _figure("score-ranges", _threshold_summary(rows), traces, layout, empty=not rows.count)
+    return _figure("score-ranges", _threshold_summary(rows, t), traces, layout, empty=not rows.count)
 
 
-def attempts(rows: Statistics, theme: Theme) -> Figure:
+def attempts(rows: Statistics, theme: Theme, t: Texts) -> Figure:
     """Doughnut: share of the kept answers by number of attempts."""
     palette = PALETTES[theme]
     total = rows.answers.total
@@ -112,7 +121,7 @@ def attempts(rows: Statistics, theme: Theme) -> Figure:
         "hole": 0.62,
         "sort": False,
         "direction": "clockwise",
-        "labels": [_attempts(each.attempts) for each in rows.attempts],
+        "labels": [t.plural("attempts", each.attempts) for each in rows.attempts],
         "values": [each.answers for each in rows.attempts],
         "marker": {
             "colors": [_attempts_color(palette, each.attempts) for each in rows.attempts],
@@ -120,10 +129,10 @@ def attempts(rows: Statistics, theme: Theme) -> Figure:
         },
         "texttemplate": "%{percent:.1%}",
         "textposition": "outside",
-        "hovertemplate": "%{label}: %{value:,} answers (%{percent:.1%})<extra></extra>",
+        "hovertemplate": t("chart.hover.attempts") + "<extra></extra>",
     }
     centre = {
-        "text": f"{total:,}<br>answers",
+        "text": f"{t.number(total)}<br>{t('chart.answers')}",
         "showarrow": False,
         "x": 0.5,
         "y": 0.5,
@@ -131,15 +140,15 @@ def attempts(rows: Statistics, theme: Theme) -> Figure:
         "yref": "paper",
         "font": {"size": 15, "weight": 600, "color": palette.text},
     }
-    layout = _layout(palette) | {
+    layout = _layout(palette, t) | {
         "annotations": [centre],
         "margin": {"l": 48, "r": 48, "t": 48, "b": 24},
         "showlegend": True,
     }
-    return _figure("attempts", _attempts_summary(rows), [trace], layout, empty=not total)
+    return _figure("attempts", _attempts_summary(rows, t), [trace], layout, empty=not total)
 
 
-def score_histogram(rows: Histogram, theme: Theme) -> Figure:
+def score_histogram(rows: Histogram, theme: Theme, t: Texts) -> Figure:
     """Histogram: scored answers in bins of 0.05, by side of the threshold."""
     palette = PALETTES[theme]
     traces = []
@@ -148,55 +157,47 @@ def score_histogram(rows: Histogram, theme: Theme) -> Figure:
         traces.append(
             {
                 "type": "bar",
-                "name": _side_name(side),
+                "name": t(f"chart.{side}"),
                 "x": [(each.lower + each.upper) / 2 for each in bins],
                 "width": [each.upper - each.lower for each in bins],
                 "y": [each.count for each in bins],
-                "customdata": [f"{each.lower:.2f} to {each.upper:.2f}" for each in bins],
-                "hovertemplate": "score %{customdata}: %{y:,} answers<extra></extra>",
+                "customdata": [_span(each.lower, each.upper, t) for each in bins],
+                "hovertemplate": t("chart.hover.bin") + "<extra></extra>",
                 "marker": {"color": _side_color(palette, side), "line": {"color": palette.surface, "width": 1}},
             }
         )
-    mark = {
-        "x": rows.threshold,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom",
-        "text": f"threshold {score(rows.threshold, 2)}",
-        "showarrow": False,
-        "font": {"color": palette.muted, "size": 12},
-    }
-    line = {"type": "line", "x0": rows.threshold, "x1": rows.threshold, "y0": 0, "y1": 1, "yref": "paper"}
-    layout = _layout(palette) | {
+    layout = _layout(palette, t) | {
         "bargap": 0,
-        "xaxis": _axis(palette, "score", dtick=0.1, tickformat=".1f", showgrid=False),
-        "yaxis": _axis(palette, "answers", tickformat=",", rangemode="tozero"),
-        "shapes": [line | {"line": {"color": palette.text, "width": 1.5, "dash": "dash"}}] if rows.bins else [],
-        "annotations": [mark] if rows.bins else [],
+        "xaxis": _axis(palette, t("chart.score"), nticks=10, tickformat=".2~f", showgrid=False),
+        "yaxis": _axis(palette, t("chart.answers"), tickformat=",", rangemode="tozero"),
     }
-    return _figure("score-histogram", _bins_summary(rows), traces, layout, empty=not rows.count)
+    if rows.bins:
+        mark, line = _upright(palette, rows.threshold, t("chart.threshold", score=t.number(rows.threshold, 2)), "dash")
+        chance, dots = _upright(palette, CHANCE_SCORE, t("chart.chance"), "dot")
+        layout |= {"shapes": [line, dots], "annotations": [mark, chance]}
+    return _figure("score-histogram", _bins_summary(rows, t), traces, layout, empty=not rows.count)
 
 
-def improvement(rows: Improvement, threshold: float, theme: Theme) -> Figure:
+def improvement(rows: Improvement, threshold: float, theme: Theme, t: Texts) -> Figure:
     """Lines: mean score of first and of kept answers by number of attempts."""
     palette = PALETTES[theme]
-    labels = [f"{_attempts(each.attempts)}<br>n = {each.count:,}" for each in rows.by_attempts]
+    labels = [f"{t.plural('attempts', each.attempts)}<br>n = {t.number(each.count)}" for each in rows.by_attempts]
     paired = [each.mean_first_score for each in rows.by_attempts]
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": "first answer",
+            "name": t("chart.first"),
             "x": labels,
             "y": paired,
             "line": {"color": palette.neutral, "width": 2, "dash": "dot"},
             "marker": {"size": 9, "symbol": "circle-open", "color": palette.neutral, "line": {"width": 2}},
-            "hovertemplate": "first answer: %{y:.3f}<extra></extra>",
+            "hovertemplate": t("chart.first") + ": %{y:.3f}<extra></extra>",
         },
         {
             "type": "scatter",
             "mode": "lines+markers+text",
-            "name": "kept answer",
+            "name": t("chart.kept"),
             "x": labels,
             "y": [each.mean_score for each in rows.by_attempts],
             "texttemplate": "%{y:.3f}",
@@ -205,128 +206,141 @@ def improvement(rows: Improvement, threshold: float, theme: Theme) -> Figure:
             "cliponaxis": False,
             "line": {"color": palette.attempts[1], "width": 2.5},
             "marker": {"size": 9, "color": palette.attempts[1]},
-            "hovertemplate": "kept answer: %{y:.3f}<extra></extra>",
+            "hovertemplate": t("chart.kept") + ": %{y:.3f}<extra></extra>",
         },
     ]
     layout = (
-        _layout(palette)
-        | _threshold_line(palette, threshold)
+        _layout(palette, t)
+        | _score_lines(palette, threshold, t)
         | {
             "hovermode": "x unified",
             "showlegend": True,
             "xaxis": _axis(palette, None, type="category", showgrid=False, range=[-0.4, max(1, len(labels)) - 0.6]),
-            "yaxis": _axis(palette, "mean score", tickformat=".2f"),
+            "yaxis": _axis(palette, t("chart.mean"), tickformat=".2f"),
         }
     )
-    return _figure("improvement", _improvement_summary(rows), traces, layout, empty=not rows.by_attempts)
+    return _figure("improvement", _improvement_summary(rows, t), traces, layout, empty=not rows.by_attempts)
 
 
-def score_timeseries(rows: Timeseries, threshold: float, theme: Theme) -> Figure:
+def score_timeseries(rows: Timeseries, threshold: float, theme: Theme, t: Texts) -> Figure:
     """Line: mean score of each time bucket."""
     palette = PALETTES[theme]
     points = list(_with_gaps(rows.points, timedelta(seconds=rows.bucket_seconds)))
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines+markers" if len(rows.points) <= FEW_POINTS else "lines",
-        "name": "mean score",
-        "x": [time.strftime("%Y-%m-%dT%H:%M:%S") for time, _ in points],  # Plotly takes no offsets: the axis says UTC
+        "name": t("chart.mean"),
+        # UTC; Plotly knows no time zones, so the page moves them to the reader's before it draws.
+        "x": [time.strftime("%Y-%m-%dT%H:%M:%S") for time, _ in points],
         "y": [point.mean_score if point else None for _, point in points],
         "customdata": [point.count if point else None for _, point in points],
         "line": {"color": palette.attempts[1], "width": 1.5},
         "marker": {"size": 5, "color": palette.attempts[1]},
-        "hovertemplate": "%{y:.3f} (%{customdata:,} answers)<extra></extra>",
+        "hovertemplate": t("chart.hover.time") + "<extra></extra>",
     }
     layout = (
-        _layout(palette)
-        | _threshold_line(palette, threshold)
+        _layout(palette, t)
+        | _score_lines(palette, threshold, t)
         | {
             "hovermode": "x",
             "xaxis": _axis(
                 palette,
-                "time (UTC)",
+                None,
                 type="date",
                 showgrid=False,
                 nticks=6,
                 tickangle=0,
                 tickformat="%H:%M\n%d %b",
-                hoverformat="%d %b %H:%M UTC",
+                hoverformat="%d %b %H:%M",
             ),
-            "yaxis": _axis(palette, "mean score", tickformat=".2f"),
+            "yaxis": _axis(palette, t("chart.mean"), tickformat=".2f"),
         }
     )
-    return _figure("score-timeseries", _timeseries_summary(rows), [trace], layout, empty=not rows.points)
+    return _figure("score-timeseries", _timeseries_summary(rows, t), [trace], layout, empty=not rows.points)
 
 
-def range_label(each: ScoreRange) -> str:
+def range_label(each: ScoreRange, t: Texts) -> str:
     """Names a coarse range in two lines, which fit below a bar on a telephone."""
     if each.lower is None:
-        return f"below<br>{score(each.upper, 2)}"
+        return t("chart.below_score", score=t.number(each.upper, 2))
     if each.lower == each.upper:
-        return score(each.lower, 2)
-    return f"{score(each.lower, 2)}<br>to {score(each.upper, 2)}"
+        return t.number(each.lower, 2)
+    return t("chart.span", low=t.number(each.lower, 2), high=t.number(each.upper, 2))
 
 
-def _in_one_line(each: ScoreRange) -> str:
-    return range_label(each).replace("<br>", " ")
+def _in_one_line(each: ScoreRange, t: Texts) -> str:
+    return range_label(each, t).replace("<br>", " ")
 
 
-def score(value: float, digits: int = 3) -> str:
-    """Writes a score with a real minus sign."""
-    return f"{value:.{digits}f}".replace("-", "\u2212")
+def _span(low: float, high: float, t: Texts) -> str:
+    return t("chart.span", low=t.number(low, 2), high=t.number(high, 2)).replace("<br>", " ")
 
 
-def _threshold_summary(rows: Histogram) -> str:
+def _threshold_summary(rows: Histogram, t: Texts) -> str:
     if not rows.count:
-        return "No scored answers yet."
+        return t("chart.no_scores")
     share = rows.at_or_above_threshold / rows.count
-    return (
-        f"{share:.1%} of {rows.count:,} scored answers are at or above the threshold of {score(rows.threshold, 2)}, "
-        f"{1 - share:.1%} below it."
+    return t(
+        "chart.ranges.summary",
+        above=t.percent(share),
+        below=t.percent(1 - share),
+        count=t.number(rows.count),
+        threshold=t.number(rows.threshold, 2),
     )
 
 
-def _bins_summary(rows: Histogram) -> str:
+def _bins_summary(rows: Histogram, t: Texts) -> str:
     if not rows.bins:
-        return "No scored answers yet."
+        return t("chart.no_scores")
     fullest = max(rows.bins, key=lambda each: each.count)
-    return (
-        f"Scores lie between {score(rows.bins[0].lower, 2)} and {score(rows.bins[-1].upper, 2)}. Of the bins, each "
-        f"{rows.bin_width} wide and counted from the threshold, {score(fullest.lower, 2)} to "
-        f"{score(fullest.upper, 2)} is the fullest with {fullest.count:,} answers."
+    return t(
+        "chart.histogram.summary",
+        low=t.number(rows.bins[0].lower, 2),
+        high=t.number(rows.bins[-1].upper, 2),
+        fullest=_span(fullest.lower, fullest.upper, t),
+        count=t.number(fullest.count),
     )
 
 
-def _attempts_summary(rows: Statistics) -> str:
+def _attempts_summary(rows: Statistics, t: Texts) -> str:
     if not rows.answers.total:
-        return "No answers yet."
-    shares = ", ".join(f"{each.share:.1%} took {_attempts(each.attempts)}" for each in rows.attempts)
-    return f"Of {rows.answers.total:,} kept answers {shares}."
+        return t("chart.no_answers")
+    shares = ", ".join(
+        t("chart.attempts.share", share=t.percent(each.share), attempts=t.plural("attempts", each.attempts))
+        for each in rows.attempts
+    )
+    return t("chart.attempts.summary", count=t.number(rows.answers.total), shares=shares)
 
 
-def _improvement_summary(rows: Improvement) -> str:
+def _improvement_summary(rows: Improvement, t: Texts) -> str:
     pairs = rows.regenerated
     if not rows.by_attempts:
-        return "No scored answers yet."
+        return t("chart.no_scores")
     if pairs.mean_gain is None or pairs.mean_first_score is None or pairs.mean_kept_score is None:
-        return "No question has been asked a second time yet."
+        return t("chart.improvement.none")
     interval = pairs.gain_interval
-    spread = f"95% confidence interval {_gain(interval.low)} to {_gain(interval.high)}" if interval else "one question"
-    return (
-        f"{pairs.count:,} questions were regenerated. For the same questions, the first answer scored "
-        f"{score(pairs.mean_first_score)} on average and the kept one {score(pairs.mean_kept_score)}: "
-        f"a mean gain of {_gain(pairs.mean_gain)} ({spread}). Part of that is chance: the first answers were low, and "
-        "the best of several is kept. Compare the two lines, not one line's points, which are different questions."
+    spread = (
+        t("chart.improvement.interval", low=_gain(interval.low, t), high=_gain(interval.high, t))
+        if interval
+        else t("chart.improvement.one")
+    )
+    return t(
+        "chart.improvement.summary",
+        count=t.number(pairs.count),
+        first=t.number(pairs.mean_first_score, 3),
+        kept=t.number(pairs.mean_kept_score, 3),
+        gain=_gain(pairs.mean_gain, t),
+        spread=spread,
     )
 
 
-def _timeseries_summary(rows: Timeseries) -> str:
+def _timeseries_summary(rows: Timeseries, t: Texts) -> str:
     if not rows.points:
-        return f"No scored answers in the last {rows.hours} h."
+        return t("chart.no_scores") if rows.hours is None else t("chart.series.none", hours=rows.hours)
     count = sum(point.count for point in rows.points)
     mean = sum(point.mean_score * point.count for point in rows.points) / count
-    return (
-        f"{count:,} scored answers from {_clock(rows.since)} to {_clock(rows.until)} UTC, mean score {score(mean)}; "
-        f"one point for each {_width(rows.bucket_seconds)}."
+    return t(
+        "chart.series.summary", count=t.number(count), mean=t.number(mean, 3), width=_width(rows.bucket_seconds, t)
     )
 
 
@@ -340,7 +354,7 @@ def _with_gaps(points: list[Point], width: timedelta) -> Iterator[tuple[datetime
         previous = point
 
 
-def _layout(palette: Palette) -> dict[str, Any]:
+def _layout(palette: Palette, t: Texts) -> dict[str, Any]:
     return {
         "autosize": True,
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -357,6 +371,7 @@ def _layout(palette: Palette) -> dict[str, Any]:
         },
         "showlegend": False,
         "dragmode": False,
+        "separators": ",." if t.language == "es" else ".,",
         "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.muted, "font": {"color": palette.text}},
         # The same value at each update: Plotly keeps what the reader has done to the chart.
         "uirevision": "dashboard",
@@ -378,16 +393,35 @@ def _axis(palette: Palette, title: str | None, **more: Any) -> dict[str, Any]:
     return axis | more
 
 
-def _threshold_line(palette: Palette, threshold: float) -> dict[str, Any]:
-    """Returns the part of a layout that marks the threshold on the y axis."""
+def _upright(palette: Palette, at: float, text: str, dash: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns label and line of a mark on the x axis."""
+    label = {
+        "x": at,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "text": text,
+        "showarrow": False,
+        "font": {"color": palette.muted, "size": 12},
+    }
+    line = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper"}
+    return label, line | {"line": {"color": palette.text, "width": 1.5, "dash": dash}}
+
+
+def _score_lines(palette: Palette, threshold: float, t: Texts) -> dict[str, Any]:
+    """Returns the part of a layout that marks the threshold on the y axis.
+
+    The chance line is in the histogram: here it would press everything that moves into the upper half.
+    """
     mark = {"color": palette.muted, "width": 1.5, "dash": "dash"}
     label = {
         "xref": "paper",
         "x": 0,
         "xanchor": "left",
         "y": threshold,
-        "text": f"threshold {score(threshold, 2)}",
+        "text": t("chart.threshold", score=t.number(threshold, 2)),
         "showarrow": False,
+        "xshift": 4,
         "bgcolor": palette.surface,
         "font": {"color": palette.muted, "size": 12},
     }
@@ -401,30 +435,17 @@ def _figure(name: Any, summary: str, data: list[dict[str, Any]], layout: dict[st
     return Figure(name=name, empty=empty, summary=summary, data=data, layout=layout)
 
 
-def _side_name(side: Side) -> str:
-    return "below the threshold" if side == "below" else "at or above the threshold"
-
-
 def _side_color(palette: Palette, side: Side) -> str:
-    return palette.below if side == "below" else palette.above
-
-
-def _attempts(count: int) -> str:
-    return "1 attempt" if count == 1 else f"{count} attempts"
+    return palette.below if side == "below" else palette.accepted
 
 
 def _attempts_color(palette: Palette, count: int) -> str:
     return palette.attempts[min(max(count, 1), len(palette.attempts)) - 1]
 
 
-def _gain(value: float) -> str:
-    return ("+" if value >= 0 else "") + score(value)
+def _gain(value: float, t: Texts) -> str:
+    return ("+" if value >= 0 else "") + t.number(value, 3)
 
 
-def _clock(time: datetime) -> str:
-    return f"{time:%d %b %H:%M}"
-
-
-def _width(seconds: int) -> str:
-    number, unit = (seconds // 60, "minute") if seconds < 3600 else (seconds // 3600, "hour")
-    return unit if number == 1 else f"{number} {unit}s"
+def _width(seconds: int, t: Texts) -> str:
+    return t.plural("minutes", seconds // 60) if seconds < 3600 else t.plural("hours", seconds // 3600)

@@ -26,3 +26,15 @@ control_socket_disable = True  # nobody steers it, and its place would have to b
 def on_starting(_server: Any) -> None:
     """Sets up logs; the worker inherits it."""
     logs.configure("viz-service", _settings)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Starts to look at the pipeline, after the fork: librdkafka does not survive it."""
+    worker.wsgi.extensions["sampler"].start()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Ends looking."""
+    app = getattr(worker, "wsgi", None)  # missing when the worker failed to start
+    if app:
+        app.extensions["sampler"].close()

@@ -4,9 +4,9 @@
 transaction with one snapshot, so that the numbers of a reply fit together while answers arrive.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -17,20 +17,30 @@ from viz_service import buckets
 from viz_service.confidence import mean_interval
 from viz_service.schemas import (
     AnswerCounts,
+    Attempt,
     AttemptScore,
     AttemptShare,
+    CallError,
+    Failure,
+    Filter,
     Histogram,
     Improvement,
     Interval,
+    KeptAnswer,
     LlmUse,
     Point,
     ProcessingTime,
     QuestionCounts,
+    QuestionDetail,
+    QuestionRow,
+    Questions,
+    QuestionsQuery,
     Regeneration,
     ScoreSummary,
     Statistics,
     Timeseries,
     TopQuestions,
+    WhatIf,
 )
 
 QUESTIONS = text("""
@@ -59,11 +69,16 @@ ANSWERS = text("""
         percentile_cont(0.5) WITHIN GROUP (ORDER BY total_processing_time_ms)  AS p50,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY total_processing_time_ms) AS p95
     FROM responses
+    WHERE created_at >= :since
 """)
 
 ATTEMPTS = text("""
-    SELECT processing_attempts AS attempts, count(*) AS answers
+    SELECT
+        processing_attempts                          AS attempts,
+        count(*)                                     AS answers,
+        count(*) FILTER (WHERE quality = 'accepted') AS accepted
     FROM responses
+    WHERE created_at >= :since
     GROUP BY processing_attempts
     ORDER BY processing_attempts
 """)
@@ -73,12 +88,13 @@ TOKENS = text("""
         coalesce(sum(prompt_tokens), 0)     AS prompt_tokens,
         coalesce(sum(completion_tokens), 0) AS completion_tokens
     FROM attempts
+    WHERE generated_at >= :since
 """)
 
 TIME_SPAN = text("""
-    SELECT now() AS until, now() - :span AS start, (
+    SELECT now() AS until, (
         SELECT min(created_at) FROM responses
-        WHERE created_at >= now() - :span AND created_at <= now() AND bert_score IS NOT NULL
+        WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL
     ) AS first
 """)
 
@@ -97,7 +113,7 @@ TIME_POINTS = text("""
 SCORE_BINS = text("""
     SELECT floor((bert_score - :threshold) * :bins_per_unit)::integer AS bin, count(*) AS count
     FROM responses
-    WHERE bert_score IS NOT NULL
+    WHERE bert_score IS NOT NULL AND created_at >= :since
     GROUP BY bin
 """)
 
@@ -106,12 +122,13 @@ SCORES_BY_ATTEMPTS = text("""
     FROM (
         SELECT processing_attempts AS attempts, count(*) AS count, avg(bert_score) AS mean_score
         FROM responses
-        WHERE bert_score IS NOT NULL
+        WHERE bert_score IS NOT NULL AND created_at >= :since
         GROUP BY processing_attempts
     ) AS kept
     LEFT JOIN (
         SELECT processing_attempts AS attempts, avg(first_score) AS mean_first_score
         FROM regeneration_analysis
+        WHERE created_at >= :since
         GROUP BY processing_attempts
     ) AS pairs USING (attempts)
     ORDER BY attempts
@@ -126,7 +143,7 @@ REGENERATION = text("""
         avg(gain)                       AS mean_gain,
         stddev_samp(gain)               AS deviation
     FROM regeneration_analysis
-    WHERE processing_attempts > 1 AND gain IS NOT NULL
+    WHERE processing_attempts > 1 AND gain IS NOT NULL AND created_at >= :since
 """)
 
 _QUESTION = """
@@ -168,6 +185,105 @@ WORST = text(f"""
     ORDER BY bert_score, question_id
 """)
 
+# What a threshold would do to the attempts that there are. A question is censored where it was accepted below the
+# threshold tried: nobody asked it again, so what it would have scored is unknown.
+WHAT_IF = text("""
+    WITH tried AS (
+        SELECT
+            question_id,
+            count(*)                                                          AS made,
+            min(attempt) FILTER (WHERE bert_score >= :threshold)              AS passed_at,
+            max(bert_score)                                                   AS best,
+            (array_agg(bert_score ORDER BY attempt) FILTER (WHERE bert_score >= :threshold))[1] AS passing
+        FROM attempts
+        WHERE bert_score IS NOT NULL AND attempt <= :max_attempts
+              AND EXISTS (SELECT FROM responses WHERE responses.question_id = attempts.question_id)
+        GROUP BY question_id
+    )
+    SELECT
+        passed_at,
+        passed_at IS NULL AND made < :max_attempts AS unknown,
+        made,
+        count(*)                                   AS questions,
+        sum(coalesce(passing, best))               AS scores
+    FROM tried
+    GROUP BY 1, 2, 3
+""")
+
+_MATCHING = """
+    FROM questions
+    LEFT JOIN responses USING (question_id)
+    WHERE (:text = '' OR questions.question_text ILIKE :pattern)
+      AND (CAST(:status AS text) IS NULL OR status = :status)
+      AND (CAST(:quality AS text) IS NULL OR quality = :quality)
+      AND (CAST(:score_min AS numeric) IS NULL OR bert_score >= :score_min)
+      AND (CAST(:score_max AS numeric) IS NULL OR bert_score <= :score_max)
+      AND (CAST(:attempts AS integer) IS NULL OR processing_attempts = :attempts)
+"""
+_ORDERS: dict[str, str] = {
+    "newest": "asked_at DESC, question_id",
+    "oldest": "asked_at, question_id DESC",
+    "most-asked": "times_asked DESC, question_id",
+    "best": "bert_score DESC NULLS LAST, question_id",
+    "worst": "bert_score NULLS LAST, question_id",
+    "slowest": "total_processing_time_ms DESC NULLS LAST, question_id",
+}
+
+COUNT_MATCHING = text(f"SELECT count(*) AS total {_MATCHING}")
+MATCHING = {
+    sort: text(f"""
+    SELECT question_id, left(questions.question_text, 300) AS question_text, status, quality, bert_score,
+           processing_attempts, total_processing_time_ms, times_asked, asked_at
+    {_MATCHING}
+    ORDER BY {order}
+    LIMIT :limit OFFSET :offset
+    """)
+    for sort, order in _ORDERS.items()
+}
+EXPORTED = {
+    sort: text(f"""
+    SELECT question_id, questions.question_text, question_context, questions.original_answer, status, times_asked,
+           asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
+           total_processing_time_ms, model, scorer, created_at AS completed_at
+    {_MATCHING}
+    ORDER BY {order}
+    """)
+    for sort, order in _ORDERS.items()
+}
+
+DETAIL = text("""
+    SELECT question_id, question_text, question_context, original_answer, status, times_asked, asked_at, published_at
+    FROM questions
+    WHERE question_id = :question_id
+""")
+DETAIL_ANSWER = text("""
+    SELECT llm_response, bert_score, bert_precision, bert_recall, quality, scorer, model, processing_attempts,
+           total_processing_time_ms, created_at
+    FROM responses
+    WHERE question_id = :question_id
+""")
+DETAIL_FAILURE = text("""
+    SELECT reason, retry_count, last_error, failed_at FROM failed_questions WHERE question_id = :question_id
+""")
+DETAIL_ATTEMPTS = text("""
+    SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, generated_at
+    FROM attempts
+    WHERE question_id = :question_id
+    ORDER BY attempt
+""")
+DETAIL_ERRORS = text("""
+    SELECT attempt, retry, type, status_code, message, failed_at, due_at
+    FROM call_errors
+    WHERE question_id = :question_id
+    ORDER BY failed_at, attempt, retry
+""")
+
+RECENT = text("""
+    SELECT count(bert_score) AS scored, count(*) FILTER (WHERE quality = 'max_retries_reached') AS below
+    FROM responses
+    WHERE created_at >= now() - interval '1 hour'
+""")
+
 # Naming the view makes "ready" mean that the schema is there as well, not only the server.
 READY = text("SELECT EXISTS (SELECT FROM regeneration_analysis)")
 
@@ -178,42 +294,59 @@ class Queries(Protocol):
     def check(self) -> None:
         """Raises when the database or its schema is not there."""
 
-    def statistics(self) -> Statistics:
-        """Returns the headline numbers."""
+    def statistics(self, hours: int | None = None) -> Statistics:
+        """Returns the headline numbers, those about answers of the last `hours` alone."""
 
-    def timeseries(self, hours: int) -> Timeseries:
+    def timeseries(self, hours: int | None) -> Timeseries:
         """Returns mean scores over the last `hours`."""
 
-    def histogram(self) -> Histogram:
+    def histogram(self, hours: int | None = None) -> Histogram:
         """Returns kept answers by score."""
 
-    def improvement(self) -> Improvement:
+    def improvement(self, hours: int | None = None) -> Improvement:
         """Returns scores by attempts, and first against kept answers of the same questions."""
 
     def top(self, limit: int) -> TopQuestions:
         """Returns the `limit` most asked, best and worst questions."""
 
+    def what_if(self, threshold: float) -> WhatIf:
+        """Returns what a threshold would do to the stored attempts."""
+
+    def questions(self, query: QuestionsQuery) -> Questions:
+        """Returns a page of the questions that a filter lets through."""
+
+    def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
+        """Yields all questions that a filter lets through, row by row."""
+
+    def question(self, question_id: str) -> QuestionDetail | None:
+        """Returns all about a question; None for an unknown one."""
+
+    def recent(self) -> tuple[int, int]:
+        """Returns the scored answers of the last hour, and those of them that were kept below the threshold."""
+
 
 class PostgresQueries:
     """The queries against PostgreSQL."""
 
-    def __init__(self, pool: Engine, threshold: float) -> None:
+    def __init__(self, pool: Engine, threshold: float, max_attempts: int) -> None:
         self._pool = pool
         self._threshold = threshold
+        self._max_attempts = max_attempts
 
     def check(self) -> None:
         """See `Queries`."""
         with self._read() as connection:
             connection.execute(READY)
 
-    def statistics(self) -> Statistics:
+    def statistics(self, hours: int | None = None) -> Statistics:
         """See `Queries`."""
+        since = _since(hours)
         with self._read() as connection:
             questions = _one(connection, QUESTIONS)
-            answers = _one(connection, ANSWERS)
-            attempts = _all(connection, ATTEMPTS)
-            tokens = _one(connection, TOKENS)
-        total = answers["total"]
+            answers = _one(connection, ANSWERS, since=since)
+            attempts = _all(connection, ATTEMPTS, since=since)
+            tokens = _one(connection, TOKENS, since=since)
+        total, accepted = answers["total"], answers["accepted"]
         calls = sum(row["attempts"] * row["answers"] for row in attempts)
         return Statistics(
             generated_at=answers["generated_at"],
@@ -222,16 +355,23 @@ class PostgresQueries:
             answers=AnswerCounts.model_validate(answers),
             scores=ScoreSummary.model_validate(answers),
             attempts=[AttemptShare(share=row["answers"] / total, **row) for row in attempts],
-            llm=LlmUse(calls=calls, overhead_percent=(calls - total) / total * 100 if total else None, **tokens),
+            llm=LlmUse(
+                calls=calls,
+                calls_per_accepted=calls / accepted if accepted else None,
+                overhead_percent=(calls - total) / total * 100 if total else None,
+                tokens_per_accepted=sum(tokens.values()) / accepted if accepted else None,
+                **tokens,
+            ),
             total_processing_time_ms=ProcessingTime.model_validate(answers),
         )
 
-    def timeseries(self, hours: int) -> Timeseries:
+    def timeseries(self, hours: int | None) -> Timeseries:
         """See `Queries`."""
+        start = _since(hours)
         with self._read() as connection:
-            span = _one(connection, TIME_SPAN, span=timedelta(hours=hours))
+            span = _one(connection, TIME_SPAN, since=start)
             # From the first answer on: a fleet that is ten minutes old gets ten points, not two.
-            since = span["first"] or span["start"]
+            since = span["first"] or (start if hours else span["until"])
             width = buckets.time_bucket((span["until"] - since).total_seconds())
             points = _all(connection, TIME_POINTS, since=since, width=timedelta(seconds=width))
         return Timeseries(
@@ -242,19 +382,23 @@ class PostgresQueries:
             points=[Point.model_validate(row) for row in points],
         )
 
-    def histogram(self) -> Histogram:
+    def histogram(self, hours: int | None = None) -> Histogram:
         """See `Queries`."""
         with self._read() as connection:
             rows = _all(
-                connection, SCORE_BINS, threshold=Decimal(str(self._threshold)), bins_per_unit=buckets.BINS_PER_UNIT
+                connection,
+                SCORE_BINS,
+                threshold=Decimal(str(self._threshold)),
+                bins_per_unit=buckets.BINS_PER_UNIT,
+                since=_since(hours),
             )
         return buckets.histogram(self._threshold, {row["bin"]: row["count"] for row in rows})
 
-    def improvement(self) -> Improvement:
+    def improvement(self, hours: int | None = None) -> Improvement:
         """See `Queries`."""
         with self._read() as connection:
-            by_attempts = _all(connection, SCORES_BY_ATTEMPTS)
-            pairs = _one(connection, REGENERATION)
+            by_attempts = _all(connection, SCORES_BY_ATTEMPTS, since=_since(hours))
+            pairs = _one(connection, REGENERATION, since=_since(hours))
         return Improvement(
             by_attempts=[AttemptScore.model_validate(row) for row in by_attempts], regenerated=regeneration(pairs)
         )
@@ -264,6 +408,65 @@ class PostgresQueries:
         with self._read() as connection:
             most_asked, best, worst = (_all(connection, query, limit=limit) for query in (MOST_ASKED, BEST, WORST))
         return TopQuestions.model_validate({"most_asked": most_asked, "best": best, "worst": worst})
+
+    def what_if(self, threshold: float) -> WhatIf:
+        """See `Queries`."""
+        with self._read() as connection:
+            rows = _all(connection, WHAT_IF, threshold=Decimal(str(threshold)), max_attempts=self._max_attempts)
+        return what_if(threshold, self._max_attempts, rows)
+
+    def questions(self, query: QuestionsQuery) -> Questions:
+        """See `Queries`."""
+        wanted = _parameters(query)
+        with self._read() as connection:
+            total = _one(connection, COUNT_MATCHING, **wanted)["total"]
+            rows = _all(
+                connection,
+                MATCHING[query.sort],
+                **wanted,
+                limit=query.limit,
+                offset=(query.page - 1) * query.limit,
+            )
+        return Questions(
+            total=total,
+            page=query.page,
+            limit=query.limit,
+            questions=[QuestionRow.model_validate(row) for row in rows],
+        )
+
+    def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
+        """See `Queries`."""
+        with self._read() as connection:
+            # A cursor of the server's: the rows are never in memory all at once.
+            rows = connection.execution_options(stream_results=True, yield_per=500).execute(
+                EXPORTED[query.sort], _parameters(query)
+            )
+            for row in rows.mappings():
+                yield dict(row)
+
+    def question(self, question_id: str) -> QuestionDetail | None:
+        """See `Queries`."""
+        with self._read() as connection:
+            known = _all(connection, DETAIL, question_id=question_id)
+            if not known:
+                return None
+            answer, failure, attempts, errors = (
+                _all(connection, query, question_id=question_id)
+                for query in (DETAIL_ANSWER, DETAIL_FAILURE, DETAIL_ATTEMPTS, DETAIL_ERRORS)
+            )
+        return QuestionDetail(
+            **known[0],
+            answer=KeptAnswer.model_validate(answer[0]) if answer else None,
+            failure=Failure.model_validate(failure[0]) if failure else None,
+            attempts=[Attempt.model_validate(row) for row in attempts],
+            errors=[CallError.model_validate(row) for row in errors],
+        )
+
+    def recent(self) -> tuple[int, int]:
+        """See `Queries`."""
+        with self._read() as connection:
+            row = _one(connection, RECENT)
+        return row["scored"], row["below"]
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -284,6 +487,59 @@ def regeneration(pairs: dict[str, Any]) -> Regeneration:
         relative_gain_percent=float(gain / first * 100) if first is not None and first > 0 else None,
         **{name: pairs[name] for name in ("count", "improved", "mean_first_score", "mean_kept_score", "mean_gain")},
     )
+
+
+def what_if(threshold: float, max_attempts: int, rows: list[dict[str, Any]]) -> WhatIf:
+    """Sums the groups of `WHAT_IF` up. Pure.
+
+    Args:
+        threshold: The one that was tried.
+        max_attempts: Attempts that a question gets at most.
+        rows: Groups of questions with the same `passed_at`, `unknown` and `made`.
+    """
+    passed = [0] * max_attempts
+    exhausted = unknown = calls_min = calls_max = questions = 0
+    scores = Decimal(0)
+    for row in rows:
+        count = row["questions"]
+        questions += count
+        scores += row["scores"]
+        if row["passed_at"] is not None:
+            passed[row["passed_at"] - 1] += count
+            calls_min += count * row["passed_at"]
+            calls_max += count * row["passed_at"]
+        elif row["unknown"]:
+            unknown += count
+            calls_min += count * (row["made"] + 1)
+            calls_max += count * max_attempts
+        else:
+            exhausted += count
+            calls_min += count * max_attempts
+            calls_max += count * max_attempts
+    return WhatIf(
+        threshold=threshold,
+        questions=questions,
+        passed=passed,
+        exhausted=exhausted,
+        unknown=unknown,
+        calls_min=calls_min,
+        calls_max=calls_max,
+        mean_score=float(scores / questions) if questions else None,
+    )
+
+
+def _since(hours: int | None) -> datetime:
+    """Returns the start of the last `hours`; without any, a time before all answers."""
+    return datetime.now(UTC) - timedelta(hours=hours) if hours else datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _parameters(query: Filter) -> dict[str, Any]:
+    escaped = query.text.strip().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return {
+        "text": query.text.strip(),
+        "pattern": f"%{escaped}%",
+        **query.model_dump(include={"status", "quality", "score_min", "score_max", "attempts"}),
+    }
 
 
 def _one(connection: Connection, query: TextClause, **parameters: Any) -> dict[str, Any]:

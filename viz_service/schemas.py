@@ -3,7 +3,11 @@
 from datetime import UTC
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.messages import QuestionId
+from pipeline.web import PlainText
+from viz_service.texts import Language
 
 Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 """RFC 3339 in UTC, whatever the session's time zone is."""
@@ -11,7 +15,9 @@ Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)
 Side = Literal["below", "at_or_above"]
 Quality = Literal["accepted", "max_retries_reached", "unscored"]
 Status = Literal["pending", "completed", "failed"]
+Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
 Theme = Literal["light", "dark"]
+Sort = Literal["newest", "oldest", "most-asked", "best", "worst", "slowest"]
 FigureName = Literal["score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries"]
 
 
@@ -23,6 +29,12 @@ class Input(BaseModel):
 
 class NoQuery(Input):
     """Endpoints without parameters."""
+
+
+class SpanQuery(Input):
+    """Parameters of what may be limited to the last hours."""
+
+    hours: int | None = Field(None, ge=1, le=168, description="How far back; left out: everything.")
 
 
 class TimeseriesQuery(Input):
@@ -43,10 +55,73 @@ class FigurePath(Input):
     name: FigureName
 
 
-class FigureQuery(TimeseriesQuery):
-    """Parameters of a figure; `hours` matters to `score-timeseries` only."""
+class FigureQuery(SpanQuery):
+    """Parameters of a figure."""
 
     theme: Theme = Field("light", description="Colours for a light or a dark page.")
+    language: Language = Field("en", description="Of its texts.")
+
+
+class WhatIfQuery(Input):
+    """Parameters of the what-if."""
+
+    threshold: float = Field(ge=-1, le=1, allow_inf_nan=False, description="To try on the stored attempts.")
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _optional(kind: Any) -> Any:
+    """Returns the type of a form's field that may be left empty."""
+    return Annotated[kind | None, BeforeValidator(_blank_is_none)]
+
+
+class Filter(Input):
+    """Which questions, and in which order. What is empty does not count: that is how forms send it."""
+
+    text: Annotated[PlainText, Field(max_length=200)] = Field("", description="Part of the question, in any case.")
+    status: _optional(Status) = None  # type: ignore[valid-type]
+    quality: _optional(Quality) = None  # type: ignore[valid-type]
+    score_min: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
+    score_max: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
+    attempts: _optional(Annotated[int, Field(ge=1, le=10)]) = None  # type: ignore[valid-type]
+    sort: Sort = "newest"
+
+
+class QuestionsQuery(Filter):
+    """Parameters of the list of questions."""
+
+    page: int = Field(1, ge=1, le=100_000)
+    limit: int = Field(25, ge=1, le=100, description="Questions on a page.")
+
+
+class QuestionPath(Input):
+    """Which question."""
+
+    question_id: QuestionId
+
+
+class FailedQuery(Input):
+    """Parameters of the list of failed questions."""
+
+    reason: _optional(Reason) = None  # type: ignore[valid-type]
+    text: Annotated[PlainText, Field(max_length=200)] = Field("", description="Part of the question.")
+    page: int = Field(1, ge=1, le=100_000)
+
+
+class Ask(BaseModel):
+    """A question to the fleet; storage-service looks at it more closely."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question_text: str
+    original_answer: str | None = None
+    question_context: str | None = None
+
+
+class Nothing(Input):
+    """A request without content."""
 
 
 class Output(BaseModel):
@@ -90,6 +165,7 @@ class AttemptShare(Output):
 
     attempts: int
     answers: int
+    accepted: int = Field(description="Of these, those that were accepted.")
     share: float = Field(description="Of all kept answers, 0 to 1.")
 
 
@@ -97,9 +173,11 @@ class LlmUse(Output):
     """What the answers cost."""
 
     calls: int = Field(description="Generations behind the kept answers: the sum of `processing_attempts`.")
+    calls_per_accepted: float | None = Field(description="Calls for each accepted answer; null when there is none.")
     overhead_percent: float | None = Field(description="Calls beyond one for each answer: what the feedback loop adds.")
     prompt_tokens: int
     completion_tokens: int
+    tokens_per_accepted: float | None = Field(description="Tokens of both kinds for each accepted answer.")
 
 
 class ProcessingTime(Output):
@@ -135,7 +213,7 @@ class Timeseries(Output):
 
     since: Time = Field(description="First scored answer of the last `hours`, or their start when there is none.")
     until: Time
-    hours: int
+    hours: int | None = Field(description="How far back; null: to the first answer.")
     bucket_seconds: int
     points: list[Point]
 
@@ -235,3 +313,224 @@ class Figure(Output):
     summary: str = Field(description="What the chart says, in words: its caption and its text for screen readers.")
     data: list[dict[str, Any]]
     layout: dict[str, Any]
+
+
+class QuestionRow(Output):
+    """A question in the list; the answer's fields are null while there is none."""
+
+    question_id: str
+    question_text: str = Field(description="Its first 300 characters.")
+    status: Status
+    quality: Quality | None
+    bert_score: float | None
+    processing_attempts: int | None
+    total_processing_time_ms: int | None
+    times_asked: int
+    asked_at: Time
+
+
+class Questions(Output):
+    """A page of the list of questions."""
+
+    total: int = Field(description="Questions that the filter lets through.")
+    page: int
+    limit: int
+    questions: list[QuestionRow]
+
+
+class Attempt(Output):
+    """A scored generation."""
+
+    attempt: int
+    model: str
+    llm_response: str
+    bert_score: float | None
+    llm_latency_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    generated_at: Time
+
+
+class CallError(Output):
+    """A call to the model that failed, and when it is (or was) due again."""
+
+    attempt: int
+    retry: int
+    type: str
+    status_code: int | None
+    message: str
+    failed_at: Time
+    due_at: Time | None
+
+
+class KeptAnswer(Output):
+    """The answer that was kept."""
+
+    llm_response: str
+    bert_score: float | None
+    bert_precision: float | None
+    bert_recall: float | None
+    quality: Quality
+    scorer: str | None
+    model: str
+    processing_attempts: int
+    total_processing_time_ms: int
+    created_at: Time
+
+
+class Failure(Output):
+    """Why there is no answer."""
+
+    reason: str
+    retry_count: int
+    last_error: str
+    failed_at: Time
+
+
+class QuestionDetail(Output):
+    """All that is known about a question."""
+
+    question_id: str
+    question_text: str
+    question_context: str | None
+    original_answer: str | None
+    status: Status
+    times_asked: int
+    asked_at: Time
+    published_at: Time | None
+    answer: KeptAnswer | None
+    failure: Failure | None
+    attempts: list[Attempt]
+    errors: list[CallError]
+
+    @property
+    def kept_attempt(self) -> int | None:
+        """Which attempt was kept: the first one with the best score."""
+        if not self.answer or not self.attempts:
+            return None
+        same = [each for each in self.attempts if each.llm_response == self.answer.llm_response]
+        return max(same or self.attempts, key=lambda each: (each.bert_score or -1, -each.attempt)).attempt
+
+
+class WhatIf(Output):
+    """What a threshold would do to the stored attempts.
+
+    Questions that were accepted early have no further attempts; where a threshold would have asked for one, the rest
+    is unknown, and the numbers say so.
+    """
+
+    threshold: float
+    questions: int = Field(description="Questions with a scored first attempt: what all this rests on.")
+    passed: list[int] = Field(description="Questions whose first passing attempt is number 1, 2, …")
+    exhausted: int = Field(description="All attempts made and all below: the best answer would be kept.")
+    unknown: int = Field(description="Below so far, and never asked again since the threshold then was lower.")
+    calls_min: int = Field(description="Calls to the model, if unknown questions passed at the next attempt.")
+    calls_max: int = Field(description="Calls to the model, if unknown questions used up all attempts.")
+    mean_score: float | None = Field(description="Of the answers to keep; of unknown questions the best so far.")
+
+
+class WaitingError(Output):
+    """A question that waits to be asked again."""
+
+    question_id: str
+    question_text: str = Field(description="Its first 120 characters.")
+    attempt: int
+    retry: int
+    type: str
+    status_code: int | None
+    message: str
+    failed_at: Time
+    due_at: Time
+
+
+class Waiting(Output):
+    """Errors that wait for their due time, as they were seen last on their topics."""
+
+    overload: int = Field(description="Errors on the topic that the retry consumer has still to commit.")
+    quota: int
+    next: list[WaitingError] = Field(description="Those that are due next.")
+
+
+class TopicState(Output):
+    """A topic as it was seen last; null is what could not be read."""
+
+    name: str
+    group: str | None = Field(description="Consumer group; null: nobody reads it.")
+    messages: int | None = Field(description="Messages written since the topic was made.")
+    lag: int | None = Field(description="Messages that the group has still to commit.")
+    rate: float | None = Field(description="Messages written per second, over the last 30 s.")
+    stalled: bool = Field(description="It has work and commits nothing.")
+
+
+class GroupState(Output):
+    """A consumer group as it was seen last."""
+
+    name: str
+    topics: list[str]
+    state: str | None
+    members: int | None
+    lag: int | None
+
+
+class Flink(Output):
+    """The Flink job."""
+
+    state: str | None = Field(description="Null: there is no job.")
+    tasks: int
+    tasks_running: int
+    since: Time | None
+    working: bool = Field(description="All of its tasks are at work.")
+
+
+class ServiceState(Output):
+    """A service as it was seen last."""
+
+    name: str
+    healthy: bool
+    instances: int = Field(description="Containers that answer.")
+    detail: str | None
+
+
+class Alert(Output):
+    """Something that needs attention."""
+
+    kind: Literal[
+        "kafka-away",
+        "flink-away",
+        "job-not-running",
+        "service-unhealthy",
+        "stalled",
+        "stale",
+        "postgres-away",
+        "max-retries",
+    ]
+    values: dict[str, str | float] = Field(description="What its text tells.")
+
+
+class Pipeline(Output):
+    """The state of the pipeline, as it was seen last."""
+
+    sampled_at: Time | None = Field(description="Null: not looked at yet.")
+    age_seconds: float | None
+    kafka_error: str | None
+    topics: list[TopicState]
+    groups: list[GroupState]
+    flink: Flink | None
+    flink_error: str | None
+    services: list[ServiceState]
+    cache_hit_rate: float | None = Field(description="Of storage-service's replies since its start, 0 to 1.")
+
+
+class PipelineReport(Pipeline):
+    """The same with what waits in the database, and the alerts."""
+
+    waiting: Waiting | None = Field(description="Null: not known, Kafka is away.")
+    alerts: list[Alert]
+
+
+class Overview(Output):
+    """All that the overview shows beside its charts."""
+
+    statistics: Statistics | None = Field(description="Null: the database is away.")
+    pipeline: PipelineReport
+    top: TopQuestions | None = Field(description="Null: the database is away.")

@@ -1,19 +1,44 @@
 """Settings of the dashboard service: the only reader of its environment."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from pipeline.settings import Port, PostgresSettings
+from pipeline.messages import MAX_ATTEMPTS_LIMIT
+from pipeline.settings import KafkaSettings, Port, PostgresSettings
+
+_URL = r"^https?://[^/]+$"
 
 
-class VizSettings(PostgresSettings):
+class VizSettings(KafkaSettings, PostgresSettings):
     """Environment of the container."""
 
+    # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/03_reader.sql).
+    postgres_user: str = Field("reader", min_length=1)
+    postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
+
     quality_threshold: float = Field(0.32, ge=0, le=1, description="Score at or above which an answer is accepted.")
+    max_attempts: int = Field(
+        3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="How often a question is asked before its best answer is kept."
+    )
+    storage_url: str = Field("http://storage-service:5001", pattern=_URL, description="Address of storage-service.")
+    score_validator_url: str = Field("http://score-validator:8000", pattern=_URL, description="Address of the scorer.")
+    flink_jobmanager_url: str = Field("http://flink-jobmanager:8081", pattern=_URL, description="Flink's REST API.")
     viz_refresh_seconds: int = Field(5, ge=1, le=3600, description="Seconds between two updates of an open page.")
+    viz_sample_seconds: float = Field(5, ge=1, le=60, description="Seconds between two looks at Kafka and Flink.")
+    viz_max_retries_limit: float = Field(
+        0.5, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
+    )
+    retry_after_max: float = Field(
+        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+    )
     viz_port: Port = Field(5002, description="Port of the web server.")
     viz_threads: int = Field(
-        8,
-        ge=1,
-        le=64,
-        description="Requests served at the same time; more than POSTGRES_POOL_SIZE wait for each other.",
+        32,
+        ge=4,
+        le=128,
+        description="Requests served at the same time; half of them may be event streams.",
     )
+
+    @property
+    def max_streams(self) -> int:
+        """How many event streams may be open at the same time, so that they never take all threads."""
+        return self.viz_threads // 2

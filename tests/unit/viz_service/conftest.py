@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.viz_service.fakes import FakeQueries, client_for
+from tests.unit.viz_service.fakes import FakeQueries, FakeStorage, client_for
 
 
 @pytest.fixture
@@ -9,8 +9,13 @@ def rows():
 
 
 @pytest.fixture
-def client(rows):
-    return client_for(rows)
+def storage():
+    return FakeStorage()
+
+
+@pytest.fixture
+def client(rows, storage):
+    return client_for(rows, storage)
 
 
 @pytest.fixture

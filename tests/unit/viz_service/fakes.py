@@ -1,29 +1,45 @@
-"""Rows without a database: routes are tested with a fake of `viz_service.queries.Queries`."""
+"""Rows, neighbours and samples without I/O: routes are tested with fakes of what `create_app` takes."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 from flask.testing import FlaskClient
 
 from pipeline.errors import Unavailable
 from viz_service import buckets, queries
 from viz_service.app import create_app
+from viz_service.export import COLUMNS
+from viz_service.flow import Sample
 from viz_service.schemas import (
     AnswerCounts,
+    Attempt,
     AttemptScore,
     AttemptShare,
+    CallError,
+    Filter,
     Histogram,
     Improvement,
+    KeptAnswer,
     LlmUse,
     Point,
     ProcessingTime,
     Question,
     QuestionCounts,
+    QuestionDetail,
+    QuestionRow,
+    Questions,
+    QuestionsQuery,
     ScoreSummary,
     Statistics,
     Timeseries,
     TopQuestions,
+    WaitingError,
+    WhatIf,
 )
 from viz_service.settings import VizSettings
+from viz_service.storage import EventStream, Reply
 
 NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 THRESHOLD = 0.48
@@ -41,19 +57,95 @@ PAIRS = {
 }
 
 
+SCRIPT = "<script>alert(1)</script>"
+KNOWN = "a" * 32
+UNKNOWN = "b" * 32
+
+
+def question(**changes: Any) -> QuestionDetail:
+    """A question that met an overload, was asked twice and kept its second answer."""
+    attempts = [
+        Attempt(
+            attempt=number,
+            model="scripted",
+            llm_response=f"Answer {number} {SCRIPT}",
+            bert_score=score,
+            llm_latency_ms=900,
+            prompt_tokens=50,
+            completion_tokens=40,
+            generated_at=NOW + timedelta(seconds=10 * number),
+        )
+        for number, score in ((1, 0.3), (2, 0.6))
+    ]
+    error = CallError(
+        attempt=1,
+        retry=0,
+        type="overload",
+        status_code=503,
+        message=f"server busy {SCRIPT}",
+        failed_at=NOW + timedelta(seconds=1),
+        due_at=NOW + timedelta(seconds=3),
+    )
+    kept = KeptAnswer(
+        llm_response=f"Answer 2 {SCRIPT}",
+        bert_score=0.6,
+        bert_precision=0.61,
+        bert_recall=0.59,
+        quality="accepted",
+        scorer="scripted",
+        model="scripted",
+        processing_attempts=2,
+        total_processing_time_ms=21_000,
+        created_at=NOW + timedelta(seconds=21),
+    )
+    known: dict[str, Any] = {
+        "question_id": KNOWN,
+        "question_text": f"Why? {SCRIPT}",
+        "question_context": None,
+        "original_answer": f"Because. {SCRIPT}",
+        "status": "completed",
+        "times_asked": 3,
+        "asked_at": NOW,
+        "published_at": NOW,
+        "answer": kept,
+        "failure": None,
+        "attempts": attempts,
+        "errors": [error],
+    }
+    return QuestionDetail(**known | changes)
+
+
+def waiting_error(**changes: Any) -> WaitingError:
+    """A call that was refused and is due a minute later."""
+    known: dict[str, Any] = {
+        "question_id": KNOWN,
+        "question_text": f"Why? {SCRIPT}",
+        "attempt": 1,
+        "retry": 0,
+        "type": "quota",
+        "status_code": 429,
+        "message": "quota",
+        "failed_at": NOW,
+        "due_at": NOW + timedelta(minutes=1),
+    }
+    return WaitingError(**known | changes)
+
+
 class FakeQueries:
     """A few answers, none, or a database that is away; keeps the parameters it was asked with."""
 
     def __init__(self, *, empty: bool = False, away: bool = False) -> None:
         self.empty = empty
         self.away = away
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[tuple[str, Any]] = []
+        self.detail = question()
+        self.below_last_hour = 0
 
     def check(self) -> None:
         if self.away:
             raise Unavailable("PostgreSQL: connection refused")
 
-    def statistics(self) -> Statistics:
+    def statistics(self, hours: int | None = None) -> Statistics:
         self.check()
         some = 0 if self.empty else 1
         return Statistics(
@@ -67,33 +159,38 @@ class FakeQueries:
                 count=9 * some, **dict.fromkeys(("mean", "median", "deviation", "min", "max"), 0.5 if some else None)
             ),
             attempts=[
-                AttemptShare(attempts=1, answers=6, share=0.6),
-                AttemptShare(attempts=3, answers=4, share=0.4),
+                AttemptShare(attempts=1, answers=6, accepted=6, share=0.6),
+                AttemptShare(attempts=3, answers=4, accepted=1, share=0.4),
             ]
             * some,
             llm=LlmUse(
-                calls=18 * some, overhead_percent=80.0 if some else None, prompt_tokens=900, completion_tokens=700
+                calls=18 * some,
+                calls_per_accepted=18 / 7 if some else None,
+                overhead_percent=80.0 if some else None,
+                prompt_tokens=900,
+                completion_tokens=700,
+                tokens_per_accepted=1600 / 7 if some else None,
             ),
             total_processing_time_ms=ProcessingTime(p50=1500 if some else None, p95=9000 if some else None),
         )
 
-    def timeseries(self, hours: int) -> Timeseries:
+    def timeseries(self, hours: int | None) -> Timeseries:
         self.check()
         self.asked.append(("hours", hours))
         starts = [] if self.empty else [NOW - timedelta(minutes=minutes) for minutes in (300, 295, 5)]
         return Timeseries(
-            since=starts[0] if starts else NOW - timedelta(hours=hours),
+            since=starts[0] if starts else NOW - timedelta(hours=hours or 1),
             until=NOW,
             hours=hours,
             bucket_seconds=300,
             points=[Point(start=start, mean_score=0.5, count=3) for start in starts],
         )
 
-    def histogram(self) -> Histogram:
+    def histogram(self, hours: int | None = None) -> Histogram:
         self.check()
         return buckets.histogram(THRESHOLD, {} if self.empty else {-3: 1, -1: 2, 0: 4, 2: 2})
 
-    def improvement(self) -> Improvement:
+    def improvement(self, hours: int | None = None) -> Improvement:
         self.check()
         rows = [
             AttemptScore(attempts=1, count=6, mean_score=0.6, mean_first_score=0.6),
@@ -108,7 +205,7 @@ class FakeQueries:
         self.asked.append(("limit", limit))
         pending = Question(
             question_id="0" * 32,
-            question_text="<script>alert(1)</script>?",
+            question_text=f"{SCRIPT}?",
             times_asked=4,
             status="pending",
             quality=None,
@@ -119,6 +216,120 @@ class FakeQueries:
         )
         return TopQuestions(most_asked=[] if self.empty else [pending], best=[], worst=[])
 
+    def what_if(self, threshold: float) -> WhatIf:
+        self.check()
+        self.asked.append(("threshold", threshold))
+        rows = [{"passed_at": 1, "unknown": False, "made": 1, "questions": 6, "scores": Decimal("3.6")}]
+        return queries.what_if(threshold, 3, [] if self.empty else rows)
 
-def client_for(rows: FakeQueries) -> FlaskClient:
-    return create_app(VizSettings(quality_threshold=THRESHOLD), rows).test_client()
+    def questions(self, query: QuestionsQuery) -> Questions:
+        self.check()
+        self.asked.append(("questions", query))
+        rows = [
+            QuestionRow(
+                question_id=KNOWN,
+                question_text=f"Why? {SCRIPT}",
+                status="completed",
+                quality="accepted",
+                bert_score=0.6,
+                processing_attempts=2,
+                total_processing_time_ms=21_000,
+                times_asked=3,
+                asked_at=NOW,
+            )
+        ]
+        found = [] if self.empty else rows
+        return Questions(total=60 * len(found), page=query.page, limit=query.limit, questions=found)
+
+    def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
+        self.check()
+        self.asked.append(("export", query))
+        if not self.empty:
+            yield dict.fromkeys(COLUMNS) | {"question_id": KNOWN, "llm_response": "=1+1", "bert_score": -0.1}
+
+    def question(self, question_id: str) -> QuestionDetail | None:
+        self.check()
+        return self.detail if question_id == self.detail.question_id else None
+
+    def recent(self) -> tuple[int, int]:
+        self.check()
+        return 100, self.below_last_hour
+
+
+class FakeStream(EventStream):
+    """Two events."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"event: pending\n\n"
+        yield b"event: completed\n\n"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeStorage:
+    """A storage-service that keeps what it was asked, or one that is away."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.called: list[tuple[str, Any]] = []
+        self.stream = FakeStream()
+        self.rows: list[dict[str, Any]] = [
+            {
+                "question_id": KNOWN,
+                "question_text": f"Why? {SCRIPT}",
+                "reason": "retries_exhausted",
+                "last_error": f"overload 503 {SCRIPT}",
+                "retry_count": 3,
+                "failed_at": "2026-03-04T12:00:00.000Z",
+            }
+        ]
+
+    def _call(self, name: str, what: Any) -> None:
+        if self.away:
+            raise Unavailable("storage-service: ConnectionError")
+        self.called.append((name, what))
+
+    def ask(self, body: Mapping[str, Any]) -> Reply:
+        self._call("ask", dict(body))
+        return Reply(202, b'{"status": "pending"}', "application/json")
+
+    def events(self, question_id: str, last_event_id: str | None) -> EventStream | Reply:
+        self._call("events", (question_id, last_event_id))
+        return Reply(204, b"", "application/json") if last_event_id else self.stream
+
+    def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        self._call("failed", dict(query))
+        return {"total": len(self.rows), "failed": self.rows}
+
+    def retry(self, question_id: str) -> Reply:
+        self._call("retry", question_id)
+        return Reply(202, b'{"status": "pending"}', "application/json")
+
+    def statistics(self) -> dict[str, Any]:
+        self._call("statistics", None)
+        return {"replies": {"cache": 3, "database": 1, "pending": 4, "failed": 0}}
+
+
+class FakeState:
+    """A sampler that has seen what the test says."""
+
+    def __init__(self, *samples: Sample, age: float | None = 1.0) -> None:
+        self._samples = samples
+        self._age = age if samples else None
+
+    def samples(self) -> Sequence[Sample]:
+        return self._samples
+
+    def age_seconds(self) -> float | None:
+        return self._age
+
+
+def client_for(
+    rows: FakeQueries, storage: FakeStorage | None = None, state: FakeState | None = None, **settings: Any
+) -> FlaskClient:
+    made = VizSettings(quality_threshold=THRESHOLD, **settings)
+    return create_app(made, rows, storage or FakeStorage(), state or FakeState()).test_client()

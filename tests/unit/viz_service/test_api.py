@@ -1,12 +1,14 @@
 """The routes, with a fake of the queries: no database is reached."""
 
+import csv
+import io
 from typing import get_args
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.viz_service.fakes import FakeQueries
-from viz_service.app import CHARTS
+from tests.unit.viz_service.fakes import KNOWN, UNKNOWN, FakeQueries, client_for
+from viz_service.pages import CHARTS
 from viz_service.schemas import FigureName
 
 DATA = (
@@ -15,6 +17,8 @@ DATA = (
     "/api/scores/histogram",
     "/api/quality/improvement",
     "/api/questions/top",
+    "/api/questions",
+    "/api/what-if?threshold=0.5",
 )
 FIGURES = tuple(f"/api/figures/{name}" for name in get_args(FigureName))
 PROBLEM = "application/problem+json"
@@ -28,7 +32,7 @@ def test_answers_with_json_that_is_never_stored(client: FlaskClient, path: str) 
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", DATA + FIGURES)
+@pytest.mark.parametrize("path", [*DATA, *FIGURES, "/api/overview", "/api/pipeline", "/questions.csv"])
 def test_an_empty_database_is_no_error(empty_client: FlaskClient, path: str) -> None:
     assert empty_client.get(path).status_code == 200
 
@@ -66,7 +70,16 @@ def test_process_and_page_are_there_while_the_database_is_away(away_client: Flas
         ("/api/questions/top?limit=0", "limit"),
         ("/api/questions/top?limit=101", "limit"),
         ("/api/questions/top?limit=ten", "limit"),
-        ("/api/statistics?hours=3", "hours"),
+        ("/api/statistics?hours=0", "hours"),
+        ("/api/what-if", "threshold"),
+        ("/api/what-if?threshold=2", "threshold"),
+        ("/api/what-if?threshold=nan", "threshold"),
+        ("/api/questions?sort=random", "sort"),
+        ("/api/questions?limit=101", "limit"),
+        ("/api/questions?score_min=high", "score_min"),
+        ("/api/questions/nothing", "question_id"),
+        ("/questions.csv?page=2", "page"),
+        ("/api/pipeline?hours=3", "hours"),
         ("/api/figures/pie", "name"),
         ("/api/figures/attempts?theme=pink", "theme"),
         ("/api/figures/score-timeseries?hours=-1", "hours"),
@@ -96,6 +109,54 @@ def test_hands_parameters_to_the_query(
     assert rows.asked == [asked]
 
 
+def test_an_empty_field_of_a_form_does_not_count(client: FlaskClient, rows: FakeQueries) -> None:
+    query = "text=&status=&quality=&attempts=&score_min=&score_max=0.5&sort=worst&page=2"
+    assert client.get(f"/api/questions?{query}").status_code == 200
+    [(_, asked)] = rows.asked
+    assert (asked.status, asked.attempts, asked.score_min, asked.score_max) == (None, None, None, 0.5)
+    assert (asked.sort, asked.page, asked.limit) == ("worst", 2, 25)
+
+
+def test_a_question_is_found_or_not(client: FlaskClient) -> None:
+    assert client.get(f"/api/questions/{KNOWN}").get_json()["attempts"][1]["bert_score"] == 0.6
+    missing = client.get(f"/api/questions/{UNKNOWN}")
+    assert (missing.status_code, missing.mimetype) == (404, PROBLEM)
+
+
+def test_csv_is_a_download_without_formulas(client: FlaskClient) -> None:
+    reply = client.get("/questions.csv?status=completed")
+    assert reply.mimetype == "text/csv"
+    assert "attachment" in reply.headers["Content-Disposition"]
+    [row] = csv.DictReader(io.StringIO(reply.get_data(as_text=True)))
+    assert (row["llm_response"], row["bert_score"]) == ("'=1+1", "-0.1")
+
+
+def test_csv_says_503_while_the_database_is_away(away_client: FlaskClient) -> None:
+    assert away_client.get("/questions.csv").status_code == 503
+
+
+def test_overview_and_pipeline_stay_up_while_the_database_is_away(away_client: FlaskClient) -> None:
+    overview = away_client.get("/api/overview").get_json()
+    assert (overview["statistics"], overview["top"]) == (None, None)
+    assert [each["kind"] for each in overview["pipeline"]["alerts"]] == ["postgres-away"]
+    assert away_client.get("/api/pipeline").status_code == 200
+
+
+def test_overview_has_it_all(client: FlaskClient) -> None:
+    overview = client.get("/api/overview").get_json()
+    assert overview["statistics"]["llm"]["calls_per_accepted"] == pytest.approx(18 / 7)
+    assert overview["pipeline"]["waiting"] is None, "nothing has been seen yet"
+    assert overview["pipeline"]["sampled_at"] is None
+    assert len(overview["pipeline"]["topics"]) == 7
+
+
+@pytest.mark.parametrize(("below", "alerted"), [(50, False), (51, True)])
+def test_alerts_when_too_many_answers_end_below_the_threshold(rows: FakeQueries, below: int, alerted: bool) -> None:
+    rows.below_last_hour = below
+    found = client_for(rows, viz_max_retries_limit=0.5).get("/api/pipeline").get_json()["alerts"]
+    assert [each["kind"] for each in found] == (["max-retries"] if alerted else [])
+
+
 def test_times_are_rfc_3339_in_utc(client: FlaskClient) -> None:
     assert client.get("/api/statistics").get_json()["generated_at"] == "2026-03-04T12:30:00Z"
     assert client.get("/api/scores/timeseries").get_json()["points"][0]["start"] == "2026-03-04T07:30:00Z"
@@ -108,14 +169,17 @@ def test_figures_differ_by_theme(client: FlaskClient) -> None:
 
 def test_the_documentation_lists_every_endpoint(client: FlaskClient) -> None:
     paths = client.get("/openapi.json").get_json()["paths"]
-    assert set(paths) == {*DATA, "/api/figures/{name}", "/health", "/ready", "/metrics"}
-    for path in DATA:
+    described = {path.split("?")[0] for path in DATA}
+    actions = {"/api/ask", "/api/failed/{question_id}/retry", "/api/questions/{question_id}/events"}
+    more = {"/api/questions/{question_id}", "/questions.csv", "/api/pipeline", "/api/overview", "/api/figures/{name}"}
+    assert set(paths) == {*described, *actions, *more, "/health", "/ready", "/metrics"}
+    for path in described:
         assert {"200", "422", "503"} <= set(paths[path]["get"]["responses"])
     assert client.get("/docs", follow_redirects=True).status_code == 200
 
 
 def test_the_page_has_each_figure() -> None:
-    assert [name for name, _ in CHARTS] == list(get_args(FigureName))
+    assert list(CHARTS) == list(get_args(FigureName))
 
 
 def test_unknown_paths_are_problems_too(client: FlaskClient) -> None:

@@ -12,7 +12,14 @@ def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("QUALITY_THRESHOLD", "1.5"), ("VIZ_REFRESH_SECONDS", "0"), ("VIZ_THREADS", "many")]
+    ("name", "value"),
+    [
+        ("QUALITY_THRESHOLD", "1.5"),
+        ("VIZ_REFRESH_SECONDS", "0"),
+        ("VIZ_THREADS", "many"),
+        ("STORAGE_URL", "storage-service"),
+        ("MAX_ATTEMPTS", "0"),
+    ],
 )
 def test_a_bad_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str

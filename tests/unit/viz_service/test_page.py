@@ -1,16 +1,34 @@
-"""The page, its files and its headers."""
+"""The pages, their files and their headers."""
 
+import gzip
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from tests.unit.viz_service.fakes import (
+    KNOWN,
+    NOW,
+    SCRIPT,
+    UNKNOWN,
+    FakeQueries,
+    FakeState,
+    FakeStorage,
+    client_for,
+    question,
+    waiting_error,
+)
 from viz_service import assets
+from viz_service.flow import Sample
+from viz_service.schemas import Failure
 from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
+QUESTION = f"/questions/{KNOWN}"
+PAGES = ("/", "/questions", QUESTION, "/ask", "/failed")
 
 
 class Page(HTMLParser):
@@ -20,6 +38,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.script_text = ""
+        self.text = ""
         self._in_script = False
         self.feed(html)
 
@@ -31,30 +50,74 @@ class Page(HTMLParser):
         self._in_script = False
 
     def handle_data(self, data: str) -> None:
+        self.text += data
         if self._in_script:
             self.script_text += data
 
     def addresses(self) -> list[str]:
         return [attrs[name] or "" for _, attrs in self.tags for name in ("src", "href") if name in attrs]
 
-
-@pytest.fixture
-def page(client: FlaskClient) -> Page:
-    return Page(client.get("/").get_data(as_text=True))
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
 
 
-def test_has_no_inline_script_or_style(page: Page) -> None:
-    assert page.script_text.strip() == ""
-    assert all(attrs.get("src") for tag, attrs in page.tags if tag == "script")
-    assert not [tag for tag, _ in page.tags if tag == "style"]
-    assert not [name for _, attrs in page.tags for name in attrs if name == "style" or name.startswith("on")]
+def page(client: FlaskClient, path: str, **more: object) -> Page:
+    return Page(client.get(path, **more).get_data(as_text=True))  # type: ignore[arg-type]
 
 
-def test_asks_no_other_host_and_no_path_that_is_missing(page: Page, client: FlaskClient) -> None:
-    for address in page.addresses():
-        assert address.startswith(("/", "#")), address
-        if address.startswith("/"):
-            assert client.get(address, follow_redirects=True).status_code == 200, address
+@pytest.mark.parametrize("path", PAGES)
+class TestEveryPage:
+    def test_has_no_inline_script_or_style(self, client: FlaskClient, path: str) -> None:
+        seen = page(client, path)
+        assert seen.script_text.strip() == ""
+        assert all(attrs.get("src") for attrs in seen.named("script"))
+        assert not seen.named("style")
+        assert not [name for _, attrs in seen.tags for name in attrs if name == "style" or name.startswith("on")]
+
+    def test_asks_no_other_host_and_no_path_that_is_missing(self, client: FlaskClient, path: str) -> None:
+        for address in page(client, path).addresses():
+            assert address.startswith(("/", "#", "?")), address
+            if address.startswith("/"):
+                assert client.get(address, follow_redirects=True).status_code == 200, address
+
+    def test_texts_of_people_and_of_the_model_stay_text(self, client: FlaskClient, path: str) -> None:
+        html = client.get(path).get_data(as_text=True)
+        assert SCRIPT not in html
+        if path not in ("/", "/ask"):
+            assert SCRIPT in Page(html).text
+
+    def test_has_landmarks_one_first_heading_and_unique_ids(self, client: FlaskClient, path: str) -> None:
+        seen = page(client, path)
+        assert [len(seen.named(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
+        ids = [attrs["id"] for _, attrs in seen.tags if attrs.get("id")]
+        assert len(ids) == len(set(ids))
+        for _, attrs in seen.tags:
+            assert attrs.get("aria-labelledby") in {None, *ids}
+            assert attrs.get("for") in {None, *ids}
+
+    def test_speaks_the_readers_language(self, client: FlaskClient, path: str) -> None:
+        spanish = page(client, path, headers={"Accept-Language": "es-ES,es;q=0.9"})
+        assert spanish.named("html")[0]["lang"] == "es"
+        assert "Resumen" in spanish.text
+        assert page(client, path, headers={"Accept-Language": "fr"}).named("html")[0]["lang"] == "en"
+
+    def test_keeps_the_language_that_was_chosen(self, client: FlaskClient, path: str) -> None:
+        reply = client.get(path, query_string={"lang": "es"})
+        cookie = reply.headers["Set-Cookie"]
+        assert "language=es" in cookie
+        assert "SameSite=Lax" in cookie
+        assert page(client, path).named("html")[0]["lang"] == "es"
+
+    def test_keeps_the_theme_that_was_chosen(self, client: FlaskClient, path: str) -> None:
+        assert page(client, path).named("html")[0]["data-theme"] == "auto"
+        client.set_cookie("theme", "dark")
+        assert page(client, path).named("html")[0]["data-theme"] == "dark"
+        client.set_cookie("theme", "pink")
+        assert page(client, path).named("html")[0]["data-theme"] == "auto"
+
+    def test_marks_where_the_reader_is(self, client: FlaskClient, path: str) -> None:
+        current = [attrs["href"] for attrs in page(client, path).named("a") if attrs.get("aria-current") == "page"]
+        assert current == ["/questions" if path == QUESTION else path]
 
 
 def test_policy_allows_own_files_only(client: FlaskClient) -> None:
@@ -64,11 +127,11 @@ def test_policy_allows_own_files_only(client: FlaskClient) -> None:
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/api/statistics", "/api/nothing", "/health", "/openapi.json"])
+@pytest.mark.parametrize("path", [*PAGES, "/api/statistics", "/api/nothing", "/health", "/openapi.json"])
 def test_no_path_but_the_documentation_has_a_wider_policy(client: FlaskClient, path: str) -> None:
     assert client.get(path).headers["Content-Security-Policy"] == client.get("/").headers["Content-Security-Policy"]
 
@@ -77,48 +140,141 @@ def test_swagger_ui_may_run_its_inline_script(client: FlaskClient) -> None:
     assert "script-src 'self' 'unsafe-inline'" in client.get("/docs/swagger").headers["Content-Security-Policy"]
 
 
-def test_assets_are_kept_for_a_year_by_version(page: Page, client: FlaskClient) -> None:
-    found = [address for address in page.addresses() if address.startswith("/assets/")]
+def test_assets_are_kept_for_a_year_by_version(client: FlaskClient) -> None:
+    seen = page(client, "/")
+    found = [address for address in seen.addresses() if address.startswith("/assets/")]
+    found += [attrs["data-plotly"] or "" for attrs in seen.named("script") if attrs.get("data-plotly")]
     assert {Path(address.split("?")[0]).name for address in found} == {
         "dashboard.css",
-        "dashboard.js",
         "icon.svg",
+        "overview.js",
+        "page.js",
         "plotly.css",
         "plotly.min.js",
+        "texts.en.js",
     }
     for address in found:
         assert re.fullmatch(r"/assets/[\w.]+\?v=[0-9a-f]{12}", address)
         assert client.get(address).headers["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert client.get("/assets/dashboard.js").headers["Cache-Control"] == "no-cache"
+    assert client.get("/assets/core.js").headers["Cache-Control"] == "no-cache"
     assert client.get("/assets/nothing.js?v=1").headers["Cache-Control"] == "no-store"
+    assert client.get("/assets/texts.xx.js").status_code == 404
+
+
+def test_plotly_comes_compressed_to_those_who_can(client: FlaskClient) -> None:
+    plain = client.get("/assets/plotly.min.js", headers={"Accept-Encoding": "identity"})
+    small = client.get("/assets/plotly.min.js", headers={"Accept-Encoding": "gzip, br"})
+    assert (plain.headers.get("Content-Encoding"), small.headers["Content-Encoding"]) == (None, "gzip")
+    assert small.headers["Vary"] == "Accept-Encoding"
+    assert gzip.decompress(small.get_data()) == plain.get_data() == assets.plotly().read_bytes()
+    assert len(small.get_data()) < len(plain.get_data()) / 2
 
 
 def test_texts_never_become_markup() -> None:
-    script = (STATIC / "dashboard.js").read_text()
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
+    scripts = list(STATIC.glob("*.js"))
+    assert len(scripts) >= 8
+    for path in scripts:
+        forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function"
+        assert not re.search(forbidden, path.read_text()), path
 
 
-def test_says_how_often_it_refreshes(page: Page) -> None:
-    body = next(attrs for tag, attrs in page.tags if tag == "body")
-    assert body["data-refresh-seconds"] == str(VizSettings().viz_refresh_seconds)
+def test_modules_import_what_is_there() -> None:
+    for path in STATIC.glob("*.js"):
+        for name in re.findall(r'from "\./([\w.]+)"', path.read_text()):
+            assert (STATIC / name).is_file(), f"{path.name}: {name}"
 
 
-def test_has_landmarks_and_one_first_heading(page: Page) -> None:
-    tags = [tag for tag, _ in page.tags]
-    assert tags.count("h1") == tags.count("main") == tags.count("header") == tags.count("footer") == 1
-    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
-    assert len(ids) == len(set(ids))
-    for _, attrs in page.tags:
-        assert attrs.get("aria-labelledby") in {None, *ids}
+def test_says_how_often_it_refreshes(client: FlaskClient) -> None:
+    assert page(client, "/").named("body")[0]["data-refresh-seconds"] == str(VizSettings().viz_refresh_seconds)
 
 
-def test_plotly_finds_its_styles_on_the_page(page: Page) -> None:
+def test_times_are_marked_for_the_readers_zone(client: FlaskClient) -> None:
+    times = page(client, QUESTION).named("time")
+    assert len(times) >= 7
+    assert times[0]["datetime"] == NOW.isoformat()
+
+
+def test_a_question_in_flight_says_so_and_one_that_is_final_does_not(client: FlaskClient, rows: FakeQueries) -> None:
+    assert page(client, QUESTION).named("article")[0]["data-status"] == "completed"
+    rows.detail = question(status="pending", answer=None)
+    seen = page(client, QUESTION)
+    assert seen.named("article")[0]["data-status"] == "pending"
+    assert "On its way" in seen.text
+
+
+def test_a_question_in_flight_shows_errors_that_only_kafka_knows(rows: FakeQueries) -> None:
+    rows.detail = question(status="pending", answer=None, attempts=[], errors=[])
+    earlier = waiting_error(message="an earlier life", failed_at=NOW - timedelta(hours=1))
+    errors = [waiting_error(message="on its way"), waiting_error(message="another", question_id=UNKNOWN), earlier]
+    seen = page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=errors))), QUESTION)
+    assert "on its way" in seen.text
+    assert "another" not in seen.text
+    assert "an earlier life" not in seen.text
+
+
+def test_a_failed_question_says_why(client: FlaskClient, rows: FakeQueries) -> None:
+    failure = Failure(reason="not_retryable", retry_count=0, last_error=f"401 {SCRIPT}", failed_at=NOW)
+    rows.detail = question(status="failed", answer=None, attempts=[], failure=failure)
+    html = client.get(QUESTION).get_data(as_text=True)
+    assert SCRIPT not in html
+    assert f"401 {SCRIPT}" in Page(html).text
+
+
+@pytest.mark.parametrize("path", [f"/questions/{UNKNOWN}", "/questions/nothing"])
+def test_an_unknown_question_is_a_page_too(client: FlaskClient, path: str) -> None:
+    reply = client.get(path)
+    assert (reply.status_code, reply.mimetype) == (404, "text/html")
+
+
+@pytest.mark.parametrize("path", ["/questions", QUESTION])
+def test_pages_say_when_the_database_is_away(away_client: FlaskClient, path: str) -> None:
+    reply = away_client.get(path)
+    assert (reply.status_code, reply.mimetype) == (503, "text/html")
+    assert "PostgreSQL: connection refused" in reply.get_data(as_text=True)
+
+
+def test_the_failed_page_says_when_storage_service_is_away() -> None:
+    reply = client_for(FakeQueries(), FakeStorage(away=True)).get("/failed")
+    assert (reply.status_code, reply.mimetype) == (503, "text/html")
+
+
+def test_lists_say_when_they_are_empty(empty_client: FlaskClient) -> None:
+    assert "Nobody has asked anything yet." in page(empty_client, "/questions").text
+    assert "No question matches." in page(empty_client, "/questions?text=x").text
+
+
+def test_the_failed_list_says_when_it_is_empty(storage: FakeStorage, client: FlaskClient) -> None:
+    storage.rows = []
+    assert "No question has failed." in page(client, "/failed").text
+    assert "No failed question matches." in page(client, "/failed?reason=malformed").text
+
+
+def test_a_wrong_filter_is_named_and_left_out(client: FlaskClient, rows: FakeQueries) -> None:
+    reply = client.get("/questions?score_min=high")
+    assert reply.status_code == 422
+    assert "score_min" in Page(reply.get_data(as_text=True)).text
+    assert rows.asked[-1][1].score_min is None
+
+
+def test_filter_page_and_export_fit_together(client: FlaskClient) -> None:
+    links = [attrs["href"] or "" for attrs in page(client, "/questions?text=a%26b&sort=worst&page=2").named("a")]
+    assert "/questions.csv?text=a%26b&sort=worst" in links
+    assert "/questions?text=a%26b&sort=worst&page=3" in links
+    assert "/questions?text=a%26b&sort=worst&page=1" in links
+
+
+def test_failed_filter_goes_to_storage_service(client: FlaskClient, storage: FakeStorage) -> None:
+    client.get("/failed?reason=malformed&text=why&page=2")
+    assert storage.called == [("failed", {"reason": "malformed", "text": "why", "limit": 25, "offset": 25})]
+
+
+def test_plotly_finds_its_styles_on_the_page(client: FlaskClient) -> None:
     """Else it inserts <style> elements, which the policy forbids. A new plotly.js may ask for others."""
     bundle = assets.plotly().read_text()
     inserted = set(re.findall(r'\w\.id="([0-9a-f]{64})"', bundle)) | {"plotly.js-style-global"}
     assert bundle.count('createElement("style")') == len(inserted)
     assert ".no-inline-styles" in bundle
-    links = {attrs["id"]: attrs for tag, attrs in page.tags if tag == "link" and attrs.get("id")}
+    links = {attrs["id"]: attrs for attrs in page(client, "/").named("link") if attrs.get("id")}
     assert set(links) == inserted
     assert links["plotly.js-style-global"]["class"] == "no-inline-styles"
 
@@ -132,3 +288,13 @@ def test_own_plotly_rules_are_those_of_the_bundle() -> None:
         assert found, selector
         for declaration in declarations.replace(" ", "").split(";"):
             assert declaration in found.group(1), f"{selector}: {declaration}"
+
+
+def test_the_two_dark_themes_are_the_same() -> None:
+    """One is the reader's choice, one the system's; CSS has no way to say it once."""
+    css = (STATIC / "dashboard.css").read_text()
+    chosen = re.search(r':root\[data-theme="dark"\] \{(.*?)\}', css, re.S)
+    system = re.search(r':root\[data-theme="auto"\] \{(.*?)\}', css, re.S)
+    assert chosen
+    assert system
+    assert chosen[1].split() == system[1].split()

@@ -1,5 +1,7 @@
 """What queries compute beside SQL; the SQL itself is tried against the running fleet."""
 
+from decimal import Decimal
+
 import pytest
 from sqlalchemy import create_engine
 
@@ -7,11 +9,12 @@ from pipeline.errors import Unavailable
 from tests.unit.viz_service.fakes import NO_PAIRS, PAIRS, FakeQueries
 from viz_service import queries
 from viz_service.queries import PostgresQueries, Queries
+from viz_service.schemas import Filter
 
 
 def test_the_fake_has_the_interface() -> None:
     rows: Queries = FakeQueries()
-    for name in ("check", "statistics", "timeseries", "histogram", "improvement", "top"):
+    for name in (each for each in vars(Queries) if not each.startswith("_")):
         assert callable(getattr(rows, name))
         assert callable(getattr(PostgresQueries, name))
 
@@ -37,7 +40,47 @@ def test_an_absent_database_is_unavailable() -> None:
     absent = create_engine(
         "postgresql+psycopg2://user:password@127.0.0.1:1/yahoo_db", connect_args={"connect_timeout": 1}
     )
-    rows = PostgresQueries(absent, 0.48)
-    for call in (rows.check, rows.statistics, rows.histogram, rows.improvement, lambda: rows.top(1)):
+    rows = PostgresQueries(absent, 0.48, 3)
+    for call in (
+        rows.check,
+        rows.statistics,
+        rows.histogram,
+        rows.improvement,
+        lambda: rows.top(1),
+        rows.recent,
+    ):
         with pytest.raises(Unavailable):
             call()
+
+
+def group(passed_at: int | None, made: int, questions: int, score: str) -> dict[str, object]:
+    return {
+        "passed_at": passed_at,
+        "unknown": passed_at is None and made < 3,
+        "made": made,
+        "questions": questions,
+        "scores": Decimal(score) * questions,
+    }
+
+
+def test_what_if_counts_calls_of_what_passes_and_of_what_is_used_up() -> None:
+    found = queries.what_if(0.5, 3, [group(1, 1, 6, "0.6"), group(2, 3, 2, "0.55"), group(None, 3, 2, "0.4")])
+    assert (found.questions, found.passed, found.exhausted, found.unknown) == (10, [6, 2, 0], 2, 0)
+    assert found.calls_min == found.calls_max == 6 * 1 + 2 * 2 + 2 * 3
+    assert found.mean_score == pytest.approx((6 * 0.6 + 2 * 0.55 + 2 * 0.4) / 10)
+
+
+def test_what_if_does_not_guess_what_nobody_asked() -> None:
+    """Accepted at attempt 1 under a lower threshold: at this one it would have been asked once or twice more."""
+    found = queries.what_if(0.9, 3, [group(None, 1, 4, "0.6"), group(None, 2, 1, "0.5")])
+    assert (found.unknown, found.exhausted, found.passed) == (5, 0, [0, 0, 0])
+    assert (found.calls_min, found.calls_max) == (4 * 2 + 3, 4 * 3 + 3)
+
+
+def test_what_if_of_nothing_is_null() -> None:
+    found = queries.what_if(0.5, 3, [])
+    assert (found.questions, found.mean_score, found.calls_max) == (0, None, 0)
+
+
+def test_a_search_takes_wildcards_literally() -> None:
+    assert queries._parameters(Filter(text=r" 100%_\ "))["pattern"] == r"%100\%\_\\%"

@@ -1,0 +1,166 @@
+"""Lags, rates and alerts from samples: pure."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pipeline import topics
+from pipeline.topics import Topic
+from tests.unit.viz_service.fakes import NOW, waiting_error
+from viz_service import flow
+from viz_service.flow import Member, Sample
+from viz_service.schemas import Flink, ServiceState
+
+PENDING, CONSUMER = topics.QUESTIONS_PENDING, "llm-consumer"
+RUNNING = Flink(state="RUNNING", tasks=4, tasks_running=4, since=NOW, working=True)
+
+
+def sample(
+    at: float, ends: tuple[int, int] = (0, 0), committed: tuple[int, int] = (0, 0), topic: str = PENDING
+) -> Sample:
+    group = next(group for group, names in flow.GROUPS.items() if topic in names)
+    return Sample(
+        at=at,
+        taken_at=NOW,
+        ends={(topic, number): offset for number, offset in enumerate(ends)},
+        first={(topic, number): 0 for number in range(len(ends))},
+        committed={(group, topic, number): offset for number, offset in enumerate(committed)},
+        flink=RUNNING,
+    )
+
+
+def kinds(*samples: Sample, age: float | None = 1.0, below: int = 0, scored: int = 0) -> list[str]:
+    return [each.kind for each in flow.alerts(samples, age, below, scored, limit=0.5, stale_after=25)]
+
+
+def test_groups_have_the_topics_that_their_service_reads() -> None:
+    assert flow.GROUPS["score-validator"] == (topics.RESPONSES_SUCCESS,)
+    assert flow.GROUPS["storage-writer"] == (topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT)
+    assert flow.group_of(Topic("a-record", 1, "Nobody reads it.", (), ())) is None
+
+
+def retries(overload: int = 0, quota: int = 0, **more: object) -> Sample:
+    ends = {(topics.ERROR_OVERLOAD, 0): 10, (topics.ERROR_QUOTA, 0): 10}
+    committed = {
+        ("retry-overload-consumer", topics.ERROR_OVERLOAD, 0): 10 - overload,
+        ("retry-quota-consumer", topics.ERROR_QUOTA, 0): 10 - quota,
+    }
+    return Sample(at=0, taken_at=NOW, ends=ends, committed=committed, **more)  # type: ignore[arg-type]
+
+
+def test_what_waits_is_what_is_not_committed_and_shown_is_what_is_due_next() -> None:
+    errors = [waiting_error(due_at=NOW + timedelta(seconds=second), retry=second % 3) for second in range(-2, 9)]
+    found = flow.waiting([retries(overload=2, quota=7, errors=errors)], NOW)
+    assert found
+    assert (found.overload, found.quota) == (2, 7)
+    assert [(each.due_at - NOW).seconds for each in found.next] == [1, 2, 3, 4, 5]
+
+
+def test_what_waits_is_unknown_while_kafka_is_away() -> None:
+    assert flow.waiting([], NOW) is None
+    assert flow.waiting([replace(retries(), kafka_error="timed out")], NOW) is None
+    assert flow.waiting([Sample(at=0, taken_at=NOW)], NOW) is None
+
+
+def test_lag_is_the_sum_over_partitions() -> None:
+    assert flow.lag(sample(0, (10, 7), (8, 7)), CONSUMER, PENDING) == 2
+
+
+def test_what_was_never_committed_counts_from_the_first_offset() -> None:
+    seen = replace(sample(0, (10, 7), (-1, 7)), first={(PENDING, 0): 4, (PENDING, 1): 0})
+    assert flow.lag(seen, CONSUMER, PENDING) == 6
+
+
+def test_unknown_offsets_make_no_lag() -> None:
+    assert flow.lag(Sample(at=0, taken_at=NOW), CONSUMER, PENDING) is None
+    half = replace(sample(0, (10, 7), (8, 7)), committed={(CONSUMER, PENDING, 0): 8})
+    assert flow.lag(half, CONSUMER, PENDING) is None
+
+
+def test_rate_is_a_mean_over_half_a_minute() -> None:
+    seen = [sample(at, (at * 2, 0)) for at in (0, 100, 110, 120, 130)]
+    seen[-1] = sample(130, (300, 0))
+    assert flow.rate(seen, PENDING) == pytest.approx((300 - 200) / 30)
+
+
+def test_rate_needs_two_samples_and_never_is_negative() -> None:
+    assert flow.rate([sample(0, (5, 0))], PENDING) is None
+    assert flow.rate([sample(0, (50, 0)), sample(5, (0, 0))], PENDING) == 0
+
+
+def test_rate_leaves_out_samples_without_kafka() -> None:
+    seen = [sample(0, (0, 0)), Sample(at=5, taken_at=NOW, kafka_error="away"), sample(10, (20, 0))]
+    assert flow.rate(seen, PENDING) == pytest.approx(2)
+
+
+def test_a_group_that_commits_is_not_stalled() -> None:
+    seen = [sample(at, (at + 10, 0), (at, 0)) for at in range(0, 300, 5)]
+    assert flow.stalled_for(seen, CONSUMER, PENDING) == 0
+    assert kinds(*seen) == []
+
+
+def test_a_group_with_work_that_commits_nothing_is() -> None:
+    seen = [sample(at, (at + 10, 0), (7, 0)) for at in range(0, 100, 5)]
+    assert flow.stalled_for(seen, CONSUMER, PENDING) == 95
+    [alert] = flow.alerts(seen, 1.0, 0, 0, 0.5, 25)
+    assert alert.kind == "stalled"
+    assert alert.values == {"group": CONSUMER, "topic": PENDING, "lag": 98, "seconds": 95}
+    state = flow.pipeline(seen, 1.0)
+    assert [each.name for each in state.topics if each.stalled] == [PENDING]
+
+
+def test_a_group_without_work_is_not_stalled() -> None:
+    idle = [sample(at, (7, 0), (7, 0)) for at in range(0, 300, 5)]
+    just_began = [*idle, sample(300, (8, 0), (7, 0))]
+    assert flow.stalled_for(just_began, CONSUMER, PENDING) == 0
+
+
+def test_an_error_may_wait_as_long_as_the_provider_may_ask_for() -> None:
+    seen = [sample(at, (3, 0), (1, 0), topics.ERROR_QUOTA) for at in range(0, 600, 5)]
+    assert kinds(*seen) == []
+    assert kinds(*seen, *(sample(at, (3, 0), (1, 0), topics.ERROR_QUOTA) for at in range(600, 700, 5))) == ["stalled"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"kafka_error": "timed out"}, "kafka-away"),
+        ({"flink": None, "flink_error": "ConnectionError"}, "flink-away"),
+        ({"flink": RUNNING.model_copy(update={"state": "RESTARTING", "working": False})}, "job-not-running"),
+        ({"flink": Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)}, "job-not-running"),
+        (
+            {"services": [ServiceState(name="storage-writer", healthy=False, instances=0, detail="not found")]},
+            "service-unhealthy",
+        ),
+    ],
+)
+def test_says_what_is_wrong(changes: dict[str, object], kind: str) -> None:
+    assert kinds(replace(sample(0), **changes)) == [kind]  # type: ignore[arg-type]
+
+
+def test_old_samples_say_nothing_but_that_they_are_old() -> None:
+    assert kinds(Sample(at=0, taken_at=NOW, kafka_error="timed out"), age=60) == ["stale"]
+
+
+def test_nothing_is_wrong_before_the_first_look() -> None:
+    assert kinds(age=None) == []
+    state = flow.pipeline([], None)
+    assert {each.lag for each in state.topics} == {None}
+    assert state.cache_hit_rate is None
+
+
+@pytest.mark.parametrize(("below", "scored", "found"), [(11, 20, True), (10, 20, False), (19, 19, False)])
+def test_too_many_below_the_threshold(below: int, scored: int, found: bool) -> None:
+    assert (kinds(below=below, scored=scored) == ["max-retries"]) is found
+
+
+def test_groups_have_their_members_and_the_lag_of_all_their_topics() -> None:
+    seen = replace(sample(0, (10, 7), (8, 7)), groups={CONSUMER: Member("STABLE", 2)})
+    group = next(each for each in flow.pipeline([seen], 0).groups if each.name == CONSUMER)
+    assert (group.state, group.members, group.lag) == ("STABLE", 2, 2)
+
+
+def test_cache_hit_rate_is_of_all_replies() -> None:
+    assert flow.cache_hit_rate({"cache": 3, "database": 1, "pending": 4, "failed": 0}) == pytest.approx(3 / 8)
+    assert flow.cache_hit_rate({"cache": 0, "pending": 0}) is None

@@ -1,0 +1,81 @@
+"""Who may change something."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.unit.viz_service.fakes import KNOWN, FakeQueries, FakeStorage, client_for
+
+OWN = {"X-Requested-With": "askfleet", "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+CHANGES = ("/api/ask", f"/api/failed/{KNOWN}/retry")
+BODIES = {CHANGES[0]: {"question_text": "Why?"}, CHANGES[1]: {}}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_own_pages_may(client: FlaskClient, storage: FakeStorage, path: str) -> None:
+    assert client.post(path, json=BODIES[path], headers=OWN).status_code == 202
+    assert len(storage.called) == 1
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_tools_may_when_they_say_so(client: FlaskClient, path: str) -> None:
+    assert client.post(path, json=BODIES[path], headers={"X-Requested-With": "curl"}).status_code == 202
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Requested-With": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "http://localhost:5001"},
+        {"Origin": "null"},
+    ],
+)
+def test_other_pages_may_not(client: FlaskClient, storage: FakeStorage, path: str, headers: dict[str, str]) -> None:
+    assert client.post(path, json=BODIES[path], headers=OWN | headers).status_code == 403
+    assert storage.called == []
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_a_form_of_another_page_may_not(client: FlaskClient, storage: FakeStorage, path: str) -> None:
+    reply = client.post(path, data={"question_text": "Why?"}, headers={"Origin": "http://elsewhere.example"})
+    assert reply.status_code in (403, 415)
+    assert storage.called == []
+
+
+def test_reading_needs_no_mark(client: FlaskClient) -> None:
+    assert client.get("/api/statistics", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_ask_hands_on_what_it_was_given_and_what_it_got(client: FlaskClient, storage: FakeStorage) -> None:
+    reply = client.post("/api/ask", json={"question_text": "Why?", "original_answer": None}, headers=OWN)
+    assert (reply.status_code, reply.get_json()) == (202, {"status": "pending"})
+    assert storage.called == [("ask", {"question_text": "Why?"})]
+    assert client.post("/api/ask", json={"question": "Why?"}, headers=OWN).status_code == 422
+
+
+def test_actions_say_503_while_storage_service_is_away() -> None:
+    client = client_for(FakeQueries(), FakeStorage(away=True))
+    for path in CHANGES:
+        assert client.post(path, json=BODIES[path], headers=OWN).status_code == 503
+
+
+def test_events_are_handed_on_and_the_stream_is_closed(client: FlaskClient, storage: FakeStorage) -> None:
+    reply = client.get(f"/api/questions/{KNOWN}/events")
+    assert reply.mimetype == "text/event-stream"
+    assert reply.get_data() == b"event: pending\n\nevent: completed\n\n"
+    reply.close()
+    assert storage.stream.closed
+    assert client.get(f"/api/questions/{KNOWN}/events", headers={"Last-Event-ID": "1"}).status_code == 204
+
+
+def test_streams_never_take_all_threads() -> None:
+    client = client_for(FakeQueries(), viz_threads=4)
+    path = f"/api/questions/{KNOWN}/events"
+    open_ones = [client.get(path, buffered=False) for _ in range(2)]
+    assert client.get(path).status_code == 503
+    open_ones[0].close()
+    assert client.get(path).status_code == 200

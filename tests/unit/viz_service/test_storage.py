@@ -1,0 +1,55 @@
+"""The client of storage-service."""
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from pipeline.errors import Unavailable
+from viz_service.storage import EventStream, HttpStorage, Reply
+
+
+@pytest.fixture
+def storage(httpserver: HTTPServer) -> HttpStorage:
+    return HttpStorage(httpserver.url_for("").rstrip("/"))
+
+
+def test_hands_on_answers_and_problems(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/query", method="POST", json={"question_text": ""}).respond_with_data(
+        '{"status": 422}', status=422, content_type="application/problem+json"
+    )
+    assert storage.ask({"question_text": ""}) == Reply(422, b'{"status": 422}', "application/problem+json")
+
+
+def test_streams_events(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/events/1").respond_with_data("event: pending\n\n", content_type="text/event-stream")
+    stream = storage.events("1", None)
+    assert isinstance(stream, EventStream)
+    assert b"".join(stream) == b"event: pending\n\n"
+    stream.close()
+
+
+def test_says_why_there_are_no_events(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/events/1", headers={"Last-Event-ID": "1-completed"}).respond_with_data(status=204)
+    reply = storage.events("1", "1-completed")
+    assert isinstance(reply, Reply)
+    assert reply.status == 204
+
+
+def test_lists_and_retries_failed_questions(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/failed", query_string={"text": "why", "limit": "25"}).respond_with_json({"total": 0})
+    httpserver.expect_request("/failed/1/retry", method="POST").respond_with_json({"status": "pending"}, status=202)
+    assert storage.failed({"text": "why", "limit": 25}) == {"total": 0}
+    assert storage.retry("1").status == 202
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, "{}"), (404, "{}"), (200, "[]"), (200, "no JSON")])
+def test_an_answer_that_is_none_is_unavailable(
+    storage: HttpStorage, httpserver: HTTPServer, status: int, body: str
+) -> None:
+    httpserver.expect_request("/stats").respond_with_data(body, status=status)
+    with pytest.raises(Unavailable):
+        storage.statistics()
+
+
+def test_is_unavailable_when_nobody_is_there() -> None:
+    with pytest.raises(Unavailable, match="storage-service: no connection"):
+        HttpStorage("http://127.0.0.1:1").ask({})

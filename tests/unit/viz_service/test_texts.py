@@ -1,0 +1,110 @@
+"""The catalogues agree with each other and with what asks for their texts."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from werkzeug.datastructures import LanguageAccept
+
+from viz_service import assets, schemas
+from viz_service.texts import LANGUAGES, LOCALES, Language, catalogue, choose
+
+ROOT = Path(assets.__file__).parent
+GAP = re.compile(r"(?<!\{)\{[\w.-]+\}")
+
+
+def asked_for() -> tuple[set[str], set[str]]:
+    """Returns the keys and the beginnings of keys that templates, modules and Python ask for."""
+    keys: set[str] = set()
+    begins: set[str] = set()
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("templates/*.html"), *ROOT.glob("static/*.js")]
+    for path in sources:
+        source = path.read_text()
+        for kind, key in re.findall(r"""(?<![\w.])(t|plural|t\.plural)\(\s*f?["'`]([\w.-]+)""", source):
+            keys |= {f"{key}.one", f"{key}.other"} if kind != "t" and not key.endswith(".") else {key}
+        keys |= set(re.findall(r'data-note="([\w.]+)"', source)) | set(re.findall(r'"(way\.\w+)"', source))
+        keys |= {key for pair in re.findall(r'\? "(\w+\.[\w.]+)" : "(\w+\.[\w.]+)"', source) for key in pair}
+        begins |= {key for key in keys if key.endswith(".")}
+    return keys - begins, begins
+
+
+def test_every_language_has_the_same_keys() -> None:
+    assert {each.stem for each in LOCALES.glob("*.json")} == set(LANGUAGES)
+    first, *others = (set(catalogue(each).entries) for each in LANGUAGES)
+    for other in others:
+        assert other ^ first == set()
+
+
+def test_every_text_has_the_same_gaps_in_every_language() -> None:
+    for key in catalogue("en").entries:
+        gaps = {each: sorted(GAP.findall(catalogue(each).entries[key])) for each in LANGUAGES}
+        assert gaps["es"] == gaps["en"], key
+
+
+def test_every_text_that_is_asked_for_is_there() -> None:
+    keys, begins = asked_for()
+    entries = set(catalogue("en").entries)
+    assert len(keys) > 100
+    assert keys - entries == set()
+    assert [begin for begin in begins if not any(key.startswith(begin) for key in entries)] == []
+
+
+def test_no_text_is_left_over() -> None:
+    keys, begins = asked_for()
+    unused = {
+        key
+        for key in catalogue("en").entries
+        if key not in keys and not key.startswith(tuple(begins)) and not re.match(r"chart\.[\w-]+\.(title|read)$", key)
+    }
+    assert unused == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_everything_that_can_happen_has_a_name(language: Language) -> None:
+    t = catalogue(language)
+    kinds = get_args(schemas.Alert.model_fields["kind"].annotation)
+    for key in (
+        *(f"alert.{each}" for each in kinds),
+        *(f"sort.{each}" for each in get_args(schemas.Sort)),
+        *(f"reason.{each}" for each in get_args(schemas.Reason)),
+        *(f"state.{each}" for each in (*get_args(schemas.Status), *get_args(schemas.Quality))),
+        *(f"error.{each}" for each in ("overload", "quota", "permanent")),
+    ):
+        assert t.entries[key]
+
+
+def test_spanish_is_not_english() -> None:
+    same = [key for key, text in catalogue("en").entries.items() if catalogue("es").entries[key] == text]
+    assert len(same) < 25, same
+
+
+def test_numbers_follow_the_language() -> None:
+    en, es = catalogue("en"), catalogue("es")
+    assert (en.number(-1234.5, 1), es.number(-1234.5, 1)) == ("\u22121,234.5", "\u22121234,5")
+    assert (en.number(12345), es.number(12345)) == ("12,345", "12.345")
+    assert (en.percent(0.125), es.percent(0.125)) == ("12.5%", "12,5\u00a0%")
+    assert (en.duration(950), en.duration(1500), es.duration(90_000)) == ("950\u00a0ms", "1.5\u00a0s", "1,5\u00a0min")
+    assert en.number(None) == en.percent(None) == en.duration(None) == "\u2013"
+
+
+def test_plurals() -> None:
+    assert catalogue("en").plural("attempts", 1) == "1 attempt"
+    assert catalogue("es").plural("attempts", 2) == "2 intentos"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "header", "chosen"),
+    [
+        (None, None, [("es-MX", 1), ("en", 0.5)], "es"),
+        (None, None, [("de", 1)], "en"),
+        (None, None, [], "en"),
+        (None, "es", [("en", 1)], "es"),
+        ("en", "es", [("es", 1)], "en"),
+        ("xx", "yy", [("es", 1)], "es"),
+    ],
+)
+def test_language_is_the_one_asked_for_then_the_kept_one_then_the_browsers(
+    asked: str | None, kept: str | None, header: list[tuple[str, float]], chosen: str
+) -> None:
+    assert choose(asked, kept, LanguageAccept(header)) == chosen

@@ -1,0 +1,272 @@
+"""The state of the pipeline, from samples of it. Pure.
+
+The sampler looks at Kafka, Flink and the services every few seconds; what is here turns its samples into lags, rates
+and alerts. Offsets that cannot be read are None, and what follows from them is None as well: never a made-up zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pipeline import topics
+from pipeline.delays import OVERLOAD, QUOTA
+from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError
+
+RATE_SECONDS = 30.0
+"""Rates are means over this time, in seconds: long enough to be calm, short enough to be live."""
+
+STALL_SECONDS = 90.0
+"""A group that has work and commits nothing for this long is stalled, in seconds. The Flink job commits with its
+checkpoints, every 30 s."""
+
+KEPT_SECONDS = max(OVERLOAD.longest_seconds, QUOTA.longest_seconds) + 2 * STALL_SECONDS
+"""How long samples are kept, in seconds."""
+
+MIN_ANSWERS = 20
+"""Fewer scored answers make no share to be alarmed about."""
+
+FLINK_JOB = "flink-job"
+FLINK_GROUP = "score-validator"
+"""Consumer group of the Flink job, whose name is that of the job and not of the service that submits it."""
+
+
+def group_of(topic: topics.Topic) -> str | None:
+    """Returns the consumer group that reads a topic; None for one that nobody reads."""
+    if not topic.consumers:
+        return None
+    return FLINK_GROUP if topic.consumers[0] == FLINK_JOB else topic.consumers[0]
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    group: tuple(each.name for each in topics.ALL if group_of(each) == group)
+    for group in dict.fromkeys(map(group_of, topics.ALL))
+    if group is not None
+}
+"""Topics by consumer group."""
+
+SHOWN_ERRORS = 5
+
+_RETRIES = (
+    ("retry-overload-consumer", topics.ERROR_OVERLOAD),
+    ("retry-quota-consumer", topics.ERROR_QUOTA),
+)
+_ERROR_TOPICS = {topics.ERROR_OVERLOAD, topics.ERROR_QUOTA}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A consumer group as the broker knows it."""
+
+    state: str
+    members: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at everything.
+
+    Attributes:
+        at: Monotonic time, in seconds.
+        taken_at: The same on the clock.
+        kafka_error: Why Kafka could not be read, or None.
+        first: First offset by topic and partition.
+        ends: Offset after the last message by topic and partition.
+        committed: Committed offset by group, topic and partition; -1: none yet.
+        groups: What the broker says of the groups.
+        flink: The job, or None when Flink is away.
+        flink_error: Why, or None.
+        services: Health by service.
+        replies: Replies of storage-service by source since its start, or None.
+        errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
+    """
+
+    at: float
+    taken_at: datetime
+    kafka_error: str | None = None
+    first: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    committed: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
+    groups: Mapping[str, Member] = field(default_factory=dict)
+    flink: Flink | None = None
+    flink_error: str | None = None
+    services: Sequence[ServiceState] = ()
+    replies: Mapping[str, int] | None = None
+    errors: Sequence[WaitingError] = ()
+
+
+def end(sample: Sample, topic: str) -> int | None:
+    """Returns the sum of a topic's end offsets; None when it could not be read."""
+    found = [offset for (name, _), offset in sample.ends.items() if name == topic]
+    return sum(found) if found else None
+
+
+def position(sample: Sample, group: str, topic: str) -> int | None:
+    """Returns how far a group has committed, summed over partitions; without a commit one counts from its start."""
+    partitions = [each for each in sample.ends if each[0] == topic]
+    offsets = [sample.committed.get((group, *each)) for each in partitions]
+    if not partitions or None in offsets:
+        return None
+    return sum(
+        max(offset if offset is not None else -1, sample.first.get(each, 0))
+        for each, offset in zip(partitions, offsets, strict=True)
+    )
+
+
+def lag(sample: Sample, group: str, topic: str) -> int | None:
+    """Returns how many messages a group has still to commit; None when it is not known."""
+    last, done = end(sample, topic), position(sample, group, topic)
+    return None if last is None or done is None else max(0, last - done)
+
+
+def rate(samples: Sequence[Sample], topic: str) -> float | None:
+    """Returns messages written to a topic per second, over `RATE_SECONDS`; None before there are two samples."""
+    known = [each for each in samples if end(each, topic) is not None]
+    if len(known) < 2:
+        return None
+    newest = known[-1]
+    oldest = next(each for each in known if newest.at - each.at <= RATE_SECONDS or each is known[-2])
+    written = (end(newest, topic) or 0) - (end(oldest, topic) or 0)
+    seconds = newest.at - oldest.at
+    # Offsets go back when the topics were made anew.
+    return max(0, written) / seconds if seconds > 0 else None
+
+
+def stalled_for(samples: Sequence[Sample], group: str, topic: str) -> float:
+    """Returns for how many seconds a group has had work and committed nothing, as far as samples go back."""
+    since = None
+    done = None
+    for sample in reversed(samples):
+        current = position(sample, group, topic)
+        if current is None:
+            continue  # not known: neither a reason for an alarm nor against one
+        if done is None:
+            done = current
+        if current != done or not lag(sample, group, topic):
+            break
+        since = sample.at
+    return samples[-1].at - since if since is not None else 0.0
+
+
+def stall_limit(topic: str) -> float:
+    """Returns after how many seconds without a commit a topic's group is stalled.
+
+    An error waits for its due time without a commit, as long as the provider may ask for.
+    """
+    return STALL_SECONDS + (max(OVERLOAD.longest_seconds, QUOTA.longest_seconds) if topic in _ERROR_TOPICS else 0.0)
+
+
+def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
+    """Makes the state of the pipeline.
+
+    Args:
+        samples: Oldest first; the last one is shown.
+        age_seconds: Of the last one; None when there is none.
+    """
+    newest = samples[-1] if samples else None
+    return Pipeline(
+        sampled_at=newest.taken_at if newest else None,
+        age_seconds=age_seconds,
+        kafka_error=newest.kafka_error if newest else None,
+        topics=[_topic(samples, each) for each in topics.ALL],
+        groups=[_group(newest, group) for group in GROUPS],
+        flink=newest.flink if newest else None,
+        flink_error=newest.flink_error if newest else None,
+        services=list(newest.services) if newest else [],
+        cache_hit_rate=cache_hit_rate(newest.replies if newest else None),
+    )
+
+
+def waiting(samples: Sequence[Sample], now: datetime) -> Waiting | None:
+    """Returns what waits for its due time; None when Kafka has not told."""
+    if not samples or samples[-1].kafka_error:
+        return None
+    overload, quota = (lag(samples[-1], group, topic) for group, topic in _RETRIES)
+    if overload is None or quota is None:
+        return None
+    due = [each for each in samples[-1].errors if each.due_at > now]
+    return Waiting(overload=overload, quota=quota, next=due[:SHOWN_ERRORS])
+
+
+def cache_hit_rate(replies: Mapping[str, int] | None) -> float | None:
+    """Returns the share of replies that came from the cache (0 to 1); None when there was no reply yet."""
+    total = sum(replies.values()) if replies else 0
+    return (replies or {}).get("cache", 0) / total if total else None
+
+
+def alerts(
+    samples: Sequence[Sample], age_seconds: float | None, below: int, scored: int, limit: float, stale_after: float
+) -> list[Alert]:
+    """Returns what needs somebody's attention, the gravest first.
+
+    Args:
+        samples: Oldest first.
+        age_seconds: Of the last one; None when there is none.
+        below: Scored answers of the last hour that ended at `max_retries_reached`.
+        scored: Scored answers of the last hour.
+        limit: Share of those that may be below.
+        stale_after: Seconds after which a sample says nothing about now.
+    """
+    found: list[Alert] = []
+    if samples and age_seconds is not None and age_seconds > stale_after:
+        found.append(Alert(kind="stale", values={"seconds": round(age_seconds)}))
+    elif samples:
+        found += _alerts_of(samples)
+    if scored >= MIN_ANSWERS and below / scored > limit:
+        found.append(Alert(kind="max-retries", values={"share": below / scored, "limit": limit, "count": scored}))
+    return found
+
+
+def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
+    newest = samples[-1]
+    found = []
+    if newest.kafka_error:
+        found.append(Alert(kind="kafka-away", values={"reason": newest.kafka_error}))
+    if newest.flink_error:
+        found.append(Alert(kind="flink-away", values={"reason": newest.flink_error}))
+    elif newest.flink and not newest.flink.working:
+        found.append(Alert(kind="job-not-running", values={"state": newest.flink.state or NO_JOB}))
+    found += [
+        Alert(kind="service-unhealthy", values={"service": each.name, "reason": each.detail or ""})
+        for each in newest.services
+        if not each.healthy
+    ]
+    for group, names in GROUPS.items():
+        for name in names:
+            seconds, waiting = stalled_for(samples, group, name), lag(newest, group, name)
+            if waiting and seconds >= stall_limit(name):
+                found.append(
+                    Alert(
+                        kind="stalled",
+                        values={"group": group, "topic": name, "lag": waiting, "seconds": round(seconds)},
+                    )
+                )
+    return found
+
+
+NO_JOB = "NONE"
+"""State of a job that was never submitted."""
+
+
+def _topic(samples: Sequence[Sample], topic: topics.Topic) -> TopicState:
+    newest = samples[-1] if samples else None
+    group = group_of(topic)
+    return TopicState(
+        name=topic.name,
+        group=group,
+        messages=end(newest, topic.name) if newest else None,
+        lag=lag(newest, group, topic.name) if newest and group else None,
+        rate=rate(samples, topic.name),
+        stalled=bool(group and samples and stalled_for(samples, group, topic.name) >= stall_limit(topic.name)),
+    )
+
+
+def _group(sample: Sample | None, name: str) -> GroupState:
+    known = sample.groups.get(name) if sample else None
+    lags = [lag(sample, name, topic) if sample else None for topic in GROUPS[name]]
+    return GroupState(
+        name=name,
+        topics=list(GROUPS[name]),
+        state=known.state if known else None,
+        members=known.members if known else None,
+        lag=None if None in lags else sum(each or 0 for each in lags),
+    )

@@ -1,0 +1,211 @@
+"""The pages: HTML made here by Jinja, which escapes every text; small modules in `static/` keep it up to date.
+
+A page that shows one thing (a list, a question) is rendered here alone: its script fetches the page again and swaps
+the part marked `data-live`, so that there is one place that knows how a row looks.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, make_response, render_template, request, send_file, url_for
+from pydantic import TypeAdapter, ValidationError
+from werkzeug.exceptions import NotFound
+
+from pipeline.errors import Unavailable
+from pipeline.messages import QuestionId
+from viz_service import assets, timeline
+from viz_service.queries import Queries
+from viz_service.sampler import State
+from viz_service.scale import CHANCE_SCORE
+from viz_service.schemas import FailedQuery, Filter, QuestionDetail, QuestionsQuery
+from viz_service.settings import VizSettings
+from viz_service.storage import Storage
+from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
+from viz_service.waiting import as_call_errors
+
+CHARTS = ("score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries")
+"""Charts of the overview, in order."""
+
+NAVIGATION = (
+    ("overview", "page.overview"),
+    ("questions", "page.questions"),
+    ("ask", "page.ask"),
+    ("failed", "page.failed"),
+)
+SPANS = (1, 6, 24, 168)
+"""Hours that the charts can be limited to; without a limit they show everything."""
+
+PAGE_SIZE = 25
+YEAR_SECONDS = 31_536_000
+_LANGUAGE, _THEME = "language", "theme"
+_ID: TypeAdapter[str] = TypeAdapter(QuestionId)
+
+
+def blueprint(settings: VizSettings, rows: Queries, storage: Storage, seen: State) -> Blueprint:
+    """Makes the pages."""
+    page = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
+    page.register_error_handler(Unavailable, _away)
+    page.register_error_handler(NotFound, _not_found)
+
+    @page.context_processor
+    def shared() -> dict[str, Any]:
+        t = texts()
+        return {
+            "t": t,
+            "asset": _asset_url,
+            "here": request.endpoint,
+            "navigation": NAVIGATION,
+            "languages": LANGUAGES,
+            "theme": _theme(),
+            "settings": settings,
+            "in_language": _in_language,
+            "with_page": _with_page,
+            "chance": CHANCE_SCORE,
+        }
+
+    @page.after_request
+    def keep_language(response: Response) -> Response:
+        if request.args.get("lang") in LANGUAGES:
+            response.set_cookie(_LANGUAGE, request.args["lang"], max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
+        response.headers.setdefault("Vary", "Accept-Language, Cookie")
+        return response
+
+    @page.get("/")
+    def overview() -> str:
+        return render_template("overview.html", charts=CHARTS, spans=SPANS)
+
+    @page.get("/questions")
+    def questions() -> Any:
+        query, wrong = _parsed(QuestionsQuery)
+        found = rows.questions(query)
+        filtered = {name: value for name, value in _arguments().items() if value and name not in ("page", "limit")}
+        html = render_template(
+            "questions.html",
+            query=query,
+            wrong=wrong,
+            found=found,
+            pages=-(-found.total // query.limit),
+            filtered=bool(set(filtered) - {"sort"}),
+            export=url_for("questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),
+            sorts=Filter.model_fields["sort"].annotation.__args__,  # type: ignore[union-attr]
+        )
+        return make_response(html, 422 if wrong else 200)
+
+    @page.get("/questions/<question_id>")
+    def question(question_id: str) -> str:
+        try:
+            found = rows.question(_ID.validate_python(question_id))
+        except ValidationError:
+            found = None
+        if found is None:
+            raise NotFound
+        if found.status == "pending":
+            found = _with_errors_on_their_way(found, seen)
+        return render_template("question.html", question=found, steps=timeline.steps(found, datetime.now(UTC)))
+
+    @page.get("/ask")
+    def ask() -> str:
+        return render_template("ask.html")
+
+    @page.get("/failed")
+    def failed() -> Any:
+        query, wrong = _parsed(FailedQuery)
+        wanted = {
+            "reason": query.reason,
+            "text": query.text.strip() or None,
+            "limit": PAGE_SIZE,
+            "offset": (query.page - 1) * PAGE_SIZE,
+        }
+        found = storage.failed({name: value for name, value in wanted.items() if value is not None})
+        html = render_template(
+            "failed.html",
+            query=query,
+            wrong=wrong,
+            rows=found.get("failed", []),
+            total=found.get("total", 0),
+            pages=-(-int(found.get("total", 0)) // PAGE_SIZE),
+            filtered=bool(query.reason or query.text.strip()),
+        )
+        return make_response(html, 422 if wrong else 200)
+
+    @page.get("/assets/plotly.min.js")
+    def plotly() -> Response:
+        if request.accept_encodings["gzip"] <= 0:
+            return send_file(assets.plotly(), mimetype="text/javascript")
+        response = Response(assets.plotly_gzip(), mimetype="text/javascript")
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+        return response
+
+    @page.get("/assets/texts.<language>.js")
+    def script_of_texts(language: str) -> Response:
+        if language not in LANGUAGES:
+            raise NotFound
+        return Response(assets.texts(language), mimetype="text/javascript")
+
+    return page
+
+
+def texts() -> Texts:
+    """Returns the catalogue for this request."""
+    return catalogue(_language())
+
+
+def _with_errors_on_their_way(question: QuestionDetail, seen: State) -> QuestionDetail:
+    """Adds the failed calls that the database will hear of only with the question's next record."""
+    samples = seen.samples()
+    known = {(each.attempt, each.retry) for each in question.errors}
+    more = [
+        each
+        for each in as_call_errors(samples[-1].errors if samples else (), question.question_id)
+        # An older one belongs to an earlier life of the question, before it failed and was asked again.
+        if (each.attempt, each.retry) not in known and each.failed_at >= question.asked_at
+    ]
+    return question.model_copy(update={"errors": [*question.errors, *more]})
+
+
+def _language() -> Language:
+    return choose(request.args.get("lang"), request.cookies.get(_LANGUAGE), request.accept_languages)
+
+
+def _theme() -> str:
+    chosen = request.cookies.get(_THEME)
+    return chosen if chosen in ("light", "dark") else "auto"
+
+
+def _arguments() -> dict[str, str]:
+    return {name: value for name, value in request.args.items() if name != "lang"}
+
+
+def _parsed(kind: Any) -> tuple[Any, list[str]]:
+    """Reads the address; returns the defaults and the names of what is wrong when it cannot be read."""
+    try:
+        return kind.model_validate(_arguments()), []
+    except ValidationError as error:
+        return kind(), [str(each["loc"][0]) if each["loc"] else "" for each in error.errors()]
+
+
+def _in_language(language: str) -> str:
+    return request.path + "?" + urlencode(_arguments() | {"lang": language})
+
+
+def _with_page(number: int) -> str:
+    return request.path + "?" + urlencode(_arguments() | {"page": number})
+
+
+def _asset_url(name: str) -> str:
+    if name == assets.PLOTLY:
+        return url_for("page.plotly", v=assets.version(name))
+    if name.startswith("texts."):
+        return url_for("page.script_of_texts", language=name.split(".")[1], v=assets.version(name))
+    return url_for("page.static", filename=name, v=assets.version(name))
+
+
+def _away(error: Unavailable) -> Any:
+    html = render_template("problem.html", kind="away", detail=str(error))
+    return make_response(html, 503, {"Retry-After": "5"})
+
+
+def _not_found(_error: NotFound) -> Any:
+    return make_response(render_template("problem.html", kind="not_found", detail=request.path), 404)

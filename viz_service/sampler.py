@@ -1,0 +1,271 @@
+"""Looks at Kafka, Flink and the services every few seconds, in a thread of its own.
+
+Requests read what was seen last: a page never waits for a broker that is away. Whatever a look meets becomes part of
+the sample (`kafka_error`, `flink_error`, a service that is not healthy); it never ends the thread.
+"""
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import requests
+import structlog
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pipeline import topics
+from pipeline.errors import Unavailable
+from pipeline.kafka import client_config
+from viz_service import flow
+from viz_service.flow import Member, Sample
+from viz_service.schemas import Flink, Pipeline, ServiceState
+from viz_service.settings import VizSettings
+from viz_service.storage import Storage, why
+from viz_service.waiting import ErrorReader
+
+log = structlog.get_logger()
+
+TIMEOUT_SECONDS = 3.0
+JOB_NAME = "score-validator"
+
+LOOPS = ("llm-consumer", "retry-overload-consumer", "retry-quota-consumer", "storage-writer")
+"""Services on the consumer loop: they are there when their metrics are."""
+
+Look = Callable[[], Mapping[str, Any]]
+"""Returns some fields of a `Sample`."""
+
+
+class KafkaLook:
+    """Reads offsets and groups."""
+
+    def __init__(self, settings: VizSettings) -> None:
+        self._settings = settings
+        self._client: AdminClient | None = None
+        self._errors = ErrorReader(settings)
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the fields of a sample that Kafka knows, or why it says nothing."""
+        try:
+            # Made here, in the sampler's thread: librdkafka does not survive gunicorn's fork.
+            self._client = self._client or AdminClient(client_config(self._settings, "viz-service"))
+            return self._look(self._client)
+        except KafkaException as error:
+            return {"kafka_error": error.args[0].str()}
+
+    def _look(self, client: AdminClient) -> Mapping[str, Any]:
+        known = client.list_topics(timeout=TIMEOUT_SECONDS).topics
+        partitions = [
+            (each.name, number) for each in topics.ALL if each.name in known for number in known[each.name].partitions
+        ]
+        if not partitions:
+            return {"kafka_error": "the topics do not exist"}
+        ends = self._offsets(client, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first = self._offsets(client, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        committed: dict[tuple[str, str, int], int] = {}
+        for group, names in flow.GROUPS.items():
+            wanted = [TopicPartition(name, number) for name, number in partitions if name in names]
+            if not wanted:
+                continue  # its topics do not exist yet
+            asked = [ConsumerGroupTopicPartitions(group, wanted)]
+            for future in client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_SECONDS).values():
+                for each in future.result(TIMEOUT_SECONDS).topic_partitions or ():
+                    if not each.error:
+                        committed[group, each.topic, each.partition] = each.offset
+        done = {(topic, number): offset for (_, topic, number), offset in committed.items()}
+        return {
+            "ends": ends,
+            "first": first,
+            "committed": committed,
+            "groups": self._groups(client),
+            "errors": self._errors.read(ends, done),
+        }
+
+    def _offsets(
+        self, client: AdminClient, partitions: Sequence[tuple[str, int]], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        asked = {TopicPartition(*each): spec for each in partitions}
+        futures = client.list_offsets(asked, request_timeout=TIMEOUT_SECONDS)
+        return {(key.topic, key.partition): each.result(TIMEOUT_SECONDS).offset for key, each in futures.items()}
+
+    def _groups(self, client: AdminClient) -> dict[str, Member]:
+        found = {}
+        asked = client.describe_consumer_groups(list(flow.GROUPS), request_timeout=TIMEOUT_SECONDS)
+        for group, future in asked.items():
+            try:
+                described = future.result(TIMEOUT_SECONDS)
+            except KafkaException as error:
+                log.debug("could not describe a group", group=group, error=str(error))
+                continue
+            found[group] = Member(described.state.name, len(described.members))
+        return found
+
+
+class FlinkLook:
+    """Reads the job's state from the JobManager."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the fields of a sample that Flink knows, or why it says nothing."""
+        try:
+            overview = requests.get(f"{self._url}/jobs/overview", timeout=TIMEOUT_SECONDS)
+            overview.raise_for_status()
+            return {"flink": read_job(overview.json())}
+        except requests.RequestException as error:
+            return {"flink_error": why(error)}
+        except (ValueError, KeyError, TypeError) as error:
+            return {"flink_error": f"unexpected answer: {type(error).__name__}"}
+
+
+def read_job(overview: Mapping[str, Any]) -> Flink:
+    """Reads the newest job of our name from `/jobs/overview`."""
+    jobs = [each for each in overview["jobs"] if each["name"] == JOB_NAME]
+    if not jobs:
+        return Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)
+    job = max(jobs, key=lambda each: int(each["start-time"]))
+    total, running = job["tasks"]["total"], job["tasks"]["running"]
+    return Flink(
+        state=job["state"],
+        tasks=total,
+        tasks_running=running,
+        since=datetime.fromtimestamp(job["start-time"] / 1000, UTC),
+        # RUNNING alone also holds while its tasks wait for a TaskManager.
+        working=job["state"] == "RUNNING" and 0 < total == running,
+    )
+
+
+class ServicesLook:
+    """Asks the services how they are, all at once."""
+
+    def __init__(self, settings: VizSettings) -> None:
+        self._ready = {"storage-service": settings.storage_url, "score-validator": settings.score_validator_url}
+        self._metrics_port = settings.metrics_port
+        self._pool = ThreadPoolExecutor(len(self._ready) + len(LOOPS), thread_name_prefix="look")
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the services' health, as a field of a sample."""
+        asked = [self._pool.submit(self._web, name, url) for name, url in self._ready.items()]
+        asked += [self._pool.submit(self._loop, name) for name in LOOPS]
+        return {"services": [each.result() for each in asked]}
+
+    def _web(self, name: str, url: str) -> ServiceState:
+        problem = _problem(f"{url}/ready")
+        return ServiceState(name=name, healthy=problem is None, instances=int(problem is None), detail=problem)
+
+    def _loop(self, name: str) -> ServiceState:
+        try:
+            found = socket.getaddrinfo(name, self._metrics_port, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:
+            # Nothing has this name in the network: no container of the service runs.
+            return ServiceState(name=name, healthy=False, instances=0, detail="not found")
+        hosts = sorted({str(each[4][0]) for each in found})
+        problems = [_problem(f"http://{host}:{self._metrics_port}/metrics") for host in hosts]
+        worst = next((each for each in problems if each), None)
+        return ServiceState(name=name, healthy=worst is None, instances=problems.count(None), detail=worst)
+
+
+def _problem(url: str) -> str | None:
+    try:
+        reply = requests.get(url, timeout=TIMEOUT_SECONDS)
+    except requests.RequestException as error:
+        return why(error)
+    if reply.ok:
+        return None
+    try:
+        return str(reply.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {reply.status_code}"
+
+
+class StorageLook:
+    """Reads how storage-service's replies were made."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the replies by source, as a field of a sample; none while the service is away."""
+        try:
+            return {"replies": {str(name): int(count) for name, count in self._storage.statistics()["replies"].items()}}
+        except (Unavailable, KeyError, AttributeError, TypeError, ValueError):
+            return {}
+
+
+class State(Protocol):
+    """What the routes ask for."""
+
+    def samples(self) -> Sequence[Sample]:
+        """Returns the samples that are kept, oldest first."""
+
+    def age_seconds(self) -> float | None:
+        """Returns how old the last sample is; None when there is none."""
+
+
+class Sampler:
+    """Keeps samples of the pipeline; `run` takes them."""
+
+    def __init__(self, looks: Sequence[Look], interval_seconds: float) -> None:
+        self._looks = looks
+        self._interval = interval_seconds
+        self._samples: deque[Sample] = deque(maxlen=int(flow.KEPT_SECONDS / interval_seconds) + 1)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="sampler", daemon=True)
+
+    def start(self) -> None:
+        """Begins to sample; to be called after the fork, in the process that serves."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends sampling."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Samples until `close` is called."""
+        with ThreadPoolExecutor(len(self._looks), thread_name_prefix="sampler") as pool:
+            while not self._stop.is_set():
+                self.sample(pool)
+                self._stop.wait(self._interval)
+
+    def sample(self, pool: ThreadPoolExecutor) -> None:
+        """Takes one sample; all neighbours are looked at at the same time."""
+        found: dict[str, Any] = {}
+        for future in [pool.submit(look) for look in self._looks]:
+            try:
+                found |= future.result()
+            except Exception:  # a fault here must not blind the page for the rest
+                log.exception("failed to look at a part of the pipeline")
+        if self._samples:
+            self._samples[-1] = replace(self._samples[-1], errors=())  # only the newest ones are ever shown
+        self._samples.append(Sample(at=time.monotonic(), taken_at=datetime.now(UTC), **found))
+
+    def samples(self) -> Sequence[Sample]:
+        """See `State`."""
+        return tuple(self._samples)
+
+    def age_seconds(self) -> float | None:
+        """See `State`."""
+        samples = self.samples()
+        return time.monotonic() - samples[-1].at if samples else None
+
+
+def sampler(settings: VizSettings, storage: Storage) -> Sampler:
+    """Makes the sampler of the fleet; it does not run yet."""
+    looks: list[Look] = [
+        KafkaLook(settings),
+        FlinkLook(settings.flink_jobmanager_url),
+        ServicesLook(settings),
+        StorageLook(storage),
+    ]
+    return Sampler(looks, settings.viz_sample_seconds)
+
+
+def pipeline_of(state: State) -> Pipeline:
+    """Returns the state of the pipeline as it was seen last."""
+    return flow.pipeline(state.samples(), state.age_seconds())

@@ -1,0 +1,58 @@
+"""What keeps the pages safe: response headers, and who may change something."""
+
+from urllib.parse import urlsplit
+
+from flask import Request, Response
+from werkzeug.exceptions import Forbidden
+
+from viz_service import assets
+
+# Styles: Plotly would insert <style> elements, but leaves it be where the page has elements with their ids: see
+# templates/overview.html; static/plotly.css has the rules. All else that our charts do to styles goes through the
+# CSSOM, which CSP allows, so that 'unsafe-inline' is not needed for styles either.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# Swagger UI's page has an inline script and inline styles and cannot do without them; it shows no data of ours.
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+MARK = "X-Requested-With"
+"""Header that only a script of the same origin can send: other origins would need our consent (CORS), and get none."""
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def require_own_page(request: Request) -> None:
+    """Lets a request that changes something pass only when a page of ours (or a tool, which sends no origin) made it.
+
+    Raises:
+        Forbidden: It came from elsewhere, or without `X-Requested-With`.
+    """
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site not in (None, "same-origin") or (origin is not None and urlsplit(origin).netloc != request.host):
+        raise Forbidden("Only pages of this dashboard may change something.")
+    if not request.headers.get(MARK):
+        raise Forbidden(f"A request that changes something needs the header {MARK}.")
+
+
+def set_headers(request: Request, response: Response) -> Response:
+    """Adds the headers that every response has."""
+    response.headers["Content-Security-Policy"] = DOCS_POLICY if request.path.startswith("/docs") else PAGE_POLICY
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if request.path.startswith("/assets/") and response.status_code in (200, 304):
+        # Without its version an address may show something else after an update.
+        versioned = "v" in request.args
+        response.headers["Cache-Control"] = (
+            f"public, max-age={assets.MAX_AGE_SECONDS}, immutable" if versioned else "no-cache"
+        )
+    elif not request.path.startswith("/docs"):
+        response.headers["Cache-Control"] = "no-store"
+    return response

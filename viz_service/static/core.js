@@ -1,0 +1,131 @@
+// What all pages share: texts, formats, requests. Texts go into the page by textContent only, never as markup.
+
+const language = document.documentElement.lang;
+// The reader's own variant of the page's language: it decides about 12 or 24 hours, and about the order of a date.
+const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
+const plurals = new Intl.PluralRules(locale);
+const TIMEOUT_MS = 10_000;
+const NONE = "–";
+
+// Fills the gaps of a text of the catalogue, as viz_service/texts.py does.
+export function t(key, values = {}) {
+  const text = globalThis.TEXTS[key];
+  if (text === undefined) throw new Error(`no text ${key}`);
+  return text.replace(/\{([\w.-]+)\}/g, (gap, name) => values[name] ?? gap);
+}
+
+export function plural(key, count, values = {}) {
+  const form = plurals.select(count) === "one" ? "one" : "other";
+  return t(`${key}.${form}`, { count: format("count", count), ...values });
+}
+
+const number = (digits, more = {}) => new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, ...more });
+const [whole, one, two, three] = [0, 1, 2, 3].map((digits) => number(digits));
+const percent = number(1, { style: "percent" });
+const minus = (text) => text.replace("-", "\u2212");
+
+const formats = {
+  count: (value) => whole.format(value),
+  ratio: (value) => two.format(value),
+  score: (value) => minus(three.format(value)),
+  threshold: (value) => minus(two.format(value)),
+  share: (value) => percent.format(value),
+  percent: (value) => percent.format(value / 100),
+  rate: (value) => (value === 0 ? "0" : value < 10 ? one.format(Math.max(value, 0.1)) : whole.format(value)),
+  duration: (ms) => (ms < 1000 ? `${whole.format(ms)}\u00a0ms` : ms < 60_000 ? `${one.format(ms / 1000)}\u00a0s` : `${one.format(ms / 60_000)}\u00a0min`),
+};
+
+export function format(kind, value) {
+  return value === null || value === undefined ? NONE : formats[kind](value);
+}
+
+const times = {
+  datetime: new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }),
+  short: new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }),
+  time: new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+};
+
+export function time(kind, moment) {
+  return times[kind].format(new Date(moment));
+}
+
+// Writes the times below `root` in the reader's zone.
+export function localise(root) {
+  for (const each of root.querySelectorAll("time[data-when]")) {
+    const moment = new Date(each.dateTime);
+    if (Number.isNaN(moment.getTime())) continue;
+    each.textContent = times[each.dataset.when].format(moment);
+    each.title = moment.toISOString();
+  }
+}
+
+export function element(name, classes = "", text = null) {
+  const made = document.createElement(name);
+  if (classes) made.className = classes;
+  if (text !== null) made.textContent = text;
+  return made;
+}
+
+// Puts new children in only when they differ, so that neither focus nor selection is lost without need.
+export function replace(parent, children) {
+  const made = parent.cloneNode(false);
+  made.append(...children);
+  if (!made.isEqualNode(parent)) parent.replaceChildren(...made.childNodes);
+}
+
+export class Problem extends Error {}
+
+async function answer(address, options) {
+  let reply;
+  try {
+    reply = await fetch(address, { signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(t("problem.unreachable"));
+  }
+  return reply;
+}
+
+export async function get(address, signal) {
+  const options = { headers: { Accept: "application/json" } };
+  if (signal) options.signal = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  const reply = await answer(address, options);
+  const body = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Problem(body.detail || t("problem.status", { status: reply.status }));
+  return body;
+}
+
+// Asks for a change. The header marks it as a request of a page of this dashboard: see viz_service/security.py.
+export async function post(address, body = {}) {
+  const reply = await answer(address, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Requested-With": "askfleet", Accept: "application/json" },
+    body: JSON.stringify(body),
+  });
+  const said = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Problem(said.detail || t("problem.status", { status: reply.status }));
+  return said;
+}
+
+// Fetches a page and returns its part of this name, with times in the reader's zone; null when it has none.
+export async function part(address, name) {
+  const reply = await answer(address, { headers: { Accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const found = page.querySelector(`[data-live="${name}"]`);
+  if (!found && !reply.ok) throw new Problem(t("problem.status", { status: reply.status }));
+  if (found) localise(found);
+  return found;
+}
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+// The theme that is shown: the reader's choice or the system's.
+export function theme() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen === "light" || chosen === "dark" ? chosen : system.matches ? "dark" : "light";
+}
+
+export function onTheme(call) {
+  system.addEventListener("change", call);
+  document.addEventListener("theme", call);
+}

@@ -1,0 +1,223 @@
+// The overview: fetches everything and shows it, every few seconds while the page is seen and not paused.
+import { element, format, get, onTheme, plural, replace, t, time } from "./core.js";
+import { showCharts } from "./charts.js";
+import { showPicture } from "./picture.js";
+import { fill, showWhatIf } from "./whatif.js";
+
+const refreshMs = Number(document.body.dataset.refreshSeconds) * 1000;
+const threshold = Number(document.body.dataset.threshold);
+const at = (id) => document.getElementById(id);
+const [picture, pause, updated] = ["picture", "pause", "updated"].map(at);
+let top = null;
+
+// How a value inside a note is written, by its path.
+const NOTES = {
+  "scores.median": "score",
+  threshold: "threshold",
+  "total_processing_time_ms.p95": "duration",
+};
+const lookUp = (path, values) => path.split(".").reduce((part, key) => part?.[key], values);
+
+function showNumbers(statistics, pipeline) {
+  const { answers } = statistics;
+  const of = (count) => (answers.total ? count / answers.total : null);
+  const values = { ...statistics, accepted: { share: of(answers.accepted) }, cache: { share: pipeline.cache_hit_rate } };
+  for (const target of document.querySelectorAll("[data-value]")) {
+    target.textContent = format(target.dataset.format, lookUp(target.dataset.value, values));
+  }
+  for (const target of document.querySelectorAll("[data-note]")) {
+    const gaps = [...globalThis.TEXTS[target.dataset.note].matchAll(/\{([\w.]+)\}/g)].map(([, path]) => path);
+    const written = gaps.map((path) => [path, format(NOTES[path] ?? "count", lookUp(path, values))]);
+    target.textContent = t(target.dataset.note, Object.fromEntries(written));
+  }
+  const accepted = statistics.attempts.filter((each) => each.accepted > 0);
+  fill(at("accepted-stack"), [
+    ...accepted.map((each) => [`accepted-${Math.min(each.attempts, 3)}`, each.accepted]),
+    ["below", answers.max_retries_reached],
+    ["unknown", answers.unscored],
+  ]);
+  const shares = accepted.map((each) => `${each.attempts}: ${format("share", of(each.accepted))}`).join(" · ");
+  const notes = [
+    shares && t("numbers.accepted.note", { shares }),
+    answers.max_retries_reached && t("numbers.accepted.rest", { below: format("share", of(answers.max_retries_reached)) }),
+    answers.unscored && t("numbers.accepted.unscored", { unscored: format("share", of(answers.unscored)) }),
+  ];
+  at("accepted-note").textContent = notes.filter(Boolean).join(" · ");
+}
+
+function alertText({ kind, values }) {
+  const written = Object.entries(values).map(([name, value]) => [
+    name,
+    typeof value === "number" ? format(name === "share" || name === "limit" ? "share" : "count", value) : value,
+  ]);
+  return t(`alert.${kind}`, Object.fromEntries(written));
+}
+
+function cells(...texts) {
+  const row = element("tr");
+  row.append(...texts.map((text, index) => (index ? element("td", "number", text) : element("th", "", text))));
+  row.firstChild.scope = "row";
+  return row;
+}
+
+function showPipeline(pipeline) {
+  replace(at("alerts"), pipeline.alerts.map((each) => element("li", `banner ${each.kind === "max-retries" ? "below" : "failed"}`, alertText(each))));
+  showPicture(picture, pipeline);
+
+  const { waiting } = pipeline;
+  const count = (value) => format("count", value);
+  at("waiting-total").textContent = !waiting
+    ? t("waiting.unknown")
+    : waiting.overload + waiting.quota
+      ? t("waiting.total", { count: count(waiting.overload + waiting.quota), overload: count(waiting.overload), quota: count(waiting.quota) })
+      : t("waiting.none");
+  replace(at("waiting"), (waiting?.next ?? []).map((each) => {
+    const item = element("li");
+    const link = element("a", "", each.question_text);
+    link.href = `/questions/${each.question_id}`;
+    item.append(element("span", "tag pending", t(`error.${each.type}`)), " ", t("waiting.due", { time: time("time", each.due_at) }), element("br"), link);
+    return item;
+  }));
+
+  replace(at("groups"), pipeline.groups.map((each) => {
+    const row = cells(each.name, each.members === null ? "–" : count(each.members), count(each.lag));
+    if (each.name === "score-validator") {
+      // Flink's group has no members: it assigns partitions itself.
+      row.cells[0].textContent = "score-validator (Flink)";
+      row.cells[1].textContent = "–";
+      row.title = t("groups.by_checkpoint");
+    }
+    return row;
+  }));
+
+  const services = pipeline.services.map((each) => {
+    const item = element("li");
+    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: each.detail });
+    item.append(element("span", `dot ${each.healthy ? "accepted" : "failed"}`), element("span", "", each.name), element("span", "muted", state));
+    return item;
+  });
+  const job = pipeline.flink;
+  if (job || pipeline.flink_error) {
+    const item = element("li");
+    const state = pipeline.flink_error ?? `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
+    item.append(element("span", `dot ${job?.working ? "accepted" : "failed"}`), element("span", "", t("way.job")), element("span", "muted", state));
+    services.push(item);
+  }
+  replace(at("services"), services.length ? services : [element("li", "muted", t("services.none"))]);
+
+  replace(at("topics"), pipeline.topics.map((each) => {
+    const row = cells(each.name, each.group ?? t("topics.nobody"), each.group ? count(each.lag) : "–", format("rate", each.rate), count(each.messages));
+    row.cells[1].className = "";
+    return row;
+  }));
+}
+
+function showTop() {
+  const kind = document.querySelector("[name=top]:checked").value;
+  const rows = top?.[kind] ?? [];
+  at("top-table").hidden = !rows.length;
+  at("top-none").hidden = rows.length > 0;
+  at("top-none").textContent = t("top.none");
+  replace(at("top"), rows.map((question) => {
+    const row = at("top-row").content.cloneNode(true).firstElementChild;
+    const [name, state, score, attempts, asked] = row.cells;
+    name.firstChild.textContent = question.question_text;
+    name.firstChild.href = `/questions/${question.question_id}`;
+    const tone = question.quality ?? question.status;
+    state.firstChild.textContent = t(`state.${tone}`);
+    state.firstChild.classList.add(tone);
+    score.textContent = format("score", question.bert_score);
+    if (question.bert_score !== null) score.classList.add("score", question.bert_score < threshold ? "below" : "accepted");
+    attempts.textContent = format("count", question.processing_attempts);
+    asked.textContent = format("count", question.times_asked);
+    return row;
+  }));
+}
+
+function setState(state, problem = "") {
+  // Written only when it changes: screen readers announce these two, and not each update.
+  document.body.dataset.state = state;
+  const text = t(`state.${state}`);
+  if (at("state").textContent !== text) at("state").textContent = text;
+  if (at("problem").textContent !== problem) at("problem").textContent = problem;
+  at("problem").hidden = !problem;
+}
+
+function nothingToShow() {
+  for (const each of [...document.querySelectorAll(".placeholder"), at("what-if-base")]) each.textContent = t("problem.none");
+}
+
+async function update() {
+  const seen = Boolean(updated.dateTime);
+  try {
+    const overview = await get("/api/overview");
+    showPipeline(overview.pipeline);
+    const now = new Date();
+    updated.dateTime = now.toISOString();
+    updated.textContent = time("time", now);
+    if (overview.statistics) {
+      showNumbers(overview.statistics, overview.pipeline);
+      top = overview.top;
+      showTop();
+      setState(paused() ? "paused" : "live");
+      await showCharts(document.querySelector("[name=span]:checked").value);
+      // The slider's numbers follow the data, but not while somebody drags it.
+      if (!at("threshold").matches(":active")) await showWhatIf();
+      setState(paused() ? "paused" : "live");
+    } else {
+      // The alert says why; what is shown of the answers is old.
+      if (!top) nothingToShow();
+      setState("stale");
+    }
+  } catch (error) {
+    if (!seen) nothingToShow();
+    const next = t("problem.next", { seconds: format("count", refreshMs / 1000) });
+    setState("stale", `${error.message.replace(/\.?$/, ".")} ${t(seen ? "problem.old" : "problem.none")} ${next}`);
+  }
+}
+
+const paused = () => pause.getAttribute("aria-pressed") === "true";
+let timer;
+let running = false;
+let again = false;
+
+// One update at a time; what is asked for meanwhile comes right after.
+async function loop() {
+  clearTimeout(timer);
+  if (running) {
+    again = true;
+    return;
+  }
+  running = true;
+  do {
+    again = false;
+    await update();
+  } while (again);
+  running = false;
+  schedule();
+}
+
+function schedule() {
+  clearTimeout(timer);
+  // A hidden page asks for nothing; it updates when it is seen again.
+  if (!paused() && !document.hidden) timer = setTimeout(loop, refreshMs);
+}
+
+pause.addEventListener("click", () => {
+  pause.setAttribute("aria-pressed", String(!paused()));
+  pause.textContent = t(paused() ? "live.resume" : "live.pause");
+  if (paused()) {
+    clearTimeout(timer);
+    setState("paused");
+  } else {
+    loop();
+  }
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !paused()) loop();
+});
+at("span").addEventListener("change", loop);
+at("top-kind").addEventListener("change", showTop);
+onTheme(loop);
+new ResizeObserver(() => showPicture(picture)).observe(picture);
+loop();

@@ -1,0 +1,130 @@
+"""Client of storage-service: what the dashboard changes, it changes through the API that everybody has."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import requests
+
+from pipeline.errors import Unavailable
+
+TIMEOUT_SECONDS = 8.0
+CONNECT_SECONDS = 3.0
+SILENCE_SECONDS = 40.0
+"""An event stream says something at least every 15 s; one that is silent for so long is dead."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What storage-service said, to be handed on as it is.
+
+    Attributes:
+        status: HTTP status.
+        body: JSON in UTF-8.
+        content_type: `application/json` or `application/problem+json`.
+    """
+
+    status: int
+    body: bytes
+    content_type: str
+
+
+class EventStream:
+    """An open event stream."""
+
+    def __init__(self, reply: requests.Response) -> None:
+        self._reply = reply
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yields its bytes as they come; ends quietly when the connection breaks, for browsers then ask again."""
+        try:
+            yield from self._reply.iter_content(chunk_size=None)
+        except requests.RequestException:
+            return
+
+    def close(self) -> None:
+        """Ends it."""
+        self._reply.close()
+
+
+class Storage(Protocol):
+    """What the routes ask for. Each method raises `Unavailable` when storage-service is away."""
+
+    def ask(self, body: Mapping[str, Any]) -> Reply:
+        """Asks a question."""
+
+    def events(self, question_id: str, last_event_id: str | None) -> EventStream | Reply:
+        """Opens the stream of what happens to a question, or returns why there is none."""
+
+    def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Lists failed questions."""
+
+    def retry(self, question_id: str) -> Reply:
+        """Asks a failed question again."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Returns its figures."""
+
+
+class HttpStorage:
+    """Storage-service over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, body: Mapping[str, Any]) -> Reply:
+        """See `Storage`."""
+        return _reply(self._call("POST", "/query", json=body))
+
+    def events(self, question_id: str, last_event_id: str | None) -> EventStream | Reply:
+        """See `Storage`."""
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        reply = self._call(
+            "GET", f"/events/{question_id}", headers=headers, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)
+        )
+        if reply.status_code == 200:
+            return EventStream(reply)
+        with reply:
+            return _reply(reply)
+
+    def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Storage`."""
+        return self._document("/failed", query)
+
+    def retry(self, question_id: str) -> Reply:
+        """See `Storage`."""
+        return _reply(self._call("POST", f"/failed/{question_id}/retry", json={}))
+
+    def statistics(self) -> dict[str, Any]:
+        """See `Storage`."""
+        return self._document("/stats", {})
+
+    def _document(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        reply = self._call("GET", path, params=query)
+        try:
+            document = reply.json() if reply.ok else None
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise Unavailable(f"storage-service: status {reply.status_code} from {path}")
+        return document
+
+    def _call(self, method: str, path: str, **more: Any) -> requests.Response:
+        try:
+            return requests.request(method, self._url + path, **{"timeout": (CONNECT_SECONDS, TIMEOUT_SECONDS), **more})
+        except requests.RequestException as error:
+            raise Unavailable(f"storage-service: {why(error)}") from error
+
+
+def why(error: requests.RequestException) -> str:
+    """Says in a few words why there was no answer; what requests says is long, and of its inner life."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    response = error.response
+    return type(error).__name__ if response is None else f"status {response.status_code}"
+
+
+def _reply(reply: requests.Response) -> Reply:
+    return Reply(reply.status_code, reply.content, reply.headers.get("Content-Type", "application/json"))
