@@ -93,6 +93,21 @@ test: ## Run all tests against the fleet, which is stopped afterwards unless it 
 	[ -n "$$was_up" ] || $(COMPOSE) down; \
 	exit $$status
 
+# What is built and up before, and where the ledger lands.
+drills = $(MAKE) --no-print-directory prepare build-all start && \
+	$(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests python -m tests.drills --seed $(SEED)
+
+# Deals the scripts and draws the soak's faults.
+SEED ?= 1
+
+.PHONY: drill
+drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME: some; F=list shows their names)
+	@$(if $(filter list,$(F)),$(RUN) tests python -m tests.drills --list,$(drills) $(if $(F),--faults $(F),--output docs/ledger.md))
+
+.PHONY: soak
+soak: ## A fault each minute for an hour, or for MINUTES
+	@$(drills) soak --minutes $(or $(MINUTES),60)
+
 .PHONY: test-unit
 test-unit: prepare ## Run the tests that need no fleet
 	$(RUN) tests pytest tests/unit

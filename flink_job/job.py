@@ -80,7 +80,7 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
         output_type=SCORED,
     )
     scored.name("Score Calculator").uid("score-calculator")
-    decided = scored.flat_map(DecisionSplitter(settings.gate), OUTGOING)
+    decided = scored.flat_map(DecisionSplitter(settings.gate, settings.poison_limit), OUTGOING)
     decided.name("Decision Splitter").uid("decision-splitter")
     # Stages of their own in the UI, with records in and out. Fused they are no faster: measured, see README.md.
     scored.start_new_chain()

@@ -13,6 +13,7 @@ from flink_job.decision import Record
 from flink_job.scoring import Refused, ScorerClient
 from pipeline import logs
 from pipeline.messages import Unreadable
+from pipeline.poison import PoisonLimit
 from pipeline.routing import BertScore, Gate
 
 log = structlog.get_logger(__name__)
@@ -72,15 +73,21 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
     """Turns each scored record into the records that follow from it, each with its topic."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, poison_limit: int) -> None:
         self._gate = gate
+        self._poison = PoisonLimit(poison_limit)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Prepares the worker process."""
         _configure_logs()
 
     def flat_map(self, value: Row) -> Iterator[Row]:
-        """Yields what follows from a record."""
+        """Yields what follows from a record.
+
+        Raises:
+            TooManyUnreadable: More in a row than the limit. The job restarts from its checkpoint, meets the same
+                records and fails again: it stands still until somebody looks, instead of draining the topic.
+        """
         key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
         result: BertScore | Refused | None = None
         if score is not None:
@@ -88,6 +95,10 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
         elif status is not None:
             result = Refused(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
+        if made.verdict == "malformed":
+            self._poison.rejected(made.about["error"])
+        else:
+            self._poison.read()
         tell = log.info if made.verdict != "malformed" else log.warning
         tell("decided", decision=made.verdict, **made.about)
         for each in made.sent:

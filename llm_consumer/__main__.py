@@ -1,22 +1,36 @@
 """llm-consumer: asks the model."""
 
+import structlog
+
+from llm_consumer.faults import Ask, with_faults
+from llm_consumer.gate import ProviderGate
 from llm_consumer.handler import AskHandler
 from llm_consumer.llm import Llm
 from llm_consumer.settings import LlmSettings
 from pipeline import service, topics
 from pipeline.consumer import Limits
 
+SERVICE = "llm-consumer"
+
+log = structlog.get_logger()
+
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    settings = service.start("llm-consumer", LlmSettings)
-    handler = AskHandler(Llm(settings).ask, settings.llm_temperature)
+    settings = service.start(SERVICE, LlmSettings)
+    ask: Ask = Llm(settings).ask
+    overload, quota = settings.fault_overload_rate, settings.fault_quota_rate
+    if overload or quota:
+        log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
+        ask = with_faults(ask, overload, quota)
+    gate = ProviderGate(settings, settings.llm_base_url, SERVICE)
+    handler = AskHandler(ask, gate, settings.llm_temperature, settings.retry_after_max)
     limits = Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency,
-        stalled_seconds=settings.llm_timeout + 30,
+        stalled_seconds=settings.llm_timeout + 10,
     )
-    service.consume("llm-consumer", settings, [topics.QUESTIONS_PENDING], handler, limits)
+    service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
 
 
 if __name__ == "__main__":

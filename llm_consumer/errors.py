@@ -1,10 +1,12 @@
 """What a provider's error means: overload, quota, or nothing that will get better. Pure."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from llm_consumer.text import storable
 from pipeline.messages import CallError
 
 LONG_RETRY_AFTER_SECONDS = 30
@@ -35,13 +37,29 @@ def sort_status(status: int, body: str, headers: Mapping[str, str], now: datetim
         kind = "overload"
     else:
         kind = "permanent"
-    message = " ".join(body.split())[:MAX_MESSAGE_CHARACTERS] or f"HTTP {status} without a message"
+    message = _short(body) or f"HTTP {status} without a message"
     return CallError(type=kind, status_code=status, message=message, retry_after_seconds=wait)
+
+
+def sort_error_body(error: Mapping[str, object], now: datetime) -> CallError:
+    """Sorts an error that came in the body of a success, as some gateways send it.
+
+    Args:
+        error: The `error` object; its `code` counts as the HTTP status if it is one.
+        now: See `sort_status`.
+    """
+    code = error.get("code")
+    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
+    return sort_status(status, json.dumps(error, default=str), {}, now)
 
 
 def no_answer(why: str) -> CallError:
     """Sorts a call without a usable HTTP answer: refused, timed out, broken off, not readable, empty."""
-    return CallError(type="overload", message=why[:MAX_MESSAGE_CHARACTERS])
+    return CallError(type="overload", message=_short(why))
+
+
+def _short(text: str) -> str:
+    return storable(" ".join(text.split()))[:MAX_MESSAGE_CHARACTERS]
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -9,7 +10,8 @@ from llm_consumer.llm import Answer, CallFailed, EmptyAnswer
 from llm_consumer.prompt import Prompt, prompt
 from pipeline import metrics, topics
 from pipeline.consumer import Incoming
-from pipeline.messages import MAX_RETRIES, CallError, Failed, FailedCall, Question, Response, Source
+from pipeline.errors import Unavailable
+from pipeline.messages import MAX_RETRIES, CallError, CallFailure, Failed, FailedCall, Question, Response, Source
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -17,16 +19,44 @@ log = structlog.get_logger()
 _ERROR_TOPICS = {"overload": topics.ERROR_OVERLOAD, "quota": topics.ERROR_QUOTA}
 
 
+class Gate(Protocol):
+    """Whether the provider may be called."""
+
+    def closed_seconds(self) -> float:
+        """Returns for how long not; 0 when it may."""
+
+    def close(self, seconds: float, /) -> None:
+        """Forbids it to all for so long."""
+
+
 class AskHandler:
     """Asks the model and addresses the answer or the error."""
 
-    def __init__(self, ask: Callable[[Prompt], Answer], temperature: float) -> None:
-        """Takes the call and the temperature of first attempts."""
+    def __init__(
+        self, ask: Callable[[Prompt], Answer], gate: Gate, temperature: float, longest_closed_seconds: float
+    ) -> None:
+        """Makes a handler.
+
+        Args:
+            ask: The call.
+            gate: Before the provider.
+            temperature: Of first attempts.
+            longest_closed_seconds: For which a provider may have the gate closed at most.
+        """
         self._ask = ask
+        self._gate = gate
         self._temperature = temperature
+        self._longest_closed_seconds = longest_closed_seconds
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
-        """Handles one message of `questions-pending`."""
+        """Handles one message of `questions-pending`.
+
+        Raises:
+            Unavailable: The provider wants to be left alone.
+        """
+        closed = self._gate.closed_seconds()
+        if closed:
+            raise Unavailable("the provider asked to be left alone", closed)
         question = incoming.message
         assert isinstance(question, Question)
         about = log.bind(
@@ -41,6 +71,8 @@ class AskHandler:
                 error = error.model_copy(update={"type": "permanent"})
             metrics.LLM_CALLS.labels(error.type).inc()
             about.warning("failed to get an answer", meaning=error.type, status=error.status_code, error=error.message)
+            if error.type == "quota" and error.retry_after_seconds:
+                self._gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
             return [_failure(question, error, incoming.source)]
         metrics.LLM_CALLS.labels("answer").inc()
         metrics.LLM_TOKENS.labels("prompt").inc(answer.prompt_tokens)
@@ -61,7 +93,14 @@ class AskHandler:
 
 def _failure(question: Question, error: CallError, source: Source) -> Outgoing:
     now = datetime.now(UTC)
+    failure = CallFailure(
+        attempt=question.processing_attempts, retry=question.retry_count, failed_at=now, **error.model_dump()
+    )
+    errors = (*question.errors, failure)
     if error.type == "permanent":
-        failed = question.become(Failed, reason="not_retryable", error=error, source=source, failed_at=now)
+        failed = question.become(
+            Failed, errors=errors, reason="not_retryable", error=error, source=source, failed_at=now
+        )
         return Outgoing.of(topics.PERMANENT, failed)
-    return Outgoing.of(_ERROR_TOPICS[error.type], question.become(FailedCall, error=error, failed_at=now))
+    failed_call = question.become(FailedCall, errors=errors, error=error, failed_at=now)
+    return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)

@@ -1,14 +1,19 @@
 """One call to the model through the OpenAI SDK."""
 
+import asyncio
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import openai
+from openai.types.chat import ChatCompletion
 
-from llm_consumer.errors import no_answer, sort_status
-from llm_consumer.prompt import Prompt, whole_sentences
+from llm_consumer.errors import no_answer, sort_error_body, sort_status
+from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
+from llm_consumer.text import storable, whole_sentences
 from pipeline.messages import CallError
 
 MAX_ANSWER_CHARACTERS = 32_000
@@ -40,55 +45,79 @@ class Answer:
 
 
 class Llm:
-    """An OpenAI-compatible API. Safe to use from several threads."""
+    """An OpenAI-compatible API. Safe to use from several threads.
+
+    Calls run in an event loop of their own: only there a call can be given up as a whole. The time-outs of HTTP clients
+    are for each read, so that an answer that drips byte by byte would never meet them.
+    """
 
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
         # Retries are the fleet's: they wait in topics, where they outlive this process.
-        self._client = openai.OpenAI(
+        self._client = openai.AsyncOpenAI(
             base_url=settings.llm_base_url,
             api_key=settings.llm_api_key.get_secret_value(),
             timeout=settings.llm_timeout,
             max_retries=0,
         )
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True).start()
 
     def ask(self, prompt: Prompt) -> Answer:
-        """Asks the model once.
+        """Asks the model once, for `LLM_TIMEOUT` seconds at most.
 
         Raises:
             EmptyAnswer: It said nothing.
             CallFailed: There was no answer.
         """
         started = time.monotonic()
+        completion = asyncio.run_coroutine_threadsafe(self._complete(prompt), self._loop).result()
         try:
-            completion = self._client.chat.completions.create(
-                model=self._settings.llm_model,
-                messages=prompt.messages,
-                temperature=prompt.temperature,
-                top_p=0.9,
-                max_tokens=self._settings.llm_max_tokens,
-                extra_body=self._settings.llm_extra_body,
-            )
             choice = completion.choices[0]
-            text = (choice.message.content or "").strip()
-        except openai.APIStatusError as error:
-            raise CallFailed(
-                sort_status(error.status_code, error.response.text, error.response.headers, datetime.now(UTC))
-            ) from error
-        except openai.APIConnectionError as error:  # includes time-outs
-            raise CallFailed(no_answer(f"{error} {error.__cause__ or ''}".strip())) from error
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
-            # What a server sent that is not a completion shows as any of these in the SDK's models.
-            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+            text = storable(choice.message.content or "").strip()
+        except (TypeError, AttributeError, LookupError, ValueError) as error:
+            raise _unreadable(error, completion) from error
         if not text:
             raise EmptyAnswer(no_answer("empty answer"))
         usage = completion.usage
         finish_reason = choice.finish_reason or "stop"
         return Answer(
             text=(whole_sentences(text) if finish_reason == "length" else text)[:MAX_ANSWER_CHARACTERS],
-            model=completion.model or self._settings.llm_model,
+            model=storable(completion.model or self._settings.llm_model),
             latency_ms=round((time.monotonic() - started) * 1000),
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
             finish_reason=finish_reason,
         )
+
+    async def _complete(self, prompt: Prompt) -> ChatCompletion:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.llm_timeout):
+                return await self._client.chat.completions.create(
+                    model=settings.llm_model,
+                    messages=prompt.messages,
+                    temperature=prompt.temperature,
+                    top_p=0.9,
+                    max_tokens=settings.llm_max_tokens,
+                    extra_body=settings.llm_extra_body,
+                )
+        except TimeoutError as error:
+            raise CallFailed(no_answer(f"timed out after {settings.llm_timeout:g} s")) from error
+        except openai.APIStatusError as error:
+            raise CallFailed(
+                sort_status(error.status_code, error.response.text, error.response.headers, datetime.now(UTC))
+            ) from error
+        except openai.APIConnectionError as error:  # includes the SDK's time-outs
+            raise CallFailed(no_answer(f"{error} {error.__cause__ or ''}")) from error
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
+            # What a server sent that is not a completion shows as any of these in the SDK.
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception, completion: Any = None) -> CallFailed:
+    """Sorts a success without a completion: an error of the provider, or garbage."""
+    body = getattr(completion, "error", None)
+    if isinstance(body, dict):
+        return CallFailed(sort_error_body(body, datetime.now(UTC)))
+    return CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}"))

@@ -56,12 +56,3 @@ def prompt(question: Question, temperature: float) -> Prompt:
         ]
     hotter = temperature + TEMPERATURE_STEP * (question.processing_attempts - 1)
     return Prompt(messages, min(hotter, max(temperature, MAX_TEMPERATURE)))
-
-
-def whole_sentences(text: str) -> str:
-    """Cuts an answer that hit the limit of tokens after its last full sentence; without one it stays as it is."""
-    text = text.strip()
-    end = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
-    if text.endswith((".", "!", "?")) or end < 0:
-        return text
-    return text[: end + 1]

@@ -1,13 +1,15 @@
 """Settings of llm-consumer."""
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, RedisSettings
+
+Rate = Annotated[float, Field(ge=0, le=1)]
 
 
-class LlmSettings(KafkaSettings):
+class LlmSettings(KafkaSettings, RedisSettings):
     """Which model is asked, and how."""
 
     llm_base_url: str = Field(
@@ -16,9 +18,22 @@ class LlmSettings(KafkaSettings):
     llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Model that is asked.")
     llm_api_key: SecretStr = Field(SecretStr("not-needed"), description="Key of the API.")
     llm_concurrency: int = Field(4, ge=1, le=256, description="Calls in flight in each replica.")
-    llm_timeout: float = Field(60, gt=0, le=600, description="Seconds after which a call is given up.")
+    llm_timeout: float = Field(
+        60, gt=0, le=600, description="Seconds after which a call is given up, whatever came of it so far."
+    )
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
     llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
     llm_extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of each request, as JSON, for what a provider adds."
     )
+    retry_after_max: float = Field(
+        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+    )
+    fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
+    fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")
+
+    @model_validator(mode="after")
+    def _rates_are_shares(self) -> Self:
+        if self.fault_overload_rate + self.fault_quota_rate > 1:
+            raise ValueError("FAULT_OVERLOAD_RATE and FAULT_QUOTA_RATE are shares of all calls: together at most 1")
+        return self

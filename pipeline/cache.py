@@ -3,23 +3,11 @@
 storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
 """
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
-import redis
-import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.messages import Quality
-from pipeline.settings import RedisSettings
-
-log = structlog.get_logger()
-
-T = TypeVar("T")
-
-PAUSE_SECONDS = 2
-"""After a failure Redis is left alone for so long: each call to an absent one may take a second."""
+from pipeline.settings import CacheSettings
+from pipeline.volatile import Volatile
 
 
 class Answer(BaseModel):
@@ -49,19 +37,13 @@ class Answer(BaseModel):
 class Cache:
     """Answers by question id, with a time to live."""
 
-    def __init__(self, settings: RedisSettings, client_name: str) -> None:
+    def __init__(self, settings: CacheSettings, client_name: str) -> None:
         self._ttl = settings.cache_ttl_seconds
-        self._client = redis.Redis.from_url(
-            settings.redis_url,
-            client_name=client_name,
-            socket_timeout=1,
-            socket_connect_timeout=1,
-        )
-        self._away_until = 0.0
+        self._redis = Volatile(settings, client_name)
 
     def get(self, question_id: str) -> Answer | None:
         """Returns the answer, or None when it is not there or Redis is not."""
-        body = self._try(lambda: self._client.get(_key(question_id)))
+        body = self._redis.attempt(lambda client: client.get(_key(question_id)))
         if not isinstance(body, bytes):
             return None
         try:
@@ -71,21 +53,11 @@ class Cache:
 
     def put(self, answer: Answer) -> None:
         """Keeps an answer for the time to live."""
-        self._try(lambda: self._client.set(_key(answer.question_id), answer.model_dump_json(), ex=self._ttl))
+        self._redis.attempt(lambda client: client.set(_key(answer.question_id), answer.model_dump_json(), ex=self._ttl))
 
     def ping(self) -> None:
         """Raises when Redis is away."""
-        self._client.ping()
-
-    def _try(self, call: Callable[[], T]) -> T | None:
-        if time.monotonic() < self._away_until:
-            return None
-        try:
-            return call()
-        except redis.RedisError as error:
-            self._away_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("went on without the cache", error=str(error), pause_seconds=PAUSE_SECONDS)
-            return None
+        self._redis.ping()
 
 
 def _key(question_id: str) -> str:

@@ -26,6 +26,7 @@ from pipeline.health import Heartbeat
 from pipeline.kafka import client_config
 from pipeline.messages import Malformed, Message, Source, Unreadable
 from pipeline.offsets import LowWatermark
+from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing, Producer
 from pipeline.schedule import Schedule
 from pipeline.settings import KafkaSettings
@@ -33,14 +34,9 @@ from pipeline.settings import KafkaSettings
 log = structlog.get_logger()
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
-"""Waits between tries while a neighbour is away; the last one repeats."""
-
+"""Waits between tries while a neighbour is away; the last one repeats, and none is longer."""
 
 COMMIT_INTERVAL_SECONDS = 1.0
-
-
-class TooManyUnreadable(Exception):
-    """So many messages in a row could not be read that the fault is more likely here than in them."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +57,16 @@ class Limits:
     Attributes:
         concurrency: Handlers at work at the same time.
         in_flight: Messages read and not yet done, those that wait for their due time included.
-        stalled_seconds: A handler that runs longer makes the service unhealthy.
+        in_flight_bytes: The same in bytes of their values.
+        stalled_seconds: A handler that runs longer ends the heartbeat, and so the process (`pipeline.health`).
         drain_seconds: Time for what is in flight when partitions are revoked or the service stops.
-        poison: Unreadable messages in a row after which the loop stops.
     """
 
     concurrency: int = 1
     in_flight: int = 64
-    stalled_seconds: float = 60
+    in_flight_bytes: int = 32 * 1024 * 1024
+    stalled_seconds: float = 20
     drain_seconds: float = 8
-    poison: int = 100
 
 
 class _State(Enum):
@@ -112,6 +108,11 @@ class _Ticket:
     unsent: int = 0
     unacknowledged: int = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of its value."""
+        return len(self.value or b"")
+
 
 class Consumer:
     """Reads topics as a member of a group and hands each message to a handler."""
@@ -130,14 +131,15 @@ class Consumer:
         self._subscribed = list(subscribed)
         self._producer = producer
         self._limits = limits
+        self._poison = PoisonLimit(settings.poison_limit)
         self._heartbeat = heartbeat or Heartbeat()
         self._pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="handler")
         self._changed = threading.Condition()  # guards all that follows
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._in_flight: set[_Ticket] = set()
+        self._in_flight_bytes = 0
         self._at_work: set[_Ticket] = set()
         self._waiting: Schedule[tuple[_Ticket, Outgoing]] = Schedule()
-        self._unreadable_in_row = 0
         self._commit_at = 0.0
         self._failure: BaseException | None = None
         self._client = confluent_kafka.Consumer(
@@ -160,7 +162,7 @@ class Consumer:
         """Reads until `stop` is set, then finishes what is in flight, commits and leaves the group.
 
         Raises:
-            TooManyUnreadable: See `Limits.poison`.
+            TooManyUnreadable: More in a row than `POISON_LIMIT`.
             KafkaException: The client met an error from which it cannot recover.
         """
         self._client.subscribe(self._subscribed, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -200,7 +202,7 @@ class Consumer:
             self._stop()
 
     def _has_room(self) -> bool:
-        return len(self._in_flight) < self._limits.in_flight
+        return len(self._in_flight) < self._limits.in_flight and self._in_flight_bytes < self._limits.in_flight_bytes
 
     def _beat(self) -> None:
         with self._changed:
@@ -217,6 +219,7 @@ class Consumer:
             partition.watermark.start(source.offset)
             ticket = _Ticket(source, record.key(), record.value(), partition)
             self._in_flight.add(ticket)
+            self._in_flight_bytes += ticket.size
             metrics.IN_FLIGHT.set(len(self._in_flight))
         self._pool.submit(self._work, ticket)
 
@@ -247,10 +250,10 @@ class Consumer:
                 with metrics.HANDLING.labels(topic).time():
                     outgoing = self._handler(Incoming(message, ticket.source))
                 metrics.MESSAGES.labels(topic, "handled").inc()
-                self._unreadable_in_row = 0
+                self._poison.read()
                 return outgoing
             except Unavailable as error:
-                wait = next(waits)
+                wait = next(waits) if error.wait_seconds is None else min(error.wait_seconds, BACKOFF_SECONDS[-1])
                 metrics.MESSAGES.labels(topic, "retried").inc()
                 log.warning("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
                 if ticket.partition.closing.wait(wait):
@@ -265,12 +268,7 @@ class Consumer:
     def _reject(self, ticket: _Ticket, why: str) -> Outgoing:
         metrics.MESSAGES.labels(ticket.source.topic, "rejected").inc()
         log.warning("rejected a message", error=why, **ticket.source.model_dump())
-        self._unreadable_in_row += 1
-        if self._unreadable_in_row > self._limits.poison:
-            raise TooManyUnreadable(
-                f"{self._unreadable_in_row} messages in a row could not be read, the last one since: {why}. "
-                "A bad deployment is more likely than so many bad messages."
-            )
+        self._poison.rejected(why)
         malformed = Malformed.of(ticket.key, ticket.value, ticket.source, why, datetime.now(UTC))
         if len(malformed.to_bytes()) > topics.MAX_PERMANENT_BYTES:
             malformed = Malformed.of(
@@ -319,7 +317,9 @@ class Consumer:
     def _finish(self, ticket: _Ticket) -> None:
         source = ticket.source
         with self._changed:
-            self._in_flight.discard(ticket)
+            if ticket in self._in_flight:
+                self._in_flight.discard(ticket)
+                self._in_flight_bytes -= ticket.size
             metrics.IN_FLIGHT.set(len(self._in_flight))
             self._changed.notify_all()
             if ticket.partition.closed:
@@ -382,6 +382,7 @@ class Consumer:
                 each.closing.set()
                 each.closed = True
             self._in_flight = {ticket for ticket in self._in_flight if not ticket.partition.closed}
+            self._in_flight_bytes = sum(ticket.size for ticket in self._in_flight)
             self._changed.notify_all()
 
     def _commit_finished(self) -> None:

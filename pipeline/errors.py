@@ -2,4 +2,12 @@
 
 
 class Unavailable(Exception):
-    """A neighbour (database, broker, scorer, …) is away: the work has to wait, it is not at fault."""
+    """A neighbour (database, broker, scorer, …) is away: the work has to wait, it is not at fault.
+
+    Attributes:
+        wait_seconds: After which another try makes sense; None when nobody knows.
+    """
+
+    def __init__(self, why: str, wait_seconds: float | None = None) -> None:
+        super().__init__(why)
+        self.wait_seconds = wait_seconds

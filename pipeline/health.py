@@ -1,11 +1,16 @@
-"""Health is progress: a heartbeat file that a loop touches after work, checked by its age.
+"""Health is progress: a heartbeat that a loop gives after work, judged by its age.
+
+It is a file, for the container's health check, and a time, for the process itself: `watch` ends a process whose loop
+hangs, for Docker restarts what ends but not what is unhealthy.
 
 The containers' health check is `python -m pipeline.health` for a loop, which ends with 0 when the heartbeat is fresh,
 and `python -m pipeline.health URL` for a web service, which ends with 0 when the address answers with success.
 """
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HEARTBEAT = Path("/tmp/heartbeat")
@@ -17,14 +22,34 @@ class Heartbeat:
 
     def __init__(self, path: Path = HEARTBEAT) -> None:
         self._path = path
-        self._last = 0.0
+        self._last = time.monotonic()
+        self._touched = 0.0
 
     def beat(self) -> None:
         """Tells that the loop made progress."""
-        now = time.monotonic()
-        if now - self._last >= 1:
+        self._last = time.monotonic()
+        if self._last - self._touched >= 1:
             self._path.touch()
-            self._last = now
+            self._touched = self._last
+
+    @property
+    def age_seconds(self) -> float:
+        """Time since the last beat, or since this was made."""
+        return time.monotonic() - self._last
+
+
+def watch(
+    heartbeat: Heartbeat,
+    stop: threading.Event,
+    give_up: Callable[[float], None],
+    max_age_seconds: float = MAX_AGE_SECONDS,
+    interval_seconds: float = 1,
+) -> None:
+    """Calls `give_up` with the age of the last beat in seconds when it is too old; returns when `stop` is set."""
+    while not stop.wait(interval_seconds):
+        if heartbeat.age_seconds > max_age_seconds:
+            give_up(heartbeat.age_seconds)
+            return
 
 
 def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) -> str | None:

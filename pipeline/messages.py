@@ -34,6 +34,9 @@ Milliseconds = Annotated[int, Field(ge=0)]
 Tokens = Annotated[int, Field(ge=0)]
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """`bert_score`: calibrated, 0 is chance and 1 identity. `bert_precision`, `bert_recall`, `bert_f1`: raw."""
+ErrorType = Literal["overload", "quota", "permanent"]
+RetryAfter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Seconds."""
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -96,6 +99,21 @@ class Attempt(BaseModel):
     generated_at: Timestamp
 
 
+class CallFailure(BaseModel):
+    """One failed call of the model, as the history of a question keeps it."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    attempt: Annotated[int, Field(ge=1)]
+    retry: Annotated[int, Field(ge=0)]
+    type: ErrorType
+    status_code: int | None
+    message: str
+    retry_after_seconds: RetryAfter | None
+    failed_at: Timestamp
+    due_at: Timestamp | None = Field(default=None, description="When the call was to be made again; null: never.")
+
+
 class Question(Message):
     """A question on its way (`questions-pending`); every other message carries its fields too."""
 
@@ -108,6 +126,7 @@ class Question(Message):
     asked_at: Timestamp
     best: Best | None = None
     attempts: tuple[Attempt, ...] = ()
+    errors: Annotated[tuple[CallFailure, ...], Field(description="Failed calls so far, of all generations.")] = ()
 
     def become(self, kind: type[Q], **changes: Any) -> Q:
         """Returns a message of another kind: the fields that both kinds have, and `changes`."""
@@ -132,10 +151,10 @@ class CallError(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    type: Literal["overload", "quota", "permanent"]
+    type: ErrorType
     status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
     message: str
-    retry_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    retry_after_seconds: RetryAfter | None = None
 
 
 class FailedCall(Question):
@@ -161,7 +180,7 @@ class Validated(Question):
 
 
 class LowQuality(Response):
-    """A record of an attempt below the threshold (`low-quality-responses`)."""
+    """A record of an attempt below the threshold (`low-quality-responses`), which is the last of its `attempts`."""
 
     bert_score: Score
     bert_precision: Score

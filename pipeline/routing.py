@@ -80,11 +80,11 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
     if response.processing_attempts < gate.max_attempts:
         return [
             Routed(topics.QUESTIONS_PENDING, _again(response, best, attempts)),
-            _record(response, score, gate, "regenerate", now),
+            _record(response, score, attempts, gate, "regenerate", now),
         ]
     return [
         _keep(response, best, attempts, "max_retries_reached", score.scorer, now),
-        _record(response, score, gate, "max_retries_reached", now),
+        _record(response, score, attempts, gate, "max_retries_reached", now),
     ]
 
 
@@ -139,6 +139,7 @@ def _keep(
 def _record(
     response: Response,
     score: BertScore,
+    attempts: tuple[Attempt, ...],
     gate: Gate,
     decision: Literal["regenerate", "max_retries_reached"],
     now: datetime,
@@ -147,6 +148,7 @@ def _record(
         topics.LOW_QUALITY,
         response.become(
             LowQuality,
+            attempts=attempts,
             bert_score=score.score,
             bert_precision=score.precision,
             bert_recall=score.recall,

@@ -1,5 +1,6 @@
 """How a service that lives on the consumer loop starts and runs: the same for all."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -7,8 +8,10 @@ from typing import TypeVar
 
 import structlog
 
-from pipeline import logs, metrics
+from pipeline import health, logs, metrics
 from pipeline.consumer import Consumer, Handler, Limits
+from pipeline.health import Heartbeat
+from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Producer
 from pipeline.settings import KafkaSettings, Settings, load
 from pipeline.shutdown import stop_on_signal
@@ -16,6 +19,9 @@ from pipeline.shutdown import stop_on_signal
 log = structlog.get_logger()
 
 S = TypeVar("S", bound=Settings)
+
+REMINDER_SECONDS = 30
+"""Between the log lines of a service that has stopped for good and waits for its operator."""
 
 
 def start(name: str, kind: type[S]) -> S:
@@ -38,26 +44,56 @@ def consume(
 ) -> None:
     """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
 
-    A loop that cannot go on logs why and ends the process with status 1, so that the restart policy acts.
+    A loop that cannot go on, or hangs, logs why and ends the process with status 1, so that the restart policy acts.
+    One that met too many unreadable messages stays, unhealthy, and reads nothing: each restart would reject as many
+    again, until the topic is drained.
 
     Args:
         group: Consumer group and name in the broker's logs.
-        settings: Where the brokers are.
+        settings: Where the brokers are, and how many unreadable messages in a row are too many.
         subscribed: Topics to read.
         handler: What becomes of a message.
         limits: How much the loop takes on.
-        beside: What runs in threads of its own meanwhile, each until the event that it gets is set.
+        beside: What runs in threads of its own meanwhile, each until the event that it gets is set; one that fails ends
+            the process, too.
     """
     metrics.serve(settings.metrics_port)
+    heartbeat = Heartbeat()
     with stop_on_signal() as stop:
-        threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in beside]
+        ended, failed = threading.Event(), threading.Event()
+
+        def run_beside(each: Callable[[threading.Event], None]) -> None:
+            try:
+                each(stop)
+            except Exception:
+                log.exception("could not go on")
+                failed.set()
+                stop.set()
+
+        threads = [threading.Thread(target=run_beside, args=(each,), daemon=True) for each in beside]
         for thread in threads:
             thread.start()
+        threading.Thread(target=health.watch, args=(heartbeat, ended, _give_up), daemon=True).start()
         try:
             with Producer(settings, group) as producer:
-                Consumer(settings, group, subscribed, handler, producer, limits).run(stop)
+                Consumer(settings, group, subscribed, handler, producer, limits, heartbeat).run(stop)
+        except TooManyUnreadable as error:
+            ended.set()
+            while True:
+                log.critical("stopped reading for good: start it anew when the cause is mended", error=str(error))
+                if stop.wait(REMINDER_SECONDS):
+                    break
+            sys.exit(1)
         except Exception:
             log.exception("could not go on")
             sys.exit(1)
         for thread in threads:
             thread.join()
+        ended.set()
+        if failed.is_set():
+            sys.exit(1)
+
+
+def _give_up(age_seconds: float) -> None:
+    log.critical("gave up: the loop makes no progress", last_heartbeat_seconds_ago=round(age_seconds))
+    os._exit(1)  # what hangs would not end otherwise

@@ -31,6 +31,9 @@ class KafkaSettings(Settings):
     """For services that read or write topics."""
 
     kafka_bootstrap_servers: str = Field("kafka:9092", min_length=1, description="Brokers, `host:port`, by commas.")
+    poison_limit: int = Field(
+        100, ge=1, description="Unreadable messages in a row after which a consumer stops rather than reject them all."
+    )
 
 
 class PostgresSettings(Settings):
@@ -45,9 +48,14 @@ class PostgresSettings(Settings):
 
 
 class RedisSettings(Settings):
-    """For services that reach the cache."""
+    """For services that reach Redis."""
 
-    redis_url: str = Field("redis://redis:6379/0", pattern=r"^rediss?://", description="Address of the cache.")
+    redis_url: str = Field("redis://redis:6379/0", pattern=r"^rediss?://", description="Address of Redis.")
+
+
+class CacheSettings(RedisSettings):
+    """For services that reach the answer cache."""
+
     cache_ttl_seconds: int = Field(86_400, ge=1, description="How long an answer stays in the cache.")
 
 

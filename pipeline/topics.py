@@ -75,7 +75,7 @@ ALL = (
         1,
         "A record of every attempt below the threshold.",
         producers=("flink-job",),
-        consumers=(),
+        consumers=("storage-writer",),
     ),
     Topic(
         PERMANENT,

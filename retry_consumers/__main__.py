@@ -1,17 +1,19 @@
 """retry-overload-consumer and retry-quota-consumer: `python -m retry_consumers overload|quota`."""
 
 import sys
+from dataclasses import replace
 
 from pipeline import service, topics
 from pipeline.consumer import Limits
 from pipeline.delays import OVERLOAD, QUOTA
-from pipeline.settings import EXIT_USAGE, KafkaSettings
+from pipeline.settings import EXIT_USAGE
 from retry_consumers.handler import RetryHandler
+from retry_consumers.settings import RetrySettings
 
 STRATEGIES = {"overload": (topics.ERROR_OVERLOAD, OVERLOAD), "quota": (topics.ERROR_QUOTA, QUOTA)}
 
 LIMITS = Limits(concurrency=1, in_flight=10_000)
-"""What waits is held in memory, a few kB each; beyond this number reading pauses."""
+"""What waits is held in memory, a few kB each; beyond this number, or the loop's limit of bytes, reading pauses."""
 
 
 def main() -> None:
@@ -21,7 +23,8 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     name = f"retry-{sys.argv[1]}-consumer"
     topic, delays = STRATEGIES[sys.argv[1]]
-    settings = service.start(name, KafkaSettings)
+    settings = service.start(name, RetrySettings)
+    delays = replace(delays, longest_seconds=settings.retry_after_max)
     service.consume(name, settings, [topic], RetryHandler(delays), LIMITS)
 
 

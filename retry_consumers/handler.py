@@ -1,6 +1,7 @@
-"""From a failed call to the question asked again at its due time, or given up. Pure but for the log."""
+"""From a failed call to the question asked again at its due time, or given up. Pure but for the log and the jitter."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -16,8 +17,15 @@ log = structlog.get_logger()
 class RetryHandler:
     """Applies one strategy."""
 
-    def __init__(self, delays: Delays) -> None:
+    def __init__(self, delays: Delays, chance: Callable[[], float] = random.random) -> None:
+        """Makes a handler.
+
+        Args:
+            delays: The strategy.
+            chance: Draws the share of the jitter, from 0 to 1.
+        """
         self._delays = delays
+        self._chance = chance
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
         """Handles one message of an error topic."""
@@ -28,7 +36,10 @@ class RetryHandler:
             about.warning("gave up", error=failed.error.message)
             given_up = failed.become(Failed, reason="retries_exhausted", source=incoming.source)
             return [Outgoing.of(topics.PERMANENT, given_up)]
-        due_at = self._delays.due_at(failed.failed_at, failed.retry_count, failed.error.retry_after_seconds)
+        due_at = self._delays.due_at(
+            failed.failed_at, failed.retry_count, failed.error.retry_after_seconds, self._chance()
+        )
         about.info("scheduled a retry", due_at=due_at.isoformat(timespec="milliseconds"))
-        again = failed.become(Question, retry_count=failed.retry_count + 1)
+        last = (each.model_copy(update={"due_at": due_at}) for each in failed.errors[-1:])
+        again = failed.become(Question, retry_count=failed.retry_count + 1, errors=(*failed.errors[:-1], *last))
         return [Outgoing.of(topics.QUESTIONS_PENDING, again, due_at)]

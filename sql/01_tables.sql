@@ -48,7 +48,22 @@ CREATE TABLE IF NOT EXISTS attempts (
     generated_at      timestamptz NOT NULL,
     PRIMARY KEY (question_id, attempt)
 );
-COMMENT ON TABLE attempts IS 'Every scored generation of a finished question, kept or not.';
+COMMENT ON TABLE attempts IS
+    'Every scored generation, kept or not; those below the threshold appear while the question is still in flight.';
+
+CREATE TABLE IF NOT EXISTS call_errors (
+    question_id text NOT NULL REFERENCES questions,
+    attempt     integer NOT NULL,
+    retry       integer NOT NULL,
+    type        text NOT NULL,
+    status_code integer,
+    message     text NOT NULL,
+    failed_at   timestamptz NOT NULL,
+    due_at      timestamptz,
+    PRIMARY KEY (question_id, attempt, retry)
+);
+COMMENT ON TABLE call_errors IS
+    'Failed calls of the model: in which attempt, after how many retries, and when the next one was due (null: never).';
 
 CREATE TABLE IF NOT EXISTS failed_questions (
     question_id text PRIMARY KEY REFERENCES questions,
@@ -60,6 +75,7 @@ CREATE TABLE IF NOT EXISTS failed_questions (
 
 CREATE INDEX IF NOT EXISTS questions_unpublished ON questions (asked_at)
     WHERE status = 'pending' AND published_at IS NULL;
+CREATE INDEX IF NOT EXISTS failed_newest ON failed_questions (failed_at DESC, question_id);
 CREATE INDEX IF NOT EXISTS questions_status ON questions (status);
 CREATE INDEX IF NOT EXISTS questions_asked ON questions (times_asked DESC);
 CREATE INDEX IF NOT EXISTS responses_created ON responses (created_at);

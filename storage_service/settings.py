@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings import KafkaSettings, Port, PostgresSettings, RedisSettings
+from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettings
 
 
-class StorageSettings(KafkaSettings, PostgresSettings, RedisSettings):
+class StorageSettings(KafkaSettings, PostgresSettings, CacheSettings):
     """What storage-service reads from the environment."""
 
     http_port: Port = Field(5001, description="Port of the API inside the container.")
@@ -14,6 +14,12 @@ class StorageSettings(KafkaSettings, PostgresSettings, RedisSettings):
         ge=2,
         le=512,
         description="Requests served at the same time; three quarters of them may wait (`?wait=`, `/events`).",
+    )
+    outbox_limit: int = Field(
+        10_000,
+        ge=1,
+        description="Questions that are recorded while the broker is away; further new ones are refused with 503 until "
+        "it is back. A few more at once are taken than that.",
     )
 
     @property

@@ -22,7 +22,7 @@ def main() -> None:
         service.consume(
             SERVICE,
             settings,
-            [topics.VALIDATED, topics.PERMANENT],
+            [topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT],
             handler,
             Limits(concurrency=settings.writer_concurrency),
             beside=[Republisher(store, producer, settings).run],

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.cache import Answer
 from pipeline.consumer import Incoming
-from pipeline.messages import Failed, Malformed, Question, QuestionId, Reason, Unreadable, Validated
+from pipeline.messages import Failed, LowQuality, Malformed, Question, QuestionId, Reason, Unreadable, Validated
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -23,6 +23,9 @@ _QUESTION_ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
 class Records(Protocol):
     """The questions in the database."""
+
+    def note(self, question: Question, /) -> bool:
+        """Keeps the history so far of a pending question; returns whether it was pending."""
 
     def complete(self, question: Question, answer: Answer, /) -> bool:
         """Keeps the answer of a pending question; returns whether it was pending."""
@@ -42,7 +45,7 @@ class Answers(Protocol):
 
 
 class FinalHandler:
-    """Handles `validated-responses` and `llm-responses-error-permanent`."""
+    """Handles `validated-responses`, `low-quality-responses` and `llm-responses-error-permanent`."""
 
     def __init__(self, records: Records, answers: Answers) -> None:
         self._records = records
@@ -58,6 +61,9 @@ class FinalHandler:
         match incoming.message:
             case Validated() as validated:
                 self._keep(validated)
+            case LowQuality() as low:
+                if self._records.note(low):
+                    log.debug("noted an attempt", question_id=low.question_id, attempt=low.processing_attempts)
             case Failed() as failed:
                 self._fail(failed)
             case Malformed() as malformed:

@@ -48,15 +48,13 @@ class Republisher:
         self._settings = settings
 
     def run(self, stop: threading.Event) -> None:
-        """Publishes again until `stop` is set; nothing that goes wrong ends it."""
+        """Publishes again until `stop` is set; an absent neighbour is waited for."""
         while not stop.wait(self._settings.republish_interval_seconds):
             try:
                 while self.publish() == self._settings.republish_batch and not stop.is_set():
                     pass
             except Unavailable as error:
                 log.warning("put off publishing again", error=str(error))
-            except Exception:
-                log.exception("failed to publish again")
 
     def publish(self) -> int:
         """Publishes one batch again.

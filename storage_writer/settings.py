@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.settings import KafkaSettings, PostgresSettings, RedisSettings
+from pipeline.settings import CacheSettings, KafkaSettings, PostgresSettings
 
 
-class WriterSettings(KafkaSettings, PostgresSettings, RedisSettings):
+class WriterSettings(KafkaSettings, PostgresSettings, CacheSettings):
     """What storage-writer reads from the environment."""
 
     writer_concurrency: int = Field(4, ge=1, le=32, description="Messages written at the same time.")

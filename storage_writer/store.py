@@ -16,16 +16,32 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 from pipeline import postgres
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
-from pipeline.messages import Attempt, Question, Reason, Unreadable
+from pipeline.messages import Attempt, CallFailure, Question, Reason, Unreadable
 
+# Two parts of a statement that keep the history of the questions in `final`. What is there already is replaced: the
+# history that a final message brings is the one that its answer was chosen from.
 _HISTORY = """
-    INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
-                          completion_tokens, generated_at)
-    SELECT final.question_id, scored.*
-    FROM final CROSS JOIN json_to_recordset(CAST(:attempts AS json))
-        AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
-                   prompt_tokens integer, completion_tokens integer, generated_at timestamptz)
-    ON CONFLICT DO NOTHING
+    scored AS (
+        INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
+                              completion_tokens, generated_at)
+        SELECT final.question_id, scored.*
+        FROM final CROSS JOIN json_to_recordset(CAST(:attempts AS json))
+            AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
+                       prompt_tokens integer, completion_tokens integer, generated_at timestamptz)
+        ON CONFLICT (question_id, attempt) DO UPDATE
+        SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, generated_at)
+            = (excluded.model, excluded.llm_response, excluded.bert_score, excluded.llm_latency_ms,
+               excluded.prompt_tokens, excluded.completion_tokens, excluded.generated_at)
+    ), erred AS (
+        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, failed_at, due_at)
+        SELECT final.question_id, erred.*
+        FROM final CROSS JOIN json_to_recordset(CAST(:errors AS json))
+            AS erred (attempt integer, retry integer, type text, status_code integer, message text,
+                      failed_at timestamptz, due_at timestamptz)
+        ON CONFLICT (question_id, attempt, retry) DO UPDATE
+        SET (type, status_code, message, failed_at, due_at)
+            = (excluded.type, excluded.status_code, excluded.message, excluded.failed_at, excluded.due_at)
+    )
 """
 
 _NOTIFY = f"SELECT pg_notify('{postgres.FINAL_CHANNEL}', question_id) FROM final"
@@ -44,8 +60,18 @@ _COMPLETE = text(f"""
                :scorer, :model, :processing_attempts, :total_processing_time_ms, :created_at, :created_at
         FROM final
         ON CONFLICT DO NOTHING
-    ), history AS ({_HISTORY})
+    ), {_HISTORY}
     {_NOTIFY}
+""")
+
+# Not final yet: what is known of a question in flight, unless it was asked anew since then.
+_NOTE = text(f"""
+    WITH final AS (
+        SELECT question_id FROM questions
+        WHERE question_id = :question_id AND status = 'pending' AND date_trunc('milliseconds', asked_at) = :asked_at
+        FOR SHARE
+    ), {_HISTORY}
+    SELECT question_id FROM final
 """)
 
 # A failure that is older than the question (which failed and was asked anew since then) is not its failure. Messages
@@ -60,7 +86,7 @@ _FAIL = text(f"""
         INSERT INTO failed_questions (question_id, reason, retry_count, last_error, failed_at)
         SELECT question_id, :reason, :retry_count, :last_error, :failed_at FROM final
         ON CONFLICT DO NOTHING
-    ), history AS ({_HISTORY})
+    ), {_HISTORY}
     {_NOTIFY}
 """)
 
@@ -117,13 +143,23 @@ class Store:
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
 
+    def note(self, question: Question) -> bool:
+        """Keeps the attempts and failed calls so far of a pending question.
+
+        Returns:
+            Whether it is pending, and not asked anew since then.
+        """
+        row = _history(question) | {"question_id": question.question_id, "asked_at": question.asked_at}
+        with _transaction(self._pool) as connection:
+            return connection.execute(_NOTE, row).first() is not None
+
     def complete(self, question: Question, answer: Answer) -> bool:
         """Keeps the answer and the attempts of a pending question; one without a row gets it first.
 
         Returns:
             Whether it was kept; False when the question is final already.
         """
-        return self._finish(_COMPLETE, question, answer.model_dump() | {"attempts": _attempts(question.attempts)})
+        return self._finish(_COMPLETE, question, answer.model_dump() | _history(question))
 
     def fail(self, question: Question, reason: Reason, last_error: str, failed_at: datetime) -> bool:
         """Gives up a pending question; one without a row gets it first.
@@ -135,7 +171,8 @@ class Store:
             _FAIL,
             question,
             _failure(reason, last_error, failed_at, question.retry_count)
-            | {"attempts": _attempts(question.attempts), "not_before": question.asked_at},
+            | _history(question)
+            | {"not_before": question.asked_at},
         )
 
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime) -> bool:
@@ -147,7 +184,8 @@ class Store:
         row = _failure(reason, last_error, failed_at, retry_count=0)
         with _transaction(self._pool) as connection:
             found = connection.execute(
-                _FAIL, row | {"question_id": question_id, "attempts": "[]", "not_before": failed_at}
+                _FAIL,
+                row | {"question_id": question_id, "attempts": "[]", "errors": "[]", "not_before": failed_at},
             )
             return found.first() is not None
 
@@ -186,8 +224,11 @@ def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: 
     }
 
 
-def _attempts(attempts: Sequence[Attempt]) -> str:
-    return json.dumps([attempt.model_dump(mode="json") for attempt in attempts])
+def _history(question: Question) -> dict[str, str]:
+    def listed(entries: Sequence[Attempt] | Sequence[CallFailure]) -> str:
+        return json.dumps([entry.model_dump(mode="json") for entry in entries])
+
+    return {"attempts": listed(question.attempts), "errors": listed(question.errors)}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.system.conftest import eventually
+from tests.fleet import eventually
 
 STATEMENTS = {
     "answers": "SELECT COUNT(*) as total_respuestas FROM responses;",

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from pipeline import topics
-from tests.system.conftest import eventually
+from tests.fleet import eventually
 
 LONG_RUNNING = {
     "postgres": "postgres_db",

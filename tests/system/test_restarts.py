@@ -3,7 +3,6 @@
 import json
 import threading
 
-import confluent_kafka
 import pytest
 import requests
 
@@ -13,7 +12,7 @@ from pipeline.health import Heartbeat
 from pipeline.messages import LowQuality
 from pipeline.producer import Outgoing, Producer
 from pipeline.settings import KafkaSettings
-from tests.system.conftest import eventually
+from tests.fleet import eventually
 from tests.unit import samples
 
 
@@ -80,23 +79,8 @@ def test_replayed_messages_change_nothing(fleet, unique):
     # Both are read once a later question of the same partition is final.
     fence = fleet.ask(unique("What is a fence?"), "A fence is a barrier.", wait=60).json()
     assert fence["status"] == "completed"
-    eventually(lambda: _lag(("storage-writer", topics.VALIDATED)) == 0, "storage-writer has read everything", 30)
+    eventually(lambda: fleet.lag("storage-writer", [topics.VALIDATED]) == 0, "storage-writer has read everything", 30)
     assert rows() == before
-
-
-def _lag(group_and_topic):
-    group, topic = group_and_topic
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": "kafka:9092", "group.id": group})
-    try:
-        partitions = [
-            confluent_kafka.TopicPartition(topic, number)
-            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ]
-        committed = consumer.committed(partitions, timeout=10)
-        ends = [consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions]
-        return sum(end - max(each.offset, 0) for end, each in zip(ends, committed, strict=True))
-    finally:
-        consumer.close()
 
 
 @pytest.mark.parametrize("stop_after", [1, 50, 400])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline import topics
-from tests.system.conftest import eventually
+from tests.fleet import eventually
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 GOOD = "Water boils at one hundred degrees Celsius at sea level."

@@ -13,13 +13,16 @@ READ = [topic.name for topic in topics.ALL if topic.consumers]
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        (b"poison", b""),
         (b"poison", b"{not json"),
+        (b"poison", b'{"schema_version": 1, "question_id": 7, "question_text": []}'),
+        (b"poison", b'{"schema_version": 99}'),
         (b"poison", b"\xff\xfe\x00\x01"),
         (None, b'{"schema_version": 1}'),
         (b"poison", None),
         (b"poison", b"x" * 900_000),
     ],
-    ids=["bad json", "bad utf-8", "no key", "null", "900 kB"],
+    ids=["empty", "bad json", "wrong types", "unknown version", "bad utf-8", "no key", "null", "900 kB"],
 )
 def test_it_is_forwarded_with_its_bytes(fleet, topic, key, value):
     partition, offset = fleet.produce(topic, key, value)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import requests
 
 from pipeline import topics
-from tests.system.conftest import STORAGE, eventually
+from tests.fleet import STORAGE, eventually
 
 REFERENCE = "Paris is the capital of France. It lies on the river Seine."
 

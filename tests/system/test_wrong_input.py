@@ -7,7 +7,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from tests.system.conftest import STORAGE
+from tests.fleet import STORAGE
 
 schema = schemathesis.openapi.from_url(f"{STORAGE}/openapi.json")
 

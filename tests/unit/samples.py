@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.messages import CallError, FailedCall, Question, Response, Source
+from pipeline.messages import CallError, CallFailure, FailedCall, Question, Response, Source
 from pipeline.question import question_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -37,4 +37,8 @@ def response(**changes: Any) -> Response:
 
 def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
     error = CallError(type=kind, status_code=503, message="busy", retry_after_seconds=changes.pop("retry_after", None))
-    return question(**changes).become(FailedCall, error=error, failed_at=NOW)
+    asked = question(**changes)
+    failure = CallFailure(
+        attempt=asked.processing_attempts, retry=asked.retry_count, failed_at=NOW, **error.model_dump()
+    )
+    return asked.become(FailedCall, errors=(*asked.errors, failure), error=error, failed_at=NOW)

@@ -5,12 +5,14 @@ import socket
 import threading
 
 import pytest
+from werkzeug import Response as HttpResponse
 
 from llm_consumer.handler import AskHandler
 from llm_consumer.llm import Llm
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
 from pipeline.consumer import Incoming
+from pipeline.errors import Unavailable
 from pipeline.messages import Failed, FailedCall, Response
 from tests.unit import samples
 
@@ -28,9 +30,22 @@ def completion(text, finish_reason="stop"):
     }
 
 
-def asker(base_url):
+class FakeGate:
+    """Stands for the gate in Redis."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def closed_seconds(self):
+        return self.seconds
+
+    def close(self, seconds):
+        self.seconds = seconds
+
+
+def asker(base_url, gate=None):
     settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, llm_extra_body={"top_k": 40})
-    handler = AskHandler(Llm(settings).ask, settings.llm_temperature)
+    handler = AskHandler(Llm(settings).ask, gate or FakeGate(), settings.llm_temperature, 600)
 
     def once(**changes):
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
@@ -82,6 +97,8 @@ def test_errors_that_may_get_better_go_to_their_topic(httpserver, ask, status, b
     assert isinstance(outgoing.message, FailedCall)
     assert (outgoing.message.error.status_code, outgoing.message.error.retry_after_seconds) == (status, wait)
     assert outgoing.message.retry_count == 1
+    [error] = outgoing.message.errors
+    assert (error.attempt, error.retry, error.status_code, error.retry_after_seconds) == (1, 1, status, wait)
     assert len(httpserver.log) == 1, "the SDK must not retry by itself"
 
 
@@ -114,7 +131,7 @@ def test_a_refused_connection_is_overload():
         bound_but_deaf.bind(("127.0.0.1", 0))
         outgoing = asker(f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/v1")()
     assert outgoing.topic == topics.ERROR_OVERLOAD
-    assert "refused" in outgoing.message.error.message
+    assert "Connection error" in outgoing.message.error.message
 
 
 def test_a_call_that_hangs_is_given_up(httpserver, ask):
@@ -131,3 +148,63 @@ def test_a_call_that_hangs_is_given_up(httpserver, ask):
         release.set()
     assert outgoing.topic == topics.ERROR_OVERLOAD
     assert "timed out" in outgoing.message.error.message.lower()
+
+
+def test_a_call_that_drips_is_given_up(httpserver, ask):
+    """Each byte comes in time, the answer never: a time-out for each read would wait for ever."""
+    stop = threading.Event()
+
+    def drip():
+        while not stop.wait(0.05):
+            yield b" "
+
+    httpserver.expect_request(PATH).respond_with_response(HttpResponse(drip(), content_type="application/json"))
+    try:
+        outgoing = ask()
+    finally:
+        stop.set()
+    assert outgoing.topic == topics.ERROR_OVERLOAD
+    assert outgoing.message.error.message == "timed out after 1 s"
+
+
+@pytest.mark.parametrize(
+    ("error", "topic"),
+    [
+        ({"code": 429, "message": "You exceeded your current quota"}, topics.ERROR_QUOTA),
+        ({"code": 503, "message": "no instance"}, topics.ERROR_OVERLOAD),
+        ({"code": 401, "message": "who are you"}, topics.PERMANENT),
+        ({"code": "odd", "message": "no idea"}, topics.ERROR_OVERLOAD),
+    ],
+)
+def test_an_error_in_the_body_of_a_success_is_sorted_by_its_code(httpserver, ask, error, topic):
+    httpserver.expect_request(PATH).respond_with_json({"error": error})
+    outgoing = ask()
+    assert outgoing.topic == topic
+    assert error["message"] in outgoing.message.error.message
+
+
+def test_an_answer_of_a_megabyte_is_cut_and_what_cannot_be_stored_replaced(httpserver, ask):
+    httpserver.expect_request(PATH).respond_with_json(completion("a\x00b\ud800" + "x" * 1_000_000))
+    text = ask().message.llm_response
+    assert text.startswith("a\ufffdb?x")
+    assert len(text) == 32_000
+
+
+def test_a_quota_error_with_retry_after_closes_the_gate_for_all(httpserver):
+    gate = FakeGate()
+    ask = asker(httpserver.url_for("/v1"), gate)
+    httpserver.expect_request(PATH).respond_with_data("quota", 429, {"Retry-After": "7200"})
+    assert ask().topic == topics.ERROR_QUOTA
+    assert gate.seconds == 600, "no longer than RETRY_AFTER_MAX"
+    with pytest.raises(Unavailable) as parked:
+        ask()
+    assert parked.value.wait_seconds == 600
+    assert len(httpserver.log) == 1, "a closed gate costs no call"
+
+
+@pytest.mark.parametrize(("status", "headers"), [(429, {"Retry-After": "3"}), (402, {})])
+def test_other_errors_leave_the_gate_open(httpserver, status, headers):
+    gate = FakeGate()
+    httpserver.expect_request(PATH).respond_with_data("no", status, headers)
+    asker(httpserver.url_for("/v1"), gate)()
+    assert gate.seconds == 0

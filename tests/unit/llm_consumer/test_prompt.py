@@ -1,6 +1,6 @@
 import pytest
 
-from llm_consumer.prompt import prompt, whole_sentences
+from llm_consumer.prompt import prompt
 from pipeline.messages import Best
 from tests.unit import samples
 
@@ -36,18 +36,3 @@ def test_a_regeneration_is_hotter_and_shows_the_best_answer():
 def test_temperature_has_a_limit_but_never_falls():
     assert prompt(samples.question(best=BEST, processing_attempts=10), 0.7).temperature == 1.2
     assert prompt(samples.question(best=BEST, processing_attempts=2), 1.5).temperature == 1.5
-
-
-@pytest.mark.parametrize(
-    ("cut", "whole"),
-    [
-        ("One. Two. And thr", "One. Two."),
-        ("One. Two.", "One. Two."),
-        ("Is it? Yes! But", "Is it? Yes!"),
-        ("no sentence at all", "no sentence at all"),
-        ("First.\nSecond, bu", "First."),
-        ("Pi is 3.14 and", "Pi is 3.14 and"),
-    ],
-)
-def test_an_answer_that_was_cut_ends_with_its_last_sentence(cut, whole):
-    assert whole_sentences(cut) == whole

@@ -1,6 +1,8 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.delays import OVERLOAD, QUOTA
 from tests.unit.samples import NOW
@@ -22,4 +24,17 @@ from tests.unit.samples import NOW
     ],
 )
 def test_the_longer_wait_counts_from_the_failure(delays, retries, asked, seconds):
-    assert delays.due_at(NOW, retries, asked) == NOW + timedelta(seconds=seconds)
+    assert delays.due_at(NOW, retries, asked, chance=0) == NOW + timedelta(seconds=seconds)
+
+
+@given(
+    st.sampled_from([OVERLOAD, QUOTA]),
+    st.integers(0, 5),
+    st.none() | st.floats(0, 1e9),
+    st.floats(0, 1),
+)
+def test_a_retry_is_never_early_and_at_most_the_jitter_late(delays, retries, asked, chance):
+    exact = delays.due_at(NOW, retries, asked, chance=0)
+    late = (delays.due_at(NOW, retries, asked, chance) - exact).total_seconds()
+    assert 0 <= late <= delays.jitter_seconds
+    assert (exact - NOW).total_seconds() >= max(delays.seconds[0], min(asked or 0, 600))

@@ -1,7 +1,10 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
+from pipeline import health
 from pipeline.health import Heartbeat, http_problem, problem
 
 
@@ -34,3 +37,23 @@ def test_the_command_ends_with_what_it_found(httpserver):
     command = [sys.executable, "-m", "pipeline.health"]
     assert subprocess.run([*command, httpserver.url_for("/ready")], check=False).returncode == 0
     assert subprocess.run([*command, httpserver.url_for("/other")], check=False).returncode == 1
+
+
+def test_a_loop_without_progress_is_given_up(tmp_path):
+    ages = []
+    heartbeat = Heartbeat(tmp_path / "heartbeat")
+    health.watch(heartbeat, threading.Event(), ages.append, max_age_seconds=0.2, interval_seconds=0.05)
+    assert [age > 0.2 for age in ages] == [True]
+
+
+def test_a_loop_with_progress_is_left_alone(tmp_path):
+    ages, stop = [], threading.Event()
+    heartbeat = Heartbeat(tmp_path / "heartbeat")
+    watcher = threading.Thread(target=health.watch, args=(heartbeat, stop, ages.append, 0.5, 0.05))
+    watcher.start()
+    for _ in range(20):
+        heartbeat.beat()
+        time.sleep(0.05)
+    stop.set()
+    watcher.join(5)
+    assert (watcher.is_alive(), ages) == (False, [])

@@ -16,11 +16,13 @@ from tests.unit import samples
 )
 def test_a_retry_is_due_after_its_delay(kind, delays, retries, seconds):
     failed = samples.failed_call(kind, retry_count=retries, processing_attempts=2)
-    [outgoing] = RetryHandler(delays)(Incoming(failed, samples.SOURCE))
+    [outgoing] = RetryHandler(delays, chance=lambda: 0)(Incoming(failed, samples.SOURCE))
     assert outgoing.topic == topics.QUESTIONS_PENDING
     assert type(outgoing.message) is Question
     assert (outgoing.message.retry_count, outgoing.message.processing_attempts) == (retries + 1, 2)
     assert outgoing.due_at == samples.NOW + timedelta(seconds=seconds)
+    [error] = outgoing.message.errors
+    assert (error.attempt, error.retry, error.type, error.due_at) == (2, retries, kind, outgoing.due_at)
 
 
 def test_used_up_retries_are_permanent_with_their_history():

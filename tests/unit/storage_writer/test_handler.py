@@ -23,6 +23,7 @@ class FakeRecords:
 
     def __init__(self):
         self.final = {}
+        self.noted = []
         self.known = set()
         self.error = None
 
@@ -33,6 +34,12 @@ class FakeRecords:
             return False
         self.final[question_id] = what
         return True
+
+    def note(self, question):
+        if self.error:
+            raise self.error
+        self.noted.append((question.question_id, question.attempts))
+        return question.question_id not in self.final
 
     def complete(self, question, answer):
         return self._finish(question.question_id, ("completed", answer, question.attempts))
@@ -109,6 +116,14 @@ def test_unscored_answer_is_kept(writer):
     writer.take(message)
     answer = writer.records.final[message.question_id][1]
     assert (answer.quality, answer.bert_score, answer.scorer) == ("unscored", None, None)
+
+
+def test_an_attempt_below_the_threshold_is_noted_at_once(writer):
+    _, record = decide(samples.response(), BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3), LATER)
+    writer.take(record.message)
+    [(question_id, [attempt])] = writer.records.noted
+    assert (question_id, attempt.bert_score) == (record.message.question_id, 0.1)
+    assert writer.records.final == {}
 
 
 def test_replay_changes_nothing(writer):

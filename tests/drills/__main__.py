@@ -1,0 +1,141 @@
+"""The command line: `python -m tests.drills`, in the tests' container."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from tests.drills import report
+from tests.drills.drill import ENVIRONMENT, Drills, Options, Strike, strikes_of
+from tests.drills.faults import ALL, SOAK_SECONDS, Fault, Misbehave, Stage
+from tests.drills.report import About, Result
+from tests.drills.scripts import WITH_QUOTA
+from tests.fleet import Fleet
+from tests.scripted_provider import ScriptedProvider
+from tests.workers import Workers
+
+WORKERS = 2
+SOAK_INTERVAL_SECONDS = 60.0
+
+
+def _faults(_context: click.Context, _parameter: click.Parameter, value: str) -> list[Fault]:
+    if value == "all":
+        return list(ALL.values())
+    names = value.split(",")
+    if unknown := [name for name in names if name not in ALL]:
+        raise click.BadParameter(f"unknown: {', '.join(unknown)}; --list shows them all")
+    return [ALL[name] for name in names]
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
+@click.option("--faults", default="all", callback=_faults, metavar="NAME,NAME|all", help="What goes wrong.")
+@click.option("--list", "only_list", is_flag=True, help="Show the names of the faults.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Questions a second.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, help="Load of each drill.")
+@click.option("--deadline", type=click.FloatRange(min=1), default=240.0, help="Seconds to be well again in.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, help="Deals the provider's scripts and the soak's faults."
+)
+@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write the ledger here, as Markdown.")
+@click.pass_context
+def main(
+    context: click.Context,
+    faults: list[Fault],
+    only_list: bool,
+    rate: float,
+    seconds: float,
+    deadline: float,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Break the fleet part by part under load, and count what becomes of the questions.
+
+    The fleet's own llm-consumers are stopped meanwhile; questions of the drill stay in its database.
+
+    \b
+    Exit status:
+      0  every promise was kept
+      1  one was broken
+      2  wrong usage
+    """
+    if only_list:
+        for name, fault in ALL.items():
+            click.echo(f"{name:34} {(fault.__doc__ or '').splitlines()[0]}")
+        context.exit()
+    options = Options(rate, seconds, seed, deadline)
+    context.obj = (options, faults, output)
+    if context.invoked_subcommand:
+        return
+    results: list[Result] = []
+    with _stage(options) as drills:
+        for number, fault in enumerate(faults, 1):
+            Console(stderr=True).rule(f"{number}/{len(faults)} {fault.name}")
+            results.append(drills.play(fault.name, strikes_of(fault, seconds), fault.mix))
+            # After each, so that a run that is broken off leaves what it found.
+            _write(results, options, output)
+    _finish(results)
+
+
+@main.command()
+@click.option("--minutes", type=click.IntRange(min=1), default=60, help="How long.")
+@click.pass_obj
+def soak(given: tuple[Options, list[Fault], Path | None], minutes: int) -> None:
+    """Let a fault, drawn at random from the seed, strike each minute of one long load."""
+    options, faults, output = given
+    options = replace(options, seconds=minutes * SOAK_INTERVAL_SECONDS)
+    draw = random.Random(options.seed)
+    chosen = [draw.choice([fault for fault in faults if not isinstance(fault, Misbehave)]) for _ in range(minutes)]
+    strikes = [
+        Strike((number + 0.25) * SOAK_INTERVAL_SECONDS, fault, min(fault.seconds, SOAK_SECONDS))
+        for number, fault in enumerate(chosen)
+    ]
+    with _stage(options) as drills:
+        results = [drills.play(f"soak, {minutes} min", strikes, WITH_QUOTA)]
+    _write(results, options, output)
+    _finish(results)
+
+
+@contextmanager
+def _stage(options: Options) -> Iterator[Drills]:
+    """Gives the fleet with the scripted provider in the place of its model, and puts it right again at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is broken is mended
+    console = Console(stderr=True)
+    fleet, provider = Fleet(), ScriptedProvider()
+    try:
+        with Workers(fleet, provider.base_url, ENVIRONMENT, WORKERS) as workers:
+            yield Drills(Stage(fleet, workers), provider, options, lambda line: console.log(line, highlight=False))
+    finally:
+        provider.close()
+
+
+def _write(results: Sequence[Result], options: Options, output: Path | None) -> None:
+    if output is None:
+        return
+    info = Fleet().docker.info()
+    about = About(datetime.now(UTC), options.rate, options.seconds, options.seed, info["NCPU"], info["MemTotal"])
+    output.write_text(report.markdown(results, about))
+    owner = output.parent.stat()
+    os.chown(output, owner.st_uid, owner.st_gid)
+
+
+def _finish(results: Sequence[Result]) -> None:
+    console = Console()
+    console.print(report.table(results))
+    for each in results:
+        for line in report.explain(each):
+            console.print(f"{each.fault}: {line}", highlight=False)
+    sys.exit(0 if all(each.passed for each in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

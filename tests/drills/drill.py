@@ -1,0 +1,266 @@
+"""One drill: load, a fault in its middle, quiet, and then the books."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.question import normalise
+from tests.drills.faults import Fault, Stage
+from tests.drills.ledger import Account, Row, Scored, reconcile
+from tests.drills.load import Load
+from tests.drills.report import Result
+from tests.drills.scripts import Mix
+from tests.fleet import AWAY, FLINK_GROUP, Fleet
+from tests.scripted_provider import ByAttempt, ScriptedProvider, untold
+
+LOOK_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
+"""Between the two readings of the final states."""
+
+LLM_TIMEOUT_SECONDS = 10
+ENVIRONMENT = {"LLM_CONCURRENCY": "8", "LLM_TIMEOUT": str(LLM_TIMEOUT_SECONDS), "LOG_LEVEL": "WARNING"}
+"""Of the llm-consumers of a drill."""
+
+Tell = Callable[[str], None]
+"""Shows a line of progress."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How hard a drill is.
+
+    Attributes:
+        rate: Questions a second.
+        seconds: For which questions are asked.
+        seed: Of the scripts.
+        deadline_seconds: In which the fleet has to be well again after the fault.
+    """
+
+    rate: float = 10
+    seconds: float = 20
+    seed: int = 1
+    deadline_seconds: float = 240
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A fault at its time.
+
+    Attributes:
+        at_seconds: From the first question.
+        fault: What goes wrong.
+        seconds: For how long.
+    """
+
+    at_seconds: float
+    fault: Fault
+    seconds: float
+
+
+def strikes_of(fault: Fault, seconds: float) -> list[Strike]:
+    """Spreads the strikes of a fault evenly over a load that lasts `seconds`."""
+    return [Strike(seconds * number / (fault.times + 1), fault, fault.seconds) for number in range(1, fault.times + 1)]
+
+
+class Drills:
+    """Plays drills on one stage, one after the other."""
+
+    def __init__(self, stage: Stage, provider: ScriptedProvider, options: Options, tell: Tell) -> None:
+        self._stage = stage
+        self._provider = provider
+        self._options = options
+        self._tell = tell
+
+    def play(self, name: str, strikes: Sequence[Strike], mix: Mapping[str, float]) -> Result:
+        """Plays one drill.
+
+        Args:
+            name: Of the drill.
+            strikes: What goes wrong, in the order of time; at least one.
+            mix: Shares of the provider's scripts.
+        """
+        fleet, options = self._stage.fleet, self._options
+        problems: list[str] = []
+        if not self._until_quiet(()):
+            problems.append("the fleet was not quiet before the drill")
+        before = _digests(fleet)
+        scripts = Mix(mix, options.seed)
+        self._provider.default = _default(scripts)
+        load = Load(name, scripts, options.rate, options.seconds, options.deadline_seconds)
+        self._tell(f"{name}: {options.rate:g} questions/s for {options.seconds:g} s")
+        started = time.monotonic()
+        load.start()
+        try:
+            allowed = 0
+            for strike in strikes:
+                time.sleep(max(0, started + strike.at_seconds - time.monotonic()))
+                in_flight = self._strike(strike, problems)
+                allowed += in_flight if strike.fault.repeats else 0
+            undone = time.monotonic()
+            load.join()
+        finally:
+            load.cancel()
+        if load.refused:
+            problems.append(f"{len(load.refused)} questions were refused for good, the first with {load.refused[0]}")
+        ids = {entry.question_id for entry in load.ledger}
+        self._tell(f"{name}: {len(ids)} questions in the ledger, waiting for quiet")
+        well_at = self._until_quiet(ids)
+        account = self._account(load, before)
+        result = Result(name, account, allowed, well_at - undone if well_at else None, problems)
+        self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}")
+        return result
+
+    def _strike(self, strike: Strike, problems: list[str]) -> int:
+        """Lets a fault strike, and returns how many calls were in flight at most meanwhile."""
+        fault = strike.fault
+        peak = self._provider.watch_peak()
+        self._tell(f"{fault.name}: strikes")
+        try:
+            _try(lambda: fault.apply(self._stage), problems)
+            time.sleep(strike.seconds)  # the fault lasts
+        finally:
+            _try(lambda: fault.undo(self._stage), problems)
+        self._tell(f"{fault.name}: over")
+        return peak()
+
+    def _until_quiet(self, ids: Collection[str]) -> float | None:
+        """Waits until nothing is left to do.
+
+        Returns:
+            The monotonic time since when the fleet was well, the commits of the Flink job apart; None when it was not
+            quiet within the deadline.
+        """
+        deadline = time.monotonic() + self._options.deadline_seconds
+        told = time.monotonic()
+        well_at = None
+        while True:
+            try:
+                unmet, uncommitted = _unmet(self._stage.fleet, ids)
+            except (AssertionError, *AWAY) as error:
+                unmet, uncommitted = [repr(error)], 0
+            now = time.monotonic()
+            well_at = None if unmet else well_at or now
+            if well_at and not uncommitted:
+                return well_at
+            if now > deadline:
+                self._tell(f"not quiet: {'; '.join(unmet) or f'the job has not committed {uncommitted} messages'}")
+                return None
+            if now - told > 15:
+                told = now
+                self._tell(f"  still {'; '.join(unmet) or f'{uncommitted} messages without a checkpoint'}")
+            time.sleep(LOOK_SECONDS)
+
+    def _account(self, load: Load, before: Mapping[str, tuple[int, str]]) -> Account:
+        fleet, ledger = self._stage.fleet, load.ledger
+        ids = [entry.question_id for entry in ledger]
+        first = _rows(fleet, ids)
+        time.sleep(SETTLE_SECONDS)  # in which nothing may change
+        second = _rows(fleet, ids)
+        after = _digests(fleet)
+        # Asking a failed question anew is the one thing that changes a final state.
+        gone = (0, "")
+        changed = {
+            id
+            for id, (asked, digest) in before.items()
+            if after.get(id, gone) == gone or (after[id][0] == asked and after[id][1] != digest)
+        }
+        by_text = {normalise(entry.text): entry.question_id for entry in ledger}
+        calls = {
+            (by_text[text], attempt): count
+            for (text, attempt), count in self._provider.counts().items()
+            if text in by_text
+        }
+        return reconcile(ledger, first, second, calls, changed)
+
+
+def _try(step: Callable[[], None], problems: list[str]) -> None:
+    try:
+        step()
+    except (AssertionError, *AWAY) as error:
+        problems.append(" ".join(str(error).split()))
+
+
+def _default(mix: Mix) -> Callable[[str], ByAttempt]:
+    """Makes the scripts of the drill's questions; whatever else is asked meanwhile gets one text."""
+    return lambda text: mix.script_of(text).replies if text.startswith("drill ") else untold(text)
+
+
+def _unmet(fleet: Fleet, ids: Collection[str]) -> tuple[list[str], int]:
+    """Returns what is left to do, and the lag of the Flink job's group."""
+    found = []
+    pending = fleet.sql(
+        "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND question_id = ANY(%s)", list(ids)
+    )[0]["n"]
+    if pending:
+        found.append(f"{pending} questions pending")
+    outbox = fleet.sql("SELECT count(*) AS n FROM questions WHERE status = 'pending' AND published_at IS NULL")[0]["n"]
+    if outbox:
+        found.append(f"{outbox} questions in the outbox")
+    if not fleet.job_works():
+        found.append("the Flink job does not run")
+    lags = fleet.lags()
+    found += [f"lag {lag} of {group}" for group, lag in lags.items() if lag and group != FLINK_GROUP]
+    return found, lags[FLINK_GROUP]
+
+
+def _digests(fleet: Fleet) -> dict[str, tuple[int, str]]:
+    """Returns how often each final question was asked, and a digest of its rows but for their timestamps."""
+    rows = fleet.sql("""
+        SELECT q.question_id, q.times_asked, md5(concat(
+            q.status, to_jsonb(r) - '{created_at,updated_at}'::text[], to_jsonb(f) - 'failed_at',
+            (SELECT jsonb_agg(to_jsonb(a) - 'generated_at' ORDER BY attempt)
+             FROM attempts AS a WHERE a.question_id = q.question_id))) AS digest
+        FROM questions AS q LEFT JOIN responses AS r USING (question_id) LEFT JOIN failed_questions AS f
+            USING (question_id)
+        WHERE q.status <> 'pending'
+    """)
+    return {row["question_id"]: (row["times_asked"], row["digest"]) for row in rows}
+
+
+def _rows(fleet: Fleet, ids: Sequence[str]) -> dict[str, Row]:
+    """Reads what PostgreSQL says about questions."""
+    rows = fleet.sql(
+        """
+        SELECT q.question_id, q.status, r.quality, r.processing_attempts, r.llm_response, r.bert_score, f.reason,
+            f.retry_count
+        FROM questions AS q LEFT JOIN responses AS r USING (question_id) LEFT JOIN failed_questions AS f
+            USING (question_id)
+        WHERE q.question_id = ANY(%s)
+        """,
+        list(ids),
+    )
+    attempts: dict[str, list[Scored]] = {}
+    for each in fleet.sql(
+        "SELECT question_id, attempt, llm_response, bert_score FROM attempts WHERE question_id = ANY(%s) ORDER BY 2",
+        list(ids),
+    ):
+        scored = Scored(each["attempt"], each["llm_response"], each["bert_score"])
+        attempts.setdefault(each["question_id"], []).append(scored)
+    errors = {each["question_id"]: each for each in _errors(fleet, ids)}
+    found = {}
+    for row in rows:
+        id = row["question_id"]
+        error = errors.get(id, {"attempt": 0, "retry": 0})
+        found[id] = Row(
+            status=row["status"],
+            quality=row["quality"],
+            reason=row["reason"],
+            generations=max(row["processing_attempts"] or 0, len(attempts.get(id, ())), error["attempt"]),
+            retries=max(row["retry_count"] or 0, error["retry"]),
+            kept=row["llm_response"],
+            kept_score=row["bert_score"],
+            attempts=tuple(attempts.get(id, ())),
+        )
+    return found
+
+
+def _errors(fleet: Fleet, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the highest attempt and retry among the failed calls of each question."""
+    return fleet.sql(
+        """
+        SELECT question_id, max(attempt) AS attempt, max(retry) AS retry FROM call_errors
+        WHERE question_id = ANY(%s) GROUP BY question_id
+        """,
+        list(ids),
+    )

@@ -1,0 +1,172 @@
+"""The books of a drill: what was promised, what became of it, and whether the two agree. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from pipeline.messages import MAX_RETRIES
+from tests.drills.scripts import Script
+
+MAX_GENERATIONS = 3
+FINAL = ("completed", "failed")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A promise of the fleet: one 202 (or a 200, when the answer was there already).
+
+    Attributes:
+        question_id: Its id, by the reply.
+        text: The question.
+        asked_at: When the reply came.
+        script: What the provider says to it.
+    """
+
+    question_id: str
+    text: str
+    asked_at: datetime
+    script: Script
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row of `attempts`."""
+
+    attempt: int
+    text: str
+    score: Decimal | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What PostgreSQL says about a question.
+
+    Attributes:
+        status: Of the question.
+        quality: Of the kept answer; None without one.
+        reason: Of the failure; None without one.
+        generations: Generations of the kept answer, or the highest that anything tells of.
+        retries: Most error retries of one generation that anything tells of.
+        kept: The kept answer.
+        kept_score: Its score.
+        attempts: Every scored generation, by number.
+    """
+
+    status: str
+    quality: str | None = None
+    reason: str | None = None
+    generations: int = 0
+    retries: int = 0
+    kept: str | None = None
+    kept_score: Decimal | None = None
+    attempts: tuple[Scored, ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the books say. Each list holds question ids and is empty when all is well.
+
+    Attributes:
+        asked: Promises.
+        completed: Promises that ended as `completed`.
+        failed_as_scripted: Promises that ended as `failed` because the provider said so.
+        lost: Without a final state.
+        doubled: With two final states, or one that changed between two readings.
+        unexpected: With another final state, quality, reason or number of generations than the script brings about.
+        wrong_answer: Kept another answer than the best scored one (the first of equals).
+        burnt: Took more generations or error retries than the rules or the script allow.
+        extra_calls: Calls of the provider beyond what the script needs, by question id and attempt.
+    """
+
+    asked: int
+    completed: int = 0
+    failed_as_scripted: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    wrong_answer: list[str] = field(default_factory=list)
+    burnt: list[str] = field(default_factory=list)
+    extra_calls: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def extra(self) -> int:
+        """All extra calls together."""
+        return sum(self.extra_calls.values())
+
+    def kept(self, allowed_extra: int) -> bool:
+        """Returns whether every promise was kept with at most so many extra calls."""
+        broken = (self.lost, self.doubled, self.unexpected, self.wrong_answer, self.burnt)
+        return not any(broken) and self.extra <= allowed_extra
+
+
+def reconcile(
+    ledger: Sequence[Entry],
+    first: Mapping[str, Row],
+    second: Mapping[str, Row],
+    calls: Mapping[tuple[str, int], int],
+    changed: Collection[str] = (),
+) -> Account:
+    """Compares the promises with what became of them.
+
+    Args:
+        ledger: The promises; several with one id (a client that tried again) are one.
+        first: Rows by question id once the fleet is quiet.
+        second: The same some seconds later.
+        calls: Calls that the provider counted, by question id and attempt.
+        changed: Questions, of the ledger or not, whose final rows changed during the drill.
+    """
+    entries = {entry.question_id: entry for entry in ledger}
+    account = Account(asked=len(entries))
+    account.doubled.extend(sorted(set(changed) - set(entries)))
+    completed = failed = 0
+    highest: dict[str, int] = {}
+    for id, attempt in calls:
+        highest[id] = max(attempt, highest.get(id, 0))
+    for id, entry in entries.items():
+        row, again = first.get(id), second.get(id)
+        if row is None or not row.final:
+            account.lost.append(id)
+        elif again != row or id in changed or (row.quality is not None and row.reason is not None):
+            account.doubled.append(id)
+        if row is not None and row.final:
+            as_scripted = _as_scripted(row, entry.script)
+            completed += row.status == "completed"
+            failed += row.status == "failed" and as_scripted
+            if not as_scripted:
+                account.unexpected.append(id)
+            if not keeps_best(row):
+                account.wrong_answer.append(id)
+        if _burnt(row, entry.script, highest.get(id, 0)):
+            account.burnt.append(id)
+    for (id, attempt), count in calls.items():
+        if id in entries and (extra := count - entries[id].script.calls(attempt)) > 0:
+            account.extra_calls[id, attempt] = extra
+    return Account(**{**vars(account), "completed": completed, "failed_as_scripted": failed})
+
+
+def keeps_best(row: Row) -> bool:
+    """Returns whether the kept answer is the best scored one; of equals, the first."""
+    scored = [each for each in row.attempts if each.score is not None]
+    if row.kept is None or not scored:
+        return True
+    best = max(scored, key=lambda each: (each.score or 0, -each.attempt))
+    return (row.kept, row.kept_score) == (best.text, best.score)
+
+
+def _as_scripted(row: Row, script: Script) -> bool:
+    why = row.quality if row.status == "completed" else row.reason
+    if (row.status, why) != (script.status, script.why):
+        return False
+    # A failed generation has no score; of a completed question each one has.
+    return row.status == "failed" or len(row.attempts) == row.generations == script.generations
+
+
+def _burnt(row: Row | None, script: Script, highest_call: int) -> bool:
+    generations = max(row.generations if row else 0, highest_call)
+    return generations > min(MAX_GENERATIONS, script.generations) or (row is not None and row.retries > MAX_RETRIES)

@@ -1,0 +1,149 @@
+"""The ledger for people: a table on the terminal and a document. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.table import Table
+
+from tests.drills.ledger import Account
+
+COLUMNS = (
+    "fault",
+    "questions",
+    "completed",
+    "failed as scripted",
+    "lost",
+    "doubled",
+    "burnt",
+    "unexpected",
+    "extra calls",
+    "in flight",
+    "seconds to recover",
+)
+
+_NOTES = """\
+- Questions: asked by a client at a steady rate, each promised an answer by a `202` that is in the client's own ledger.
+  Each is answered by a scripted provider (good, poor or no answer, overload, rate limit, …) that counts its calls.
+- Lost: without a final state once the fleet is quiet. Doubled: with two final states, or one that changed, among the
+  questions of the drill or any older one. Burnt: took more generations or error retries than the rules or its script.
+  Unexpected: ended otherwise than scripted, kept another than its best answer, or was refused for good.
+- Extra calls: of the provider, beyond those that the scripts need. In flight: the most calls that were at the provider
+  while the fault lasted; so many may be repeated (none after SIGTERM).
+- Seconds to recover: from the end of the (last) fault, while questions are still asked, until no question of the drill
+  is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The
+  job's group is waited for too, but its time does not count: it commits with its checkpoints, one each 30 s. Questions
+  that wait for a retry (up to 14 s, after a quota error 60 s) are part of the time.
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One drill.
+
+    Attributes:
+        fault: Its name.
+        account: What the books say.
+        in_flight: Calls that may be repeated.
+        recovered_seconds: From the end of the fault until the fleet was well; None: it was not, within the deadline.
+        problems: What else went wrong, one line each.
+    """
+
+    fault: str
+    account: Account
+    in_flight: int
+    recovered_seconds: float | None
+    problems: Sequence[str] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return self.account.kept(self.in_flight) and self.recovered_seconds is not None and not self.problems
+
+    def cells(self) -> list[str]:
+        """Returns the values of `COLUMNS`."""
+        account = self.account
+        numbers = (
+            account.asked,
+            account.completed,
+            account.failed_as_scripted,
+            len(account.lost),
+            len(account.doubled),
+            len(account.burnt),
+            len({*account.unexpected, *account.wrong_answer}) + len(self.problems),
+            account.extra,
+            self.in_flight,
+        )
+        recovered = "never" if self.recovered_seconds is None else f"{self.recovered_seconds:.0f}"
+        return [self.fault, *map(str, numbers), recovered]
+
+
+@dataclass(frozen=True)
+class About:
+    """Under which conditions a ledger came about.
+
+    Attributes:
+        at: When.
+        rate: Questions a second.
+        seconds: How long questions were asked for in each drill.
+        seed: Of the scripts.
+        cores: Of the machine.
+        memory_bytes: Of the machine.
+    """
+
+    at: datetime
+    rate: float
+    seconds: float
+    seed: int
+    cores: int
+    memory_bytes: int
+
+    def line(self) -> str:
+        """Returns it as one sentence."""
+        return (
+            f"{self.at:%Y-%m-%d %H:%M} UTC, {self.rate:g} questions/s for {self.seconds:g} s each, seed {self.seed}, "
+            f"on a machine with {self.cores} cores and {self.memory_bytes / 2**30:.1f} GiB of memory."
+        )
+
+
+def table(results: Sequence[Result]) -> Table:
+    """Returns the results for a terminal."""
+    shown = Table(*COLUMNS)
+    for each in results:
+        shown.add_row(*each.cells(), style=None if each.passed else "red")
+    return shown
+
+
+def markdown(results: Sequence[Result], about: About) -> str:
+    """Returns the results as the document `docs/ledger.md`."""
+    lines = [
+        "# Ledger",
+        "",
+        "What became of questions that were asked while a part of the fleet broke. Written by `make drill`.",
+        "",
+        about.line(),
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "| --- |" + " ---: |" * (len(COLUMNS) - 1),
+        *("| " + " | ".join(each.cells()) + " |" for each in results),
+        "",
+        _NOTES,
+    ]
+    broken = [f"- {each.fault}: {problem}" for each in results for problem in explain(each)]
+    if broken:
+        lines += ["## Broken promises", "", *broken, ""]
+    return "\n".join(lines)
+
+
+def explain(result: Result, most: int = 5) -> list[str]:
+    """Returns what went wrong in a drill, one line each, with the first few question ids; empty when it passed."""
+    account = result.account
+    lines = list(result.problems)
+    for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer"):
+        if ids := getattr(account, name):
+            lines.append(f"{len(ids)} {name.replace('_', ' ')}: {', '.join(ids[:most])}{' …' * (len(ids) > most)}")
+    if account.extra > result.in_flight:
+        lines.append(f"{account.extra} extra calls with {result.in_flight} in flight")
+    if result.recovered_seconds is None:
+        lines.append("the fleet was not quiet within the deadline")
+    return lines

@@ -1,0 +1,152 @@
+"""What the scripted provider says in a drill, and what has to come of it. Pure.
+
+A question's script follows from a hash of its text and a seed, so that thousands of questions need no upload, and the
+harness and the provider agree without speaking to each other.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.question import normalise
+from tests.scripted_provider import (
+    ByAttempt,
+    Reply,
+    answer,
+    drip,
+    drop,
+    error_in_success,
+    hang,
+    invalid_utf8,
+    not_a_number,
+    refusal,
+    refusal_until,
+)
+
+REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
+POOR = "Bananas are yellow and grow in bunches."
+FAIR = "Paint dries faster when the air around it is hot."
+POORER = "zxq vvk"
+LONG = "Bananas are yellow. " * 52_000
+"""1 MB, and as poor as it is long."""
+
+LATENCY_SECONDS = 0.5
+"""Of an answer: long enough for calls to be in flight whenever something breaks."""
+
+_GOOD = answer(REFERENCE, LATENCY_SECONDS)
+_POOR = answer(POOR, LATENCY_SECONDS)
+_BUSY = refusal(503, "server busy")
+
+
+@dataclass(frozen=True)
+class Script:
+    """The replies to one question, and what becomes of it.
+
+    Attributes:
+        replies: To each attempt, call by call.
+        status: The final state that follows.
+        why: Its quality (`completed`) or its reason (`failed`).
+    """
+
+    replies: ByAttempt
+    status: Literal["completed", "failed"] = "completed"
+    why: str = "accepted"
+
+    @property
+    def generations(self) -> int:
+        """How often the question is asked, error retries apart."""
+        return len(self.replies)
+
+    def calls(self, attempt: int) -> int:
+        """How many calls an attempt needs, its error retries included."""
+        return len(self.replies[attempt - 1]) if attempt <= len(self.replies) else 0
+
+
+def _after(*errors: Reply) -> Script:
+    return Script([[*errors, _GOOD]])
+
+
+SCRIPTS: Mapping[str, Script] = {
+    "first good": Script([[_GOOD]]),
+    "second good": Script([[_POOR], [_GOOD]]),
+    "never good": Script(
+        [[_POOR], [answer(FAIR, LATENCY_SECONDS)], [answer(POORER, LATENCY_SECONDS)]], why="max_retries_reached"
+    ),
+    "overloaded once": _after(_BUSY),
+    "rate limited": _after(refusal(429, "too many requests", {"Retry-After": "3"})),
+    "rate limited, date": _after(refusal_until(429, "too many requests", 3)),
+    "rate limited, ms": _after(refusal(429, "too many requests", {"retry-after-ms": "2500"})),
+    "rate limited, no time": _after(refusal(429, "too many requests")),
+    "quota": _after(refusal(429, '{"error": {"code": "insufficient_quota"}}', {"Retry-After": "1"})),
+    "payment required": _after(refusal(402, "payment required")),
+    "wrong request": Script([[refusal(400, "bad request")]], "failed", "not_retryable"),
+    "always overloaded": Script([[_BUSY] * 4], "failed", "retries_exhausted"),
+    "dropped": _after(drop()),
+    "empty": _after(answer("")),
+    "error in success": _after(error_in_success()),
+    "hanging": _after(hang()),
+    "dripping": _after(drip()),
+    "invalid UTF-8": _after(invalid_utf8()),
+    "NaN": _after(not_a_number()),
+    "1 MB": Script([[answer(LONG)], [_GOOD]]),
+}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which share of the questions gets which script.
+
+    Attributes:
+        shares: Weight of each name of `SCRIPTS`.
+        seed: Another one deals the scripts otherwise.
+    """
+
+    shares: Mapping[str, float]
+    seed: int = 0
+
+    def name_of(self, text: str) -> str:
+        """Returns the name of a question's script; what stands in parentheses at its end takes no part."""
+        kept = normalise(text).rpartition(" (")[0] or normalise(text)
+        digest = hashlib.sha256(f"{self.seed}\n{kept}".encode()).digest()
+        point = int.from_bytes(digest[:8], "big") / 2**64 * sum(self.shares.values())
+        for name, share in self.shares.items():
+            if point < share:
+                return name
+            point -= share
+        return list(self.shares)[-1]  # rounding
+
+    def script_of(self, text: str) -> Script:
+        """Returns a question's script."""
+        return SCRIPTS[self.name_of(text)]
+
+
+USUAL: Mapping[str, float] = {
+    "first good": 60,
+    "second good": 18,
+    "never good": 6,
+    "overloaded once": 5,
+    "rate limited": 2,
+    "rate limited, date": 1,
+    "rate limited, ms": 1,
+    "rate limited, no time": 1,
+    "wrong request": 2,
+    "always overloaded": 2,
+    "dropped": 1,
+    "empty": 1,
+}
+
+WITH_QUOTA: Mapping[str, float] = {**USUAL, "quota": 5, "payment required": 2}
+"""Its questions wait for 60 s, and so does whoever waits for the end of the drill."""
+
+MISBEHAVING: Mapping[str, float] = {
+    "first good": 50,
+    "hanging": 4,
+    "dripping": 4,
+    "dropped": 8,
+    "empty": 8,
+    "error in success": 8,
+    "invalid UTF-8": 8,
+    "NaN": 6,
+    "1 MB": 4,
+}

@@ -1,0 +1,223 @@
+"""The running fleet, as the system tests and the drills reach it.
+
+Both run in a container on the fleet's network (`docker compose run --rm tests`) and reach every part by its name there;
+Docker's socket lets them stop, start and look at containers of this Compose project, and of no other.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import confluent_kafka
+import docker
+import psycopg2
+import psycopg2.extras
+import redis
+import requests
+from docker.models.containers import Container
+
+from flink_job.cluster import Cluster, Unreachable
+from pipeline import topics
+
+BROKERS = "kafka:9092"
+STORAGE = "http://storage-service:5001"
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "askfleet")
+FINAL = ("completed", "failed")
+FLINK_GROUP = "score-validator"
+"""Group of the Flink job; it commits with each checkpoint. All others are named like their service."""
+
+AWAY = (
+    requests.RequestException,
+    psycopg2.Error,
+    redis.RedisError,
+    confluent_kafka.KafkaException,
+    docker.errors.APIError,
+    Unreachable,
+)
+"""What a look at a part that is away may raise."""
+
+
+def eventually(check: Callable[[], object], what: str, seconds: float = 60, interval: float = 0.25) -> object:
+    """Waits until `check` returns something true and returns it; on timeout shows what it returned or raised last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            last: object = check()
+            if last:
+                return last
+        except (AssertionError, *AWAY) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}; last seen: {last!r}")
+        time.sleep(interval)
+
+
+class Fleet:
+    """Its public surfaces."""
+
+    def __init__(self) -> None:
+        self.docker = docker.from_env()
+
+    # --- containers ---
+
+    def containers(self, service: str | None = None, everything: bool = False) -> list[Container]:
+        """Returns the containers of a service, or of all; with `everything` those that do not run too."""
+        labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
+        if service:
+            labels.append(f"com.docker.compose.service={service}")
+        found: list[Container] = self.docker.containers.list(all=everything, filters={"label": labels})
+        return found
+
+    def container(self, service: str) -> Container:
+        """Returns the only, or first, container of a service that runs."""
+        return self.containers(service)[0]
+
+    @property
+    def network(self) -> str:
+        """Name of the fleet's network."""
+        return str(next(iter(self.containers("kafka", everything=True)[0].attrs["NetworkSettings"]["Networks"])))
+
+    def exec(self, service: str, *command: str, check: bool = True) -> str:
+        """Runs a command in a service's container and returns what it wrote."""
+        result = self.container(service).exec_run(list(command))
+        assert isinstance(result.output, bytes)  # neither a stream nor a socket was asked for
+        output = result.output.decode(errors="replace")
+        if check:
+            assert result.exit_code == 0, f"{command} in {service} ended with {result.exit_code}:\n{output}"
+        return output
+
+    def wait_healthy(self, service: str, seconds: float = 120) -> None:
+        """Waits until every container of a service is healthy."""
+
+        def healthy() -> bool:
+            states = [each.attrs["State"].get("Health", {}).get("Status") for each in self.containers(service)]
+            return bool(states) and all(state == "healthy" for state in states)
+
+        eventually(healthy, f"{service} is healthy", seconds, interval=1)
+
+    # --- questions ---
+
+    def ask(
+        self, text: str, reference: str | None = None, context: str | None = None, wait: int = 0
+    ) -> requests.Response:
+        """Asks a question and waits for its answer for `wait` seconds at most."""
+        body = {"question_text": text, "original_answer": reference, "question_context": context}
+        body = {name: value for name, value in body.items() if value is not None}
+        return requests.post(f"{STORAGE}/query", params={"wait": wait}, json=body, timeout=wait + 15)
+
+    def status(self, question_id: str) -> dict[str, Any]:
+        """Returns how a question stands."""
+        return requests.get(f"{STORAGE}/status/{question_id}", timeout=15).json()  # type: ignore[no-any-return]
+
+    def finish(self, question_id: str, seconds: float = 120) -> Any:
+        """Waits until a question is completed or failed and returns its status document."""
+
+        def final() -> dict[str, Any] | None:
+            found = self.status(question_id)
+            return found if found["status"] in FINAL else None
+
+        return eventually(final, f"question {question_id} is final", seconds)
+
+    # --- stores ---
+
+    def sql(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """Runs a statement and returns its rows."""
+        connection = psycopg2.connect(
+            host="postgres", dbname="yahoo_db", user="user", password=os.environ["POSTGRES_PASSWORD"], connect_timeout=5
+        )
+        with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            cursor.execute(statement, values)
+            rows = [dict(row) for row in cursor.fetchall()]
+        connection.close()
+        return rows
+
+    @property
+    def cache(self) -> redis.Redis:
+        """A client of Redis."""
+        return redis.Redis(host="redis", socket_timeout=5)
+
+    # --- topics ---
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
+        """Writes raw bytes to a topic and waits for the acknowledgement; returns (partition, offset)."""
+        where: list[tuple[int, int]] = []
+        producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS, "message.max.bytes": 2_000_000})
+
+        def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+            assert error is None, error
+            where.append((message.partition(), message.offset()))  # type: ignore[arg-type]
+
+        producer.produce(topic, value, key, on_delivery=delivered)
+        assert producer.flush(20) == 0
+        return where[0]
+
+    def messages(self, topic: str, wanted: Callable[[dict[str, Any]], object], seconds: float = 60) -> dict[str, Any]:
+        """Reads a topic from its beginning until `wanted(document)` is true of a message, and returns that document."""
+        consumer = confluent_kafka.Consumer(
+            {"bootstrap.servers": BROKERS, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
+        )
+        consumer.subscribe([topic])
+        deadline, seen = time.monotonic() + seconds, 0
+        try:
+            while time.monotonic() < deadline:
+                message = consumer.poll(0.5)
+                if message is None or message.error():
+                    continue
+                seen += 1
+                try:
+                    document = json.loads(message.value() or b"null")
+                except ValueError:
+                    continue
+                if isinstance(document, dict) and wanted(document):
+                    return document
+        finally:
+            consumer.close()
+        raise AssertionError(f"no such message on {topic} within {seconds} s among {seen}")
+
+    def lag(self, group: str, names: Iterable[str]) -> int:
+        """Returns how many messages of some topics a consumer group has not committed."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": group})
+        try:
+            known = consumer.list_topics(timeout=5).topics
+            partitions = [
+                confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions
+            ]
+            lag = 0
+            for each in consumer.committed(partitions, timeout=5):
+                low, high = consumer.get_watermark_offsets(each, timeout=5)
+                lag += high - (each.offset if each.offset >= 0 else low)
+            return lag
+        finally:
+            consumer.close()
+
+    def lags(self) -> Mapping[str, int]:
+        """Returns the lag of every group of the fleet."""
+        read: dict[str, list[str]] = {}
+        for topic in topics.ALL:
+            for service in topic.consumers:
+                read.setdefault(FLINK_GROUP if service == "flink-job" else service, []).append(topic.name)
+        return {group: self.lag(group, names) for group, names in read.items()}
+
+    def rewind(self, group: str, names: Iterable[str]) -> None:
+        """Sets the committed offsets of a group without members to the beginning of some topics."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": group})
+        try:
+            known = consumer.list_topics(timeout=5).topics
+            partitions = [
+                confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions
+            ]
+            for each in partitions:
+                each.offset = consumer.get_watermark_offsets(each, timeout=5)[0]
+            consumer.commit(offsets=partitions, asynchronous=False)
+        finally:
+            consumer.close()
+
+    # --- the job ---
+
+    def job_works(self) -> bool:
+        """Returns whether exactly one job runs, with all of its tasks."""
+        active = Cluster("http://flink-jobmanager:8081").jobs().active
+        return len(active) == 1 and active[0].working

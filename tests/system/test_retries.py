@@ -1,0 +1,120 @@
+"""Waits end when they are due: none early, none behind a longer one, and a closed gate costs no retries."""
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+
+import confluent_kafka
+
+from pipeline import topics
+from pipeline.delays import OVERLOAD, QUOTA
+from pipeline.messages import CallError, FailedCall
+from tests.fleet import BROKERS, eventually
+from tests.unit import samples
+
+REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
+
+
+def failed_calls(kind, count, delays):
+    """Makes failed calls of questions that nobody has asked; the retries so far go 0, 1, 2, 0, …
+
+    They have no reference, so that their answers are not scored and regenerated.
+    """
+    now = datetime.now(UTC)
+    made = []
+    for number in range(count):
+        question = samples.question(
+            question_text=f"retry {uuid.uuid4()}",
+            original_answer=None,
+            asked_at=now,
+            retry_count=number % len(delays.seconds),
+        )
+        error = CallError(type=kind, status_code=503, message="made by a test")
+        made.append(question.become(FailedCall, error=error, failed_at=now))
+    return made
+
+
+def republished(ids, seconds):
+    """Reads `questions-pending` until every one of these questions is there again; returns (retry_count, when)."""
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": BROKERS, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([topics.QUESTIONS_PENDING])
+    deadline, found = time.monotonic() + seconds, {}
+    try:
+        while len(found) < len(ids) and time.monotonic() < deadline:
+            for record in consumer.consume(500, 0.5):
+                document = json.loads(record.value() or b"null") if record.error() is None else None
+                if isinstance(document, dict) and document.get("question_id") in ids:
+                    assert document["question_id"] not in found, "asked again twice"
+                    found[document["question_id"]] = (document["retry_count"], record.timestamp()[1] / 1000)
+    finally:
+        consumer.close()
+    return found
+
+
+def test_each_wait_ends_when_it_is_due(fleet, scripted):
+    """200 mixed waits of 2, 4 and 8 s in one partition, and 1,000 waits of 60 s beside them."""
+    calls = [(topics.ERROR_OVERLOAD, OVERLOAD, failed_calls("overload", 200, OVERLOAD))]
+    calls += [(topics.ERROR_QUOTA, QUOTA, failed_calls("quota", 1000, QUOTA))]
+    producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS})
+    for topic, _, made in calls:
+        for each in made:
+            producer.produce(topic, each.to_bytes(), each.question_id.encode(), partition=0)
+            producer.poll(0)
+    assert producer.flush(20) == 0
+
+    due = {
+        each.question_id: (each.retry_count + 1, delays.due_at(each.failed_at, each.retry_count, None, chance=0))
+        for _, delays, made in calls
+        for each in made
+    }
+    found = republished(due.keys(), 120)
+    assert len(found) == len(due)
+    late = {}
+    for question_id, (retry_count, at) in found.items():
+        assert retry_count == due[question_id][0]
+        late[question_id] = at - due[question_id][1].timestamp()
+    for topic, _, made in calls:
+        waits = sorted(late[each.question_id] for each in made)
+        print(
+            f"{topic}: {len(waits)} waits, late by p50 {waits[len(waits) // 2]:.2f} s, "
+            f"p99 {waits[len(waits) * 99 // 100]:.2f} s, at most {waits[-1]:.2f} s"
+        )
+        assert waits[0] >= 0, "asked again before it was due"
+        # Generous, for a busy machine; a wait behind a longer one would be late by seconds, one after another by hours.
+        assert waits[-1] < 15
+
+
+def test_a_quota_error_with_retry_after_parks_the_fleet(fleet, scripted, unique):
+    parked = [unique(f"Is number {number} parked?") for number in range(5)]
+    first = unique("Who finds the quota exhausted?")
+    seconds = 8
+    scripted.script(first, (429, {"Retry-After": str(seconds)}, "quota exceeded"), REFERENCE)
+    for text in parked:
+        scripted.script(text, REFERENCE)
+    fleet.ask(first, REFERENCE)
+    eventually(lambda: scripted.calls(first), "the provider refused", 20)
+    refused_at = time.monotonic()
+    eventually(lambda: fleet.cache.keys("provider-gate:*"), "the gate is closed", 10)
+    ids = [fleet.ask(text, REFERENCE).json()["question_id"] for text in parked]
+    eventually(lambda: any(scripted.calls(text) for text in parked), "the gate opens by itself", seconds + 30)
+    assert time.monotonic() - refused_at >= seconds - 1, "the provider was called while it wanted to be left alone"
+    for question_id in ids:
+        assert fleet.finish(question_id, 60)["status"] == "completed"
+    assert [len(scripted.calls(text)) for text in parked] == [1] * len(parked), "parking burnt a retry"
+    assert not fleet.sql("SELECT * FROM call_errors WHERE question_id = ANY(%s)", ids)
+
+
+def test_the_history_of_errors_is_kept(fleet, scripted, unique):
+    text = unique("What went wrong?")
+    scripted.script(text, (503, {}, "busy"), (429, {"retry-after-ms": "100"}, "too many requests"), REFERENCE)
+    question_id = fleet.ask(text, REFERENCE).json()["question_id"]
+    assert fleet.finish(question_id, 60)["status"] == "completed"
+    rows = fleet.sql("SELECT * FROM call_errors WHERE question_id = %s ORDER BY failed_at", question_id)
+    assert [(row["attempt"], row["retry"], row["type"], row["status_code"]) for row in rows] == [
+        (1, 0, "overload", 503),
+        (1, 1, "overload", 429),
+    ]
+    assert all(row["due_at"] > row["failed_at"] for row in rows)

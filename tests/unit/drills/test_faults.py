@@ -1,0 +1,119 @@
+"""Faults against containers that only write down what is done to them (fakes)."""
+
+import pytest
+import requests
+
+from tests.drills.drill import strikes_of
+from tests.drills.faults import ALL, START_ORDER, BrokenPromise, DownAndUp, Kill, Stage, Stop, Terminate
+
+
+class Container:
+    def __init__(self, name, log, stubborn=False, exit_code=0):
+        self.name = name
+        self._log = log
+        self._stubborn = stubborn
+        self._exit_code = exit_code
+
+    def kill(self, signal="SIGKILL"):
+        self._log.append((signal, self.name))
+
+    def stop(self, timeout):
+        self._log.append(("stop", self.name))
+
+    def start(self):
+        self._log.append(("start", self.name))
+
+    def wait(self, timeout):
+        if self._stubborn:
+            raise requests.exceptions.ReadTimeout
+        return {"StatusCode": self._exit_code}
+
+
+class Fleet:
+    """Has one container of each service."""
+
+    def __init__(self, **changed):
+        self.log = []
+        self._changed = changed
+
+    def containers(self, service, everything=False):
+        return [Container(service, self.log, **self._changed)]
+
+    def wait_healthy(self, service, seconds):
+        self.log.append(("healthy", service))
+
+
+class Workers:
+    def __init__(self, log):
+        self.containers = [Container(f"worker-{number}", log) for number in (1, 2)]
+
+
+def stage(**changed):
+    fleet = Fleet(**changed)
+    return Stage(fleet, Workers(fleet.log)), fleet.log
+
+
+def test_a_kill_hits_one_container_and_starts_it_again():
+    where, log = stage()
+    fault = ALL["kill-llm-consumer-2"]
+    assert isinstance(fault, Kill)
+    fault.apply(where)
+    fault.undo(where)
+    assert log == [("SIGKILL", "worker-2"), ("start", "worker-2")]
+
+
+def test_an_outage_stops_and_starts():
+    where, log = stage()
+    fault = Stop("away", "kafka")
+    fault.apply(where)
+    fault.undo(where)
+    assert log == [("stop", "kafka"), ("start", "kafka")]
+    assert fault.seconds == 60
+
+
+def test_sigterm_has_to_end_a_service():
+    where, log = stage()
+    ALL["sigterm-storage-writer"].apply(where)
+    assert log == [("SIGTERM", "storage-writer")]
+    assert not ALL["sigterm-storage-writer"].repeats
+
+
+def test_who_does_not_end_is_told_of_and_killed():
+    where, log = stage(stubborn=True)
+    with pytest.raises(BrokenPromise, match="storage-writer still runs"):
+        Terminate("sigterm", ["storage-writer"]).apply(where)
+    assert log == [("SIGTERM", "storage-writer"), ("SIGKILL", "storage-writer")]
+
+
+def test_everything_starts_after_what_it_needs():
+    where, log = stage()
+    DownAndUp().apply(where)
+    services = {*START_ORDER, "worker-1", "worker-2"}
+    assert {name for what, name in log if what == "stop"} == services
+    log.clear()
+    DownAndUp().undo(where)
+    assert {name for what, name in log if what == "start"} == services
+    assert log.index(("healthy", "kafka")) < log.index(("start", "kafka-init")) < log.index(("start", "worker-1"))
+
+
+def test_a_one_shot_that_fails_is_told_of():
+    where, log = stage(exit_code=3)
+    with pytest.raises(BrokenPromise, match="postgres-init ended with 3; kafka-init ended with 3"):
+        DownAndUp().undo(where)
+    assert ("start", "worker-2") in log, "the others are started all the same"
+
+
+def test_strikes_are_spread_over_the_load():
+    assert [each.at_seconds for each in strikes_of(ALL["replay"], 20)] == [10]
+    assert [each.at_seconds for each in strikes_of(ALL["kill-storage-writer"], 30)] == [10, 20]
+
+
+def test_every_fault_of_the_plan_is_there():
+    killed = [
+        "llm-consumer-1", "llm-consumer-2", "retry-overload-consumer", "retry-quota-consumer", "storage-writer",
+        "storage-service", "score-validator", "flink-taskmanager", "flink-jobmanager",
+    ]  # fmt: skip
+    assert [ALL[f"kill-{each}"].times for each in killed] == [2] * len(killed)
+    assert {name for name, fault in ALL.items() if fault.seconds == 60} == {
+        "kafka-away", "postgres-away", "redis-away", "scorer-away",
+    }  # fmt: skip

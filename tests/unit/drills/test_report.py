@@ -1,0 +1,42 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.drills.ledger import Account
+from tests.drills.report import COLUMNS, About, Result, explain, markdown, table
+
+FINE = Result("kill-kafka", Account(200, 190, 10, extra_calls={("a", 1): 2}), in_flight=2, recovered_seconds=12.4)
+ABOUT = About(datetime(2026, 1, 2, 3, 4, tzinfo=UTC), 10, 20, 1, 2, 8 * 2**30)
+
+
+def test_the_document_says_what_was_and_under_which_conditions():
+    text = markdown([FINE], ABOUT)
+    assert "2026-01-02 03:04 UTC, 10 questions/s for 20 s each, seed 1, on a machine with 2 cores and 8.0 GiB" in text
+    assert "| kill-kafka | 200 | 190 | 10 | 0 | 0 | 0 | 0 | 2 | 2 | 12 |" in text
+    assert "Broken" not in text
+    assert FINE.passed
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (replace(FINE, in_flight=1), "2 extra calls with 1 in flight"),
+        (replace(FINE, recovered_seconds=None), "not quiet"),
+        (replace(FINE, problems=["it still runs"]), "it still runs"),
+        *(
+            (replace(FINE, account=replace(FINE.account, **{name: list("abcdefg")})), "a, b, c, d, e …")
+            for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer")
+        ),
+    ],
+)
+def test_what_is_broken_is_told(broken, says):
+    assert not broken.passed
+    assert any(says in line for line in explain(broken))
+    assert says in markdown([FINE, broken], ABOUT)
+
+
+def test_the_table_has_a_row_for_each_drill():
+    shown = table([FINE, FINE])
+    assert (shown.row_count, len(shown.columns)) == (2, len(COLUMNS))
+    assert len(FINE.cells()) == len(COLUMNS)

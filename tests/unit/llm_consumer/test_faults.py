@@ -1,0 +1,30 @@
+from collections import Counter
+
+import pytest
+
+from llm_consumer.faults import with_faults
+from llm_consumer.llm import Answer, CallFailed
+from llm_consumer.settings import LlmSettings
+
+ANSWER = Answer("Yes.", "m", 1, 1, 1, "stop")
+
+
+def test_as_many_calls_fail_as_were_asked_for():
+    drawn = iter(number / 100 for number in range(100))
+    ask = with_faults(lambda _: ANSWER, 0.25, 0.5, chance=lambda: next(drawn))
+    outcomes = Counter()
+    for _ in range(100):
+        try:
+            outcomes[ask(None).text] += 1
+        except CallFailed as failed:
+            outcomes[failed.error.type, failed.error.status_code, failed.error.message] += 1
+    assert outcomes == {
+        "Yes.": 25,
+        ("overload", 503, "made on purpose by FAULT_OVERLOAD_RATE"): 25,
+        ("quota", 429, "made on purpose by FAULT_QUOTA_RATE"): 50,
+    }
+
+
+def test_rates_are_shares_of_all_calls():
+    with pytest.raises(ValueError, match="FAULT_QUOTA_RATE"):
+        LlmSettings(fault_overload_rate=0.6, fault_quota_rate=0.5)

@@ -1,0 +1,87 @@
+"""llm-consumers that ask a scripted provider, in the place of the fleet's own."""
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from docker.models.containers import Container
+
+from tests.fleet import PROJECT, Fleet
+from tests.scripted_provider import TEMPERATURE
+
+SERVICE = "llm-consumer"
+STOP_SECONDS = 15
+_NAME = f"{PROJECT}-scripted-llm-consumer"
+
+
+class Workers:
+    """Containers of the fleet's llm-consumer image; the fleet's own are stopped meanwhile, and always started again."""
+
+    def __init__(self, fleet: Fleet, base_url: str, environment: Mapping[str, str], count: int = 1) -> None:
+        """Takes what they need; they start with the context.
+
+        Args:
+            fleet: Whose image and network they use.
+            base_url: Address of the provider.
+            environment: Further settings of llm-consumer.
+            count: How many.
+        """
+        self._fleet = fleet
+        self._environment = {
+            "LLM_BASE_URL": base_url,
+            "LLM_MODEL": "scripted",
+            "LLM_TEMPERATURE": str(TEMPERATURE),
+            **environment,
+        }
+        self._count = count
+        self._own = fleet.containers(SERVICE, everything=True)
+        self.containers: list[Container] = []
+        """Oldest first."""
+
+    def __enter__(self) -> "Workers":
+        for left in self._fleet.docker.containers.list(all=True, filters={"name": _NAME}):
+            left.remove(force=True)  # of a run that was killed
+        try:
+            for each in self._own:
+                each.stop(timeout=STOP_SECONDS)
+            self.scale(self._count)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def scale(self, count: int) -> None:
+        """Starts or stops workers until there are so many; the newest are stopped first."""
+        while len(self.containers) > count:
+            newest = self.containers.pop()
+            newest.stop(timeout=STOP_SECONDS)
+            newest.remove(force=True)
+        while len(self.containers) < count:
+            self.containers.append(
+                self._fleet.docker.containers.run(
+                    self._own[0].attrs["Config"]["Image"],
+                    command=["python", "-m", "llm_consumer"],
+                    environment=self._environment,
+                    network=self._fleet.network,
+                    detach=True,
+                    name=f"{_NAME}-{len(self.containers) + 1}",
+                    mem_limit="192m",
+                    restart_policy={"Name": "always"},
+                )
+            )
+
+    def logs(self) -> str:
+        """Returns the last lines that each of them wrote."""
+        return "\n".join(f"--- {each.name}\n{each.logs(tail=200).decode(errors='replace')}" for each in self.containers)
+
+    def _end(self) -> None:
+        try:
+            self.scale(0)
+        finally:
+            for own in self._own:
+                own.start()
+            self._fleet.wait_healthy(SERVICE)
