@@ -23,7 +23,7 @@ BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Waits between tries, each with up to half of it added at random; the last one repeats."""
 
 SUSPECT_TRIES = 5
-"""Odd failures of one pair after which the scorer is asked about another one."""
+"""Odd failures of one pair in a row, each while another pair gets its score, after which this one is given up."""
 
 CONNECT_SECONDS = 2.0
 RECONNECT_SECONDS = 10
@@ -90,16 +90,18 @@ class ScorerClient:
         It takes as long as the scorer is away. It raises nothing but `asyncio.CancelledError`.
         """
         tries = 0
-        suspicions = 0
+        failed_alone = 0
         while True:
             try:
                 result = await self._ask({"candidate": candidate, "reference": reference})
             except _Odd as error:
-                suspicions += 1
-                if suspicions >= SUSPECT_TRIES and await self._scores_others():
-                    return Refused(error.status_code, f"failed {suspicions} times on this pair alone: {error}")
+                # Once is not enough: the scorer may have got well between the two calls.
+                failed_alone = failed_alone + 1 if await self._scores_others() else 0
+                if failed_alone >= SUSPECT_TRIES:
+                    return Refused(error.status_code, f"failed {failed_alone} times on this pair alone: {error}")
                 self._tell_away(str(error))
             except Exception as error:
+                failed_alone = 0
                 self._tell_away(f"{type(error).__name__}: {error}")
             else:
                 self._tell_back()

@@ -48,9 +48,10 @@ def sort_error_body(error: Mapping[str, object], now: datetime) -> CallError:
         error: The `error` object; its `code` counts as the HTTP status if it is one.
         now: See `sort_status`.
     """
-    code = error.get("code")
-    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
-    return sort_status(status, json.dumps(error, default=str), {}, now)
+    code, body = error.get("code"), json.dumps(error, default=str)
+    if isinstance(code, int) and 400 <= code <= 599:
+        return sort_status(code, body, {}, now)
+    return sort_status(500, body, {}, now).model_copy(update={"status_code": None})
 
 
 def no_answer(why: str) -> CallError:

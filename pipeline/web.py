@@ -3,13 +3,15 @@
 Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which names each wrong field.
 """
 
+import functools
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import structlog
-from flask import Response, g, jsonify, redirect, request
+from flask import Response, current_app, g, jsonify, redirect, request
 from flask_openapi3 import Info, OpenAPI, Tag
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -185,7 +187,7 @@ def _failing(checks: Mapping[str, Check]) -> dict[str, str]:
 
 def _require_json() -> None:
     """Turns a body that is not JSON into 415 or 400 before it is taken for an empty one."""
-    if request.method not in ("POST", "PUT", "PATCH") or request.url_rule is None:
+    if request.url_rule is None or not _takes_body(current_app.view_functions[request.url_rule.endpoint]):
         return
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON: send it with Content-Type: application/json.")
@@ -195,6 +197,12 @@ def _require_json() -> None:
         raise BadRequest("The body is not readable JSON.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
+
+
+@functools.cache
+def _takes_body(view: Callable[..., Any]) -> bool:
+    """Returns whether a route takes a body: flask-openapi3 reads one for those with a parameter of this name."""
+    return "body" in inspect.signature(view).parameters
 
 
 def _wrong_input(error: ValidationError) -> Response:

@@ -71,6 +71,7 @@ CREATE TABLE IF NOT EXISTS failed_questions (
 
 CREATE INDEX IF NOT EXISTS questions_unpublished ON questions (asked_at)
     WHERE status = 'pending' AND published_at IS NULL;
+CREATE INDEX IF NOT EXISTS failed_newest ON failed_questions (failed_at DESC, question_id);
 CREATE INDEX IF NOT EXISTS questions_status ON questions (status);
 CREATE INDEX IF NOT EXISTS questions_asked ON questions (times_asked DESC);
 CREATE INDEX IF NOT EXISTS responses_created ON responses (created_at);

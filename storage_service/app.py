@@ -16,7 +16,18 @@ from storage_service import events
 from storage_service.events import Bells, Listener, Watch
 from storage_service.ledger import Ledger
 from storage_service.questions import Questions
-from storage_service.schemas import Ask, Final, Pending, QuestionPath, State, Statistics, Status, Wait
+from storage_service.schemas import (
+    Ask,
+    FailedFilter,
+    FailedPage,
+    Final,
+    Pending,
+    QuestionPath,
+    State,
+    Statistics,
+    Status,
+    Wait,
+)
 from storage_service.settings import StorageSettings
 from storage_service.store import Store
 
@@ -29,7 +40,8 @@ _DESCRIPTION = """Asks a language model and keeps good answers.
 
 Known answers come at once, from the cache or the database. A new question is recorded and published; its answer comes
 later: poll `/status/ID`, wait with `?wait=`, or listen to `/events/ID`. Questions are the same when their text and
-context are, but for case, width and white space.
+context are, but for case, width and white space. One that failed starts anew when it is asked again, or by
+`/failed/ID/retry`.
 """
 _STREAM = {
     "description": "Server-sent events `pending`, `completed`, `failed`, each with the body of `/status/ID`; the "
@@ -72,7 +84,7 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
     def query(body: Ask, query: Wait) -> Any:
         reply = questions.ask(body, query.wait)
         if isinstance(reply, Pending):
-            return json_response(reply, 202, Location=f"/status/{reply.question_id}")
+            return _accepted(reply)
         return json_response(reply)
 
     @app.get(
@@ -104,12 +116,39 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
         return Response(questions.events(state), mimetype="text/event-stream", headers=headers)
 
     @app.get(
+        "/failed",
+        tags=[_TAG],
+        summary="Which questions failed?",
+        responses={"200": FailedPage, **problems(422, 503)},
+    )
+    def failed(query: FailedFilter) -> Any:
+        return json_response(questions.failed(query))
+
+    @app.post(
+        "/failed/<question_id>/retry",
+        tags=[_TAG],
+        summary="Start a failed question anew",
+        description="It takes no body. One that is pending or completed is left as it is: to retry twice is to retry "
+        "once.",
+        responses={"200": State, "202": Pending, **problems(404, 422, 503)},
+    )
+    def retry(path: QuestionPath) -> Any:
+        reply = questions.retry(path.question_id)
+        if isinstance(reply, Pending):
+            return _accepted(reply)
+        return json_response(reply) if reply else _unknown(path)
+
+    @app.get(
         "/stats", tags=[_TAG], summary="The service in figures", responses={"200": Statistics, **problems(422, 503)}
     )
     def stats() -> Any:
         return json_response(questions.statistics())
 
     return app
+
+
+def _accepted(pending: Pending) -> Response:
+    return json_response(pending, 202, Location=f"/status/{pending.question_id}")
 
 
 def _unknown(path: QuestionPath) -> Response:
@@ -163,7 +202,7 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
     bells = Bells(settings.max_waiting)
     ledger = Ledger(store)
     app = create_api_of(
-        Questions(store, cache, producer, ledger, Watch(store.find, bells)),
+        Questions(store, cache, producer, ledger, Watch(store.find, bells), settings.outbox_limit),
         checks={"postgres": store.ping, "kafka": producer.ping},
         optional={"redis": cache.ping},
     )

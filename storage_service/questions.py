@@ -17,21 +17,42 @@ from pipeline.producer import Delivered, Outgoing
 from pipeline.question import question_id
 from storage_service.events import Watch
 from storage_service.ledger import Ledger
-from storage_service.schemas import Ask, BySource, Completed, Failed, Pending, Reply, State, Statistics, Stored
-from storage_service.store import Recorded
+from storage_service.schemas import (
+    Ask,
+    BySource,
+    Completed,
+    Failed,
+    FailedFilter,
+    FailedPage,
+    Pending,
+    Reply,
+    State,
+    Statistics,
+    Stored,
+)
+from storage_service.store import Recorded, Retried
 
 log = structlog.get_logger()
 
 ACKNOWLEDGED_SECONDS = 2.0
-"""How long a reply waits for the broker. Later acknowledgements count as well; without one storage-writer publishes
-the question again."""
+"""How long a reply waits for the broker, unless it left the last question waiting. Later acknowledgements count as
+well; without one storage-writer publishes the question again."""
 
 
 class Records(Protocol):
     """The questions in the database; each method raises `Unavailable` when it is away."""
 
-    def record(self, question: Question, /) -> Recorded:
-        """Records that a question was asked and tells what becomes of it."""
+    def record(self, question: Question, outbox_limit: int | None, /) -> Recorded:
+        """Records that a question was asked and tells what becomes of it.
+
+        A new one is refused with `Unavailable` while `outbox_limit` questions are unpublished; None: no limit.
+        """
+
+    def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None, /) -> Retried | None:
+        """Starts a failed question anew and tells what became of it; None for an unknown one."""
+
+    def failed(self, wanted: FailedFilter, /) -> FailedPage:
+        """Returns a page of the failed questions."""
 
     def find(self, question_id: str, /) -> State | None:
         """Returns how a question stands, None for an unknown one."""
@@ -60,12 +81,24 @@ class Publisher(Protocol):
 class Questions:
     """The use cases."""
 
-    def __init__(self, records: Records, answers: Answers, publisher: Publisher, ledger: Ledger, watch: Watch) -> None:
+    def __init__(
+        self,
+        records: Records,
+        answers: Answers,
+        publisher: Publisher,
+        ledger: Ledger,
+        watch: Watch,
+        outbox_limit: int,
+    ) -> None:
         self._records = records
         self._answers = answers
         self._publisher = publisher
         self._ledger = ledger
         self._watch = watch
+        self._outbox_limit = outbox_limit
+        self._broker_away = False
+        """The last question was not acknowledged in time. Threads set and clear it without a lock: either value only
+        chooses between two ways that are both right."""
 
     def ask(self, asked: Ask, wait_seconds: float = 0) -> Reply:
         """Answers a question if its answer is known, sends it on its way otherwise.
@@ -78,7 +111,8 @@ class Questions:
             wait_seconds: How long to hold back the reply to a pending question.
 
         Raises:
-            Unavailable: It is not in the cache and PostgreSQL is away; nothing was recorded.
+            Unavailable: It is not in the cache and PostgreSQL is away; or it is new, Kafka is away and the outbox is
+                full. Nothing was recorded.
         """
         reply = self._ask(asked, time.monotonic() + wait_seconds)
         metrics.ANSWERS.labels(reply.source if isinstance(reply, Completed) else reply.status).inc()
@@ -90,7 +124,7 @@ class Questions:
         if cached:
             self._ledger.asked(question.question_id)
             return Completed(source="cache", question_id=question.question_id, result=cached)
-        recorded = self._records.record(question)
+        recorded = self._records.record(question, self._limit())
         if recorded.answer:
             self._answers.put(recorded.answer)
             return Completed(source="database", question_id=question.question_id, result=recorded.answer)
@@ -117,6 +151,32 @@ class Questions:
         known = self._records.find(question_id)
         return known and self._watch.wait(known, wait_seconds)
 
+    def retry(self, question_id: str) -> Pending | State | None:
+        """Starts a failed question anew, as asking it again does.
+
+        Returns:
+            `Pending` if it had failed; how it stands if it is pending or completed, which it stays; None for an
+            unknown one.
+
+        Raises:
+            Unavailable: PostgreSQL is away, or Kafka is and the outbox is full; nothing has changed.
+        """
+        retried = self._records.retry(question_id, _now(), self._limit())
+        if retried is None:
+            return None
+        if retried.publish:
+            self._publish(retried.publish)
+            return Pending(question_id=question_id)
+        return retried.state
+
+    def failed(self, wanted: FailedFilter) -> FailedPage:
+        """Returns a page of the failed questions.
+
+        Raises:
+            Unavailable: PostgreSQL is away.
+        """
+        return self._records.failed(wanted)
+
     def events(self, known: State) -> Iterator[str]:
         """Yields server-sent events until the question is final."""
         return self._watch.stream(known)
@@ -135,10 +195,15 @@ class Questions:
         }
         return Statistics(**dict(self._records.statistics()), replies=BySource.model_validate(replies))
 
+    def _limit(self) -> int | None:
+        """Returns the limit of the outbox while it may fill: looking at it costs nothing otherwise."""
+        return self._outbox_limit if self._broker_away else None
+
     def _publish(self, question: Question) -> None:
         acknowledged = threading.Event()
 
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
+            self._broker_away = error is not None
             if error is None:
                 self._ledger.published(question.question_id, question.asked_at, datetime.now(UTC))
             else:
@@ -146,21 +211,28 @@ class Questions:
             acknowledged.set()
 
         self._publisher.send(Outgoing.of(topics.QUESTIONS_PENDING, question), delivered)
-        if acknowledged.wait(ACKNOWLEDGED_SECONDS):
+        if self._broker_away:
+            log.debug("did not wait for the broker", question_id=question.question_id)
+        elif acknowledged.wait(ACKNOWLEDGED_SECONDS):
             log.debug("published a question", question_id=question.question_id)
         else:
+            self._broker_away = True
             log.warning("replied before the broker acknowledged", question_id=question.question_id)
 
 
-def _question(asked: Ask) -> Question:
+def _now() -> datetime:
+    """Returns the time in milliseconds, as messages carry it: so does the table, for the two are compared."""
     now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _question(asked: Ask) -> Question:
     return Question(
         question_id=question_id(asked.question_text, asked.question_context),
         question_text=asked.question_text,
         question_context=asked.question_context,
         original_answer=asked.original_answer,
-        # Messages carry milliseconds: so does the table, for the two are compared.
-        asked_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+        asked_at=_now(),
     )
 
 

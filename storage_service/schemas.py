@@ -1,15 +1,20 @@
 """What the API takes and gives; the OpenAPI document is made of these."""
 
+import re
+from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
     RootModel,
+    WithJsonSchema,
 )
 
 from pipeline.cache import Answer
@@ -19,6 +24,7 @@ from pipeline.web import PlainText
 MAX_QUESTION_CHARACTERS = 2_000
 MAX_TEXT_CHARACTERS = 10_000
 MAX_WAIT_SECONDS = 60
+MAX_PAGE = 200
 
 Status = Literal["pending", "completed", "failed"]
 
@@ -26,6 +32,24 @@ Status = Literal["pending", "completed", "failed"]
 _BLANK, _INK = r"[\s\x1c-\x1f\x85]", r"[^\s\x1c-\x1f\x85\x00]"
 _QUESTION_PATTERN = rf"^{_BLANK}*{_INK}([^\x00]{{0,{MAX_QUESTION_CHARACTERS - 2}}}{_INK})?{_BLANK}*$"
 _TEXT_PATTERN = r"^[^\x00]*$"
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _rfc3339(text: object) -> object:
+    """Keeps out what pydantic takes beside RFC 3339: seconds since 1970, dates without a time."""
+    if isinstance(text, str) and not _MOMENT.fullmatch(text):
+        raise ValueError("must be a time as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00 (the + as %2B)")
+    return text
+
+
+def _utc(moment: datetime) -> datetime:
+    """Moves a time to UTC: PostgreSQL knows no offset beyond 16 hours."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999") from None
 
 
 def _at_most(limit: int, text: str) -> str:
@@ -107,6 +131,44 @@ class Wait(BaseModel):
         return super().model_json_schema(*args, **kwargs)
 
 
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time in the query: RFC 3339."""
+
+SearchText = Annotated[
+    PlainText,
+    Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS, json_schema_extra={"pattern": _TEXT_PATTERN}),
+]
+
+T = TypeVar("T")
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Takes null out of the schema of a parameter that may be left out: a query cannot say it."""
+    del schema["default"]
+    schema |= schema.pop("anyOf")[0]
+
+
+Absent = Annotated[T | None, Field(json_schema_extra=_without_null)]
+
+
+class FailedFilter(BaseModel):
+    """Which failed questions are meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Absent[Reason] = Field(None, description="Why they failed.")
+    text: Absent[SearchText] = Field(None, description="Part of the question's text, upper and lower case alike.")
+    since: Absent[Moment] = Field(None, description="They failed then or later.")
+    until: Absent[Moment] = Field(None, description="They failed earlier than that.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many to list.")
+    offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to leave out before them.")
+
+
 class QuestionPath(BaseModel):
     """The question that is meant."""
 
@@ -151,6 +213,25 @@ class Failure(BaseModel):
     last_error: str
     retry_count: int
     failed_at: Timestamp
+
+
+class FailedQuestion(Failure):
+    """A question that failed, and why."""
+
+    question_id: QuestionId
+    question_text: str
+
+
+class FailedPage(BaseModel):
+    """Failed questions, the newest first."""
+
+    model_config = _documented(
+        "Failed questions, the newest first.",
+        {"total": 1, "failed": [{"question_id": _ID, "question_text": "Why is the sky blue?"} | _FAILURE]},
+    )
+
+    total: int = Field(description="How many there are that match, on all pages.")
+    failed: list[FailedQuestion]
 
 
 class Completed(BaseModel):

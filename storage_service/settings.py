@@ -15,6 +15,12 @@ class StorageSettings(KafkaSettings, PostgresSettings, CacheSettings):
         le=512,
         description="Requests served at the same time; three quarters of them may wait (`?wait=`, `/events`).",
     )
+    outbox_limit: int = Field(
+        10_000,
+        ge=1,
+        description="Questions that are recorded while the broker is away; further new ones are refused with 503 until "
+        "it is back. A few more at once are taken than that.",
+    )
 
     @property
     def max_waiting(self) -> int:

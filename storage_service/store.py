@@ -9,8 +9,18 @@ from sqlalchemy import Connection, Engine, text
 
 from pipeline import postgres
 from pipeline.cache import Answer
+from pipeline.errors import Unavailable
 from pipeline.messages import Question
-from storage_service.schemas import ByQuality, ByStatus, Failure, State, Stored
+from storage_service.schemas import (
+    ByQuality,
+    ByStatus,
+    FailedFilter,
+    FailedPage,
+    FailedQuestion,
+    Failure,
+    State,
+    Stored,
+)
 
 _INSERT = text("""
     INSERT INTO questions (question_id, question_text, question_context, original_answer, asked_at)
@@ -22,6 +32,18 @@ _INSERT = text("""
 # Locks the row, so that what follows in the transaction is decided by one request at a time.
 _ASK_AGAIN = text("""
     UPDATE questions SET times_asked = times_asked + 1 WHERE question_id = :question_id RETURNING status
+""")
+
+_LOCK = text("""
+    SELECT question_id, question_text, question_context, original_answer, status
+    FROM questions WHERE question_id = :question_id FOR UPDATE
+""")
+
+# Bounded: it must not take longer the more there are.
+_UNPUBLISHED = text("""
+    SELECT count(*) FROM (
+        SELECT FROM questions WHERE status = 'pending' AND published_at IS NULL LIMIT :limit
+    ) AS unpublished
 """)
 
 _RESTART = text("""
@@ -49,6 +71,24 @@ _FIND = text("""
     LEFT JOIN responses AS r USING (question_id)
     LEFT JOIN failed_questions AS f USING (question_id)
     WHERE q.question_id = :question_id
+""")
+
+# A null in place of a value filters nothing. The text is searched for as it stands: LIKE would see wildcards in it.
+_FAILED_ROWS = """
+    FROM failed_questions AS f JOIN questions AS q USING (question_id)
+    WHERE (CAST(:reason AS text) IS NULL OR f.reason = :reason)
+      AND (CAST(:text AS text) IS NULL OR strpos(lower(q.question_text), lower(:text)) > 0)
+      AND (CAST(:since AS timestamptz) IS NULL OR f.failed_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR f.failed_at < :until)
+"""
+
+_COUNT_FAILED = text(f"SELECT count(*) {_FAILED_ROWS}")
+
+_FAILED = text(f"""
+    SELECT question_id, q.question_text, f.reason, f.last_error, f.retry_count, f.failed_at
+    {_FAILED_ROWS}
+    ORDER BY f.failed_at DESC, question_id
+    LIMIT :limit OFFSET :offset
 """)
 
 _MARK_PUBLISHED = text("""
@@ -90,33 +130,80 @@ class Recorded:
     publish: Question | None = None
 
 
+@dataclass(frozen=True)
+class Retried:
+    """What became of a question that was to be retried.
+
+    Attributes:
+        state: It is pending or completed already, and stands like this.
+        publish: It had failed and starts anew: this is to be published.
+    """
+
+    state: State | None = None
+    publish: Question | None = None
+
+
 class Store:
     """Reads and writes questions; every method raises `Unavailable` when PostgreSQL is away."""
 
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
 
-    def record(self, question: Question) -> Recorded:
+    def record(self, question: Question, outbox_limit: int | None = None) -> Recorded:
         """Records that a question was asked, in one transaction.
 
         Of equal questions at the same time exactly one is told to publish. A question that failed (or whose answer
         somebody has deleted) starts anew, with the reference that it had unless it brings another.
+
+        Args:
+            question: What was asked.
+            outbox_limit: While so many questions are unpublished, one that would have to be published is refused with
+                `Unavailable`, and nothing is recorded. None: do not look, there is no limit.
         """
-        row = question.model_dump(
-            include={"question_id", "question_text", "question_context", "original_answer", "asked_at"}
-        ) | {"asked_at": question.asked_at}
         with postgres.transaction(self._pool) as connection:
-            if connection.execute(_INSERT, row).first():
+            full = _is_full(connection, outbox_limit)
+            if not full and connection.execute(_INSERT, _row(question)).first():
                 return Recorded(publish=question)
-            status = connection.execute(_ASK_AGAIN, row).scalar_one()
+            status = connection.execute(_ASK_AGAIN, {"question_id": question.question_id}).scalar_one_or_none()
             if status == "pending":
                 return Recorded()
             if status == "completed":
                 known = _find(connection, question.question_id)
                 if known and known.result:
                     return Recorded(answer=known.result)
-            reference = connection.execute(_RESTART, row).scalar_one()
-            return Recorded(publish=question.model_copy(update={"original_answer": reference}))
+            if full:
+                raise _no_room()
+            return Recorded(publish=_restart(connection, question))
+
+    def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None = None) -> Retried | None:
+        """Starts a failed question anew, as asking it again does; any other is left as it is. In one transaction.
+
+        It does not count as asked once more. Of retries at the same time exactly one is told to publish.
+
+        Args:
+            question_id: Which.
+            asked_at: Time of the new start.
+            outbox_limit: As for `record`.
+
+        Returns:
+            What became of it, None for an unknown one.
+        """
+        with postgres.transaction(self._pool) as connection:
+            row = connection.execute(_LOCK, {"question_id": question_id}).mappings().first()
+            if row is None:
+                return None
+            if row["status"] != "failed":
+                return Retried(state=_find(connection, question_id))
+            if _is_full(connection, outbox_limit):
+                raise _no_room()
+            return Retried(publish=_restart(connection, Question(**row, asked_at=asked_at)))
+
+    def failed(self, wanted: FailedFilter) -> FailedPage:
+        """Returns a page of the failed questions, newest first."""
+        with postgres.transaction(self._pool) as connection:
+            total = connection.execute(_COUNT_FAILED, wanted.model_dump()).scalar_one()
+            rows = connection.execute(_FAILED, wanted.model_dump()).mappings().all()
+        return FailedPage(total=total, failed=[FailedQuestion(**row) for row in rows])
 
     def find(self, question_id: str) -> State | None:
         """Returns how a question stands, None for an unknown one."""
@@ -161,6 +248,27 @@ class Store:
         """Raises `Unavailable` when PostgreSQL is away or has no tables yet."""
         with postgres.transaction(self._pool) as connection:
             connection.execute(text("SELECT FROM questions LIMIT 0"))
+
+
+def _row(question: Question) -> dict[str, Any]:
+    names = {"question_id", "question_text", "question_context", "original_answer"}
+    return question.model_dump(include=names) | {"asked_at": question.asked_at}
+
+
+def _restart(connection: Connection, question: Question) -> Question:
+    reference = connection.execute(_RESTART, _row(question)).scalar_one()
+    return question.model_copy(update={"original_answer": reference})
+
+
+def _is_full(connection: Connection, outbox_limit: int | None) -> bool:
+    if outbox_limit is None:
+        return False
+    unpublished: int = connection.execute(_UNPUBLISHED, {"limit": outbox_limit}).scalar_one()
+    return unpublished >= outbox_limit
+
+
+def _no_room() -> Unavailable:
+    return Unavailable("Kafka is away, and as many questions as are taken meanwhile wait for it already.")
 
 
 def _find(connection: Connection, question_id: str) -> State | None:

@@ -17,12 +17,18 @@ REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 
 
 def failed_calls(kind, count, delays):
-    """Makes failed calls of questions that nobody has asked; the retries so far go 0, 1, 2, 0, …"""
+    """Makes failed calls of questions that nobody has asked; the retries so far go 0, 1, 2, 0, …
+
+    They have no reference, so that their answers are not scored and regenerated.
+    """
     now = datetime.now(UTC)
     made = []
     for number in range(count):
         question = samples.question(
-            question_text=f"retry {uuid.uuid4()}", asked_at=now, retry_count=number % len(delays.seconds)
+            question_text=f"retry {uuid.uuid4()}",
+            original_answer=None,
+            asked_at=now,
+            retry_count=number % len(delays.seconds),
         )
         error = CallError(type=kind, status_code=503, message="made by a test")
         made.append(question.become(FailedCall, error=error, failed_at=now))
@@ -84,7 +90,7 @@ def test_each_wait_ends_when_it_is_due(fleet, scripted):
 def test_a_quota_error_with_retry_after_parks_the_fleet(fleet, scripted, unique):
     parked = [unique(f"Is number {number} parked?") for number in range(5)]
     first = unique("Who finds the quota exhausted?")
-    seconds = 35
+    seconds = 8
     scripted.script(first, (429, {"Retry-After": str(seconds)}, "quota exceeded"), REFERENCE)
     for text in parked:
         scripted.script(text, REFERENCE)

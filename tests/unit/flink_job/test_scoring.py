@@ -33,10 +33,10 @@ def test_a_score(httpserver):
 @pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
 def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
     for _ in range(3):
-        httpserver.expect_ordered_request("/score").respond_with_data("not now", status)
-    httpserver.expect_ordered_request("/score").respond_with_json(SCORE)
+        httpserver.expect_oneshot_request("/score").respond_with_data("not now", status)
+    httpserver.expect_request("/score").respond_with_json(SCORE)
     assert score(httpserver.url_for("")).f1 == 0.55
-    assert len(httpserver.log) == 4
+    assert len(httpserver.log) >= 4
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -57,6 +57,20 @@ def test_a_pair_on_which_the_scorer_fails_alone_is_refused(httpserver):
     result = score(httpserver.url_for(""))
     assert isinstance(result, Refused)
     assert result.status_code == 500
+
+
+def test_a_pair_is_not_at_fault_for_a_scorer_that_got_well_meanwhile(httpserver):
+    """The scorer is ill for eight calls of this pair; other pairs it scores again just before the last of them."""
+    calls = []
+
+    def ill_for_a_while(request):
+        mine = json.loads(request.data)["candidate"] == "an answer"
+        calls.append(mine)
+        ill = sum(calls) <= 8 if mine else sum(calls) < 8
+        return Response("bug", 500) if ill else Response(json.dumps(SCORE), content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(ill_for_a_while)
+    assert score(httpserver.url_for("")) == BertScore(0.5, 0.6, 0.55, "fake")
 
 
 @pytest.mark.parametrize("changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}])

@@ -29,6 +29,10 @@ def client(broken):
     def things(body: Body):
         return {"text": body.text}
 
+    @app.post("/bell")
+    def bell():
+        return {"rang": True}
+
     @app.get("/away")
     def away():
         raise Unavailable("PostgreSQL: gone")
@@ -90,6 +94,15 @@ def test_wrong_input_names_the_field(client, body, field):
 )
 def test_what_is_not_a_json_object_is_refused(client, data, content_type, status):
     problem(client.post("/things", data=data, content_type=content_type), status)
+
+
+@pytest.mark.parametrize("more", [{}, {"json": {}}, {"data": b"{", "content_type": "text/plain"}])
+def test_a_route_without_a_body_asks_for_none(client, more):
+    assert client.post("/bell", **more).get_json() == {"rang": True}
+
+
+def test_a_body_that_is_missing_is_named(client):
+    assert problem(client.post("/things"), 415)["detail"].startswith("The body must be JSON")
 
 
 def test_errors_are_problems(client):

@@ -11,8 +11,8 @@ from storage_service.app import create_api_of
 from storage_service.events import Bells, Watch
 from storage_service.ledger import Ledger
 from storage_service.questions import Questions
-from storage_service.schemas import ByQuality, ByStatus, Failure, State, Stored
-from storage_service.store import Recorded
+from storage_service.schemas import ByQuality, ByStatus, FailedPage, FailedQuestion, Failure, State, Stored
+from storage_service.store import Recorded, Retried
 from tests.unit.samples import NOW
 
 
@@ -43,6 +43,8 @@ class FakeRecords:
         self.published = {}
         self.away = False
         self.calls = []
+        self.limits = []
+        self.wanted = None
         self.lock = threading.Lock()
 
     def _call(self, name):
@@ -50,10 +52,17 @@ class FakeRecords:
         if self.away:
             raise Unavailable("PostgreSQL: connection refused")
 
-    def record(self, question):
+    def _check_room(self, outbox_limit):
+        self.limits.append(outbox_limit)
+        if outbox_limit is not None and len(self.rows) - len(self.published) >= outbox_limit:
+            raise Unavailable("Kafka: no room")
+
+    def record(self, question, outbox_limit):
         self._call("record")
         with self.lock:
             row = self.rows.get(question.question_id)
+            if row is None or row["failure"]:
+                self._check_room(outbox_limit)
             if row is None:
                 self.rows[question.question_id] = {"question": question, "times": 1, "answer": None, "failure": None}
                 return Recorded(publish=question)
@@ -61,9 +70,36 @@ class FakeRecords:
             if row["answer"]:
                 return Recorded(answer=row["answer"])
             if row["failure"]:
-                row.update(question=question, failure=None)
-                return Recorded(publish=question)
+                return Recorded(publish=self._restart(row, question))
             return Recorded()
+
+    def _restart(self, row, question):
+        row.update(question=question, failure=None)
+        self.published.pop(question.question_id, None)
+        return question
+
+    def retry(self, question_id, asked_at, outbox_limit):
+        self._call("retry")
+        with self.lock:
+            row = self.rows.get(question_id)
+            if row is None:
+                return None
+            if not row["failure"]:
+                return Retried(state=self.find(question_id))
+            self._check_room(outbox_limit)
+            return Retried(publish=self._restart(row, row["question"].model_copy(update={"asked_at": asked_at})))
+
+    def failed(self, wanted):
+        self._call("failed")
+        self.wanted = wanted
+        found = [
+            FailedQuestion(
+                question_id=question_id, question_text=row["question"].question_text, **row["failure"].model_dump()
+            )
+            for question_id, row in self.rows.items()
+            if row["failure"]
+        ]
+        return FailedPage(total=len(found), failed=found[wanted.offset :][: wanted.limit])
 
     def find(self, question_id):
         self._call("find")
@@ -143,14 +179,19 @@ class FakePublisher:
 class Fleet:
     """The service on its fakes."""
 
-    def __init__(self, seats=4, checks=None, optional=None):
+    def __init__(self, seats=4, checks=None, optional=None, outbox_limit=10):
         self.records = FakeRecords()
         self.answers = FakeAnswers()
         self.publisher = FakePublisher()
         self.bells = Bells(seats)
         self.ledger = Ledger(self.records)
         self.questions = Questions(
-            self.records, self.answers, self.publisher, self.ledger, Watch(self.records.find, self.bells)
+            self.records,
+            self.answers,
+            self.publisher,
+            self.ledger,
+            Watch(self.records.find, self.bells),
+            outbox_limit,
         )
         self.api = create_api_of(self.questions, checks or {}, optional or {})
         self.client = self.api.test_client()

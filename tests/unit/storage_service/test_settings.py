@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from storage_service.settings import StorageSettings
 
@@ -16,3 +17,10 @@ def test_check_needs_no_neighbour():
     done = subprocess.run([sys.executable, "-m", "storage_service", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "all well" in done.stdout
+
+
+def test_outbox_has_room(monkeypatch):
+    assert StorageSettings().outbox_limit == 10_000
+    monkeypatch.setenv("OUTBOX_LIMIT", "0")
+    with pytest.raises(ValidationError, match="outbox_limit"):
+        StorageSettings()

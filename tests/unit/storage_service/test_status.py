@@ -86,6 +86,8 @@ def test_document_describes_every_route(fleet):
     assert statuses["/query"] == {"200", "202", "400", "413", "415", "422", "503"}
     assert statuses["/status/{question_id}"] == {"200", "404", "422", "503"}
     assert statuses["/events/{question_id}"] == {"200", "204", "404", "422", "503"}
+    assert statuses["/failed"] == {"200", "422", "503"}
+    assert statuses["/failed/{question_id}/retry"] == {"200", "202", "404", "422", "503"}
     assert statuses["/stats"] == {"200", "422", "503"}
     for path, each in document["paths"].items():
         for method in each.values():

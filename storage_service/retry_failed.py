@@ -1,0 +1,340 @@
+"""The command line: `python -m storage_service.retry_failed --reason retries_exhausted --dry-run`.
+
+It goes through the API like any other client, so that whatever the API promises of one question holds for many.
+"""
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol, get_args
+
+import click
+import requests
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.messages import Reason
+from pipeline.shutdown import stop_on_signal
+from storage_service.schemas import MAX_PAGE, FailedFilter, FailedPage, FailedQuestion
+
+EXIT_FAILURES = 1
+
+CONNECT_TIMEOUT_SECONDS = 5
+REPLY_TIMEOUT_SECONDS = 15
+MAX_TRIES = 5
+"""For one question, while the service says that it cannot for now."""
+RETRY_SECONDS = 5.0
+"""Between tries, unless the service says how long."""
+
+Outcome = Literal["started anew", "not failed any longer", "unknown"]
+_OUTCOMES: dict[int, Outcome] = {202: "started anew", 200: "not failed any longer", 404: "unknown"}
+
+
+class RequestFailed(Exception):
+    """A call brought no usable reply."""
+
+
+class Away(RequestFailed):
+    """The service, or what it needs, is not there for now.
+
+    Attributes:
+        retry_after_seconds: When it is worth another try.
+    """
+
+    def __init__(self, reason: str, retry_after_seconds: float = RETRY_SECONDS) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Api(Protocol):
+    """The two endpoints."""
+
+    def failed(self, wanted: FailedFilter, /) -> FailedPage:
+        """Returns a page of failed questions."""
+
+    def retry(self, question_id: str, /) -> Outcome:
+        """Starts a failed question anew."""
+
+
+class HttpApi:
+    """The endpoints of a storage service."""
+
+    def __init__(self, url: str) -> None:
+        """Prepares calls to `url` (scheme, host, port); nothing is sent yet."""
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        # The service is never behind the proxy that a Docker client may set in every container.
+        self._session.trust_env = False
+
+    def failed(self, wanted: FailedFilter, /) -> FailedPage:
+        """Returns a page of failed questions: `GET /failed`.
+
+        Raises:
+            Away: No connection, no reply in time, or 503.
+            RequestFailed: Another status, or a reply that cannot be read.
+        """
+        reply = self._send("GET", "/failed", params=wanted.model_dump(mode="json", exclude_none=True))
+        if reply.status_code != 200:
+            raise RequestFailed(_said(reply))
+        try:
+            return FailedPage.model_validate_json(reply.content)
+        except ValidationError as error:
+            raise RequestFailed(f"an unreadable reply: {error.errors()[0]['msg']}") from error
+
+    def retry(self, question_id: str, /) -> Outcome:
+        """Starts a failed question anew: `POST /failed/ID/retry`.
+
+        Raises:
+            Away: No connection, no reply in time, or 503.
+            RequestFailed: Another status than 202, 200 and 404.
+        """
+        reply = self._send("POST", f"/failed/{question_id}/retry")
+        if reply.status_code not in _OUTCOMES:
+            raise RequestFailed(_said(reply))
+        return _OUTCOMES[reply.status_code]
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        timeouts = (CONNECT_TIMEOUT_SECONDS, REPLY_TIMEOUT_SECONDS)
+        try:
+            reply = self._session.request(method, self._url + path, timeout=timeouts, **arguments)
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Away(f"{self._url} does not answer ({type(error).__name__})") from error
+        except requests.RequestException as error:
+            raise RequestFailed(f"request to {self._url} failed: {error}") from error
+        if reply.status_code == 503:
+            said = reply.headers.get("Retry-After", "")
+            raise Away(_said(reply), float(said) if said.isdecimal() else RETRY_SECONDS)
+        return reply
+
+
+def _said(reply: requests.Response) -> str:
+    try:
+        body = reply.json()
+    except requests.JSONDecodeError:
+        body = None
+    detail = body.get("detail") if isinstance(body, dict) else None
+    return " ".join(f"{reply.status_code} {detail or reply.reason}".split())
+
+
+@dataclass
+class Report:
+    """What became of the questions.
+
+    Attributes:
+        found: How many were to be retried.
+        outcomes: How many ended how.
+        problems: What was said of those that could not be retried.
+        stopped: Why the rest was left alone; empty when nothing was.
+    """
+
+    found: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
+    stopped: str = ""
+
+    @property
+    def done(self) -> int:
+        """Questions that were seen to."""
+        return self.outcomes.total()
+
+    @property
+    def ok(self) -> bool:
+        """Whether none is left that could not be retried."""
+        return not self.problems and self.done == self.found
+
+    def rows(self) -> list[tuple[str, int]]:
+        """Returns the summary: names and values as they are shown."""
+        named = [(name, self.outcomes[name]) for name in (*get_args(Outcome), "error")]
+        return [("found", self.found), *named, ("not tried", self.found - self.done)]
+
+
+def find(api: Api, wanted: FailedFilter, most: int | None) -> list[FailedQuestion]:
+    """Lists failed questions, page by page.
+
+    Args:
+        api: The endpoints.
+        wanted: Which; its `until` keeps those out that fail from then on, which would move the pages.
+        most: How many at most, the newest; None for all.
+
+    Raises:
+        RequestFailed: A page could not be read.
+    """
+    found: dict[str, FailedQuestion] = {}
+    offset = 0
+    while most is None or len(found) < most:
+        page = api.failed(wanted.model_copy(update={"limit": MAX_PAGE, "offset": offset})).failed
+        found |= {each.question_id: each for each in page}
+        offset += len(page)
+        if len(page) < MAX_PAGE:
+            break
+    return list(found.values())[:most]
+
+
+def retry_all(
+    api: Api,
+    questions: list[FailedQuestion],
+    rate: float,
+    stop: threading.Event,
+    tell: Callable[[Report], None],
+) -> Report:
+    """Retries questions one after the other, the oldest first.
+
+    When the service stays away for one of them, the rest is left alone: it would fare no better.
+
+    Args:
+        api: The endpoints.
+        questions: Which, the newest first.
+        rate: How many a second at most.
+        stop: Ends it early.
+        tell: Is shown the report after each.
+    """
+    report = Report(len(questions))
+    due = time.monotonic()
+    for question in reversed(questions):
+        if stop.wait(max(0, due - time.monotonic())):
+            report.stopped = "stopped before the end"
+            break
+        due = max(due + 1 / rate, time.monotonic())
+        try:
+            outcome = _retry(api, question.question_id, stop)
+        except Away as error:
+            report.stopped = "stopped before the end" if stop.is_set() else f"gave up: {error}"
+            report.outcomes["error"] += 1
+            report.problems[str(error)] += 1
+            break
+        except RequestFailed as error:
+            report.outcomes["error"] += 1
+            report.problems[str(error)] += 1
+        else:
+            report.outcomes[outcome] += 1
+            if outcome == "unknown":
+                report.problems["404 the question is gone"] += 1
+        tell(report)
+    return report
+
+
+def _retry(api: Api, question_id: str, stop: threading.Event) -> Outcome:
+    for tries_left in reversed(range(MAX_TRIES)):
+        try:
+            return api.retry(question_id)
+        except Away as error:
+            if not tries_left or stop.wait(error.retry_after_seconds):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def line_of(question: FailedQuestion) -> str:
+    """Returns a question in one line, whatever its text holds."""
+    fields = (question.question_id, f"{question.failed_at:%Y-%m-%dT%H:%M:%SZ}", question.reason, question.question_text)
+    line = "  ".join(" ".join(text.split()) for text in fields)
+    # It goes to a terminal, and anybody may have asked it.
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+
+
+@contextmanager
+def _showing(console: Console, total: int) -> Iterator[Callable[[Report], None]]:
+    columns = ("retried", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda report: progress.update(task, completed=report.done)
+
+
+def _print_table(report: Report) -> None:
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, count in report.rows():
+        table.add_row(name, str(count))
+    console.print(table)
+    remarks = [f"{count} x {problem}" for problem, count in report.problems.most_common(5)]
+    for remark in [*remarks, report.stopped]:
+        if remark:
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=value.tzinfo or UTC) if value else None
+
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"])
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only those that failed for it.")
+@click.option("--text", help="Only those whose text holds it, upper and lower case alike.")
+@click.option("--since", type=_MOMENT, callback=_moment, help="Only those that failed then or later (UTC unless said).")
+@click.option(
+    "--until",
+    type=_MOMENT,
+    callback=_moment,
+    show_default="now",
+    help="Only those that failed earlier than that (UTC unless said).",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), show_default="all", help="How many at most, those that failed last."
+)
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=5.0, help="How many to retry a second at most."
+)
+@click.option("--dry-run", is_flag=True, help="List what would be retried, and leave it alone.")
+@click.option("--url", default="http://localhost:5001", help="Address of the storage service.")
+def main(
+    reason: Reason | None,
+    text: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int | None,
+    rate: float,
+    dry_run: bool,
+    url: str,
+) -> None:
+    """Start failed questions anew, as asking them again does.
+
+    Progress goes to the error output, the summary to the output.
+
+    \b
+    Examples:
+      What failed since the key of the provider expired:
+        python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --dry-run
+      Start it anew, ten a second:
+        python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --rate 10
+
+    \b
+    Exit status:
+      0  none is left that could not be retried
+      1  some could not be retried, or it was stopped (Ctrl-C, SIGTERM)
+      2  wrong usage
+    """
+    try:
+        wanted = FailedFilter(reason=reason, text=text, since=since, until=until or datetime.now(UTC))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise click.UsageError(f"--{wrong['loc'][0]}: {wrong['msg']}") from error
+    api = HttpApi(url)
+    try:
+        questions = find(api, wanted, limit)
+    except RequestFailed as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_FAILURES)
+    if dry_run:
+        for question in questions:
+            click.echo(line_of(question))
+        click.echo(f"{len(questions)} would be retried.", err=True)
+        return
+    with stop_on_signal() as stop, _showing(Console(stderr=True), len(questions)) as tell:
+        report = retry_all(api, questions, rate, stop, tell)
+    _print_table(report)
+    sys.exit(0 if report.ok else EXIT_FAILURES)
+
+
+if __name__ == "__main__":
+    main()
