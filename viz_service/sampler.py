@@ -78,12 +78,13 @@ class KafkaLook:
                     if not each.error:
                         committed[group, each.topic, each.partition] = each.offset
         done = {(topic, number): offset for (_, topic, number), offset in committed.items()}
+        start = {each: max(offset, done.get(each, -1)) for each, offset in first.items()}
         return {
             "ends": ends,
             "first": first,
             "committed": committed,
             "groups": self._groups(client),
-            "errors": self._errors.read(ends, done),
+            "errors": self._errors.read(ends, start),
         }
 
     def _offsets(

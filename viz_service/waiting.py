@@ -78,18 +78,18 @@ class ErrorReader:
         self._positions: dict[tuple[str, int], int] = {}
         self._known: dict[Key, WaitingError] = {}
 
-    def read(self, ends: Mapping[tuple[str, int], int], committed: Mapping[tuple[str, int], int]) -> list[WaitingError]:
+    def read(self, ends: Mapping[tuple[str, int], int], start: Mapping[tuple[str, int], int]) -> list[WaitingError]:
         """Reads what is new and returns what is known, by due time.
 
         Args:
             ends: Offset after the last message by topic and partition.
-            committed: Offset of the retry consumers, below which all have been asked again.
+            start: Where to begin on a partition: what is below has been asked again, or is gone.
 
         Raises:
             KafkaException: The broker is away.
         """
         partitions = {each: end for each, end in ends.items() if each[0] in ERROR_TOPICS}
-        self._assign(partitions, committed)
+        self._assign(partitions, start)
         until = time.monotonic() + READ_SECONDS
         while self._client and self._behind(partitions) and time.monotonic() < until:
             for record in self._client.consume(500, timeout=0.2):
@@ -100,15 +100,16 @@ class ErrorReader:
     def _behind(self, partitions: Mapping[tuple[str, int], int]) -> bool:
         return any(self._positions[each] < end for each, end in partitions.items())
 
-    def _assign(self, partitions: Iterable[tuple[str, int]], committed: Mapping[tuple[str, int], int]) -> None:
-        new = [each for each in partitions if each not in self._positions]
+    def _assign(self, partitions: Mapping[tuple[str, int], int], start: Mapping[tuple[str, int], int]) -> None:
+        # A position beyond the end means that the topic was made anew.
+        new = [each for each, end in partitions.items() if self._positions.get(each, end + 1) > end]
         if not new:
             return
         if self._client is None:
             config = {"group.id": "viz-service", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
             self._client = Consumer(client_config(self._settings, "viz-service") | config)
         for each in new:
-            self._positions[each] = max(0, committed.get(each, 0))
+            self._positions[each] = start.get(each, 0)
         self._client.assign([TopicPartition(*each, offset) for each, offset in self._positions.items()])
 
     def _take(self, record: Message) -> None:

@@ -33,7 +33,7 @@ const WIDE = {
   nodes: {
     storage: [77, 104], pending: [266, 104], consumer: [450, 104], success: [640, 104], flink: [826, 104],
     validated: [1004, 104], writer: [1166, 104],
-    overload: [352, 212, 206], quota: [564, 212, 186], retryOverload: [352, 284, 176], retryQuota: [564, 284, 164],
+    overload: [352, 212, 206], quota: [564, 212, 186], retryOverload: [352, 284, 188], retryQuota: [564, 284, 164],
     scorer: [826, 212], low: [1004, 212], permanent: [826, 340, 214], stores: [1166, 212],
   },
   edges: [

@@ -93,19 +93,22 @@ def test_reads_each_message_once_from_what_is_committed() -> None:
     later = NOW + timedelta(days=36_500)
     send(failed_call(failed_at=later), failed_call(failed_at=later, retry_count=1))
     reader = waiting.ErrorReader(VizSettings(kafka_bootstrap_servers=address))
-    committed = {(topics.ERROR_QUOTA, 0): 1}
-    assert [each.retry for each in _until(reader, ends, committed, 1)] == [1]
+    start = {(topics.ERROR_QUOTA, 0): 1}
+    assert [each.retry for each in _until(reader, ends, start, 1)] == [1]
     send(failed_call(failed_at=later, retry_count=2))
-    assert [each.retry for each in _until(reader, ends, committed, 2)] == [1, 2]
+    assert [each.retry for each in _until(reader, ends, start, 2)] == [1, 2]
+    # A position beyond the end: the topic was made anew, and reading begins anew.
+    reader._positions[topics.ERROR_QUOTA, 0] = 99
+    assert {each.retry for each in _until(reader, ends, {(topics.ERROR_QUOTA, 0): 0}, 3)} == {0, 1, 2}
 
 
 def _until(
-    reader: waiting.ErrorReader, ends: dict[tuple[str, int], int], committed: dict[tuple[str, int], int], count: int
+    reader: waiting.ErrorReader, ends: dict[tuple[str, int], int], start: dict[tuple[str, int], int], count: int
 ) -> list[waiting.WaitingError]:
     """A look may end before the client has its connection; the next one goes on where it stopped."""
     found: list[waiting.WaitingError] = []
     for _ in range(10):
-        found = reader.read(ends, committed)
+        found = reader.read(ends, start)
         if len(found) >= count:
             break
     return found
