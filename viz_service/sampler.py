@@ -57,6 +57,8 @@ class KafkaLook:
             return self._look(self._client)
         except KafkaException as error:
             return {"kafka_error": error.args[0].str()}
+        except TimeoutError:
+            return {"kafka_error": f"no answer within {TIMEOUT_SECONDS:g} s"}
 
     def _look(self, client: AdminClient) -> Mapping[str, Any]:
         known = client.list_topics(timeout=TIMEOUT_SECONDS).topics
