@@ -60,13 +60,16 @@ class Workers:
             newest = self.containers.pop()
             newest.stop(timeout=STOP_SECONDS)
             newest.remove(force=True)
+        docker, network = self._fleet.docker, self._fleet.network
         while len(self.containers) < count:
             self.containers.append(
-                self._fleet.docker.containers.run(
+                docker.containers.run(
                     self._own[0].attrs["Config"]["Image"],
                     command=["python", "-m", "llm_consumer"],
                     environment=self._environment,
-                    network=self._fleet.network,
+                    network=network,
+                    # By this name the dashboard looks for them.
+                    networking_config={network: docker.api.create_endpoint_config(aliases=[SERVICE])},
                     detach=True,
                     name=f"{_NAME}-{len(self.containers) + 1}",
                     mem_limit="192m",

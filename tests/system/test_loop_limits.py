@@ -1,0 +1,85 @@
+"""A consumer that cannot do its work ends, or stands still; each is a process of its own against the real broker."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from pipeline import topics
+from pipeline.messages import LowQuality
+from tests.unit import samples
+
+# Reads a topic that holds messages already, as a group of its own.
+PROGRAM = """
+import sys, time
+from pipeline import logs, service
+from pipeline.consumer import Limits
+from pipeline.settings import KafkaSettings
+
+def handle(incoming):
+    time.sleep(float(sys.argv[3]))
+    return []
+
+logs.configure("loop", KafkaSettings())
+service.consume(sys.argv[1], KafkaSettings(), [sys.argv[2]], handle, Limits(stalled_seconds=2))
+"""
+
+
+@pytest.fixture
+def loop():
+    """Starts a consumer of `low-quality-responses`; it is killed at the end."""
+    started = []
+
+    def start(handler_seconds, **environment):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        command = [sys.executable, "-c", PROGRAM, f"tests-{uuid.uuid4()}", topics.LOW_QUALITY, str(handler_seconds)]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "METRICS_PORT": port, "LOG_FORMAT": "json", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_loop_that_hangs_ends_its_process(fleet, loop, unique):
+    message = samples.response(question_text=unique("Does it hang?")).become(
+        LowQuality,
+        bert_score=0.1,
+        bert_precision=0.1,
+        bert_recall=0.1,
+        scorer="fake",
+        threshold=0.5,
+        decision="regenerate",
+        scored_at=samples.NOW,
+    )
+    fleet.produce(topics.LOW_QUALITY, message.question_id.encode(), message.to_bytes())
+    output, _ = (process := loop(600)).communicate(timeout=90)
+    assert process.returncode == 1
+    assert "the loop makes no progress" in output
+
+
+def test_a_loop_that_can_read_nothing_stands_still_instead_of_draining_the_topic(fleet, loop):
+    for _ in range(6):
+        fleet.produce(topics.LOW_QUALITY, b"poison", b"{not json")
+    process = loop(0, POISON_LIMIT="3")
+    assert process.stdout is not None
+    line = next((line for line in process.stdout if "stopped reading for good" in line), None)
+    assert line, "it went on"
+    assert "4 messages in a row" in line
+    assert process.poll() is None, "an end would only start it anew"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 1
