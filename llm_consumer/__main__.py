@@ -6,6 +6,7 @@ from llm_consumer.faults import Ask, with_faults
 from llm_consumer.gate import ProviderGate
 from llm_consumer.handler import AskHandler
 from llm_consumer.llm import Llm
+from llm_consumer.memo import Memo
 from llm_consumer.settings import LlmSettings
 from pipeline import service, topics
 from pipeline.consumer import Limits
@@ -24,7 +25,8 @@ def main() -> None:
         log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
         ask = with_faults(ask, overload, quota)
     gate = ProviderGate(settings, settings.llm_base_url, SERVICE)
-    handler = AskHandler(ask, gate, settings.llm_temperature, settings.retry_after_max)
+    memo = Memo(settings, SERVICE)
+    handler = AskHandler(ask, gate, memo, settings.llm_temperature, settings.retry_after_max)
     limits = Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency,

@@ -29,22 +29,39 @@ class Gate(Protocol):
         """Forbids it to all for so long."""
 
 
+class Memo(Protocol):
+    """The answers of late."""
+
+    def recall(self, question: Question, /) -> Response | None:
+        """Returns the answer to this attempt of a question, if there is one."""
+
+    def keep(self, response: Response, /) -> None:
+        """Keeps an answer."""
+
+
 class AskHandler:
     """Asks the model and addresses the answer or the error."""
 
     def __init__(
-        self, ask: Callable[[Prompt], Answer], gate: Gate, temperature: float, longest_closed_seconds: float
+        self,
+        ask: Callable[[Prompt], Answer],
+        gate: Gate,
+        memo: Memo,
+        temperature: float,
+        longest_closed_seconds: float,
     ) -> None:
         """Makes a handler.
 
         Args:
             ask: The call.
             gate: Before the provider.
+            memo: The answers of late: a question that comes again is not asked again.
             temperature: Of first attempts.
             longest_closed_seconds: For which a provider may have the gate closed at most.
         """
         self._ask = ask
         self._gate = gate
+        self._memo = memo
         self._temperature = temperature
         self._longest_closed_seconds = longest_closed_seconds
 
@@ -54,14 +71,19 @@ class AskHandler:
         Raises:
             Unavailable: The provider wants to be left alone.
         """
-        closed = self._gate.closed_seconds()
-        if closed:
-            raise Unavailable("the provider asked to be left alone", closed)
         question = incoming.message
         assert isinstance(question, Question)
         about = log.bind(
             question_id=question.question_id, attempt=question.processing_attempts, retry=question.retry_count
         )
+        known = self._memo.recall(question)
+        if known:
+            metrics.LLM_CALLS.labels("spared").inc()
+            about.info("sent an answer again")
+            return [Outgoing.of(topics.RESPONSES_SUCCESS, known)]
+        closed = self._gate.closed_seconds()
+        if closed:
+            raise Unavailable("the provider asked to be left alone", closed)
         try:
             with metrics.LLM_SECONDS.time():
                 answer = self._ask(prompt(question, self._temperature))
@@ -88,6 +110,7 @@ class AskHandler:
             finish_reason=answer.finish_reason,
             generated_at=datetime.now(UTC),
         )
+        self._memo.keep(response)
         return [Outgoing.of(topics.RESPONSES_SUCCESS, response)]
 
 

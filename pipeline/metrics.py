@@ -8,7 +8,9 @@ MESSAGES = Counter(
 HANDLING = Histogram("pipeline_handling_seconds", "Time in the handler of one message.", ["topic"])
 IN_FLIGHT = Gauge("pipeline_in_flight_messages", "Messages read and not yet done, those that wait included.")
 LLM_CALLS = Counter(
-    "llm_calls_total", "Calls to the model, by outcome (answer, overload, quota, permanent).", ["outcome"]
+    "llm_calls_total",
+    "Calls to the model, by outcome (answer, overload, quota, permanent; spared: answered before).",
+    ["outcome"],
 )
 LLM_SECONDS = Histogram(
     "llm_call_seconds", "Duration of calls to the model.", buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)

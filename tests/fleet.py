@@ -22,7 +22,8 @@ from docker.models.containers import Container
 from flink_job.cluster import Cluster, Unreachable
 from pipeline import topics
 
-BROKERS = "kafka:9092"
+CLIENT: Mapping[str, Any] = {"bootstrap.servers": "kafka:9092", "log_level": 2}
+"""Of every Kafka client here: without a broker librdkafka would tell so twenty times a second."""
 STORAGE = "http://storage-service:5001"
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "askfleet")
 FINAL = ("completed", "failed")
@@ -144,7 +145,7 @@ class Fleet:
     def produce(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         """Writes raw bytes to a topic and waits for the acknowledgement; returns (partition, offset)."""
         where: list[tuple[int, int]] = []
-        producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS, "message.max.bytes": 2_000_000})
+        producer = confluent_kafka.Producer({**CLIENT, "message.max.bytes": 2_000_000})
 
         def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
             assert error is None, error
@@ -157,7 +158,7 @@ class Fleet:
     def messages(self, topic: str, wanted: Callable[[dict[str, Any]], object], seconds: float = 60) -> dict[str, Any]:
         """Reads a topic from its beginning until `wanted(document)` is true of a message, and returns that document."""
         consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": BROKERS, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
+            {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
         )
         consumer.subscribe([topic])
         deadline, seen = time.monotonic() + seconds, 0
@@ -179,7 +180,7 @@ class Fleet:
 
     def lag(self, group: str, names: Iterable[str]) -> int:
         """Returns how many messages of some topics a consumer group has not committed."""
-        consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": group})
+        consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
             known = consumer.list_topics(timeout=5).topics
             partitions = [
@@ -203,7 +204,7 @@ class Fleet:
 
     def rewind(self, group: str, names: Iterable[str]) -> None:
         """Sets the committed offsets of a group without members to the beginning of some topics."""
-        consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": group})
+        consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
             known = consumer.list_topics(timeout=5).topics
             partitions = [

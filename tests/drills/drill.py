@@ -9,7 +9,7 @@ from pipeline.question import normalise
 from tests.drills.faults import Fault, Stage
 from tests.drills.ledger import Account, Row, Scored, reconcile
 from tests.drills.load import Load
-from tests.drills.report import Result
+from tests.drills.report import COLUMNS, Result
 from tests.drills.scripts import Mix
 from tests.fleet import AWAY, FLINK_GROUP, Fleet
 from tests.scripted_provider import ByAttempt, ScriptedProvider, untold
@@ -108,7 +108,10 @@ class Drills:
         well_at = self._until_quiet(ids)
         account = self._account(load, before)
         result = Result(name, account, allowed, well_at - undone if well_at else None, problems)
-        self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}")
+        figures = ", ".join(f"{column} {cell}" for column, cell in zip(COLUMNS[1:], result.cells()[1:], strict=True))
+        self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}: {figures}")
+        for problem in problems:
+            self._tell(f"{name}: {problem}")
         return result
 
     def _strike(self, strike: Strike, problems: list[str]) -> int:

@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from pipeline import topics
 from tests.drills.scorer_proxy import PORT, REAL_ALIAS
 from tests.drills.scripts import MISBEHAVING, USUAL, WITH_QUOTA
-from tests.fleet import AWAY, BROKERS, PROJECT, Fleet, eventually
+from tests.fleet import AWAY, CLIENT, PROJECT, Fleet, eventually
 from tests.workers import SERVICE as LLM_CONSUMER
 from tests.workers import Workers
 
@@ -372,7 +372,7 @@ class Misbehave:
 
 def _await_members(group: str, count: int) -> None:
     """Waits until a consumer group has so many members; one that was killed counts until its session times out."""
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": BROKERS})
+    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def settled() -> bool:
         return len(admin.describe_consumer_groups([group], request_timeout=10)[group].result(15).members) == count

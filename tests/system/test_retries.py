@@ -10,7 +10,7 @@ import confluent_kafka
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import CallError, FailedCall
-from tests.fleet import BROKERS, eventually
+from tests.fleet import CLIENT, eventually
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -38,7 +38,7 @@ def failed_calls(kind, count, delays):
 def republished(ids, seconds):
     """Reads `questions-pending` until every one of these questions is there again; returns (retry_count, when)."""
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": BROKERS, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
+        {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
     )
     consumer.subscribe([topics.QUESTIONS_PENDING])
     deadline, found = time.monotonic() + seconds, {}
@@ -58,7 +58,7 @@ def test_each_wait_ends_when_it_is_due(fleet, scripted):
     """200 mixed waits of 2, 4 and 8 s in one partition, and 1,000 waits of 60 s beside them."""
     calls = [(topics.ERROR_OVERLOAD, OVERLOAD, failed_calls("overload", 200, OVERLOAD))]
     calls += [(topics.ERROR_QUOTA, QUOTA, failed_calls("quota", 1000, QUOTA))]
-    producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS})
+    producer = confluent_kafka.Producer({**CLIENT})
     for topic, _, made in calls:
         for each in made:
             producer.produce(topic, each.to_bytes(), each.question_id.encode(), partition=0)

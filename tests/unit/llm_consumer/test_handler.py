@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from datetime import timedelta
 
 import pytest
 from werkzeug import Response as HttpResponse
@@ -43,9 +44,19 @@ class FakeGate:
         self.seconds = seconds
 
 
+class FakeMemo(dict):
+    """Stands for the answers in Redis."""
+
+    def recall(self, question):
+        return self.get((question.question_id, question.asked_at, question.processing_attempts))
+
+    def keep(self, response):
+        self[response.question_id, response.asked_at, response.processing_attempts] = response
+
+
 def asker(base_url, gate=None):
     settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, llm_extra_body={"top_k": 40})
-    handler = AskHandler(Llm(settings).ask, gate or FakeGate(), settings.llm_temperature, 600)
+    handler = AskHandler(Llm(settings).ask, gate or FakeGate(), FakeMemo(), settings.llm_temperature, 600)
 
     def once(**changes):
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
@@ -208,3 +219,18 @@ def test_other_errors_leave_the_gate_open(httpserver, status, headers):
     httpserver.expect_request(PATH).respond_with_data("no", status, headers)
     asker(httpserver.url_for("/v1"), gate)()
     assert gate.seconds == 0
+
+
+def test_a_question_that_comes_again_costs_no_second_call(httpserver):
+    gate = FakeGate()
+    ask = asker(httpserver.url_for("/v1"), gate)
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    first = ask(processing_attempts=2)
+    gate.seconds = 30
+    again = ask(processing_attempts=2)
+    assert (again.topic, again.message) == (first.topic, first.message)
+    assert len(httpserver.log) == 1
+    gate.seconds = 0
+    ask(processing_attempts=3)
+    ask(processing_attempts=2, asked_at=samples.NOW + timedelta(seconds=9))
+    assert len(httpserver.log) == 3, "another attempt, or a question asked anew, is another call"
