@@ -30,13 +30,13 @@ class Gate(Protocol):
 
 
 class Memo(Protocol):
-    """The answers of late."""
+    """What came of calls of late."""
 
-    def recall(self, question: Question, /) -> Response | None:
-        """Returns the answer to this attempt of a question, if there is one."""
+    def recall(self, question: Question, /) -> Outgoing | None:
+        """Returns what came of this call, if it was made."""
 
-    def keep(self, response: Response, /) -> None:
-        """Keeps an answer."""
+    def keep(self, question: Question, outgoing: Outgoing, /) -> None:
+        """Keeps what came of a call."""
 
 
 class AskHandler:
@@ -55,7 +55,7 @@ class AskHandler:
         Args:
             ask: The call.
             gate: Before the provider.
-            memo: The answers of late: a question that comes again is not asked again.
+            memo: What came of calls of late: a question that comes again is not asked again.
             temperature: Of first attempts.
             longest_closed_seconds: For which a provider may have the gate closed at most.
         """
@@ -79,11 +79,16 @@ class AskHandler:
         known = self._memo.recall(question)
         if known:
             metrics.LLM_CALLS.labels("spared").inc()
-            about.info("sent an answer again")
-            return [Outgoing.of(topics.RESPONSES_SUCCESS, known)]
+            about.info("sent again what came of this call", topic=known.topic)
+            return [known]
         closed = self._gate.closed_seconds()
         if closed:
             raise Unavailable("the provider asked to be left alone", closed)
+        outgoing = self._call(question, incoming.source, about)
+        self._memo.keep(question, outgoing)
+        return [outgoing]
+
+    def _call(self, question: Question, source: Source, about: structlog.stdlib.BoundLogger) -> Outgoing:
         try:
             with metrics.LLM_SECONDS.time():
                 answer = self._ask(prompt(question, self._temperature))
@@ -95,7 +100,7 @@ class AskHandler:
             about.warning("failed to get an answer", meaning=error.type, status=error.status_code, error=error.message)
             if error.type == "quota" and error.retry_after_seconds:
                 self._gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
-            return [_failure(question, error, incoming.source)]
+            return _failure(question, error, source)
         metrics.LLM_CALLS.labels("answer").inc()
         metrics.LLM_TOKENS.labels("prompt").inc(answer.prompt_tokens)
         metrics.LLM_TOKENS.labels("completion").inc(answer.completion_tokens)
@@ -110,8 +115,7 @@ class AskHandler:
             finish_reason=answer.finish_reason,
             generated_at=datetime.now(UTC),
         )
-        self._memo.keep(response)
-        return [Outgoing.of(topics.RESPONSES_SUCCESS, response)]
+        return Outgoing.of(topics.RESPONSES_SUCCESS, response)
 
 
 def _failure(question: Question, error: CallError, source: Source) -> Outgoing:

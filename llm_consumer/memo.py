@@ -1,13 +1,13 @@
-"""What the model has answered already, so that a message that is read twice costs no second call.
+"""What came of calls of late, so that a message that is read twice costs no second call.
 
-A question comes again when a consumer dies before it has committed, and when the Flink job goes back to its last
-checkpoint and sends the regenerations since then once more. The answer is sent again, too, and Flink drops the copy.
-It lies in Redis and may vanish: then the call is made again.
+A question comes again when a consumer or the broker dies before an offset is committed, and when the Flink job goes
+back to its last checkpoint and sends the regenerations since then once more. What came of it is sent again, too, and
+those who read it drop the copy. It lies in Redis and may vanish: then the call is made again.
 """
 
-from pydantic import ValidationError
-
-from pipeline.messages import Question, Response
+from pipeline import messages
+from pipeline.messages import Question, Unreadable
+from pipeline.producer import Outgoing
 from pipeline.settings import RedisSettings
 from pipeline.volatile import Volatile
 
@@ -16,27 +16,30 @@ TTL_SECONDS = 3600
 
 
 class Memo:
-    """Answers by question, time of asking and attempt."""
+    """Messages that followed from calls, by question, time of asking, attempt and retry."""
 
     def __init__(self, settings: RedisSettings, client_name: str) -> None:
         self._redis = Volatile(settings, client_name)
 
-    def recall(self, question: Question) -> Response | None:
-        """Returns the answer to this attempt, None when there is none yet or Redis is away."""
-        body = self._redis.attempt(lambda client: client.get(_key(question)))
-        if not isinstance(body, bytes):
+    def recall(self, question: Question) -> Outgoing | None:
+        """Returns what came of this call, None when it was not made or Redis is away."""
+        kept = self._redis.attempt(lambda client: client.get(_key(question)))
+        if not isinstance(kept, bytes):
             return None
+        topic, _, body = kept.partition(b"\n")
+        key = question.question_id.encode()
         try:
-            return Response.model_validate_json(body)
-        except ValidationError:  # written by another version
+            return Outgoing(topic.decode(), messages.read(topic.decode(), key, body), key)
+        except (Unreadable, KeyError, UnicodeDecodeError):  # written by another version
             return None
 
-    def keep(self, response: Response) -> None:
-        """Keeps an answer for an hour."""
-        self._redis.attempt(lambda client: client.set(_key(response), response.to_bytes(), ex=TTL_SECONDS))
+    def keep(self, question: Question, outgoing: Outgoing) -> None:
+        """Keeps what came of a call for an hour."""
+        kept = outgoing.topic.encode() + b"\n" + outgoing.message.to_bytes()
+        self._redis.attempt(lambda client: client.set(_key(question), kept, ex=TTL_SECONDS))
 
 
 def _key(question: Question) -> str:
     # A failed question that is asked anew starts with attempt 1 again, at another time.
     asked_ms = round(question.asked_at.timestamp() * 1000)
-    return f"response:{question.question_id}:{asked_ms}:{question.processing_attempts}"
+    return f"call:{question.question_id}:{asked_ms}:{question.processing_attempts}:{question.retry_count}"

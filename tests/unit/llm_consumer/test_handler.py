@@ -45,13 +45,14 @@ class FakeGate:
 
 
 class FakeMemo(dict):
-    """Stands for the answers in Redis."""
+    """Stands for the memo in Redis."""
 
     def recall(self, question):
-        return self.get((question.question_id, question.asked_at, question.processing_attempts))
+        return self.get((question.question_id, question.asked_at, question.processing_attempts, question.retry_count))
 
-    def keep(self, response):
-        self[response.question_id, response.asked_at, response.processing_attempts] = response
+    def keep(self, question, outgoing):
+        key = (question.question_id, question.asked_at, question.processing_attempts, question.retry_count)
+        self[key] = outgoing
 
 
 def asker(base_url, gate=None):
@@ -120,6 +121,14 @@ def test_a_wrong_key_is_permanent(httpserver, ask):
     assert isinstance(outgoing.message, Failed)
     assert outgoing.message.reason == "not_retryable"
     assert "Incorrect API key" in outgoing.message.error.message
+
+
+def test_a_failed_call_that_comes_again_costs_no_second_call(httpserver, ask):
+    httpserver.expect_request(PATH).respond_with_data("busy", 503)
+    assert ask(retry_count=1) == ask(retry_count=1)
+    assert len(httpserver.log) == 1
+    ask(retry_count=2)
+    assert len(httpserver.log) == 2
 
 
 def test_an_empty_answer_is_retried_and_then_permanent(httpserver, ask):
@@ -208,7 +217,7 @@ def test_a_quota_error_with_retry_after_closes_the_gate_for_all(httpserver):
     assert ask().topic == topics.ERROR_QUOTA
     assert gate.seconds == 600, "no longer than RETRY_AFTER_MAX"
     with pytest.raises(Unavailable) as parked:
-        ask()
+        ask(retry_count=1)
     assert parked.value.wait_seconds == 600
     assert len(httpserver.log) == 1, "a closed gate costs no call"
 
