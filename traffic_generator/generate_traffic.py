@@ -318,7 +318,8 @@ def _traffic_as_json(traffic: Traffic, questions: QuestionSet, mark: str | None)
 
 def _print_table(report: Report, title: str) -> None:
     console = Console()
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+    console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in report.rows():

@@ -206,9 +206,14 @@ class Report:
 
     def _hit_rows(self) -> list[tuple[str, str]]:
         predicted = self.predicted
-        # Two standard deviations: nineteen of twenty runs fall within.
-        distinct = f"{predicted.distinct:.1f} ± {2 * predicted.distinct_deviation:.1f}"
-        rate = f"{_percent(predicted.hit_rate)} ± {200 * (predicted.hit_rate_deviation or 0):.1f}"
+        distinct, rate = f"{predicted.distinct:.1f}", _percent(predicted.hit_rate)
+        if predicted.distinct_deviation and predicted.hit_rate_deviation:
+            # Two standard deviations: nineteen of twenty runs fall within.
+            distinct += f" ± {2 * predicted.distinct_deviation:.1f}"
+            rate += f" ± {200 * predicted.hit_rate_deviation:.1f}"
+        else:
+            # No chance in it: a whole number.
+            distinct = f"{predicted.distinct:.0f}"
         return [
             ("different questions / predicted", f"{self.tally.distinct} / {distinct}"),
             ("hit rate / predicted", f"{_percent(self.tally.hit_rate)} / {rate}"),

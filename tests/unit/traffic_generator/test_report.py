@@ -75,6 +75,12 @@ def test_the_table_shows_counts_and_latencies() -> None:
     ]
 
 
+def test_a_prediction_without_chance_is_shown_without_a_spread() -> None:
+    rows = dict(Report(full_tally(), 1.0, 1.0, Prediction(asked=7, distinct=7.0, distinct_deviation=0.0)).rows())
+    assert rows["different questions / predicted"] == "6 / 7"
+    assert rows["hit rate / predicted"] == "40.0 % / 0.0 %"
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     tally = Tally(requested=1)
     tally.sent()
