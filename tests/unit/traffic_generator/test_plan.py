@@ -161,6 +161,11 @@ def test_poisson_has_exponential_gaps() -> None:
     ) == pytest.approx(20_000, abs=5 * math.sqrt(20_000))
 
 
+def test_another_seed_asks_at_other_times() -> None:
+    traffic = Traffic(0.5, count=5, arrivals=Arrivals.POISSON)
+    assert plan.due_seconds(traffic, seed=1) != plan.due_seconds(traffic, seed=2)
+
+
 @pytest.mark.parametrize("arrivals", Arrivals)
 def test_a_duration_without_a_pace_has_no_end(arrivals: Arrivals) -> None:
     with pytest.raises(ValueError, match="interval above 0"):

@@ -286,6 +286,17 @@ def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.Mon
     assert 0.2 <= tally.unseen_seconds[0] <= tally.answer_seconds[0]
 
 
+def test_a_look_that_was_held_back_leaves_nothing_unseen() -> None:
+    def look(text: str, number: int) -> Progress:
+        if number == 1:
+            time.sleep(runner.LOOK_INTERVAL_SECONDS)
+        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+
+    tally = runner.run(steady(1), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
+    # The second look began as the first one ended.
+    assert tally.unseen_seconds[0] < runner.LOOK_INTERVAL_SECONDS <= tally.answer_seconds[0]
+
+
 def test_no_more_threads_are_started_than_needed() -> None:
     before = threading.active_count()
     most = 0
@@ -294,8 +305,9 @@ def test_no_more_threads_are_started_than_needed() -> None:
         nonlocal most
         most = max(most, threading.active_count() - before)
 
-    runner.run(steady(5, 0.05), Api(), runner.Options(max_asking=200), on_progress=count)
-    assert 1 <= most <= 5
+    runner.run(steady(20, 0.05), Api(), runner.Options(max_asking=200), on_progress=count)
+    # One is enough; on a busy machine some may be needed, but not one for each question.
+    assert 1 <= most < 20
 
 
 def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
