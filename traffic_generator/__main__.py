@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from collections.abc import Sequence
 
 import click
 import structlog
@@ -14,7 +13,7 @@ from pipeline.settings import load
 from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, generate_traffic, plan, runner
 from traffic_generator.client import RequestFailed, StorageClient
-from traffic_generator.dataset import DatasetError, Question
+from traffic_generator.dataset import DatasetError, QuestionSet
 from traffic_generator.report import Tally
 from traffic_generator.settings import TrafficSettings
 
@@ -26,7 +25,7 @@ IDLE_BEAT_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-def serve(settings: TrafficSettings, questions: Sequence[Question], stop: threading.Event, heartbeat: Heartbeat) -> int:
+def serve(settings: TrafficSettings, questions: QuestionSet, stop: threading.Event, heartbeat: Heartbeat) -> int:
     """Asks the initial questions and idles until `stop` is set.
 
     Errors among the questions are logged, no more: somebody may ask again by `docker exec`.
@@ -75,7 +74,7 @@ def _became_ready(api: StorageClient, timeout_seconds: float, stop: threading.Ev
 
 def _ask_initial(
     settings: TrafficSettings,
-    questions: Sequence[Question],
+    questions: QuestionSet,
     api: StorageClient,
     stop: threading.Event,
     heartbeat: Heartbeat,
@@ -85,9 +84,13 @@ def _ask_initial(
 
     log.info("began to ask", count=settings.traffic_initial_requests, interval_ms=settings.traffic_interval_ms)
     report = runner.run(
-        plan.choose(questions, settings.traffic_initial_requests, INITIAL_SEED),
+        plan.make(
+            questions.questions,
+            plan.Traffic(settings.traffic_interval_ms / 1000, settings.traffic_initial_requests),
+            INITIAL_SEED,
+        ),
         api,
-        runner.Options(interval_seconds=settings.traffic_interval_ms / 1000),
+        runner.Options(),
         stop=stop,
         on_progress=beat,
     )

@@ -7,9 +7,12 @@ import json
 import random
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +20,9 @@ from rich.table import Table
 from pipeline.settings import load
 from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, plan, progress, runner
-from traffic_generator.client import StorageClient
-from traffic_generator.dataset import DatasetError
+from traffic_generator.client import REPLY_TIMEOUT_SECONDS, StorageClient
+from traffic_generator.dataset import DatasetError, QuestionSet
+from traffic_generator.plan import Arrivals, Distribution, Traffic
 from traffic_generator.report import Report
 from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
 
@@ -26,6 +30,16 @@ EXIT_FAILURES = 1
 EXIT_USAGE = 2
 # Seeds that are drawn are short enough to be typed again.
 SEEDS = 1_000_000
+# A plan is held in memory, 40 bytes for each question; more is a slip in a duration or a rate.
+MOST_REQUESTS = 1_000_000
+# Each question in flight holds a thread and a connection, which the container's memory bounds.
+MOST_CONCURRENCY = 512
+# At one fixed moment there is no telling how many are in flight: so many.
+CONCURRENCY_AT_ONCE = 32
+# What `--distribution` takes beside distributions: many know these by that name.
+SHORT_FOR_ARRIVALS = (Arrivals.BURST.value, Arrivals.POISSON.value)
+# Short enough to be read in a question, long enough that no two runs share it.
+MARK_BITS = 32
 
 
 def _url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -42,6 +56,57 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     default=500,
     metavar="MS",
     help="Milliseconds from one question to the next, however long the replies take.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    default=None,
+    metavar="PER_SECOND",
+    help="Questions a second in the mean, instead of --interval.",
+)
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    metavar="SECONDS",
+    help="Ask for so long, instead of --num-requests.",
+)
+@click.option(
+    "--distribution",
+    type=click.Choice([*(each.value for each in Distribution), *SHORT_FOR_ARRIVALS]),
+    default=Distribution.SHUFFLED.value,
+    help="Which question comes next: each once before any comes again (shuffled), each with the same chance every time "
+    "(uniform), or few of them often (zipf). `burst` and `poisson` are short for uniform with these --arrivals.",
+)
+@click.option(
+    "--arrivals",
+    type=click.Choice([each.value for each in Arrivals]),
+    default=Arrivals.STEADY.value,
+    help="When it comes: at fixed intervals (steady), many at once and then a pause (burst), or independently of the "
+    "others, as from many people (poisson).",
+)
+@click.option(
+    "--zipf-exponent",
+    type=click.FloatRange(min=0, min_open=True, max=10),
+    default=1.0,
+    metavar="S",
+    help="With zipf: the question on rank k has a chance that goes with 1/k^S.",
+)
+@click.option(
+    "--burst-size", type=click.IntRange(min=1), default=10, metavar="N", help="With burst: questions sent at once."
+)
+@click.option(
+    "--unique",
+    is_flag=True,
+    help="Make each question one that was never asked, by a mark in its context: none comes from the cache.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1, max=MOST_CONCURRENCY),
+    default=None,
+    show_default=f"as many as the pace can need, {MOST_CONCURRENCY} at most; {CONCURRENCY_AT_ONCE} with --interval 0",
+    metavar="N",
+    help="Questions without a reply at the same time at most. Fewer than the pace needs make the asking late.",
 )
 @click.option("--wait/--no-wait", default=False, help="Follow pending questions until completed or failed.")
 @click.option(
@@ -63,7 +128,15 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     type=click.Path(path_type=Path),
     default=dataset.DEFAULT_PATH,
     show_default="data/questions.csv",
-    help=f"CSV file with the columns {', '.join(dataset.COLUMNS)}.",
+    help=f"CSV with the columns {', '.join(dataset.COLUMNS)}; JSON Lines with the same names; or the Yahoo! Answers "
+    "format (class, title, body, best answer). gzip or not. The content tells which.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=dataset.SAMPLE,
+    metavar="N",
+    help="Of a larger set, draw N questions to ask from; always the same ones. The memory goes with N alone.",
 )
 @click.option(
     "--url",
@@ -74,21 +147,32 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="Print the report only, no progress.")
+@click.pass_context
 def main(
+    context: click.Context,
     num_requests: int,
     interval: int,
+    rate: float | None,
+    duration: float | None,
+    distribution: str,
+    arrivals: str,
+    zipf_exponent: float,
+    burst_size: int,
+    unique: bool,
+    concurrency: int | None,
     wait: bool,
     timeout: float,
     seed: int | None,
     dataset_path: Path,
+    sample: int,
     url: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Ask the fleet questions at a steady pace and tell what came of them.
+    """Ask the fleet questions and tell what came of them.
 
-    Questions are drawn from the set at random, each one once before any is asked again. Progress goes to the error
-    output, the report to the output.
+    Questions are drawn from the set at random and go out by the clock, whatever the replies do. Progress goes to the
+    error output, the report to the output.
 
     \b
     Examples:
@@ -97,6 +181,8 @@ def main(
       The same 50 twice, the second time from the cache:
         python generate_traffic.py --num-requests 50 --seed 7 --wait
         python generate_traffic.py --num-requests 50 --seed 7 --interval 0
+      As people do for ten minutes, three a second, the popular ones often:
+        python generate_traffic.py --rate 3 --duration 600 --distribution zipf --arrivals poisson
       For a script, until every answer is there:
         python generate_traffic.py --wait --timeout 300 --json --quiet
 
@@ -106,27 +192,134 @@ def main(
       1  errors, failed questions, time up or stopped (Ctrl-C, SIGTERM)
       2  wrong usage, settings or question set
     """
+    traffic = _traffic(
+        _Given(context),
+        Traffic(
+            interval_seconds=interval / 1000 if rate is None else 1 / rate,
+            count=num_requests if duration is None else None,
+            duration_seconds=duration or 0.0,
+            distribution=_distribution(distribution),
+            arrivals=_arrivals(distribution, arrivals, _Given(context)),
+            zipf_exponent=zipf_exponent,
+            burst_size=burst_size,
+        ),
+        unique,
+    )
     address = url or load(TrafficSettings).storage_url
     try:
-        questions = dataset.load(dataset_path)
+        questions = dataset.load(dataset_path, sample)
     except DatasetError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)
     seed = random.randrange(SEEDS) if seed is None else seed
-    chosen = plan.choose(questions, num_requests, seed)
-    options = runner.Options(interval_seconds=interval / 1000, wait=wait, timeout_seconds=timeout)
+    mark = f"{random.getrandbits(MARK_BITS):0{MARK_BITS // 4}x}" if unique else None
+    planned = plan.make(questions.questions, traffic, seed, mark)
+    options = runner.Options(wait=wait, timeout_seconds=timeout, max_asking=concurrency or _concurrency(traffic))
     with stop_on_signal() as stop, progress.showing(Console(stderr=True), wait=wait, quiet=quiet) as show:
-        report = runner.run(chosen, StorageClient(address), options, stop=stop, on_progress=show)
+        report = runner.run(planned, StorageClient(address), options, stop=stop, on_progress=show)
     if as_json:
-        click.echo(json.dumps({"url": address, "seed": seed} | report.as_json(), indent=2, ensure_ascii=False))
+        said = {"url": address, "seed": seed, "traffic": _traffic_as_json(traffic, questions, mark)}
+        click.echo(json.dumps(said | report.as_json(), indent=2, ensure_ascii=False))
     else:
-        _print_table(report, seed, address)
+        _print_table(report, f"{address}, seed {seed}\n{_described(traffic, questions, mark)}")
     sys.exit(0 if report.ok else EXIT_FAILURES)
 
 
-def _print_table(report: Report, seed: int, address: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Tells options that were given from those that have their default."""
+
+    context: click.Context
+
+    def __contains__(self, option: str) -> bool:
+        name = option.removeprefix("--").replace("-", "_")
+        return self.context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _distribution(name: str) -> Distribution:
+    return Distribution.UNIFORM if name in SHORT_FOR_ARRIVALS else Distribution(name)
+
+
+def _arrivals(distribution: str, arrivals: str, given: _Given) -> Arrivals:
+    """Returns what either option says; `--distribution poisson` is short for `--arrivals poisson`.
+
+    Raises:
+        UsageError: They say different things.
+    """
+    if distribution not in SHORT_FOR_ARRIVALS:
+        return Arrivals(arrivals)
+    if "--arrivals" in given and arrivals != distribution:
+        raise click.UsageError(
+            f"--distribution {distribution} says when questions come and so does --arrivals {arrivals}: give one. "
+            f"(With --arrivals, --distribution says which: shuffled, uniform or zipf.)"
+        )
+    return Arrivals(distribution)
+
+
+def _traffic(given: _Given, traffic: Traffic, unique: bool) -> Traffic:
+    """Returns `traffic` if the options that it was made of go together.
+
+    Raises:
+        UsageError: They do not; the message says what would.
+    """
+    at_once = not traffic.interval_seconds
+    is_zipf = traffic.distribution is Distribution.ZIPF
+    is_burst = traffic.arrivals is Arrivals.BURST
+    checks = (
+        ("--rate" in given and "--interval" in given, "--rate R and --interval MS both set the pace: give one"),
+        (
+            "--duration" in given and "--num-requests" in given,
+            "--duration and --num-requests both say when to stop: give one (S seconds at --rate R are R x S questions)",
+        ),
+        (at_once and traffic.count is None, "--duration needs a pace: --rate, or --interval above 0"),
+        (
+            at_once and traffic.arrivals is not Arrivals.STEADY,
+            f"{traffic.arrivals} arrivals need a pace: --rate, or --interval above 0",
+        ),
+        ("--burst-size" in given and not is_burst, "--burst-size is for --arrivals burst"),
+        ("--zipf-exponent" in given and not is_zipf, "--zipf-exponent is for --distribution zipf"),
+        (unique and is_zipf, "--unique makes each question a new one: none could be popular, as zipf wants it"),
+    )
+    for is_wrong, message in checks:
+        if is_wrong:
+            raise click.UsageError(message)
+    if traffic.count is None and (count := traffic.duration_seconds / traffic.interval_seconds) > MOST_REQUESTS:
+        raise click.UsageError(f"that would be {count:,.0f} questions, more than {MOST_REQUESTS:,}")
+    return traffic
+
+
+def _concurrency(traffic: Traffic) -> int:
+    if not traffic.interval_seconds:
+        return CONCURRENCY_AT_ONCE
+    return min(MOST_CONCURRENCY, plan.most_in_flight(traffic, REPLY_TIMEOUT_SECONDS))
+
+
+def _described(traffic: Traffic, questions: QuestionSet, mark: str | None) -> str:
+    size = f"{len(questions):,}"
+    if questions.rows > len(questions):
+        size += f" of {questions.rows:,}"
+    skipped = f" ({questions.skipped:,} rows without a question skipped)" if questions.skipped else ""
+    return f"{traffic}, {size} questions{skipped}" + (f", made unique as run {mark}" if mark else "")
+
+
+def _traffic_as_json(traffic: Traffic, questions: QuestionSet, mark: str | None) -> dict[str, Any]:
+    return {
+        "distribution": traffic.distribution,
+        "zipf_exponent": traffic.zipf_exponent if traffic.distribution is Distribution.ZIPF else None,
+        "arrivals": traffic.arrivals,
+        "burst_size": traffic.burst_size if traffic.arrivals is Arrivals.BURST else None,
+        "rate_per_second": 1 / traffic.interval_seconds if traffic.interval_seconds else None,
+        "questions": len(questions),
+        "questions_in_file": questions.rows,
+        "rows_skipped": questions.skipped,
+        "run": mark,
+    }
+
+
+def _print_table(report: Report, title: str) -> None:
     console = Console()
-    table = Table(title=f"{address}, seed {seed}", title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+    console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in report.rows():

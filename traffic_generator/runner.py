@@ -7,15 +7,16 @@ call into its inbox, so nothing is locked and nothing is shared.
 import heapq
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from traffic_generator import client, plan
+from traffic_generator import client
 from traffic_generator.client import RequestFailed
 from traffic_generator.dataset import Question
+from traffic_generator.plan import Plan
 from traffic_generator.report import Report, Tally
 
 # How soon the loop sees a stop and shows new counts.
@@ -47,14 +48,12 @@ class Options:
     """How a run goes.
 
     Attributes:
-        interval_seconds: From one question to the next.
         wait: Follow pending questions to their end.
         timeout_seconds: How long for, counted from when the last question was sent; for all of them together.
         max_asking: Questions in flight at most; while there are so many, the next one is late.
         max_looking: Status calls in flight at most: each holds a thread of the server.
     """
 
-    interval_seconds: float
     wait: bool = False
     timeout_seconds: float = 600.0
     max_asking: int = 32
@@ -63,8 +62,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Replied:
+    due_at: float
     sent_at: float
     at: float
+    repeated: bool
     outcome: client.Reply | RequestFailed
 
 
@@ -85,19 +86,19 @@ _Event = _Replied | _Looked | _Crashed
 
 
 class _Workers:
-    """Threads that run calls and put their outcome into the inbox.
+    """Threads that run calls and put their outcome into the inbox; no more are started than were ever busy.
 
     They are daemons, unlike those of `concurrent.futures`, which hold back the exit of the process until the last
     call is over: a stop must not wait for a server that does not answer.
     """
 
     def __init__(self, name: str, count: int, inbox: "SimpleQueue[_Event]") -> None:
+        self._name = name
         self._inbox = inbox
         self._calls: SimpleQueue[Callable[[], _Event] | None] = SimpleQueue()
         self._count = count
+        self._started = 0
         self.busy = 0
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
 
     @property
     def free(self) -> bool:
@@ -105,10 +106,13 @@ class _Workers:
 
     def submit(self, call: Callable[[], _Event]) -> None:
         self.busy += 1
+        if self.busy > self._started:
+            threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
+            self._started += 1
         self._calls.put(call)
 
     def close(self) -> None:
-        for _ in range(self._count):
+        for _ in range(self._started):
             self._calls.put(None)
 
     def _work(self) -> None:
@@ -123,23 +127,26 @@ class _Workers:
 class _Run:
     def __init__(
         self,
-        questions: Sequence[Question],
+        plan: Plan,
         api: Api,
         options: Options,
         stop: threading.Event,
         on_progress: Callable[[Tally], None],
     ) -> None:
-        self._questions = questions
+        self._plan = plan
         self._api = api
         self._options = options
         self._stop = stop
         self._on_progress = on_progress
-        self._tally = Tally(requested=len(questions))
+        self._tally = Tally(requested=len(plan))
         self._inbox: SimpleQueue[_Event] = SimpleQueue()
-        self._askers = _Workers("ask", min(options.max_asking, len(questions)), self._inbox)
-        self._lookers = _Workers("look", min(options.max_looking, len(questions)) if options.wait else 0, self._inbox)
+        self._askers = _Workers("ask", options.max_asking, self._inbox)
+        self._lookers = _Workers("look", options.max_looking, self._inbox)
+        self._identities: set[int] = set()
         # The times at which each pending question was sent: one asked again while pending joins the first.
         self._pending: dict[str, list[float]] = {}
+        # When each pending question was known to have no answer yet.
+        self._seen_pending_at: dict[str, float] = {}
         self._next_looks: list[tuple[float, str]] = []
         self._look_failures: dict[str, int] = {}
         self._started_at = time.monotonic()
@@ -173,18 +180,22 @@ class _Run:
             asking_seconds=self._last_reply_at - self._started_at,
             interrupted=self._stopped_at is not None,
             timed_out=self._timed_out,
+            predicted=self._plan.predict(self._tally.asked),
         )
 
     def _ask_what_is_due(self, now: float) -> None:
-        while self._tally.asked < len(self._questions) and self._askers.free and self._next_due() <= now:
-            question = self._questions[self._tally.asked]
-            self._tally.sent(late_seconds=now - self._next_due())
-            self._askers.submit(partial(self._ask, question))
-        if self._tally.asked == len(self._questions) and self._asked_all_at is None:
+        while self._tally.asked < len(self._plan) and self._askers.free and (due_at := self._next_due()) <= now:
+            index = self._tally.asked
+            identity = self._plan.identity(index)
+            repeated = identity in self._identities
+            self._identities.add(identity)
+            self._tally.sent(late_seconds=now - due_at, repeated=repeated)
+            self._askers.submit(partial(self._ask, self._plan.question(index), due_at, repeated))
+        if self._tally.asked == len(self._plan) and self._asked_all_at is None:
             self._asked_all_at = now
 
     def _next_due(self) -> float:
-        return plan.due_at(self._started_at, self._tally.asked, self._options.interval_seconds)
+        return self._started_at + self._plan.due_seconds[self._tally.asked]
 
     def _look_where_due(self, now: float) -> None:
         few = len(self._pending) <= self._options.max_looking
@@ -208,7 +219,7 @@ class _Run:
 
     def _seconds_to_next(self, now: float) -> float:
         times = [now + TICK_SECONDS]
-        if self._tally.asked < len(self._questions) and self._askers.free and self._stopped_at is None:
+        if self._tally.asked < len(self._plan) and self._askers.free and self._stopped_at is None:
             times.append(self._next_due())
         if self._next_looks and self._lookers.free and self._stopped_at is None:
             times.append(self._next_looks[0][0])
@@ -235,19 +246,22 @@ class _Run:
                 raise event.error
 
     def _apply_reply(self, event: _Replied) -> None:
+        if not isinstance(event.outcome, RequestFailed):
+            self._tally.since_due_seconds.append(event.at - event.due_at)
         match event.outcome:
             case RequestFailed() as failure:
                 self._tally.went_wrong(failure.reason)
             case client.Reply(status="completed", source=source):
-                self._tally.answered_at_once(event.at - event.sent_at, source)
+                self._tally.answered_at_once(event.at - event.sent_at, source, repeated=event.repeated)
             case client.Reply(status="failed"):
                 self._tally.gave_up("failed before it was asked", was_pending=False)
             case client.Reply(question_id=question_id):
-                self._tally.accepted_for_later(event.at - event.sent_at)
+                self._tally.accepted_for_later(event.at - event.sent_at, repeated=event.repeated)
                 if not self._options.wait:
                     return
                 if question_id not in self._pending:
                     heapq.heappush(self._next_looks, (event.at, question_id))
+                    self._seen_pending_at[question_id] = event.at
                 self._pending.setdefault(question_id, []).append(event.sent_at)
 
     def _apply_look(self, event: _Looked) -> None:
@@ -262,24 +276,27 @@ class _Run:
                 next_look = event.at + min(pause, LOOK_RETRY_MOST_SECONDS)
                 heapq.heappush(self._next_looks, (next_look, event.question_id))
             case client.Progress(status="completed"):
+                # The server holds the look back until the answer is there, so it cannot have been there for longer.
+                unseen = max(0.0, event.begun_at - self._seen_pending_at.pop(event.question_id))
                 for sent_at in self._pending.pop(event.question_id):
-                    self._tally.answered(event.at - sent_at)
+                    self._tally.answered(event.at - sent_at, unseen_seconds=unseen)
             case client.Progress(status="failed") as progress:
                 for _ in self._pending.pop(event.question_id):
                     self._tally.gave_up(progress.reason)
             case client.Progress():
                 self._look_failures.pop(event.question_id, None)
+                self._seen_pending_at[event.question_id] = event.at
                 next_look = max(event.at, event.begun_at + LOOK_INTERVAL_SECONDS)
                 heapq.heappush(self._next_looks, (next_look, event.question_id))
 
-    def _ask(self, question: Question) -> _Replied:
+    def _ask(self, question: Question, due_at: float, repeated: bool) -> _Replied:
         sent_at = time.monotonic()
         outcome: client.Reply | RequestFailed
         try:
             outcome = self._api.ask(question)
         except RequestFailed as failure:
             outcome = failure
-        return _Replied(sent_at, time.monotonic(), outcome)
+        return _Replied(due_at, sent_at, time.monotonic(), repeated, outcome)
 
     def _look(self, question_id: str, wait_seconds: int) -> _Looked:
         begun_at = time.monotonic()
@@ -292,24 +309,24 @@ class _Run:
 
 
 def run(
-    questions: Sequence[Question],
+    plan: Plan,
     api: Api,
     options: Options,
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Report:
-    """Asks `questions` one by one and returns when all is over, the time is up or `stop` is set.
+    """Asks the planned questions one by one and returns when all is over, the time is up or `stop` is set.
 
     The loop is open: a slow reply does not delay the next question, until `max_asking` are in flight. A question is
     sent once and an error is counted, not repeated: a visitor would have seen it. Status calls are repeated until
     the time is up.
 
     Args:
-        questions: What to ask, in this order.
+        plan: What to ask, and when.
         api: Where to; called from many threads.
-        options: Pace and patience.
+        options: Width and patience.
         stop: Ends the run early once set: nothing more is sent, replies on their way are counted for 2 s more.
         on_progress: Called in this thread with the counts, at least five times a second; must not keep or change them.
     """
-    return _Run(questions, api, options, stop or threading.Event(), on_progress).run()
+    return _Run(plan, api, options, stop or threading.Event(), on_progress).run()

@@ -108,7 +108,8 @@ def test_the_first_questions_are_asked_once_the_service_is_ready(
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5, traffic_interval_ms=0)
     until(events, "began to idle")
     assert storage.readiness == [503, 503, 200]
-    assert sorted(storage.texts) == sorted(question.text for question in plan.choose(dataset.load(), 5, seed=1))
+    questions = dataset.load().questions
+    assert sorted(storage.texts) == sorted(questions[place].text for place in plan.shuffled(len(questions), 5, seed=1))
     assert storage.looks == {}
     asked = until(events, "asked")
     assert (asked["asked"], asked["pending"], asked["errors"]) == (5, 5, 0)

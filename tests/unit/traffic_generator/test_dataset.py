@@ -1,7 +1,13 @@
+import gzip
 import re
+import tarfile
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.question import normalise, question_id
 from traffic_generator import dataset
@@ -18,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_rows_are_read_in_their_order(path: Path) -> None:
     path.write_bytes(HEADER + b'science, Why? ,,Because.\n\nlife,"Who, then?","On two\nlines",\n')
-    assert dataset.load(path) == (
+    assert dataset.load(path).questions == (
         Question("science", "Why?", "", "Because."),
         Question("life", "Who, then?", "On two\nlines", ""),
     )
@@ -26,12 +32,12 @@ def test_rows_are_read_in_their_order(path: Path) -> None:
 
 def test_columns_may_stand_in_any_order_beside_others(path: Path) -> None:
     path.write_bytes(b"original_answer,extra,question_context,question_text,topic\nBecause.,x,,Why?,science\n")
-    assert dataset.load(path) == (Question("science", "Why?", "", "Because."),)
+    assert dataset.load(path).questions == (Question("science", "Why?", "", "Because."),)
 
 
 def test_a_byte_order_mark_and_dos_line_ends_are_fine(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + HEADER.replace(b"\n", b"\r\n") + b"science,Why?,,Because.\r\n")
-    assert dataset.load(path)[0].original_answer == "Because."
+    assert dataset.load(path).questions[0].original_answer == "Because."
 
 
 GOOD = b"science,Why?,,Because.\n"
@@ -66,12 +72,206 @@ def test_a_missing_file_is_told(path: Path) -> None:
         dataset.load(path)
 
 
+# JSON Lines.
+
+
+def test_json_lines_have_the_names_of_the_api(path: Path) -> None:
+    path.write_text(
+        '\n{"question_text": " Why? ", "original_answer": "Because.", "score": 3}\n'
+        '{"question_text": "Who?", "question_context": null, "topic": "life"}\n',
+        encoding="utf-8",
+    )
+    assert dataset.load(path).questions == (Question("", "Why?", "", "Because."), Question("life", "Who?", "", ""))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not a JSON object"),
+        ("[]", "line 2: not a JSON object"),
+        ("{}", "line 2: question_text is empty"),
+        ('{"question_text": 3}', "line 2: question_text is not a text"),
+        ('{"question_text": "Why?", "topic": []}', "line 2: topic is not a text"),
+        (r'{"question_text": "\ud800"}', "line 2: question_text is not a text: surrogates not allowed"),
+    ],
+)
+def test_a_slip_in_json_lines_is_told_by_line(path: Path, line: str, message: str) -> None:
+    path.write_text('{"question_text": "Why?"}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(DatasetError) as caught:
+        dataset.load(path)
+    assert f"{path}, {message}" in str(caught.value)
+
+
+# Yahoo! Answers.
+
+
+def yahoo_line(index: int, *texts: str) -> str:
+    escaped = (text.replace('"', '""').replace("\n", "\\n") for text in texts)
+    return ",".join(f'"{value}"' for value in (str(index), *escaped)) + "\n"
+
+
+def test_yahoo_answers_has_no_header_and_two_escapes(path: Path) -> None:
+    path.write_text(
+        r""""5","why doesn't an optical mouse work on a glass table?","or on some tables?","It says ""no"".\nTwice."
+"10","What is ""best""?","","Nothing"
+""",
+        encoding="utf-8",
+    )
+    assert dataset.load(path).questions == (
+        Question(
+            "Computers & Internet",
+            "why doesn't an optical mouse work on a glass table?",
+            "or on some tables?",
+            'It says "no".\nTwice.',
+        ),
+        Question("Politics & Government", 'What is "best"?', "", "Nothing"),
+    )
+
+
+# What UTF-8 can hold, but for the white space that is trimmed and the backslash that could begin an escape.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\\"), min_size=1, max_size=60).filter(
+    lambda text: text == text.strip() and text
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(1, 10), texts, texts, texts), min_size=1, max_size=5), st.booleans())
+def test_any_text_survives_the_yahoo_format(
+    path: Path, rows: list[tuple[int, str, str, str]], compressed: bool
+) -> None:
+    content = "".join(yahoo_line(*row) for row in rows).encode()
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    read = dataset.load(path)
+    distinct = {question_id(text, context) for _, text, context, _ in rows}
+    assert (read.rows, len(read)) == (len(rows), len(distinct))
+    expected = [Question(dataset.YAHOO_TOPICS[index - 1], *texts) for index, *texts in rows]
+    assert read.questions[0] == expected[0]
+    assert set(read.questions) <= set(expected)
+
+
+def test_rows_without_a_title_are_skipped_and_counted(path: Path) -> None:
+    path.write_text(yahoo_line(1, "Why?", "", "So.") + yahoo_line(2, " \n", "Tell me.", "No."), encoding="utf-8")
+    read = dataset.load(path)
+    assert (len(read), read.rows, read.skipped) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"11","Why?","",""\n', "line 2: '11' is no class from 1 to 10"),
+        ('"0","Why?","",""\n', "line 2: '0' is no class from 1 to 10"),
+        ('"x","Why?","",""\n', "line 2: 'x' is no class from 1 to 10"),
+        ('"1","Why?",""\n', "line 2: 3 values where Yahoo! Answers has 4"),
+        ('"1","Why?\n', "line 2: not a CSV row"),
+    ],
+)
+def test_a_slip_in_the_yahoo_format_is_told_by_line(path: Path, line: str, message: str) -> None:
+    path.write_text(yahoo_line(1, "Why?", "", "So.") + line, encoding="utf-8")
+    with pytest.raises(DatasetError) as caught:
+        dataset.load(path)
+    assert f"{path}, {message}" in str(caught.value)
+
+
+# Compressed, large, or no question set at all.
+
+
+def test_a_compressed_file_needs_no_name_of_its_own(path: Path) -> None:
+    path.write_bytes(gzip.compress(HEADER + GOOD))
+    assert dataset.load(path).questions == (Question("science", "Why?", "", "Because."),)
+
+
+def test_a_cut_off_compressed_file_is_told(path: Path) -> None:
+    path.write_bytes(gzip.compress(HEADER + GOOD * 100)[:-12])
+    with pytest.raises(DatasetError, match="cannot be decompressed"):
+        dataset.load(path)
+
+
+def test_an_archive_is_told(path: Path) -> None:
+    inner = path.with_name("train.csv")
+    inner.write_bytes(HEADER + GOOD)
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(inner, "train.csv")
+    with pytest.raises(DatasetError, match="an archive of files: unpack it"):
+        dataset.load(path)
+
+
+def test_what_has_no_line_ends_is_not_read_into_memory(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)  # sparse: takes no room
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="line 1: longer than 1048576 bytes"):
+            dataset.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_question_that_comes_again_is_the_first_one(path: Path) -> None:
+    path.write_bytes(HEADER + b"a,Why?,,First.\nb,How?,,So.\nc, WHY? ,,Second.\nd,Why?,Else,Third.\n")
+    read = dataset.load(path)
+    assert [question.original_answer for question in read.questions] == ["First.", "So.", "Third."]
+    assert read.rows == 4
+
+
+def write_numbers(path: Path, count: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(yahoo_line(1, f"Question {number}?", "", "x" * 200) for number in range(count))
+
+
+def peak_memory(path: Path, sample: int) -> int:
+    tracemalloc.start()
+    try:
+        dataset.load(path, sample)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_goes_with_the_sample_and_not_with_the_file(path: Path) -> None:
+    write_numbers(path, 1_000)
+    small = peak_memory(path, sample=500)
+    write_numbers(path, 20_000)
+    assert peak_memory(path, sample=500) < 1.2 * small
+
+
+def test_a_sample_is_part_of_the_set_and_always_the_same(path: Path) -> None:
+    write_numbers(path, 1_000)
+    read = dataset.load(path, sample=100)
+    assert (len(read), read.rows) == (100, 1_000)
+    assert read == dataset.load(path, sample=100)
+    assert set(read.questions) < set(dataset.load(path).questions)
+
+
+@given(st.integers(0, 200), st.integers(1, 50), st.integers(0, 1000))
+def test_a_reservoir_keeps_distinct_items_of_the_stream(length: int, size: int, seed: int) -> None:
+    stream = [Question("", str(number), "", "") for number in range(length)]
+    kept, count = dataset.reservoir(iter(stream), size, seed)
+    assert count == length
+    assert len(set(kept)) == len(kept) == min(length, size)
+    assert set(kept) <= set(stream)
+    if length <= size:
+        assert kept == stream
+
+
+def test_each_item_has_the_same_chance_to_be_kept() -> None:
+    stream = [Question("", str(number), "", "") for number in range(50)]
+    counts = Counter(question for seed in range(2000) for question in dataset.reservoir(stream, 10, seed)[0])
+    # 400 of 2,000 are expected of each, with a standard deviation of 17.9.
+    assert all(abs(counts[question] - 400) < 5 * 17.9 for question in stream)
+
+
+def test_an_empty_sample_is_refused() -> None:
+    with pytest.raises(ValueError, match="a sample of 0"):
+        dataset.reservoir([], 0, 1)
+
+
 # The set that comes with the service.
 
 
 @pytest.fixture(scope="module")
 def questions() -> tuple[Question, ...]:
-    return dataset.load()
+    return dataset.load().questions
 
 
 def test_the_set_is_large_enough(questions: tuple[Question, ...]) -> None:

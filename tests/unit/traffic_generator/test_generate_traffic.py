@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import traffic_generator
 from traffic_generator import generate_traffic
+from traffic_generator.plan import Traffic
 from traffic_generator.settings import TrafficSettings
 
 from .conftest import DEADLINE_SECONDS, Storage, problem, reply
@@ -145,6 +146,15 @@ def test_slow_replies_do_not_delay_the_next_question(storage: Storage, ask) -> N
         ("--timeout", "-1"),
         ("--url", "storage-service:5001"),
         ("--seed", "x"),
+        ("--rate", "0"),
+        ("--duration", "0"),
+        ("--distribution", "normal"),
+        ("--arrivals", "late"),
+        ("--zipf-exponent", "0"),
+        ("--burst-size", "0"),
+        ("--concurrency", "0"),
+        ("--concurrency", "513"),
+        ("--sample", "0"),
         ("--nonsense",),
     ],
 )
@@ -152,6 +162,131 @@ def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert arguments[0] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--rate 2 --interval 500", "--rate R and --interval MS both set the pace: give one"),
+        ("--duration 5 --num-requests 20", "--duration and --num-requests both say when to stop: give one"),
+        ("--duration 5 --interval 0", "--duration needs a pace: --rate, or --interval above 0"),
+        ("--distribution poisson --interval 0", "poisson arrivals need a pace: --rate, or --interval above 0"),
+        ("--arrivals burst --interval 0", "burst arrivals need a pace"),
+        ("--distribution burst --arrivals poisson", "--distribution burst says when questions come and so does"),
+        ("--distribution poisson --arrivals steady", "--distribution poisson says when questions come and so does"),
+        ("--burst-size 5", "--burst-size is for --arrivals burst"),
+        ("--distribution poisson --burst-size 5", "--burst-size is for --arrivals burst"),
+        ("--zipf-exponent 1", "--zipf-exponent is for --distribution zipf"),
+        ("--distribution uniform --zipf-exponent 1", "--zipf-exponent is for --distribution zipf"),
+        ("--distribution zipf --unique", "--unique makes each question a new one"),
+        ("--rate 1000 --duration 3600", "that would be 3,600,000 questions, more than 1,000,000"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(storage: Storage, arguments: str, message: str) -> None:
+    result = run("--url", storage.url, *arguments.split())
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert storage.queries == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", {"distribution": "shuffled", "arrivals": "steady", "rate_per_second": 2.0, "questions": 40}),
+        ("--rate 50 --distribution uniform", {"distribution": "uniform", "arrivals": "steady", "rate_per_second": 50}),
+        ("--rate 50 --distribution zipf", {"distribution": "zipf", "zipf_exponent": 1.0, "burst_size": None}),
+        ("--rate 50 --distribution burst", {"distribution": "uniform", "arrivals": "burst", "burst_size": 10}),
+        ("--rate 50 --distribution poisson", {"distribution": "uniform", "arrivals": "poisson"}),
+        ("--rate 50 --arrivals poisson", {"distribution": "shuffled", "arrivals": "poisson"}),
+        ("--rate 50 --distribution burst --arrivals burst --burst-size 3", {"arrivals": "burst", "burst_size": 3}),
+        (
+            "--rate 50 --distribution zipf --zipf-exponent 0.7 --arrivals burst",
+            {"distribution": "zipf", "zipf_exponent": 0.7, "arrivals": "burst"},
+        ),
+    ],
+)
+def test_the_report_says_what_the_traffic_was(
+    storage: Storage, dataset_path: Path, arguments: str, expected: dict[str, object]
+) -> None:
+    fixed = ("--url", storage.url, "--dataset", dataset_path, "--num-requests", "2", "--json", "--quiet")
+    result = run(*fixed, *arguments.split())
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["traffic"].items() >= expected.items()
+
+
+def answer_from_the_second_time_on(storage: Storage) -> None:
+    """Scripts a fleet that answers at once: a question is pending when it is new and in the cache from then on."""
+    known: set[str] = set()
+
+    def on_query(body: dict, question_id: str):
+        with storage.lock:
+            is_known = question_id in known
+            known.add(question_id)
+        if is_known:
+            return reply({"status": "completed", "source": "cache", "question_id": question_id, "result": {}})
+        return reply({"status": "pending", "question_id": question_id}, 202)
+
+    storage.on_query = on_query
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "zipf", "shuffled"])
+def test_a_cache_that_forgets_nothing_hits_as_predicted(storage: Storage, ask, distribution: str) -> None:
+    answer_from_the_second_time_on(storage)
+    report = json.loads(ask("--num-requests", "100", "--distribution", distribution, "--seed", "3", "--json").stdout)
+    hits = report["hits"]
+    assert hits["rate"] == pytest.approx(hits["repeated"] / 100)
+    assert hits["distinct"] == len(set(storage.texts))
+    assert abs(hits["rate"] - hits["rate_predicted"]) <= 3 * hits["rate_deviation"]
+    assert 0.4 < hits["rate_predicted"] < 0.8
+
+
+def test_a_duration_asks_rate_times_duration(storage: Storage, dataset_path: Path) -> None:
+    result = run(
+        "--url", storage.url, "--dataset", dataset_path, "--rate", "40", "--duration", "0.5", "--json", "--quiet"
+    )
+    report = json.loads(result.stdout)
+    assert (report["asked"], report["requested"]) == (20, 20)
+    assert report["duration_seconds"] >= 19 / 40
+
+
+def test_unique_questions_never_come_again(storage: Storage, ask) -> None:
+    runs = [json.loads(ask("--num-requests", "50", "--unique", "--seed", "7", "--json").stdout) for _ in range(2)]
+    asked = [(body["question_text"], body["question_context"]) for body in storage.queries]
+    assert len(set(asked)) == len(asked) == 100
+    assert sorted(storage.texts[:50]) == sorted(storage.texts[50:])
+    assert [each["hits"]["rate_predicted"] for each in runs] == [0.0, 0.0]
+    assert runs[0]["traffic"]["run"] != runs[1]["traffic"]["run"]
+
+
+def test_concurrency_bounds_what_is_in_flight(storage: Storage, ask) -> None:
+    in_flight, most = 0, 0
+
+    def on_query(body: dict, question_id: str):
+        nonlocal in_flight, most
+        with storage.lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        threading.Event().wait(0.02)  # nothing is waited for: the time that a reply takes
+        with storage.lock:
+            in_flight -= 1
+        return reply({"status": "pending", "question_id": question_id}, 202)
+
+    storage.on_query = on_query
+    assert ask("--num-requests", "12", "--concurrency", "3").exit_code == 0
+    assert most == 3
+
+
+def test_the_default_concurrency_is_what_the_pace_can_need() -> None:
+    assert generate_traffic._concurrency(Traffic(0.5)) == 61
+    assert generate_traffic._concurrency(Traffic(0.0)) == 32
+    assert generate_traffic._concurrency(Traffic(0.001)) == 512
+
+
+def test_a_large_set_is_sampled_and_the_report_says_so(storage: Storage, dataset_path: Path) -> None:
+    fixed = ("--url", storage.url, "--dataset", dataset_path, "--interval", "0", "--sample", "10")
+    result = run(*fixed, "--num-requests", "30")
+    assert len(set(storage.texts)) == 10
+    assert "10 of 40 questions" in result.stdout
 
 
 def test_an_unreadable_question_set_is_exit_status_2(storage: Storage, tmp_path: Path) -> None:

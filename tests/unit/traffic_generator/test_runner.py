@@ -4,19 +4,25 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from traffic_generator import runner
 from traffic_generator.client import Progress, Reply, RequestFailed
 from traffic_generator.dataset import Question
+from traffic_generator.plan import Plan
 from traffic_generator.report import Tally
 
 from .conftest import DEADLINE_SECONDS
 
 
-def questions(count: int) -> list[Question]:
-    return [Question("t", f"q{number}", "", "") for number in range(count)]
+def steady(count: int, every: float = 0.0, different: int | None = None) -> Plan:
+    """Plans q0, q1, … at fixed intervals in seconds; of fewer different ones, in turn."""
+    different = count if different is None else different
+    questions = [Question("t", f"q{number}", "", "") for number in range(different)]
+    order = [index % different for index in range(count)]
+    return Plan(questions, order, [index * every for index in range(count)])
 
 
 class Api:
@@ -76,14 +82,14 @@ def barrier_reply(parties: int) -> Callable[[str], Reply]:
 
 def test_a_slow_reply_does_not_delay_the_next_question() -> None:
     api = Api(ask=barrier_reply(10))
-    report = runner.run(questions(10), api, runner.Options(interval_seconds=0.01))
+    report = runner.run(steady(10, 0.01), api, runner.Options())
     assert report.tally.line() == "asked 10  cached 10  pending 0  completed 0  failed 0  errors 0"
     assert api.most_asking == 10
 
 
 def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
     api = Api(ask=lambda text: time.sleep(0.02) or Reply(status="pending", question_id=text))  # type: ignore[func-returns-value]
-    report = runner.run(questions(12), api, runner.Options(interval_seconds=0, max_asking=3))
+    report = runner.run(steady(12), api, runner.Options(max_asking=3))
     assert api.most_asking == 3
     assert report.tally.pending == 12
     # The last four went out after three rounds of sleeping at least.
@@ -92,7 +98,7 @@ def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
 
 def test_questions_go_out_in_their_order_and_not_before_they_are_due() -> None:
     api = Api()
-    report = runner.run(questions(5), api, runner.Options(interval_seconds=0.05))
+    report = runner.run(steady(5, 0.05), api, runner.Options())
     assert api.asked == ["q0", "q1", "q2", "q3", "q4"]
     assert report.duration_seconds >= 4 * 0.05
 
@@ -106,13 +112,13 @@ def test_questions_that_fell_due_during_a_hold_up_go_out_together() -> None:
             time.sleep(0.2)
         counts.append(tally.asked)
 
-    runner.run(questions(10), Api(), runner.Options(interval_seconds=0.05), on_progress=hold_up_once)
+    runner.run(steady(10, 0.05), Api(), runner.Options(), on_progress=hold_up_once)
     assert counts[1] - counts[0] >= 3
 
 
 def test_without_waiting_nobody_looks() -> None:
     api = Api()
-    report = runner.run(questions(3), api, runner.Options(interval_seconds=0))
+    report = runner.run(steady(3), api, runner.Options())
     assert (report.tally.pending, report.tally.completed, api.looks) == (3, 0, Counter())
     assert report.ok
 
@@ -124,9 +130,7 @@ def test_waiting_follows_each_question_to_its_end() -> None:
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
     api = Api(look=look)
-    report = runner.run(
-        questions(3), api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS)
-    )
+    report = runner.run(steady(3), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert report.tally.line() == "asked 3  cached 0  pending 0  completed 2  failed 1  errors 0"
     assert report.tally.reasons == {"failed: not_retryable": 1}
     assert api.looks == {"q0": 2, "q1": 1, "q2": 2}
@@ -148,15 +152,15 @@ def test_looking_is_bounded_and_each_question_gets_its_turn() -> None:
             stop.set()
 
     api = Api(look=look)
-    options = runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2)
-    report = runner.run(questions(8), api, options, stop=stop, on_progress=stop_after_six)
+    options = runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2)
+    report = runner.run(steady(8), api, options, stop=stop, on_progress=stop_after_six)
     assert (report.tally.completed, report.tally.pending) == (6, 2)
     assert api.most_looking == 2
 
 
 def test_time_up_leaves_questions_pending() -> None:
     api = Api(look=lambda text, number: Progress(question_id=text, status="pending"))
-    report = runner.run(questions(2), api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=0.1))
+    report = runner.run(steady(2), api, runner.Options(wait=True, timeout_seconds=0.1))
     assert (report.tally.pending, report.timed_out, report.ok) == (2, True, False)
     # The server is not asked to hold a reply back for longer than there is time left.
     assert set(api.waits) == {0}
@@ -177,9 +181,9 @@ def test_looks_are_long_while_there_is_a_thread_for_each(pending: int, wait: int
 
     api = Api(ask=ask, look=look)
     runner.run(
-        questions(pending),
+        steady(pending),
         api,
-        runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2),
+        runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2),
     )
     assert wait in api.waits
 
@@ -193,9 +197,7 @@ def test_a_look_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
         return Progress(question_id=text, status="completed")
 
     api = Api(look=look)
-    report = runner.run(
-        questions(1), api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS)
-    )
+    report = runner.run(steady(1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert (report.tally.completed, report.tally.errors, api.looks["q0"]) == (1, 0, 3)
 
 
@@ -206,7 +208,7 @@ def test_a_look_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyP
         raise RequestFailed("503 Service Unavailable", retry_after_seconds=30)
 
     api = Api(look=look)
-    report = runner.run(questions(1), api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=0.5))
+    report = runner.run(steady(1), api, runner.Options(wait=True, timeout_seconds=0.5))
     assert api.looks["q0"] == 1
     assert report.timed_out
 
@@ -215,9 +217,7 @@ def test_a_pending_question_that_the_server_lost_is_an_error() -> None:
     def look(text: str, number: int) -> Progress:
         raise RequestFailed("404 Not Found", permanent=True)
 
-    report = runner.run(
-        questions(2), Api(look=look), runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS)
-    )
+    report = runner.run(steady(2), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert report.tally.line() == "asked 2  cached 0  pending 0  completed 0  failed 0  errors 2"
 
 
@@ -226,7 +226,7 @@ def test_errors_are_counted_and_not_repeated() -> None:
         raise RequestFailed("503 Service Unavailable", retry_after_seconds=1)
 
     api = Api(ask=ask)
-    report = runner.run(questions(3), api, runner.Options(interval_seconds=0))
+    report = runner.run(steady(3), api, runner.Options())
     assert sorted(api.asked) == ["q0", "q1", "q2"]
     assert report.tally.reasons == {"503 Service Unavailable": 3}
     assert report.tally.reply_seconds == []
@@ -237,11 +237,77 @@ def test_a_question_asked_again_while_pending_joins_the_first() -> None:
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
     api = Api(look=look)
-    report = runner.run(
-        questions(1) * 3, api, runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS)
-    )
+    report = runner.run(steady(3, different=1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert (report.tally.completed, report.tally.pending, len(report.tally.answer_seconds)) == (3, 0, 3)
     assert api.looks == {"q0": 2}
+    assert (report.tally.repeated, report.tally.joined, report.tally.distinct) == (2, 2, 1)
+
+
+def test_a_hit_is_told_from_what_an_earlier_run_left() -> None:
+    def ask(text: str) -> Reply:
+        known = text == "q0" or api.asked.count(text) > 1
+        return Reply(status="completed" if known else "pending", question_id=text, source="cache" if known else None)
+
+    api = Api(ask=ask)
+    report = runner.run(steady(6, 0.05, different=3), api, runner.Options())
+    tally = report.tally
+    assert (tally.cached, tally.known, tally.joined, tally.repeated, tally.distinct) == (4, 1, 0, 3, 3)
+    assert tally.hit_rate == 4 / 6
+    assert (len(tally.cached_seconds), len(tally.accepted_seconds)) == (4, 2)
+    assert report.predicted.hit_rate == 3 / 6
+
+
+def test_a_marked_question_is_no_repeated_one() -> None:
+    api = Api()
+    plan = replace(steady(4, different=2), mark="abc")
+    report = runner.run(plan, api, runner.Options())
+    assert (report.tally.repeated, report.predicted.hit_rate) == (0, 0.0)
+
+
+def test_lateness_counts_from_when_a_question_was_due() -> None:
+    def ask(text: str) -> Reply:
+        time.sleep(0.1)
+        return Reply(status="completed", question_id=text, source="cache")
+
+    tally = runner.run(steady(3), Api(ask=ask), runner.Options(max_asking=1)).tally
+    # The last of three that were due at once had to wait for two others: sending to reply does not tell.
+    assert max(tally.since_due_seconds) >= 0.3
+    assert min(tally.reply_seconds) < 0.3
+
+
+def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOOK_INTERVAL_SECONDS", 0.3)
+
+    def look(text: str, number: int) -> Progress:
+        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+
+    tally = runner.run(steady(1), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
+    # Nobody looked between the end of the first look and the beginning of the second.
+    assert 0.2 <= tally.unseen_seconds[0] <= tally.answer_seconds[0]
+
+
+def test_a_look_that_was_held_back_leaves_nothing_unseen() -> None:
+    def look(text: str, number: int) -> Progress:
+        if number == 1:
+            time.sleep(runner.LOOK_INTERVAL_SECONDS)
+        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+
+    tally = runner.run(steady(1), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
+    # The second look began as the first one ended.
+    assert tally.unseen_seconds[0] < runner.LOOK_INTERVAL_SECONDS <= tally.answer_seconds[0]
+
+
+def test_no_more_threads_are_started_than_needed() -> None:
+    before = threading.active_count()
+    most = 0
+
+    def count(_tally: Tally) -> None:
+        nonlocal most
+        most = max(most, threading.active_count() - before)
+
+    runner.run(steady(20, 0.05), Api(), runner.Options(max_asking=200), on_progress=count)
+    # One is enough; on a busy machine some may be needed, but not one for each question.
+    assert 1 <= most < 20
 
 
 def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
@@ -252,7 +318,7 @@ def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
             stop.set()
         return Reply(status="completed", question_id=text, source="cache")
 
-    report = runner.run(questions(1000), Api(ask=ask), runner.Options(interval_seconds=0.02), stop=stop)
+    report = runner.run(steady(1000, 0.02), Api(ask=ask), runner.Options(), stop=stop)
     assert 3 <= report.tally.asked < 1000
     assert report.tally.cached == report.tally.asked
     assert report.interrupted
@@ -268,7 +334,7 @@ def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
         release.wait(DEADLINE_SECONDS)
         return Reply(status="pending", question_id=text)
 
-    report = runner.run(questions(1), Api(ask=ask), runner.Options(interval_seconds=0), stop=stop)
+    report = runner.run(steady(1), Api(ask=ask), runner.Options(), stop=stop)
     assert not release.is_set()
     assert report.duration_seconds < DEADLINE_SECONDS
     assert report.tally.reasons == {"no reply before the stop": 1}
@@ -283,9 +349,9 @@ def test_a_stop_ends_the_waiting() -> None:
         return Progress(question_id=text, status="pending")
 
     report = runner.run(
-        questions(1),
+        steady(1),
         Api(look=look),
-        runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS),
+        runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS),
         stop=stop,
     )
     assert (report.interrupted, report.timed_out, report.tally.pending) == (True, False, 1)
@@ -299,13 +365,13 @@ def test_a_mistake_in_a_call_is_raised_and_not_counted() -> None:
     watchdog = threading.Timer(DEADLINE_SECONDS, stop.set)
     watchdog.start()
     with pytest.raises(KeyError, match="a bug"):
-        runner.run(questions(1), Api(ask=ask), runner.Options(interval_seconds=0), stop=stop)
+        runner.run(steady(1), Api(ask=ask), runner.Options(), stop=stop)
     watchdog.cancel()
 
 
 def test_no_thread_is_left_behind() -> None:
     before = set(threading.enumerate())
-    runner.run(questions(5), Api(), runner.Options(interval_seconds=0, wait=True, timeout_seconds=DEADLINE_SECONDS))
+    runner.run(steady(5), Api(), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     deadline = time.monotonic() + DEADLINE_SECONDS
     while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
         time.sleep(0.01)
