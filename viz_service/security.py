@@ -46,7 +46,6 @@ def set_headers(request: Request, response: Response) -> Response:
     response.headers["Content-Security-Policy"] = DOCS_POLICY if request.path.startswith("/docs") else PAGE_POLICY
     response.headers["X-Frame-Options"] = "DENY"
     response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if request.path.startswith("/assets/") and response.status_code in (200, 304):
         # Without its version an address may show something else after an update.
         versioned = "v" in request.args

@@ -68,11 +68,24 @@ def browser():
 
 
 @pytest.fixture
-def watched(browser: Browser):
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
-    seen = Watched(context.new_page())
-    yield seen
-    context.close()
+def visit(browser: Browser):
+    """Opens windows, each with a page that is watched; they are closed at the end, whatever becomes of the test."""
+    contexts = []
+
+    def visit(width=1440, scheme="light"):
+        contexts.append(
+            browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB")
+        )
+        return Watched(contexts[-1].new_page())
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def watched(visit):
+    return visit()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,9 +106,8 @@ def charts_are_drawn(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_whole_accessible_and_at_home(browser, answered, name, width, scheme):
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB")
-    watched = Watched(context.new_page())
+def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width, scheme):
+    watched = visit(width, scheme)
     page = watched.open(PAGES[name] or f"/questions/{answered}")
     if name == "overview":
         charts_are_drawn(page)
@@ -108,7 +120,6 @@ def test_every_page_is_whole_accessible_and_at_home(browser, answered, name, wid
     grave = [(each["id"], each["nodes"][0]["html"]) for each in violations if each["impact"] in ("serious", "critical")]
     assert grave == []
     watched.check()
-    context.close()
 
 
 def test_the_range_changes_the_charts_and_pause_stops_the_clock(watched):
