@@ -83,7 +83,12 @@ def instant_provider(latency_seconds: float = 0) -> ScriptedProvider:
 class Database:
     """A connection for looking on while others write."""
 
-    def __init__(self, name: str = PostgresSettings().postgres_db) -> None:
+    def __init__(self, name: str | None = None) -> None:
+        """Opens it.
+
+        Args:
+            name: Of the database; None: the fleet's.
+        """
         self._connection = connect(name)
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -97,13 +102,13 @@ class Database:
         self._connection.close()
 
 
-def connect(name: str) -> psycopg2.extensions.connection:
-    """Opens a connection to a database of the fleet's server, in autocommit mode."""
+def connect(name: str | None = None) -> psycopg2.extensions.connection:
+    """Opens a connection to a database of the fleet's server (None: to the fleet's own), in autocommit mode."""
     settings = PostgresSettings()
     connection = psycopg2.connect(
         host=settings.postgres_host,
         port=settings.postgres_port,
-        dbname=name,
+        dbname=name or settings.postgres_db,
         user=settings.postgres_user,
         password=settings.postgres_password.get_secret_value(),
         connect_timeout=5,
@@ -167,6 +172,14 @@ def cpu_seconds(containers: Iterable[Container]) -> float:
         assert isinstance(figures, dict)  # no stream was asked for
         spent += figures["cpu_stats"]["cpu_usage"]["total_usage"]
     return spent / 1e9
+
+
+def memory_mib(container: Container) -> float:
+    """Returns the memory of a container without the page cache that it may lose, in MiB."""
+    figures = container.stats(stream=False, one_shot=True)
+    assert isinstance(figures, dict)  # no stream was asked for
+    memory = figures["memory_stats"]
+    return float(memory["usage"] - memory["stats"].get("inactive_file", 0)) / 2**20
 
 
 def own_image(fleet: Fleet) -> str:
