@@ -231,7 +231,7 @@ def main() -> None:
                 beginning, [known] = stage.texts(1)
                 body = question(known, REFERENCE)
                 post(STORAGE, [body], 202)
-                stage.await_final(database, beginning, 1, 60)
+                stage.await_final(database, beginning, 1, time.time() - 60, 60)
                 for url in (STORAGE, EMPTY_URL):
                     post(url, [body] * WARM_UP, 200)
                 for number in range(1, options.rounds + 1):
@@ -239,8 +239,9 @@ def main() -> None:
                         keep(_load_run(case, number, post(url, [body] * options.requests, 200)))
                     beginning, texts = stage.texts(options.questions)
                     bodies = [question(text, REFERENCE) for text in texts]
-                    keep(_load_run(ACCEPTED, number, post(STORAGE, bodies, 202)))
-                    stage.await_final(database, beginning, len(texts), 60 + len(texts) * 0.2)
+                    load = post(STORAGE, bodies, 202)
+                    keep(_load_run(ACCEPTED, number, load))
+                    stage.await_final(database, beginning, len(texts), load.started, 60 + len(texts) * 0.2)
                     keep(summary(BARE, number, *bare.run(bodies)))
             finally:
                 bare.close()

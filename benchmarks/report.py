@@ -19,6 +19,9 @@ DOCUMENT = Path("docs/benchmarks.md")
 PLOT = Path("images/benchmarks.png")
 """Beside the document."""
 
+LONGEST_BAR = 4.0
+"""In the plot: what exceeds its goal by more is cut there, its number tells."""
+
 
 class Comparison(BaseModel):
     """One figure with its goal.
@@ -206,7 +209,7 @@ def keep(measurement: Measurement, folder: Path) -> None:
         print(line)
     for comparison in measurement.comparisons:
         print(comparison.line())
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     _write(folder / f"{measurement.program}.json", (measurement.model_dump_json(indent=1) + "\n").encode())
 
 
@@ -232,9 +235,20 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
+def _make(folder: Path) -> None:
+    """Makes a folder that belongs to whom the one around it belongs."""
+    if not folder.exists():
+        folder.mkdir()
+        _own(folder)
+
+
 def _write(path: Path, body: bytes) -> None:
     """Writes a file that belongs to whom its folder belongs: the container that writes it runs as root."""
     path.write_bytes(body)
+    _own(path)
+
+
+def _own(path: Path) -> None:
     owner = path.parent.stat()
     os.chown(path, owner.st_uid, owner.st_gid)
 
@@ -245,22 +259,23 @@ def plot(comparisons: Sequence[Comparison]) -> bytes:
     from playwright.sync_api import sync_playwright
 
     ordered = list(reversed(comparisons))  # plotly draws upwards
+    longest = min(max(1.2, *(each.share for each in comparisons)), LONGEST_BAR)
     figure = go.Figure(
         go.Bar(
-            x=[min(each.share, 100) for each in ordered],
+            x=[min(each.share, longest) for each in ordered],
             y=[each.figure for each in ordered],
             orientation="h",
             text=[f"{each.share:.2f}" for each in ordered],
             marker_color=["#2a7f62" if each.met else "#c0504d" for each in ordered],
         )
     )
-    figure.add_vline(x=1, line_dash="dash", annotation_text="goal")
+    figure.add_vline(x=1, line_dash="dash", annotation_text="goal", annotation_position="top")
     figure.update_layout(
         template="plotly_white",
         width=1100,
         height=140 + 44 * len(ordered),
         margin={"l": 20, "r": 40, "t": 30, "b": 50},
-        xaxis={"title": "share of the goal that is reached (1: just met; logarithmic)", "type": "log"},
+        xaxis={"title": "share of the goal that is reached (1: just met)", "range": [0, longest * 1.05]},
         yaxis={"automargin": True},
     )
     with sync_playwright() as playwright:
@@ -287,7 +302,7 @@ def main() -> None:
         raise SystemExit(f"{options.results}: nothing was measured")
     _write(options.output, markdown(measurements).encode())
     picture = options.output.parent / PLOT
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    _make(picture.parent)
     _write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
     print(f"wrote {options.output} and {picture}")
 

@@ -33,6 +33,9 @@ BASELINE_IMAGE = "askfleet/celery-baseline"
 BASELINE_DATABASE = "celery_baseline"
 BASELINE_URL = "http://celery-web:5001"
 QUIET_SECONDS = 400
+LOOK_SECONDS, LAST_LOOKS_SECONDS, LAST = 0.5, 0.05, 0.9
+"""Time between looks at how many questions are completed: until this share of them is, and from then on."""
+
 _SCORER = "score-validator"
 _SCORER_ALIASES = [_SCORER, "score_validator"]
 _NAME = f"{PROJECT}-benchmark"
@@ -118,7 +121,12 @@ def connect(name: str | None = None) -> psycopg2.extensions.connection:
 
 
 def await_final(
-    database: Database, beginning: str, count: int, seconds: float, watch: Callable[[], object] = lambda: None
+    database: Database,
+    beginning: str,
+    count: int,
+    since: float,
+    seconds: float,
+    watch: Callable[[], object] = lambda: None,
 ) -> float:
     """Waits until so many questions are completed.
 
@@ -126,11 +134,13 @@ def await_final(
         database: Where they are.
         beginning: Of their texts.
         count: How many.
+        since: When the first was asked at the earliest, in seconds since the epoch; the fewer rows are looked at, the
+            less looking disturbs.
         seconds: To wait at most.
         watch: Called at each look; it raises when waiting has become pointless.
 
     Returns:
-        When they were, in seconds since the epoch; late by a look (0.1 s and what the query takes) at most.
+        When they were, in seconds since the epoch; late by `LAST_LOOKS_SECONDS` and a look at most.
 
     Raises:
         SystemExit: They were not in time, or one failed.
@@ -140,8 +150,9 @@ def await_final(
         [(completed, failed)] = database.rows(
             """
             SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed')
-            FROM questions WHERE asked_at > now() - interval '1 hour' AND question_text LIKE %s
+            FROM questions WHERE asked_at >= to_timestamp(%s) AND question_text LIKE %s
             """,
+            since - 1,
             f"{beginning}%",
         )
         at = time.time()
@@ -150,7 +161,7 @@ def await_final(
         watch()
         if failed or time.monotonic() > deadline:
             raise could_not_measure(f"{completed} of {count} questions completed, {failed} failed")
-        time.sleep(0.1)
+        time.sleep(LOOK_SECONDS if completed < count * LAST else LAST_LOOKS_SECONDS)
 
 
 def await_members(group: str, count: int) -> None:

@@ -8,6 +8,7 @@ many processes; the median of each counts, and the baseline's best layout and co
 
 import argparse
 import itertools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ class Course:
         """Asks new questions; returns how many were accepted a second, and the seconds until the last row."""
         beginning, texts = stage.texts(count)
         bodies = [question(text, REFERENCE) for text in texts]
+        since = time.time()
         asking = self._client.post(f"{url}/query", bodies, self._connections)
         longest = 60 + count * (self._latency + 0.2)
 
@@ -165,7 +167,7 @@ class Course:
             if asking.done():
                 asking.result().require(200, 202)
 
-        finished = stage.await_final(database, beginning, count, longest, watch)
+        finished = stage.await_final(database, beginning, count, since, longest, watch)
         load = asking.result().require(200, 202)
         return load.rate, finished - load.started
 

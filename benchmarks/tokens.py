@@ -135,8 +135,9 @@ async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) 
 
 def through_fleet(client: Client, database: Database, beginning: str, asked: Sequence[str]) -> Spent:
     """Asks the fleet."""
+    since = time.time()
     asking = client.post(f"{STORAGE}/query", [body_of(text) for text in asked], CONNECTIONS)
-    finished = stage.await_final(database, beginning, len(asked), LONGEST_SECONDS)
+    finished = stage.await_final(database, beginning, len(asked), since, LONGEST_SECONDS)
     load = asking.result().require(202)
     [(tokens,)] = database.rows(
         """
