@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import requests
 
-from celery_baseline.settings import Settings
+from .settings import Settings
 
 MAX_RETRIES = 3
 OVERLOAD_SECONDS = (2, 4, 8)
@@ -18,6 +18,10 @@ SYSTEM = "You answer questions. Answer in one to three short, complete sentences
 AGAIN = "That answer was not good enough. Answer the question again, better: more precise and more complete.\n\n"
 
 _OVERLOAD = {429, 502, 503, 504, 529}
+
+
+class EmptyAnswer(Exception):
+    """The model answered with nothing."""
 
 
 class Model:
@@ -34,6 +38,7 @@ class Model:
 
         Raises:
             openai.OpenAIError: There was no answer.
+            EmptyAnswer: It said nothing.
         """
         asked = "\n\n".join(filter(None, (question["question_text"], question["question_context"])))
         messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
@@ -47,9 +52,12 @@ class Model:
         completion = self._client.chat.completions.create(
             model=self._name, messages=messages, temperature=0.7 + 0.2 * (attempt - 1), top_p=0.9, max_tokens=128
         )
+        answer = (completion.choices[0].message.content or "").strip()
+        if not answer:
+            raise EmptyAnswer("empty answer")
         return {
             "attempt": attempt,
-            "llm_response": (completion.choices[0].message.content or "").strip(),
+            "llm_response": answer,
             "model": completion.model,
             "llm_latency_ms": round((time.monotonic() - started) * 1000),
             "prompt_tokens": completion.usage.prompt_tokens if completion.usage else 0,
@@ -65,7 +73,7 @@ def wait_seconds(error: Exception, retries: int) -> float | None:
         error: Of the call.
         retries: How often this generation was retried already.
     """
-    if isinstance(error, openai.APIConnectionError):  # includes time-outs
+    if isinstance(error, EmptyAnswer | openai.APIConnectionError):  # includes time-outs
         return OVERLOAD_SECONDS[min(retries, MAX_RETRIES - 1)]
     if not isinstance(error, openai.APIStatusError):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from sqlalchemy import create_engine, text
 
-from celery_baseline.settings import Settings
+from .settings import Settings
 
 CACHE_SECONDS = 86_400
 

@@ -15,9 +15,9 @@ from celery import Celery, Task, chain
 from celery.exceptions import Ignore
 from sqlalchemy.exc import OperationalError
 
-from celery_baseline.providers import MAX_RETRIES, Model, Scorer, wait_seconds
-from celery_baseline.settings import Settings
-from celery_baseline.store import Store
+from .providers import MAX_RETRIES, EmptyAnswer, Model, Scorer, wait_seconds
+from .settings import Settings
+from .store import Store
 
 PERSIST_AGAIN_SECONDS = 2
 SCORE_AGAIN_SECONDS = 1
@@ -47,9 +47,7 @@ def generate(self: Task, question: Question) -> Question:
     retries = self.request.retries
     try:
         generation = model.ask(question)
-        if not generation["llm_response"]:
-            raise ValueError("empty answer")
-    except (openai.OpenAIError, ValueError) as error:
+    except (openai.OpenAIError, EmptyAnswer) as error:
         wait = wait_seconds(error, retries)
         if wait is not None and retries < MAX_RETRIES:
             raise self.retry(countdown=wait, exc=error) from error

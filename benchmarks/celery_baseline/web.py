@@ -1,22 +1,15 @@
 """The API: `gunicorn --worker-class gthread --threads 64 celery_baseline.web:app`."""
 
-import hashlib
-import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, request
 from kombu.exceptions import OperationalError as BrokerAway
 
-from celery_baseline.tasks import start, store
+from .question import question_id
+from .tasks import start, store
 
 app = Flask(__name__)
-
-
-def question_id(text: str, context: str | None) -> str:
-    """Returns the id that equal questions share, as the fleet makes it."""
-    normalised = (" ".join(unicodedata.normalize("NFKC", part).casefold().split()) for part in (text, context or ""))
-    return hashlib.sha256("\n".join(normalised).encode()).hexdigest()[:32]
 
 
 @app.post("/query")
