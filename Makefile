@@ -108,6 +108,16 @@ drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME
 soak: ## A fault each minute for an hour, or for MINUTES
 	@$(drills) soak --minutes $(or $(MINUTES),60)
 
+# The benchmarks that need the fleet, in this order.
+B ?= throughput latency api retries tokens growth flink_alone
+
+.PHONY: bench
+bench: prepare build-all start ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
+	@$(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml build
+	@$(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
+	  'for each in $(B); do python -m benchmarks.$$each $(BENCH_OPTIONS) || failed=1; done; \
+	  python -m benchmarks.report && exit $${failed:-0}'
+
 .PHONY: test-unit
 test-unit: prepare ## Run the tests that need no fleet
 	$(RUN) tests pytest tests/unit

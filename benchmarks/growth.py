@@ -1,0 +1,128 @@
+"""Does a question cost more the more there are? `python -m benchmarks.growth`, in the tests' container.
+
+The first figure of benchmarks/throughput.py, of the fleet alone, with more and more completed questions in PostgreSQL.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import report, stage
+from benchmarks.report import Comparison, Measurement, Run
+from benchmarks.requests_load import Client
+from benchmarks.stage import Database, ScriptedScorer
+from benchmarks.throughput import Course, Side
+
+PROGRAM = "growth"
+GROWTH = 1.1
+
+METHOD = """\
+Completed questions with their answer and one attempt each are written into the tables until as many are there, and the
+statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
+scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Partitions and
+llm-consumers are left as they are: partitions that were added cannot be taken back."""
+
+# Three statements: a part of one statement does not see what another part of it has written.
+_FILL = (
+    """
+    INSERT INTO questions (question_id, question_text, original_answer, status, asked_at, published_at)
+    SELECT md5(%s || n), %s || ', question ' || n || ': what was asked before?', 'An answer.', 'completed',
+           now() - interval '1 day', now() - interval '1 day'
+    FROM generate_series(1, %s) AS n
+    """,
+    """
+    INSERT INTO responses (question_id, question_text, original_answer, llm_response, quality, model,
+                           processing_attempts, total_processing_time_ms)
+    SELECT question_id, question_text, original_answer, 'An answer.', 'unscored', 'benchmark', 1, 1000
+    FROM questions WHERE question_text LIKE %s
+    """,
+    """
+    INSERT INTO attempts (question_id, attempt, model, llm_response, llm_latency_ms, prompt_tokens, completion_tokens,
+                          generated_at)
+    SELECT question_id, 1, 'benchmark', 'An answer.', 1000, 10, 5, now()
+    FROM questions WHERE question_text LIKE %s
+    """,
+)
+
+
+def fill(database: Database, wanted: int) -> int:
+    """Writes completed questions until so many questions are stored; returns how many are."""
+    [(stored,)] = database.rows("SELECT count(*) FROM questions")
+    if stored < wanted:
+        beginning, _ = stage.texts(0)
+        questions, *others = _FILL
+        database.rows(questions, beginning, beginning, wanted - stored)
+        for statement in others:
+            database.rows(statement, f"{beginning}%")
+        for table in ("questions", "responses", "attempts"):
+            database.rows(f"ANALYZE {table}")
+    return max(int(stored), wanted)
+
+
+def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
+    """Compares the most stored questions with the fewest, by the medians of their runs."""
+    fewest, most = (choose(int(run["stored"]) for run in runs) for choose in (min, max))
+
+    def at(stored: int, column: str) -> float:
+        return report.median([run for run in runs if run["stored"] == stored], column)
+
+    cost, rate = "CPU ms/question", "completed/s"
+    return (
+        Comparison(
+            figure=f"cost of a question with {most} stored",
+            unit="CPU ms",
+            fleet=at(most, cost),
+            against=at(fewest, cost),
+            baseline=f"with {fewest} stored",
+            goal=GROWTH,
+            sense="at most",
+        ),
+        Comparison(
+            figure=f"questions/s with {most} stored",
+            unit="questions/s",
+            fleet=at(most, rate),
+            against=at(fewest, rate),
+            baseline=f"with {fewest} stored",
+            goal=1 / GROWTH,
+        ),
+    )
+
+
+def main() -> None:
+    """Measures and keeps the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stored", type=int, nargs="+", default=[1000, 10_000, 50_000], help="in growing order")
+    parser.add_argument("--questions", type=int, default=2000, help="of each run (default: 2000)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs with as many stored (default: 2)")
+    parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
+    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
+    options = parser.parse_args()
+    machine = report.machine()
+    runs: list[Run] = []
+    client, side = Client(), Side("fleet", None, options.concurrency)
+    with stage.quiet_fleet() as fleet, ScriptedScorer(fleet):
+        database = Database()
+        for wanted in sorted(options.stored):
+            stored = fill(database, wanted)
+            course = Course(fleet, client, 0, options.questions, options.connections)
+            plan = [(number + 1, side) for number in range(options.rounds)]
+            runs += [{"stored": stored, **run} for run in course.run(plan)]
+        database.close()
+    client.close()
+    report.keep(
+        Measurement(
+            program=PROGRAM,
+            question="Does a question cost more the more there are?",
+            method=METHOD,
+            at=report.now(),
+            machine=machine,
+            comparisons=compare(runs),
+            runs=tuple(runs),
+        ),
+        options.results,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""How many questions a second become rows, beside Celery? `python -m benchmarks.throughput`, in the tests' container.
+
+From the first `POST /query` to the row of the last answer in PostgreSQL, for unique questions, with a fake model and a
+fake scorer that cost next to nothing, so that what is left is the machinery. The fleet and the baseline
+(benchmarks/celery_baseline) take turns in rounds, on the same machine, with the same fakes, the same PostgreSQL and as
+many processes; the median of each counts, and the baseline's best layout and concurrency is the one to beat.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from benchmarks import report, stage
+from benchmarks.report import Comparison, Measurement, Run
+from benchmarks.requests_load import Client, question
+from benchmarks.stage import BASELINE_URL, REFERENCE, Baseline, Database, Layout, ScriptedScorer
+from tests.fleet import STORAGE, Fleet
+from tests.workers import SERVICE, Workers
+
+PROGRAM = "throughput"
+WARM_UP = 300
+WORKERS = 2
+LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
+BACKGROUND = ("postgres", "redis")
+"""Services of the fleet that work for the baseline, too."""
+
+METHOD = """\
+Unique questions are posted over keep-alive connections by a process of its own, each as soon as a connection is free;
+the clock stops when PostgreSQL has the row of the last answer. Model and scorer are fakes that cost the same on both
+sides. Baseline: Celery with `acks_late`, a Redis broker with an append-only file, Flask under gunicorn with 64 threads,
+the fleet's tables in the fleet's PostgreSQL; its workers are laid out by kinds of task as the fleet's processes are
+(two generate, one scores, one persists) or alike (two that do everything). The fleet idles beside it and takes the CPU
+time in the last column. With a model of 1 s the first and the last second, in which not all calls can be in flight,
+count as well. CPU time is that of all containers of a side, without fakes and client."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of those that take turns.
+
+    Attributes:
+        name: Shown in the raw numbers.
+        layout: Of the baseline's workers; None for the fleet.
+        concurrency: Calls of the model in flight in each of two workers.
+    """
+
+    name: str
+    layout: Layout | None
+    concurrency: int
+
+
+def sides(layouts: Sequence[Layout], fleet_concurrency: int, concurrencies: Sequence[int]) -> list[Side]:
+    """Returns the fleet and each baseline."""
+    baselines = [
+        Side(f"celery, {layout}, {concurrency} threads", layout, concurrency)
+        for layout, concurrency in itertools.product(layouts, concurrencies)
+    ]
+    return [Side("fleet", None, fleet_concurrency), *baselines]
+
+
+def turns(of: Sequence[Side], rounds: int) -> list[tuple[int, Side]]:
+    """Returns who is measured when: every second round in reverse, so that a drift of the machine hits all alike."""
+    return [(number + 1, each) for number in range(rounds) for each in (of if number % 2 == 0 else of[::-1])]
+
+
+def rates(runs: Iterable[Run]) -> dict[str, float]:
+    """Returns the median of completed questions/s of each side."""
+    by_side: dict[str, list[Run]] = {}
+    for run in runs:
+        by_side.setdefault(str(run["side"]), []).append(run)
+    return {side: report.median(own, "completed/s") for side, own in by_side.items()}
+
+
+def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
+    """Compares the fleet with the best baseline.
+
+    Raises:
+        ValueError: One of them was not measured.
+    """
+    by_side = rates(runs)
+    fleet = by_side.pop("fleet", None)
+    if fleet is None or not by_side:
+        raise ValueError("fleet and baseline have to be measured both")
+    best = max(by_side, key=lambda side: by_side[side])
+    return Comparison(figure=figure, unit="questions/s", fleet=fleet, against=by_side[best], baseline=best, goal=goal)
+
+
+class Course:
+    """Measures sides in one scenario."""
+
+    def __init__(self, fleet: Fleet, client: Client, latency_seconds: float, count: int, connections: int) -> None:
+        """Takes the scenario.
+
+        Args:
+            fleet: With the fake scorer in place.
+            client: Asks.
+            latency_seconds: Of the fake model.
+            count: Questions of each run.
+            connections: Of the client.
+        """
+        self._fleet = fleet
+        self._client = client
+        self._latency = latency_seconds
+        self._count = count
+        self._connections = connections
+
+    def run(self, plan: Sequence[tuple[int, Side]]) -> list[Run]:
+        """Measures each side when it is its turn."""
+        concurrency = next(side.concurrency for _, side in plan if side.layout is None)
+        provider = stage.instant_provider(self._latency)
+        runs: list[Run] = []
+        try:
+            with Workers(self._fleet, provider.base_url, {"LLM_CONCURRENCY": str(concurrency)}, WORKERS) as workers:
+                stage.await_members(SERVICE, WORKERS)
+                for number, side in plan:
+                    measured = self._side(side, provider.base_url, workers)
+                    runs.append({"model": f"{self._latency:g} s", "round": number, "side": side.name, **measured})
+                    print(runs[-1], flush=True)
+        finally:
+            provider.close()
+        return runs
+
+    def _side(self, side: Side, provider_url: str, workers: Workers) -> Run:
+        own = self._fleet.containers()
+        background = [each for each in own if each.labels["com.docker.compose.service"] in BACKGROUND]
+        idle = [each for each in own if each not in background]
+        if side.layout is None:
+            database = Database()
+            try:
+                run = self._measure(STORAGE, database, lambda: [*own, *workers.containers])
+            finally:
+                database.close()
+            return run
+        # Tasks of 0 ms are fetched ahead; of long ones that would leave one worker idle while they wait in the other.
+        prefetch = 1 if self._latency else 4
+        with Baseline(self._fleet, provider_url, side.layout, side.concurrency, prefetch) as baseline:
+            before = stage.cpu_seconds(idle)
+            run = self._measure(BASELINE_URL, baseline.database, lambda: [*background, *baseline.containers])
+            return run | {"idle fleet, CPU s": stage.cpu_seconds(idle) - before}
+
+    def _measure(self, url: str, database: Database, containers: Callable[[], list[Container]]) -> Run:
+        self._ask(url, database, min(WARM_UP, self._count))
+        before = stage.cpu_seconds(containers())
+        accepted, seconds = self._ask(url, database, self._count)
+        spent = stage.cpu_seconds(containers()) - before
+        return {
+            "questions": self._count,
+            "accepted/s": accepted,
+            "completed/s": self._count / seconds,
+            "seconds": seconds,
+            "CPU ms/question": spent / self._count * 1000,
+        }
+
+    def _ask(self, url: str, database: Database, count: int) -> tuple[float, float]:
+        """Asks new questions; returns how many were accepted a second, and the seconds until the last row."""
+        beginning, texts = stage.texts(count)
+        bodies = [question(text, REFERENCE) for text in texts]
+        since = time.time()
+        asking = self._client.post(f"{url}/query", bodies, self._connections)
+        longest = 60 + count * (self._latency + 0.2)
+
+        def watch() -> None:
+            if asking.done():
+                asking.result().require(200, 202)
+
+        finished = stage.await_final(database, beginning, count, since, longest, watch)
+        load = asking.result().require(200, 202)
+        return load.rate, finished - load.started
+
+
+def main() -> None:
+    """Measures and keeps the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=5000, help="of each run with 0 ms (default: 5000)")
+    parser.add_argument("--slow-questions", type=int, default=6000, help="of each run with 1 s (default: 6000)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
+    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
+    parser.add_argument(
+        "--slow-concurrency", type=int, default=128, help="LLM_CONCURRENCY of the fleet with 1 s (default: 128)"
+    )
+    parser.add_argument(
+        "--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="those that are tried with 1 s"
+    )
+    parser.add_argument("--model", choices=("0", "1", "both"), default="both", help="seconds that the model takes")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
+    options = parser.parse_args()
+    machine, comparisons, runs = report.machine(), [], []
+    client = Client()
+    layouts: Sequence[Layout] = LAYOUTS
+    with stage.quiet_fleet() as fleet, ScriptedScorer(fleet):
+        if options.model != "1":
+            course = Course(fleet, client, 0, options.questions, options.connections)
+            fast = course.run(turns(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))
+            comparisons.append(compare("questions/s, model 0 ms", fast, 2.5))
+            runs += fast
+            best = max(LAYOUTS, key=lambda layout: max(v for k, v in rates(fast).items() if f", {layout}," in k))
+            layouts = (best,)
+        if options.model != "0":
+            course = Course(fleet, client, 1, options.slow_questions, options.connections)
+            contestants = sides(layouts, options.slow_concurrency, options.celery_slow_concurrency)
+            slow = course.run(turns(contestants, options.rounds))
+            comparison = compare("questions/s, model 1 s", slow, 2)
+            limit = options.slow_concurrency * WORKERS
+            comparisons += [
+                comparison,
+                comparison.model_copy(
+                    update={
+                        "figure": "questions/s, model 1 s, of what its calls in flight allow",
+                        "against": float(limit),
+                        "baseline": f"{WORKERS} x LLM_CONCURRENCY {options.slow_concurrency} / 1 s",
+                        "goal": 0.9,
+                    }
+                ),
+            ]
+            runs += slow
+    client.close()
+    report.keep(
+        Measurement(
+            program=PROGRAM,
+            question="How many questions a second become rows, beside Celery?",
+            method=METHOD,
+            at=report.now(),
+            machine=machine,
+            comparisons=tuple(comparisons),
+            runs=tuple(runs),
+        ),
+        options.results,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The baseline does the fleet's job: the same questions are the same, and the same errors mean the same."""
+
+from datetime import UTC, datetime
+
+import httpx2
+import openai
+import pytest
+
+from benchmarks.celery_baseline import providers
+from benchmarks.celery_baseline.question import question_id
+from llm_consumer.errors import sort_status
+from pipeline.question import question_id as fleets_question_id
+
+REQUEST = httpx2.Request("POST", "http://model/v1/chat/completions")
+
+
+@pytest.mark.parametrize(
+    ("text", "context"),
+    [("Why?", None), ("  WHY\t is\u00a0it? ", ""), ("ﬁne", "Some  Context"), ("a", "b"), ("a b", None)],
+)
+def test_the_same_questions_are_the_same(text, context):
+    assert question_id(text, context) == fleets_question_id(text, context)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (503, "busy", {}),
+        (529, "", {}),
+        (502, "", {}),
+        (429, "too many requests", {"Retry-After": "1"}),
+        (429, '{"error": {"code": "insufficient_quota"}}', {}),
+        (429, "", {"Retry-After": "90"}),
+        (402, "", {}),
+        (401, "bad key", {}),
+        (400, "", {}),
+        (404, "", {}),
+        (413, "", {}),
+    ],
+)
+def test_the_same_errors_mean_the_same(status, body, headers):
+    response = httpx2.Response(status, text=body, headers=headers, request=REQUEST)
+    error = openai.APIStatusError("failed", response=response, body=None)
+    meaning = sort_status(status, body, response.headers, datetime.now(UTC)).type
+    wait = providers.wait_seconds(error, 0)
+    assert {None: "permanent", 2: "overload"}.get(wait, "quota") == meaning
+    assert wait is None or wait == max(wait, float(headers.get("Retry-After", 0)))
+
+
+def test_no_connection_is_an_overload_that_waits_longer_each_time():
+    error = openai.APIConnectionError(request=REQUEST)
+    assert [providers.wait_seconds(error, retries) for retries in range(3)] == [2, 4, 8]
+
+
+def test_an_empty_answer_is_asked_for_again():
+    assert providers.wait_seconds(providers.EmptyAnswer(), 1) == 4
+
+
+def test_what_is_no_error_of_the_call_is_not_retried():
+    assert providers.wait_seconds(TypeError("a slip"), 0) is None
