@@ -22,7 +22,7 @@ from benchmarks.report import Comparison, Measurement, Run, percentile
 from benchmarks.requests_load import Client, Load, question
 from benchmarks.stage import REFERENCE, Database, ScriptedScorer
 from storage_service.settings import StorageSettings
-from tests.fleet import BROKERS, STORAGE, Fleet
+from tests.fleet import CLIENT, STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
 PROGRAM = "api"
@@ -119,14 +119,14 @@ class Bare:
         """
         self._threads = connections
         self._database = Database()
-        self._admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": BROKERS})
+        self._admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
         self._drop()
         self._database.rows(f'CREATE TABLE "{SCRATCH}" (LIKE questions INCLUDING ALL)')
         [created] = self._admin.create_topics([confluent_kafka.admin.NewTopic(SCRATCH, 3)]).values()
         created.result(30)
         self._producer = confluent_kafka.Producer(
             {
-                "bootstrap.servers": BROKERS,
+                **CLIENT,
                 "enable.idempotence": True,
                 "linger.ms": 2,
                 "compression.type": "lz4",

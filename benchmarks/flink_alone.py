@@ -22,7 +22,7 @@ from benchmarks.stage import ANSWER, REFERENCE, ScriptedScorer
 from pipeline import topics
 from pipeline.messages import Question, Response
 from pipeline.question import question_id
-from tests.fleet import BROKERS, Fleet
+from tests.fleet import CLIENT, Fleet
 
 PROGRAM = "flink_alone"
 FLINK, PLAIN = "flink", "plain asyncio"
@@ -65,8 +65,8 @@ def compare(runs: Sequence[Run], parallelism: int) -> Comparison:
 
 def measure(source: str, target: str, count: int) -> float:
     """Writes answers to a topic and follows what comes out of another; returns the seconds that it took."""
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": f"benchmark-{uuid.uuid4()}"})
-    producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS, "linger.ms": 2, "compression.type": "lz4"})
+    consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
+    producer = confluent_kafka.Producer({**CLIENT, "linger.ms": 2, "compression.type": "lz4"})
     records = [(each.question_id.encode(), each.to_bytes()) for each in answers(count)]
     waiting = {key for key, _ in records}
     try:
@@ -98,7 +98,7 @@ def measure(source: str, target: str, count: int) -> float:
 @contextmanager
 def plain_consumer(fleet: Fleet) -> Iterator[None]:
     """Runs the plain consumer on topics of its own, with as many partitions as the job's."""
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": BROKERS})
+    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def delete() -> None:
         there = [name for name in (SOURCE, TARGET) if name in admin.list_topics(timeout=10).topics]

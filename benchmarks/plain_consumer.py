@@ -17,7 +17,7 @@ from flink_job.decision import Record, decide, read
 from flink_job.scoring import ScorerClient
 from flink_job.settings import FlinkJobSettings
 from pipeline.offsets import LowWatermark
-from tests.fleet import BROKERS
+from tests.fleet import CLIENT
 
 BATCH = 100
 
@@ -27,14 +27,14 @@ async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
     loop = asyncio.get_running_loop()
     consumer = confluent_kafka.Consumer(
         {
-            "bootstrap.servers": BROKERS,
+            **CLIENT,
             "group.id": "benchmark-plain",
             "auto.offset.reset": "earliest",
             "enable.auto.offset.store": False,  # what is stored is committed in the background
         }
     )
     producer = confluent_kafka.Producer(
-        {"bootstrap.servers": BROKERS, "enable.idempotence": True, "linger.ms": 2, "compression.type": "lz4"}
+        {**CLIENT, "enable.idempotence": True, "linger.ms": 2, "compression.type": "lz4"}
     )
     consumer.subscribe([source])
     scorer = ScorerClient(settings.scorer_url, settings.score_timeout_seconds, settings.score_capacity)

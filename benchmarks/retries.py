@@ -22,7 +22,7 @@ from pipeline import topics
 from pipeline.delays import QUOTA
 from pipeline.messages import CallError, FailedCall, Question
 from pipeline.question import question_id
-from tests.fleet import BROKERS
+from tests.fleet import CLIENT
 from tests.workers import SERVICE, Workers
 
 PROGRAM = "retries"
@@ -107,7 +107,7 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
     Returns:
         When the broker took each, in seconds since the epoch.
     """
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": BROKERS, "group.id": f"benchmark-{uuid.uuid4()}"})
+    consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
     try:
         known = consumer.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING]
         partitions = [confluent_kafka.TopicPartition(topics.QUESTIONS_PENDING, each) for each in known.partitions]
@@ -131,7 +131,7 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
 
 def produce(calls: Sequence[FailedCall]) -> None:
     """Writes failed calls to their topic, acknowledged."""
-    producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS})
+    producer = confluent_kafka.Producer(dict(CLIENT))
     for each in calls:
         producer.produce(topics.ERROR_QUOTA, each.to_bytes(), each.question_id.encode())
         producer.poll(0)

@@ -24,7 +24,7 @@ from docker.models.containers import Container
 
 from benchmarks import scripted_scorer
 from pipeline.settings import PostgresSettings
-from tests.fleet import BROKERS, PROJECT, Fleet, eventually
+from tests.fleet import CLIENT, PROJECT, Fleet, eventually
 from tests.scripted_provider import ScriptedProvider, answer
 
 ANSWER = "Water boils at one hundred degrees Celsius at sea level."
@@ -166,7 +166,7 @@ def await_final(
 
 def await_members(group: str, count: int) -> None:
     """Waits until a consumer group has so many members and is settled."""
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": BROKERS})
+    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def settled() -> bool:
         found = admin.describe_consumer_groups([group], request_timeout=10)[group].result(15)
