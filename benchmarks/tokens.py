@@ -98,7 +98,7 @@ def settings_of(environment: Sequence[str]) -> LlmSettings:
 
 def texts(count: int) -> tuple[str, list[str]]:
     """Takes questions of the question set, made unique; returns the beginning that they share, and their texts."""
-    known = itertools.cycle(dataset.load())
+    known = itertools.cycle(dataset.load().questions)
     beginning, numbered = stage.texts(count)
     return beginning, [f"{text.partition(': ')[0]}: {next(known).text}" for text in numbered]
 
