@@ -70,7 +70,9 @@ class KafkaLook:
         ends = self._offsets(client, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         first = self._offsets(client, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         committed: dict[tuple[str, str, int], int] = {}
-        for group, names in flow.GROUPS.items():
+        groups = self._existing(client)
+        for group in groups:
+            names = flow.GROUPS[group]
             wanted = [TopicPartition(name, number) for name, number in partitions if name in names]
             if not wanted:
                 continue  # its topics do not exist yet
@@ -85,7 +87,7 @@ class KafkaLook:
             "ends": ends,
             "first": first,
             "committed": committed,
-            "groups": self._groups(client),
+            "groups": self._groups(client, groups),
             "errors": self._errors.read(ends, start),
         }
 
@@ -96,9 +98,21 @@ class KafkaLook:
         futures = client.list_offsets(asked, request_timeout=TIMEOUT_SECONDS)
         return {(key.topic, key.partition): each.result(TIMEOUT_SECONDS).offset for key, each in futures.items()}
 
-    def _groups(self, client: AdminClient) -> dict[str, Member]:
+    def _existing(self, client: AdminClient) -> list[str]:
+        """Returns the fleet's groups that the broker knows.
+
+        About others it must not be asked: librdkafka 2.16.0 crashes the process when it looks for the coordinator of
+        a group on a broker that has none yet, as in the first seconds of a new fleet.
+        """
+        known = client.list_consumer_groups(request_timeout=TIMEOUT_SECONDS).result(TIMEOUT_SECONDS)
+        existing = {each.group_id for each in known.valid or ()}
+        return [group for group in flow.GROUPS if group in existing]
+
+    def _groups(self, client: AdminClient, groups: list[str]) -> dict[str, Member]:
+        if not groups:
+            return {}
         found = {}
-        asked = client.describe_consumer_groups(list(flow.GROUPS), request_timeout=TIMEOUT_SECONDS)
+        asked = client.describe_consumer_groups(groups, request_timeout=TIMEOUT_SECONDS)
         for group, future in asked.items():
             try:
                 described = future.result(TIMEOUT_SECONDS)
