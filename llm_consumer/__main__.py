@@ -10,6 +10,7 @@ from llm_consumer.memo import Memo
 from llm_consumer.settings import LlmSettings
 from pipeline import service, topics
 from pipeline.consumer import Limits
+from pipeline.volatile import Volatile
 
 SERVICE = "llm-consumer"
 
@@ -24,9 +25,9 @@ def main() -> None:
     if overload or quota:
         log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
         ask = with_faults(ask, overload, quota)
-    gate = ProviderGate(settings, settings.llm_base_url, SERVICE)
-    memo = Memo(settings, SERVICE)
-    handler = AskHandler(ask, gate, memo, settings.llm_temperature, settings.retry_after_max)
+    redis = Volatile(settings, SERVICE)
+    gate = ProviderGate(redis, settings.llm_base_url)
+    handler = AskHandler(ask, gate, Memo(redis), settings.llm_temperature, settings.retry_after_max)
     limits = Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency,

@@ -10,7 +10,6 @@ import time
 
 import structlog
 
-from pipeline.settings import RedisSettings
 from pipeline.volatile import Volatile
 
 log = structlog.get_logger()
@@ -19,15 +18,14 @@ log = structlog.get_logger()
 class ProviderGate:
     """Whether the provider may be called. Safe to use from several threads."""
 
-    def __init__(self, settings: RedisSettings, base_url: str, client_name: str) -> None:
+    def __init__(self, redis: Volatile, base_url: str) -> None:
         """Makes a gate.
 
         Args:
-            settings: Where Redis is.
+            redis: Where its state is shared.
             base_url: Address of the provider; each has a gate of its own.
-            client_name: Name in Redis.
         """
-        self._redis = Volatile(settings, client_name)
+        self._redis = redis
         self._key = f"provider-gate:{hashlib.sha256(base_url.encode()).hexdigest()[:16]}"
         self._closed_until = 0.0
 

@@ -8,7 +8,6 @@ those who read it drop the copy. It lies in Redis and may vanish: then the call 
 from pipeline import messages
 from pipeline.messages import Question, Unreadable
 from pipeline.producer import Outgoing
-from pipeline.settings import RedisSettings
 from pipeline.volatile import Volatile
 
 TTL_SECONDS = 3600
@@ -18,8 +17,8 @@ TTL_SECONDS = 3600
 class Memo:
     """Messages that followed from calls, by question, time of asking, attempt and retry."""
 
-    def __init__(self, settings: RedisSettings, client_name: str) -> None:
-        self._redis = Volatile(settings, client_name)
+    def __init__(self, redis: Volatile) -> None:
+        self._redis = redis
 
     def recall(self, question: Question) -> Outgoing | None:
         """Returns what came of this call, None when it was not made or Redis is away."""

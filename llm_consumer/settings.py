@@ -4,12 +4,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from pipeline.settings import KafkaSettings, RedisSettings
+from pipeline.settings import KafkaSettings, RedisSettings, RetryAfterSettings
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
-class LlmSettings(KafkaSettings, RedisSettings):
+class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
     """Which model is asked, and how."""
 
     llm_base_url: str = Field(
@@ -25,9 +25,6 @@ class LlmSettings(KafkaSettings, RedisSettings):
     llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
     llm_extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of each request, as JSON, for what a provider adds."
-    )
-    retry_after_max: float = Field(
-        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
     )
     fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
     fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")

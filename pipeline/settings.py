@@ -36,6 +36,14 @@ class KafkaSettings(Settings):
     )
 
 
+class RetryAfterSettings(Settings):
+    """For services that heed what a provider asks for."""
+
+    retry_after_max: float = Field(
+        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+    )
+
+
 class PostgresSettings(Settings):
     """For services that reach the database."""
 

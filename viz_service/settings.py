@@ -3,12 +3,12 @@
 from pydantic import Field, SecretStr
 
 from pipeline.messages import MAX_ATTEMPTS_LIMIT
-from pipeline.settings import KafkaSettings, Port, PostgresSettings
+from pipeline.settings import KafkaSettings, Port, PostgresSettings, RetryAfterSettings
 
 _URL = r"^https?://[^/]+$"
 
 
-class VizSettings(KafkaSettings, PostgresSettings):
+class VizSettings(KafkaSettings, PostgresSettings, RetryAfterSettings):
     """Environment of the container."""
 
     # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/03_reader.sql).
@@ -26,9 +26,6 @@ class VizSettings(KafkaSettings, PostgresSettings):
     viz_sample_seconds: float = Field(5, ge=1, le=60, description="Seconds between two looks at Kafka and Flink.")
     viz_max_retries_limit: float = Field(
         0.5, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
-    )
-    retry_after_max: float = Field(
-        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
     )
     viz_port: Port = Field(5002, description="Port of the web server.")
     viz_threads: int = Field(

@@ -2,12 +2,13 @@
 
 from llm_consumer.gate import ProviderGate
 from llm_consumer.settings import LlmSettings
+from pipeline.volatile import Volatile
 
 NOWHERE = LlmSettings(redis_url="redis://127.0.0.1:1/0")
 
 
 def gate():
-    return ProviderGate(NOWHERE, "http://provider/v1", "tests")
+    return ProviderGate(Volatile(NOWHERE, "tests"), "http://provider/v1")
 
 
 def test_without_redis_each_process_keeps_its_own():
