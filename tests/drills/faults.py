@@ -7,10 +7,10 @@ getting well is the fleet's own business.
 
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import confluent_kafka
 import confluent_kafka.admin
@@ -81,7 +81,8 @@ class Stage:
         return found
 
 
-class Fault(Protocol):
+@dataclass(frozen=True)
+class Fault(ABC):
     """Something that goes wrong.
 
     Attributes:
@@ -92,37 +93,29 @@ class Fault(Protocol):
         repeats: Whether the calls in flight may be made again.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def times(self) -> int: ...
-    @property
-    def mix(self) -> Mapping[str, float]: ...
-    @property
-    def repeats(self) -> bool: ...
+    name: str
+    seconds: float = field(default=0, kw_only=True)
+    times: int = field(default=1, kw_only=True)
+    mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
+    repeats: bool = field(default=True, kw_only=True)
 
+    @abstractmethod
     def apply(self, stage: Stage) -> None:
         """Breaks something. Raises `BrokenPromise` for what it finds broken already."""
-        ...
 
+    @abstractmethod
     def undo(self, stage: Stage) -> None:
         """Puts it right; it may be called without `apply` before."""
-        ...
 
 
 @dataclass(frozen=True)
-class Kill:
+class Kill(Fault):
     """Kills a container with SIGKILL."""
 
-    name: str
     service: str
     number: int = 0
-    seconds: float = RESTART_SECONDS
-    times: int = 2
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
+    times: int = field(default=2, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         stage.containers(self.service)[self.number].kill()
@@ -132,15 +125,11 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Stop:
+class Stop(Fault):
     """Stops a service as `docker stop` does, and starts it again after a while."""
 
-    name: str
     service: str
-    seconds: float = OUTAGE_SECONDS
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    seconds: float = field(default=OUTAGE_SECONDS, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         for each in stage.containers(self.service):
@@ -152,15 +141,12 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Terminate:
+class Terminate(Fault):
     """Sends SIGTERM to services; each has to end in time and without a doubled call."""
 
-    name: str
     services: Sequence[str]
-    seconds: float = RESTART_SECONDS
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = False
+    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
+    repeats: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         containers = [each for service in self.services for each in stage.containers(service)]
@@ -183,14 +169,11 @@ class Terminate:
 
 
 @dataclass(frozen=True)
-class FlushCache:
+class FlushCache(Fault):
     """Empties Redis."""
 
     name: str = "redis-flushall"
-    seconds: float = 0
-    times: int = 2
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    times: int = field(default=2, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         stage.fleet.cache.flushall()
@@ -200,14 +183,11 @@ class FlushCache:
 
 
 @dataclass(frozen=True)
-class FillCache:
+class FillCache(Fault):
     """Fills Redis until it reaches its limit and throws keys away."""
 
     name: str = "redis-maxmemory"
-    seconds: float = 10
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    seconds: float = field(default=10, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         cache = stage.fleet.cache
@@ -227,15 +207,11 @@ class FillCache:
 
 
 @dataclass(frozen=True)
-class SpoilScorer:
+class SpoilScorer(Fault):
     """Puts a proxy before the scorer that spoils its answers; see `tests.drills.scorer_proxy`."""
 
-    name: str
     mode: str
-    seconds: float = 30
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    seconds: float = field(default=30, kw_only=True)
 
     @property
     def _container(self) -> str:
@@ -281,14 +257,11 @@ class SpoilScorer:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Fault):
     """Scales llm-consumer from 2 to 4 and down to 1, each time until the group has settled; then back to 2."""
 
     name: str = "scale-llm-consumer"
-    seconds: float = 5
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
+    seconds: float = field(default=5, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         for count in (4, 1):
@@ -300,14 +273,12 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class DownAndUp:
+class DownAndUp(Fault):
     """Stops every container, those that need others first, and starts them in the order of their needs."""
 
     name: str = "down-and-up"
-    seconds: float = 5
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: WITH_QUOTA)
-    repeats: bool = True
+    seconds: float = field(default=5, kw_only=True)
+    mix: Mapping[str, float] = field(default_factory=lambda: WITH_QUOTA, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         containers = [each for service in (*START_ORDER, LLM_CONSUMER) for each in stage.containers(service)]
@@ -332,14 +303,10 @@ class DownAndUp:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Fault):
     """Lets storage-writer read its topics again from their beginning."""
 
     name: str = "replay"
-    seconds: float = 0
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: USUAL)
-    repeats: bool = True
 
     def apply(self, stage: Stage) -> None:
         for each in stage.containers("storage-writer"):
@@ -354,14 +321,12 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Misbehave:
+class Misbehave(Fault):
     """Nothing breaks, but the provider answers with garbage, hangs and drips."""
 
     name: str = "provider-misbehaves"
-    seconds: float = 0
-    times: int = 1
-    mix: Mapping[str, float] = field(default_factory=lambda: MISBEHAVING)
-    repeats: bool = False
+    mix: Mapping[str, float] = field(default_factory=lambda: MISBEHAVING, kw_only=True)
+    repeats: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         """Nothing: the mix does it."""
