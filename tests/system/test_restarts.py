@@ -91,17 +91,10 @@ def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_mor
     records = [samples.response(question_text=unique("q")) for _ in range(500)]
     wanted = {each.question_id for each in records}
     seen: list[tuple[int, str]] = []
-    reached = threading.Event()
     with Producer(settings, "tests") as producer:
 
         def ours():
             return wanted.intersection(question_id for _, question_id in seen)
-
-        def handle(incoming):
-            seen.append((incoming.source.offset, incoming.message.question_id))
-            if len(ours()) >= stop_after:
-                reached.set()
-            return []
 
         for each in records:
             # A record that nobody else reads.
@@ -117,8 +110,17 @@ def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_mor
             )
             producer.send(Outgoing.of(topics.LOW_QUALITY, message), lambda error: None)
 
-        def run_until(event):
-            stop = threading.Event()
+        def run_until(count):
+            reached, stop = threading.Event(), threading.Event()
+
+            def handle(incoming):
+                seen.append((incoming.source.offset, incoming.message.question_id))
+                if len(ours()) >= count:
+                    reached.set()
+                    # Else a fast loop has read all before it hears that it has to stop.
+                    stop.wait()
+                return []
+
             loop = Consumer(
                 settings,
                 group,
@@ -128,16 +130,17 @@ def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_mor
                 Limits(concurrency=4, in_flight=50),
                 Heartbeat(tmp_path / "heartbeat"),
             )
-            thread = threading.Thread(target=loop.run, args=(stop,))
+            thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
             thread.start()
-            assert event.wait(60), f"read {len(seen)} messages"
-            stop.set()
-            thread.join(15)
+            try:
+                assert reached.wait(60), f"read {len(seen)} messages"
+            finally:
+                stop.set()
+                thread.join(15)
             assert not thread.is_alive(), "it did not stop in time"
 
-        run_until(reached)
-        reached = threading.Event()
-        stop_after = len(wanted)
-        run_until(reached)
+        run_until(stop_after)
+        assert ours() < wanted, "it was not stopped in the middle"
+        run_until(len(wanted))
     assert ours() == wanted
     assert len(seen) - len(set(seen)) <= 50, "more was repeated than was in flight"

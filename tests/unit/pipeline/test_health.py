@@ -49,7 +49,7 @@ def test_a_loop_without_progress_is_given_up(tmp_path):
 def test_a_loop_with_progress_is_left_alone(tmp_path):
     ages, stop = [], threading.Event()
     heartbeat = Heartbeat(tmp_path / "heartbeat")
-    watcher = threading.Thread(target=health.watch, args=(heartbeat, stop, ages.append, 0.5, 0.05))
+    watcher = threading.Thread(target=health.watch, args=(heartbeat, stop, ages.append, 0.5, 0.05), daemon=True)
     watcher.start()
     for _ in range(20):
         heartbeat.beat()

@@ -140,7 +140,7 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(app, scorer):
     def ask():
         answers.append(app.test_client().post("/score", json=SAME).status_code)
 
-    callers = [threading.Thread(target=ask) for _ in range(4)]
+    callers = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
     for caller in callers:
         caller.start()
     assert scorer.entered.acquire(timeout=20)

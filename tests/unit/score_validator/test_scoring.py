@@ -18,7 +18,7 @@ def wait_until(condition):
 
 
 def start(call, *arguments):
-    thread = threading.Thread(target=call, args=arguments)
+    thread = threading.Thread(target=call, args=arguments, daemon=True)
     thread.start()
     return thread
 

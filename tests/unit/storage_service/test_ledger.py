@@ -67,7 +67,7 @@ def test_thread_writes_by_itself(monkeypatch):
     records, stop, written = Records(), threading.Event(), threading.Event()
     records.add_times_asked = lambda hits: written.set()
     book = Ledger(records)
-    thread = threading.Thread(target=book.run, args=(stop,))
+    thread = threading.Thread(target=book.run, args=(stop,), daemon=True)
     thread.start()
     book.asked("a")
     assert written.wait(5)

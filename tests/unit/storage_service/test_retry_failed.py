@@ -135,7 +135,7 @@ def served(fleet):
         fleet.ask(text)
         fleet.records.fail(question_id(text))
     server = make_server("127.0.0.1", 0, fleet.api, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()

@@ -105,7 +105,7 @@ def test_thread_works_through_all_batches_and_outlives_errors():
         yield
 
     whole, records.outbox = records.outbox, broken
-    thread = threading.Thread(target=again.run, args=(stop,))
+    thread = threading.Thread(target=again.run, args=(stop,), daemon=True)
     thread.start()
     assert tried.wait(5)
     records.outbox = whole
