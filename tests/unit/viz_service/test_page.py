@@ -21,7 +21,7 @@ from tests.unit.viz_service.fakes import (
     question,
     waiting_error,
 )
-from viz_service import assets
+from viz_service import assets, figures
 from viz_service.flow import Sample
 from viz_service.schemas import Failure
 from viz_service.settings import VizSettings
@@ -290,11 +290,18 @@ def test_own_plotly_rules_are_those_of_the_bundle() -> None:
             assert declaration in found.group(1), f"{selector}: {declaration}"
 
 
-def test_the_two_dark_themes_are_the_same() -> None:
-    """One is the reader's choice, one the system's; CSS has no way to say it once."""
+def test_pages_and_charts_have_the_same_colours() -> None:
     css = (STATIC / "dashboard.css").read_text()
-    chosen = re.search(r':root\[data-theme="dark"\] \{(.*?)\}', css, re.S)
-    system = re.search(r':root\[data-theme="auto"\] \{(.*?)\}', css, re.S)
-    assert chosen
-    assert system
-    assert chosen[1].split() == system[1].split()
+    tokens = {name: pair for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", css)}
+    for column, theme in enumerate(("light", "dark")):
+        palette = figures.PALETTES[theme]  # type: ignore[index]
+        for name in ("text", "muted", "surface", "accepted", "below"):
+            assert tokens[name][column] == getattr(palette, name), (theme, name)
+
+
+def test_every_colour_is_said_once_with_its_dark_twin() -> None:
+    css = re.sub(r"/\*.*?\*/", "", (STATIC / "dashboard.css").read_text(), flags=re.S)
+    root = re.search(r":root \{(.*?)\}", css, re.S)
+    assert root
+    assert len(re.findall(r"light-dark\(", root[1])) > 15
+    assert re.findall(r"#[0-9a-f]{3,8}\b", css.replace(root[0], "")) == []
