@@ -1,6 +1,6 @@
 // The overview: fetches everything and shows it, every few seconds while the page is seen and not paused.
 import { element, format, get, onTheme, plural, replace, t, time } from "./core.js";
-import { showCharts } from "./charts.js";
+import { charts } from "./charts.js";
 import { showPicture } from "./picture.js";
 import { fill, showWhatIf } from "./whatif.js";
 
@@ -9,6 +9,8 @@ const threshold = Number(document.body.dataset.threshold);
 const at = (id) => document.getElementById(id);
 const [picture, pause, updated] = ["picture", "pause", "updated"].map(at);
 let top = null;
+// What the page was delivered with, for the first update.
+let known = JSON.parse(at("overview-script").dataset.known ?? "null");
 
 // How a value inside a note is written, by its path.
 const NOTES = {
@@ -150,7 +152,9 @@ function nothingToShow() {
 async function update() {
   const seen = Boolean(updated.dateTime);
   try {
-    const overview = await get("/api/overview");
+    const showCharts = charts(document.querySelector("[name=span]:checked").value);
+    const overview = known ?? (await get("/api/overview"));
+    known = null;
     showPipeline(overview.pipeline);
     const now = new Date();
     updated.dateTime = now.toISOString();
@@ -160,7 +164,7 @@ async function update() {
       top = overview.top;
       showTop();
       setState(paused() ? "paused" : "live");
-      await showCharts(document.querySelector("[name=span]:checked").value);
+      await showCharts();
       // The slider's numbers follow the data, but not while somebody drags it.
       if (!at("threshold").matches(":active")) await showWhatIf();
       setState(paused() ? "paused" : "live");
