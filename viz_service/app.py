@@ -110,7 +110,7 @@ def _report(settings: VizSettings, rows: Queries, seen: State) -> PipelineReport
     try:
         scored, below = rows.recent()
     except Unavailable as error:
-        away = [Alert(kind="postgres-away", values={"reason": str(error)})]
+        away = [Alert(kind="postgres-away", values={"why": "said", "detail": str(error)})]
     samples, age = seen.samples(), seen.age_seconds()
     limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
     found = flow.alerts(samples, age, below, scored, limit, stale_after)

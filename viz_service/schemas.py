@@ -482,13 +482,26 @@ class Flink(Output):
     working: bool = Field(description="All of its tasks are at work.")
 
 
+class Why(Output):
+    """Why a neighbour gave no usable answer: a kind, which the catalogues have words for."""
+
+    kind: Literal["no-connection", "no-answer", "not-found", "no-topics", "status", "unexpected", "said"] = Field(
+        description="`not-found`: its name is unknown, no container runs; `said`: the neighbour's own words."
+    )
+    detail: str = Field("", description="HTTP status, kind of error, or the neighbour's own words, as they are.")
+
+    def __str__(self) -> str:
+        """Returns it in a few words, for logs and problem+json."""
+        return f"{self.kind.replace('-', ' ')} {self.detail}".strip() if self.kind != "said" else self.detail
+
+
 class ServiceState(Output):
     """A service as it was seen last."""
 
     name: str
     healthy: bool
     instances: int = Field(description="Containers that answer.")
-    detail: str | None
+    why: Why | None = Field(description="Why it is not healthy.")
 
 
 class Alert(Output):
@@ -497,6 +510,7 @@ class Alert(Output):
     kind: Literal[
         "kafka-away",
         "flink-away",
+        "no-job",
         "job-not-running",
         "service-unhealthy",
         "stalled",
@@ -512,11 +526,11 @@ class Pipeline(Output):
 
     sampled_at: Time | None = Field(description="Null: not looked at yet.")
     age_seconds: float | None
-    kafka_error: str | None
+    kafka_error: Why | None
     topics: list[TopicState]
     groups: list[GroupState]
     flink: Flink | None
-    flink_error: str | None
+    flink_error: Why | None
     services: list[ServiceState]
     cache_hit_rate: float | None = Field(description="Of storage-service's replies since its start, 0 to 1.")
 

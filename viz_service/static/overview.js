@@ -1,5 +1,5 @@
 // The overview: fetches everything and shows it, every few seconds while the page is seen and not paused.
-import { element, format, get, onTheme, plural, replace, t, time } from "./core.js";
+import { element, format, get, onTheme, plural, reason, replace, t, time } from "./core.js";
 import { charts } from "./charts.js";
 import { showPicture } from "./picture.js";
 import { fill, showWhatIf } from "./whatif.js";
@@ -48,11 +48,12 @@ function showNumbers(statistics, pipeline) {
 }
 
 function alertText({ kind, values }) {
+  const why = values.why && { reason: reason({ kind: values.why, detail: values.detail }) };
   const written = Object.entries(values).map(([name, value]) => [
     name,
     typeof value === "number" ? format(name === "share" || name === "limit" ? "share" : "count", value) : value,
   ]);
-  return t(`alert.${kind}`, Object.fromEntries(written));
+  return t(`alert.${kind}`, { ...Object.fromEntries(written), ...why });
 }
 
 function cells(...texts) {
@@ -94,14 +95,14 @@ function showPipeline(pipeline) {
 
   const services = pipeline.services.map((each) => {
     const item = element("li");
-    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: each.detail });
+    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: reason(each.why) });
     item.append(element("span", `dot ${each.healthy ? "accepted" : "failed"}`), element("span", "", each.name), element("span", "muted", state));
     return item;
   });
   const job = pipeline.flink;
   if (job || pipeline.flink_error) {
     const item = element("li");
-    const state = pipeline.flink_error ?? `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
+    const state = pipeline.flink_error ? reason(pipeline.flink_error) : `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
     item.append(element("span", `dot ${job?.working ? "accepted" : "failed"}`), element("span", "", t("way.job")), element("span", "muted", state));
     services.push(item);
   }

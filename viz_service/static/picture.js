@@ -1,5 +1,5 @@
 // The living picture: services as boxes, topics as pills, in a wide and in a tall arrangement.
-import { format, t } from "./core.js";
+import { format, reason, t } from "./core.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE_FROM = 900; // pixels; below, texts of the wide picture would be too small to read
@@ -88,14 +88,14 @@ function topicState(topic) {
 function serviceState(key, pipeline) {
   if (key === "stores") return ["calm", "PostgreSQL, Redis"];
   if (key === "flink") {
-    if (pipeline.flink_error) return ["failed", pipeline.flink_error];
+    if (pipeline.flink_error) return ["failed", reason(pipeline.flink_error)];
     if (!pipeline.flink) return ["unknown", t("way.unknown")];
     return [pipeline.flink.working ? "calm" : "failed", pipeline.flink.state ?? t("services.no_job")];
   }
   const service = pipeline.services.find((each) => each.name === SERVICES[key]);
   if (!service) return ["unknown", t("way.unknown")];
   const count = service.instances > 1 ? ` ×${service.instances}` : "";
-  return service.healthy ? ["calm", t("services.healthy") + count] : ["failed", service.detail ?? "–"];
+  return service.healthy ? ["calm", t("services.healthy") + count] : ["failed", reason(service.why)];
 }
 
 const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
