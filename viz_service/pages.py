@@ -93,6 +93,7 @@ def blueprint(
             query=query,
             wrong=wrong,
             found=found,
+            topics=sorted({*rows.topics(), *([query.topic] if query.topic else [])}),
             pages=-(-found.total // query.limit),
             filtered=bool(set(filtered) - {"sort"}),
             export=url_for("questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),

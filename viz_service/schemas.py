@@ -86,6 +86,7 @@ class Filter(Input):
     score_min: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
     score_max: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
     attempts: _optional(Annotated[int, Field(ge=1, le=10)]) = None  # type: ignore[valid-type]
+    topic: _optional(Annotated[PlainText, Field(max_length=100)]) = None  # type: ignore[valid-type]
     sort: Sort = "newest"
 
 
@@ -320,6 +321,7 @@ class QuestionRow(Output):
 
     question_id: str
     question_text: str = Field(description="Its first 300 characters.")
+    topic: str | None
     status: Status
     quality: Quality | None
     bert_score: float | None
@@ -392,6 +394,7 @@ class QuestionDetail(Output):
 
     question_id: str
     question_text: str
+    topic: str | None
     question_context: str | None
     original_answer: str | None
     status: Status

@@ -294,6 +294,20 @@ def test_filter_page_and_export_fit_together(client: FlaskClient) -> None:
     assert "/questions?text=a%26b&sort=worst&page=1" in links
 
 
+def test_questions_are_filtered_by_topic(client: FlaskClient, rows: FakeQueries) -> None:
+    seen = page(client, "/questions?topic=health+%26+sport")
+    chosen = [attrs["value"] for attrs in seen.named("option") if "selected" in attrs]
+    assert "health & sport" in chosen
+    assert rows.asked[-1][1].topic == "health & sport"
+    assert "/questions.csv?topic=health+%26+sport" in [attrs["href"] for attrs in seen.named("a")]
+
+
+def test_a_topic_that_no_question_has_stays_in_its_filter(client: FlaskClient, empty_client: FlaskClient) -> None:
+    options = [attrs["value"] for attrs in page(client, "/questions?topic=art").named("option")]
+    assert {"art", "health & sport", "science"} <= set(options)
+    assert "topic" not in {attrs["name"] for attrs in page(empty_client, "/questions").named("select")}
+
+
 def test_failed_filter_goes_to_storage_service(client: FlaskClient, storage: FakeStorage) -> None:
     client.get("/failed?reason=malformed&text=why&page=2")
     assert storage.called == [("failed", {"reason": "malformed", "text": "why", "limit": 25, "offset": 25})]
