@@ -70,7 +70,7 @@ function showPipeline(pipeline) {
   const { waiting } = pipeline;
   const count = (value) => format("count", value);
   at("waiting-total").textContent = !waiting
-    ? t("waiting.unknown")
+    ? t(pipeline.kafka_error ? "waiting.unknown" : "waiting.not_yet")
     : waiting.overload + waiting.quota
       ? t("waiting.total", { count: count(waiting.overload + waiting.quota), overload: count(waiting.overload), quota: count(waiting.quota) })
       : t("waiting.none");

@@ -79,10 +79,11 @@ function svg(name, attributes, ...children) {
 
 function topicState(topic) {
   if (!topic || (topic.lag === null && topic.messages === null)) return ["unknown", t("way.unknown")];
-  const rate = topic.rate === null ? "" : ` · ${t("way.rate", { rate: format("rate", topic.rate) })}`;
-  if (!topic.group) return ["record", t("way.record", { messages: format("count", topic.messages) }) + rate];
-  const state = topic.stalled ? "failed" : topic.lag ? "pending" : "calm";
-  return [state, t("way.waiting", { lag: format("count", topic.lag) }) + rate];
+  // A group that has not begun has no lag yet, though messages may come.
+  const lag = topic.group ? topic.lag !== null && t("way.waiting", { lag: format("count", topic.lag) }) : t("way.record", { messages: format("count", topic.messages) });
+  const rate = topic.rate !== null && t("way.rate", { rate: format("rate", topic.rate) });
+  const state = !topic.group ? "record" : topic.stalled ? "failed" : topic.lag ? "pending" : "calm";
+  return [state, [lag, rate].filter(Boolean).join(" · ") || t("way.unknown")];
 }
 
 function serviceState(key, pipeline) {
