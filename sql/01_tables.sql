@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS questions (
 COMMENT ON COLUMN questions.published_at IS
     'When the broker acknowledged the question; null: not yet, storage-writer will publish it again.';
 
+ALTER TABLE questions ADD COLUMN IF NOT EXISTS topic text;
+COMMENT ON COLUMN questions.topic IS 'What the question is about, in the words of who asked it first with one; null: nobody said.';
+
 CREATE TABLE IF NOT EXISTS responses (
     question_id              text PRIMARY KEY REFERENCES questions,
     question_text            text NOT NULL,
@@ -80,4 +83,5 @@ CREATE INDEX IF NOT EXISTS questions_status ON questions (status);
 CREATE INDEX IF NOT EXISTS questions_asked ON questions (times_asked DESC);
 CREATE INDEX IF NOT EXISTS responses_created ON responses (created_at);
 CREATE INDEX IF NOT EXISTS responses_score ON responses (bert_score);
+CREATE INDEX IF NOT EXISTS questions_topic ON questions (topic, asked_at DESC) WHERE topic IS NOT NULL;
 CREATE INDEX IF NOT EXISTS questions_newest ON questions (asked_at DESC, question_id);

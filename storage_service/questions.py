@@ -42,8 +42,8 @@ well; without one storage-writer publishes the question again."""
 class Records(Protocol):
     """The questions in the database; each method raises `Unavailable` when it is away."""
 
-    def record(self, question: Question, outbox_limit: int | None, /) -> Recorded:
-        """Records that a question was asked and tells what becomes of it.
+    def record(self, question: Question, outbox_limit: int | None, topic: str | None, /) -> Recorded:
+        """Records that a question was asked, with its topic if that is its first, and tells what becomes of it.
 
         A new one is refused with `Unavailable` while `outbox_limit` questions are unpublished; None: no limit.
         """
@@ -124,7 +124,7 @@ class Questions:
         if cached:
             self._ledger.asked(question.question_id)
             return Completed(source="cache", question_id=question.question_id, result=cached)
-        recorded = self._records.record(question, self._limit())
+        recorded = self._records.record(question, self._limit(), asked.topic)
         if recorded.answer:
             self._answers.put(recorded.answer)
             return Completed(source="database", question_id=question.question_id, result=recorded.answer)

@@ -23,6 +23,7 @@ from pipeline.web import PlainText
 
 MAX_QUESTION_CHARACTERS = 2_000
 MAX_TEXT_CHARACTERS = 10_000
+MAX_TOPIC_CHARACTERS = 100
 MAX_WAIT_SECONDS = 60
 MAX_PAGE = 200
 
@@ -80,8 +81,22 @@ OptionalText = (
 )
 
 
+def _topic(text: str) -> str | None:
+    return _at_most(MAX_TOPIC_CHARACTERS, text).strip() or None
+
+
+Topic = (
+    Annotated[
+        PlainText,
+        AfterValidator(_topic),
+        Field(json_schema_extra={"maxLength": MAX_TOPIC_CHARACTERS, "pattern": _TEXT_PATTERN}),
+    ]
+    | None
+)
+
+
 class Ask(BaseModel):
-    """A question. A blank context or reference counts as none."""
+    """A question. A blank context, reference or topic counts as none."""
 
     model_config = cast(
         ConfigDict,
@@ -107,6 +122,10 @@ class Ask(BaseModel):
     )
     original_answer: OptionalText = Field(
         None, description="Human reference that answers are scored against; it never reaches the model."
+    )
+    topic: Topic = Field(
+        None,
+        description="What it is about, to find it by; the first one stays. No part of what makes it the same.",
     )
 
 

@@ -23,15 +23,17 @@ from storage_service.schemas import (
 )
 
 _INSERT = text("""
-    INSERT INTO questions (question_id, question_text, question_context, original_answer, asked_at)
-    VALUES (:question_id, :question_text, :question_context, :original_answer, :asked_at)
+    INSERT INTO questions (question_id, question_text, question_context, original_answer, topic, asked_at)
+    VALUES (:question_id, :question_text, :question_context, :original_answer, :topic, :asked_at)
     ON CONFLICT (question_id) DO NOTHING
     RETURNING question_id
 """)
 
 # Locks the row, so that what follows in the transaction is decided by one request at a time.
 _ASK_AGAIN = text("""
-    UPDATE questions SET times_asked = times_asked + 1 WHERE question_id = :question_id RETURNING status
+    UPDATE questions SET times_asked = times_asked + 1, topic = coalesce(topic, :topic)
+    WHERE question_id = :question_id
+    RETURNING status
 """)
 
 _LOCK = text("""
@@ -149,7 +151,7 @@ class Store:
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
 
-    def record(self, question: Question, outbox_limit: int | None = None) -> Recorded:
+    def record(self, question: Question, outbox_limit: int | None = None, topic: str | None = None) -> Recorded:
         """Records that a question was asked, in one transaction.
 
         Of equal questions at the same time exactly one is told to publish. A question that failed (or whose answer
@@ -159,12 +161,14 @@ class Store:
             question: What was asked.
             outbox_limit: While so many questions are unpublished, one that would have to be published is refused with
                 `Unavailable`, and nothing is recorded. None: do not look, there is no limit.
+            topic: What it is about; kept unless it has one. It stays here, messages do not carry it.
         """
         with postgres.transaction(self._pool) as connection:
             full = _is_full(connection, outbox_limit)
-            if not full and connection.execute(_INSERT, _row(question)).first():
+            if not full and connection.execute(_INSERT, _row(question) | {"topic": topic}).first():
                 return Recorded(publish=question)
-            status = connection.execute(_ASK_AGAIN, {"question_id": question.question_id}).scalar_one_or_none()
+            again = {"question_id": question.question_id, "topic": topic}
+            status = connection.execute(_ASK_AGAIN, again).scalar_one_or_none()
             if status == "pending":
                 return Recorded()
             if status == "completed":

@@ -14,6 +14,8 @@ READY_TIMEOUT_SECONDS = 2.0
 LOOK_MARGIN_SECONDS = 10.0
 
 REASON_LENGTH = 200
+# Longest topic that the service takes.
+TOPIC_LENGTH = 100
 # The 4xx that say 'later' and not 'no'.
 RETRYABLE_CLIENT_ERRORS = (408, 425, 429)
 
@@ -69,6 +71,7 @@ def question_body(question: Question) -> dict[str, str]:
         "question_text": question.text,
         "question_context": question.context,
         "original_answer": question.original_answer,
+        "topic": question.topic[:TOPIC_LENGTH],
     }
     return {name: value for name, value in fields.items() if value}
 

@@ -89,14 +89,47 @@ def create_app(
         app.extensions["sampler"] = seen
     app.before_request(lambda: security.require_own_page(request))
     app.after_request(lambda response: security.set_headers(request, response))
-    app.register_blueprint(pages.blueprint(settings, rows, asked, seen))
-    _add_data(app, settings, rows, seen)
+
+    def report() -> PipelineReport:
+        return _report(settings, rows, seen)
+
+    def overview() -> Overview:
+        return _overview(report(), rows)
+
+    app.register_blueprint(pages.blueprint(settings, rows, asked, seen, overview))
+    _add_data(app, rows, report, overview)
     _add_figures(app, settings, rows)
     _add_actions(app, asked, settings.max_streams)
     return app
 
 
-def _add_data(app: OpenAPI, settings: VizSettings, rows: Queries, seen: State) -> None:
+def _report(settings: VizSettings, rows: Queries, seen: State) -> PipelineReport:
+    """Joins what the sampler saw with the database; either may be away."""
+    away: list[Alert] = []
+    scored, below = 0, 0
+    try:
+        scored, below = rows.recent()
+    except Unavailable as error:
+        away = [Alert(kind="postgres-away", values={"why": "said", "detail": str(error)})]
+    samples, age = seen.samples(), seen.age_seconds()
+    limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
+    found = flow.alerts(samples, age, below, scored, limit, stale_after)
+    return PipelineReport(
+        **dict(pipeline_of(seen)), waiting=flow.waiting(samples, datetime.now(UTC)), alerts=away + found
+    )
+
+
+def _overview(report: PipelineReport, rows: Queries) -> Overview:
+    """Adds the database's numbers, unless it is away: then it is not asked once more in vain."""
+    numbers, top = None, None
+    if not any(each.kind == "postgres-away" for each in report.alerts):
+        numbers, top = rows.statistics(), rows.top(_TOP)
+    return Overview(statistics=numbers, pipeline=report, top=top)
+
+
+def _add_data(
+    app: OpenAPI, rows: Queries, report: Callable[[], PipelineReport], overview: Callable[[], Overview]
+) -> None:
     @app.get("/api/statistics", tags=[_DATA], summary="Headline numbers", responses=_replies(Statistics))
     def statistics(query: SpanQuery) -> Any:
         return web.json_response(rows.statistics(query.hours))
@@ -153,27 +186,8 @@ def _add_data(app: OpenAPI, settings: VizSettings, rows: Queries, seen: State) -
         return web.json_response(report())
 
     @app.get("/api/overview", tags=[_DATA], summary="All of the overview in one", responses=_replies(Overview))
-    def overview(query: NoQuery) -> Any:
-        found = report()
-        numbers, top = None, None
-        if not any(each.kind == "postgres-away" for each in found.alerts):  # asked once, not three times in vain
-            numbers, top = rows.statistics(), rows.top(_TOP)
-        return web.json_response(Overview(statistics=numbers, pipeline=found, top=top))
-
-    def report() -> PipelineReport:
-        """Joins what the sampler saw with the database; either may be away."""
-        away: list[Alert] = []
-        scored, below = 0, 0
-        try:
-            scored, below = rows.recent()
-        except Unavailable as error:
-            away = [Alert(kind="postgres-away", values={"reason": str(error)})]
-        samples, age = seen.samples(), seen.age_seconds()
-        limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
-        found = flow.alerts(samples, age, below, scored, limit, stale_after)
-        return PipelineReport(
-            **dict(pipeline_of(seen)), waiting=flow.waiting(samples, datetime.now(UTC)), alerts=away + found
-        )
+    def overview_as_json(query: NoQuery) -> Any:
+        return web.json_response(overview())
 
 
 def _add_figures(app: OpenAPI, settings: VizSettings, rows: Queries) -> None:

@@ -15,6 +15,7 @@ COLUMNS = (
     "question_text",
     "question_context",
     "original_answer",
+    "topic",
     "status",
     "times_asked",
     "asked_at",

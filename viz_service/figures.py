@@ -85,7 +85,8 @@ def score_ranges(rows: Histogram, theme: Theme, t: Texts) -> Figure:
             "x": [label for label, each in zip(labels, rows.ranges, strict=True) if each.side == side],
             "y": [(each.share or 0) * 100 for each in rows.ranges if each.side == side],
             "customdata": [[each.count, _in_one_line(each, t)] for each in rows.ranges if each.side == side],
-            "texttemplate": "%{y:.1f}%",
+            "text": [t.percent(each.share or 0) for each in rows.ranges if each.side == side],
+            "texttemplate": "%{text}",
             "textposition": "outside",
             "textfont": {"size": 12},
             "constraintext": "none",
@@ -107,7 +108,7 @@ def score_ranges(rows: Histogram, theme: Theme, t: Texts) -> Figure:
             tickangle=0,
             showgrid=False,
         ),
-        "yaxis": _axis(palette, t("chart.answers"), ticksuffix="%", rangemode="tozero"),
+        "yaxis": _axis(palette, t("chart.answers"), ticksuffix=t.percent(0, 0).removeprefix("0"), rangemode="tozero"),
     }
     return _figure("score-ranges", _threshold_summary(rows, t), traces, layout, empty=not rows.count)
 
@@ -127,7 +128,8 @@ def attempts(rows: Statistics, theme: Theme, t: Texts) -> Figure:
             "colors": [_attempts_color(palette, each.attempts) for each in rows.attempts],
             "line": {"color": palette.surface, "width": 2},
         },
-        "texttemplate": "%{percent:.1%}",
+        "text": [t.percent(each.share) for each in rows.attempts],  # written as on the page, in its language
+        "texttemplate": "%{text}",
         "textposition": "outside",
         "hovertemplate": t("chart.hover.attempts") + "<extra></extra>",
     }

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
-from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError
+from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError, Why
 
 RATE_SECONDS = 30.0
 """Rates are means over this time, in seconds: long enough to be calm, short enough to be live."""
@@ -82,13 +82,13 @@ class Sample:
 
     at: float
     taken_at: datetime
-    kafka_error: str | None = None
+    kafka_error: Why | None = None
     first: Mapping[tuple[str, int], int] = field(default_factory=dict)
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
     committed: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     groups: Mapping[str, Member] = field(default_factory=dict)
     flink: Flink | None = None
-    flink_error: str | None = None
+    flink_error: Why | None = None
     services: Sequence[ServiceState] = ()
     replies: Mapping[str, int] | None = None
     errors: Sequence[WaitingError] = ()
@@ -220,13 +220,16 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
     newest = samples[-1]
     found = []
     if newest.kafka_error:
-        found.append(Alert(kind="kafka-away", values={"reason": newest.kafka_error}))
+        found.append(Alert(kind="kafka-away", values=_reason(newest.kafka_error)))
     if newest.flink_error:
-        found.append(Alert(kind="flink-away", values={"reason": newest.flink_error}))
+        found.append(Alert(kind="flink-away", values=_reason(newest.flink_error)))
     elif newest.flink and not newest.flink.working:
-        found.append(Alert(kind="job-not-running", values={"state": newest.flink.state or NO_JOB}))
+        state = newest.flink.state
+        found.append(
+            Alert(kind="job-not-running", values={"state": state}) if state else Alert(kind="no-job", values={})
+        )
     found += [
-        Alert(kind="service-unhealthy", values={"service": each.name, "reason": each.detail or ""})
+        Alert(kind="service-unhealthy", values={"service": each.name} | _reason(each.why))
         for each in newest.services
         if not each.healthy
     ]
@@ -243,8 +246,9 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
     return found
 
 
-NO_JOB = "NONE"
-"""State of a job that was never submitted."""
+def _reason(why: Why | None) -> dict[str, str | float]:
+    """Returns the reason as values of an alert: `why` is the kind, `detail` what comes with it."""
+    return {"why": why.kind, "detail": why.detail} if why else {}
 
 
 def _topic(samples: Sequence[Sample], topic: topics.Topic) -> TopicState:

@@ -4,6 +4,7 @@ A page that shows one thing (a list, a question) is rendered here alone: its scr
 the part marked `data-live`, so that there is one place that knows how a row looks.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from viz_service import assets, timeline
 from viz_service.queries import Queries
 from viz_service.sampler import State
 from viz_service.scale import CHANCE_SCORE
-from viz_service.schemas import FailedQuery, Filter, QuestionDetail, QuestionsQuery
+from viz_service.schemas import FailedQuery, Filter, Overview, QuestionDetail, QuestionsQuery
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
@@ -42,8 +43,10 @@ _LANGUAGE, _THEME = "language", "theme"
 _ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
 
-def blueprint(settings: VizSettings, rows: Queries, storage: Storage, seen: State) -> Blueprint:
-    """Makes the pages."""
+def blueprint(
+    settings: VizSettings, rows: Queries, storage: Storage, seen: State, first: Callable[[], Overview]
+) -> Blueprint:
+    """Makes the pages; `first` returns what the overview shows at first."""
     page = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
     page.register_error_handler(Unavailable, _away)
     page.register_error_handler(NotFound, _not_found)
@@ -73,7 +76,12 @@ def blueprint(settings: VizSettings, rows: Queries, storage: Storage, seen: Stat
 
     @page.get("/")
     def overview() -> str:
-        return render_template("overview.html", charts=CHARTS, spans=SPANS)
+        # In the page itself: the numbers are there one round trip earlier, and before Plotly keeps the browser busy.
+        try:
+            known = first().model_dump_json()
+        except Unavailable:
+            known = None  # the page asks again and says so
+        return render_template("overview.html", charts=CHARTS, spans=SPANS, known=known)
 
     @page.get("/questions")
     def questions() -> Any:
@@ -85,6 +93,7 @@ def blueprint(settings: VizSettings, rows: Queries, storage: Storage, seen: Stat
             query=query,
             wrong=wrong,
             found=found,
+            topics=sorted({*rows.topics(), *([query.topic] if query.topic else [])}),
             pages=-(-found.total // query.limit),
             filtered=bool(set(filtered) - {"sort"}),
             export=url_for("questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),

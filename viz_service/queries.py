@@ -219,6 +219,7 @@ _MATCHING = """
       AND (CAST(:score_min AS numeric) IS NULL OR bert_score >= :score_min)
       AND (CAST(:score_max AS numeric) IS NULL OR bert_score <= :score_max)
       AND (CAST(:attempts AS integer) IS NULL OR processing_attempts = :attempts)
+      AND (CAST(:topic AS text) IS NULL OR topic = :topic)
 """
 _ORDERS: dict[str, str] = {
     "newest": "asked_at DESC, question_id",
@@ -232,7 +233,7 @@ _ORDERS: dict[str, str] = {
 COUNT_MATCHING = text(f"SELECT count(*) AS total {_MATCHING}")
 MATCHING = {
     sort: text(f"""
-    SELECT question_id, left(questions.question_text, 300) AS question_text, status, quality, bert_score,
+    SELECT question_id, left(questions.question_text, 300) AS question_text, topic, status, quality, bert_score,
            processing_attempts, total_processing_time_ms, times_asked, asked_at
     {_MATCHING}
     ORDER BY {order}
@@ -242,8 +243,8 @@ MATCHING = {
 }
 EXPORTED = {
     sort: text(f"""
-    SELECT question_id, questions.question_text, question_context, questions.original_answer, status, times_asked,
-           asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
+    SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
+           times_asked, asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
            total_processing_time_ms, model, scorer, created_at AS completed_at
     {_MATCHING}
     ORDER BY {order}
@@ -251,8 +252,22 @@ EXPORTED = {
     for sort, order in _ORDERS.items()
 }
 
+# From one topic to the next in the index: the time goes with the number of topics, not of questions.
+TOPICS = text("""
+    WITH RECURSIVE known AS (
+        (SELECT topic FROM questions WHERE topic IS NOT NULL ORDER BY topic LIMIT 1)
+        UNION ALL
+        SELECT (SELECT topic FROM questions WHERE topic > known.topic ORDER BY topic LIMIT 1)
+        FROM known WHERE known.topic IS NOT NULL
+    )
+    SELECT topic FROM known WHERE topic IS NOT NULL LIMIT :limit
+""")
+MAX_TOPICS = 100
+"""Of more than these, which anybody may invent, the rest is found by `?topic=` alone."""
+
 DETAIL = text("""
-    SELECT question_id, question_text, question_context, original_answer, status, times_asked, asked_at, published_at
+    SELECT question_id, question_text, question_context, original_answer, topic, status, times_asked, asked_at,
+           published_at
     FROM questions
     WHERE question_id = :question_id
 """)
@@ -314,6 +329,9 @@ class Queries(Protocol):
 
     def questions(self, query: QuestionsQuery) -> Questions:
         """Returns a page of the questions that a filter lets through."""
+
+    def topics(self) -> list[str]:
+        """Returns the first `MAX_TOPICS` topics of questions, in order."""
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         """Yields all questions that a filter lets through, row by row."""
@@ -434,6 +452,11 @@ class PostgresQueries:
             questions=[QuestionRow.model_validate(row) for row in rows],
         )
 
+    def topics(self) -> list[str]:
+        """See `Queries`."""
+        with self._read() as connection:
+            return [row["topic"] for row in _all(connection, TOPICS, limit=MAX_TOPICS)]
+
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         """See `Queries`."""
         with self._read() as connection:
@@ -538,7 +561,7 @@ def _parameters(query: Filter) -> dict[str, Any]:
     return {
         "text": query.text.strip(),
         "pattern": f"%{escaped}%",
-        **query.model_dump(include={"status", "quality", "score_min", "score_max", "attempts"}),
+        **query.model_dump(include={"status", "quality", "score_min", "score_max", "attempts", "topic"}),
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import requests
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline import topics
@@ -24,7 +24,7 @@ from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
 from viz_service import flow
 from viz_service.flow import Member, Sample
-from viz_service.schemas import Flink, Pipeline, ServiceState
+from viz_service.schemas import Flink, Pipeline, ServiceState, Why
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage, why
 from viz_service.waiting import ErrorReader
@@ -56,9 +56,9 @@ class KafkaLook:
             self._client = self._client or AdminClient(client_config(self._settings, "viz-service"))
             return self._look(self._client)
         except KafkaException as error:
-            return {"kafka_error": error.args[0].str()}
+            return {"kafka_error": why_kafka(error.args[0])}
         except TimeoutError:
-            return {"kafka_error": f"no answer within {TIMEOUT_SECONDS:g} s"}
+            return {"kafka_error": Why(kind="no-answer")}
 
     def _look(self, client: AdminClient) -> Mapping[str, Any]:
         known = client.list_topics(timeout=TIMEOUT_SECONDS).topics
@@ -66,7 +66,7 @@ class KafkaLook:
             (each.name, number) for each in topics.ALL if each.name in known for number in known[each.name].partitions
         ]
         if not partitions:
-            return {"kafka_error": "the topics do not exist"}
+            return {"kafka_error": Why(kind="no-topics")}
         ends = self._offsets(client, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         first = self._offsets(client, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         committed: dict[tuple[str, str, int], int] = {}
@@ -123,6 +123,15 @@ class KafkaLook:
         return found
 
 
+def why_kafka(error: KafkaError) -> Why:
+    """Says why Kafka gave no answer; what is rare stays in librdkafka's words."""
+    if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE):
+        return Why(kind="no-connection")
+    if error.code() in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
+        return Why(kind="no-answer")
+    return Why(kind="said", detail=error.str())
+
+
 class FlinkLook:
     """Reads the job's state from the JobManager."""
 
@@ -138,7 +147,7 @@ class FlinkLook:
         except requests.RequestException as error:
             return {"flink_error": why(error)}
         except (ValueError, KeyError, TypeError) as error:
-            return {"flink_error": f"unexpected answer: {type(error).__name__}"}
+            return {"flink_error": Why(kind="unexpected", detail=type(error).__name__)}
 
 
 def read_job(overview: Mapping[str, Any]) -> Flink:
@@ -174,21 +183,21 @@ class ServicesLook:
 
     def _web(self, name: str, url: str) -> ServiceState:
         problem = _problem(f"{url}/ready")
-        return ServiceState(name=name, healthy=problem is None, instances=int(problem is None), detail=problem)
+        return ServiceState(name=name, healthy=problem is None, instances=int(problem is None), why=problem)
 
     def _loop(self, name: str) -> ServiceState:
         try:
             found = socket.getaddrinfo(name, self._metrics_port, socket.AF_INET, socket.SOCK_STREAM)
         except OSError:
             # Nothing has this name in the network: no container of the service runs.
-            return ServiceState(name=name, healthy=False, instances=0, detail="not found")
+            return ServiceState(name=name, healthy=False, instances=0, why=Why(kind="not-found"))
         hosts = sorted({str(each[4][0]) for each in found})
         problems = [_problem(f"http://{host}:{self._metrics_port}/metrics") for host in hosts]
         worst = next((each for each in problems if each), None)
-        return ServiceState(name=name, healthy=worst is None, instances=problems.count(None), detail=worst)
+        return ServiceState(name=name, healthy=worst is None, instances=problems.count(None), why=worst)
 
 
-def _problem(url: str) -> str | None:
+def _problem(url: str) -> Why | None:
     try:
         reply = requests.get(url, timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:
@@ -196,9 +205,9 @@ def _problem(url: str) -> str | None:
     if reply.ok:
         return None
     try:
-        return str(reply.json()["detail"])
+        return Why(kind="said", detail=str(reply.json()["detail"]))
     except (ValueError, KeyError, TypeError):
-        return f"status {reply.status_code}"
+        return Why(kind="status", detail=str(reply.status_code))
 
 
 class StorageLook:

@@ -86,6 +86,7 @@ class Filter(Input):
     score_min: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
     score_max: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
     attempts: _optional(Annotated[int, Field(ge=1, le=10)]) = None  # type: ignore[valid-type]
+    topic: _optional(Annotated[PlainText, Field(max_length=100)]) = None  # type: ignore[valid-type]
     sort: Sort = "newest"
 
 
@@ -320,6 +321,7 @@ class QuestionRow(Output):
 
     question_id: str
     question_text: str = Field(description="Its first 300 characters.")
+    topic: str | None
     status: Status
     quality: Quality | None
     bert_score: float | None
@@ -392,6 +394,7 @@ class QuestionDetail(Output):
 
     question_id: str
     question_text: str
+    topic: str | None
     question_context: str | None
     original_answer: str | None
     status: Status
@@ -482,13 +485,26 @@ class Flink(Output):
     working: bool = Field(description="All of its tasks are at work.")
 
 
+class Why(Output):
+    """Why a neighbour gave no usable answer: a kind, which the catalogues have words for."""
+
+    kind: Literal["no-connection", "no-answer", "not-found", "no-topics", "status", "unexpected", "said"] = Field(
+        description="`not-found`: its name is unknown, no container runs; `said`: the neighbour's own words."
+    )
+    detail: str = Field("", description="HTTP status, kind of error, or the neighbour's own words, as they are.")
+
+    def __str__(self) -> str:
+        """Returns it in a few words, for logs and problem+json."""
+        return f"{self.kind.replace('-', ' ')} {self.detail}".strip() if self.kind != "said" else self.detail
+
+
 class ServiceState(Output):
     """A service as it was seen last."""
 
     name: str
     healthy: bool
     instances: int = Field(description="Containers that answer.")
-    detail: str | None
+    why: Why | None = Field(description="Why it is not healthy.")
 
 
 class Alert(Output):
@@ -497,6 +513,7 @@ class Alert(Output):
     kind: Literal[
         "kafka-away",
         "flink-away",
+        "no-job",
         "job-not-running",
         "service-unhealthy",
         "stalled",
@@ -512,11 +529,11 @@ class Pipeline(Output):
 
     sampled_at: Time | None = Field(description="Null: not looked at yet.")
     age_seconds: float | None
-    kafka_error: str | None
+    kafka_error: Why | None
     topics: list[TopicState]
     groups: list[GroupState]
     flink: Flink | None
-    flink_error: str | None
+    flink_error: Why | None
     services: list[ServiceState]
     cache_hit_rate: float | None = Field(description="Of storage-service's replies since its start, 0 to 1.")
 

@@ -25,7 +25,7 @@ class VizSettings(KafkaSettings, PostgresSettings, RetryAfterSettings):
     viz_refresh_seconds: int = Field(5, ge=1, le=3600, description="Seconds between two updates of an open page.")
     viz_sample_seconds: float = Field(5, ge=1, le=60, description="Seconds between two looks at Kafka and Flink.")
     viz_max_retries_limit: float = Field(
-        0.5, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
+        0.75, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
     )
     viz_port: Port = Field(5002, description="Port of the web server.")
     viz_threads: int = Field(

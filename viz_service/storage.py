@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import requests
 
 from pipeline.errors import Unavailable
+from viz_service.schemas import Why
 
 TIMEOUT_SECONDS = 8.0
 CONNECT_SECONDS = 3.0
@@ -116,14 +117,15 @@ class HttpStorage:
             raise Unavailable(f"storage-service: {why(error)}") from error
 
 
-def why(error: requests.RequestException) -> str:
+def why(error: requests.RequestException) -> Why:
     """Says in a few words why there was no answer; what requests says is long, and of its inner life."""
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return Why(kind="no-answer")
     if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    response = error.response
-    return type(error).__name__ if response is None else f"status {response.status_code}"
+        return Why(kind="no-connection")
+    if error.response is not None:
+        return Why(kind="status", detail=str(error.response.status_code))
+    return Why(kind="unexpected", detail=type(error).__name__)
 
 
 def _reply(reply: requests.Response) -> Reply:

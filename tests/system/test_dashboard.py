@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pipeline import topics
-from tests.fleet import eventually
+from tests.fleet import STORAGE, eventually
 from tests.scripted_provider import refusal
 
 DASHBOARD = "http://viz-service:5002"
@@ -186,6 +186,18 @@ def test_questions_can_be_searched_filtered_and_exported(watched, answered, flee
     assert answered in [row["question_id"] for row in rows]
     page.locator("tbody th a").first.click()
     expect(page.locator(".timeline li").first).to_contain_text("Asked")
+    watched.check()
+
+
+def test_questions_are_found_by_their_topic(watched, fleet, unique):
+    topic, question = unique("Topic"), unique("What is this about?")
+    reply = requests.post(f"{STORAGE}/query", json={"question_text": question, "topic": topic}, timeout=15)
+    assert reply.status_code == 202
+    page = watched.open("/questions")
+    page.get_by_label("Topic").select_option(topic)
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody th")).to_have_count(1)
+    expect(page.locator("tbody th")).to_contain_text(question)
     watched.check()
 
 

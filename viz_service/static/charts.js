@@ -1,20 +1,14 @@
-// The charts: figures come ready from the server, Plotly draws them. It is fetched after the numbers are on the page.
-import { element, get, t, theme } from "./core.js";
+// The charts: figures come ready from the server, Plotly draws them.
+import { get, Problem, t, theme } from "./core.js";
 
 const language = document.documentElement.lang;
-const address = document.getElementById("overview-script").dataset.plotly;
-let library;
-
-function loaded() {
-  library ??= new Promise((resolve, reject) => {
-    const script = element("script");
-    script.src = address;
-    script.onload = resolve;
-    script.onerror = () => reject(new Error(t("problem.charts")));
-    document.head.append(script);
-  });
-  return library;
-}
+// Plotly runs after the modules of the page, which have shown the numbers and asked for the figures by then.
+const library = new Promise((resolve, reject) => {
+  const script = document.getElementById("plotly");
+  script.addEventListener("load", resolve);
+  script.addEventListener("error", () => reject(new Problem(t("problem.charts"))));
+});
+library.catch(() => {}); // each update says so
 
 // Names of months and days as the reader's language has them; Plotly's own are English.
 function locale() {
@@ -59,14 +53,18 @@ async function show(card, figure) {
   await globalThis.Plotly.react(plot, figure.data, figure.layout, config);
 }
 
-// Fetches and shows all charts for the last `hours` (empty: everything).
-export async function showCharts(hours) {
+// Asks for all charts of the last `hours` (empty: everything); returns what shows them.
+export function charts(hours) {
   const cards = [...document.querySelectorAll("[data-figure]")];
   const query = new URLSearchParams({ theme: theme(), language });
   if (hours) query.set("hours", hours);
-  const [figures] = await Promise.all([Promise.all(cards.map((card) => get(`/api/figures/${card.dataset.figure}?${query}`))), loaded()]);
-  for (const [index, figure] of figures.entries()) {
-    await show(cards[index], figure);
-    await new Promise((resolve) => setTimeout(resolve)); // the page stays at hand between two charts
-  }
+  const fetched = Promise.all([...cards.map((card) => get(`/api/figures/${card.dataset.figure}?${query}`)), library]);
+  fetched.catch(() => {}); // it is for the caller to hear of, who may have another problem before
+  return async () => {
+    const figures = await fetched;
+    for (const [index, card] of cards.entries()) {
+      await show(card, figures[index]);
+      await new Promise((resolve) => setTimeout(resolve)); // the page stays at hand between two charts
+    }
+  };
 }

@@ -14,6 +14,9 @@ export function t(key, values = {}) {
   return text.replace(/\{([\w.-]+)\}/g, (gap, name) => values[name] ?? gap);
 }
 
+// Why a neighbour gave no usable answer, in words.
+export const reason = ({ kind, detail }) => t(`why.${kind}`, { detail });
+
 export function plural(key, count, values = {}) {
   const form = plurals.select(count) === "one" ? "one" : "other";
   return t(`${key}.${form}`, { count: format("count", count), ...values });

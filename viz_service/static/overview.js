@@ -1,6 +1,6 @@
 // The overview: fetches everything and shows it, every few seconds while the page is seen and not paused.
-import { element, format, get, onTheme, plural, replace, t, time } from "./core.js";
-import { showCharts } from "./charts.js";
+import { element, format, get, onTheme, plural, reason, replace, t, time } from "./core.js";
+import { charts } from "./charts.js";
 import { showPicture } from "./picture.js";
 import { fill, showWhatIf } from "./whatif.js";
 
@@ -9,6 +9,8 @@ const threshold = Number(document.body.dataset.threshold);
 const at = (id) => document.getElementById(id);
 const [picture, pause, updated] = ["picture", "pause", "updated"].map(at);
 let top = null;
+// What the page was delivered with, for the first update.
+let known = JSON.parse(at("overview-script").dataset.known ?? "null");
 
 // How a value inside a note is written, by its path.
 const NOTES = {
@@ -46,11 +48,12 @@ function showNumbers(statistics, pipeline) {
 }
 
 function alertText({ kind, values }) {
+  const why = values.why && { reason: reason({ kind: values.why, detail: values.detail }) };
   const written = Object.entries(values).map(([name, value]) => [
     name,
     typeof value === "number" ? format(name === "share" || name === "limit" ? "share" : "count", value) : value,
   ]);
-  return t(`alert.${kind}`, Object.fromEntries(written));
+  return t(`alert.${kind}`, { ...Object.fromEntries(written), ...why });
 }
 
 function cells(...texts) {
@@ -67,7 +70,7 @@ function showPipeline(pipeline) {
   const { waiting } = pipeline;
   const count = (value) => format("count", value);
   at("waiting-total").textContent = !waiting
-    ? t("waiting.unknown")
+    ? t(pipeline.kafka_error ? "waiting.unknown" : "waiting.not_yet")
     : waiting.overload + waiting.quota
       ? t("waiting.total", { count: count(waiting.overload + waiting.quota), overload: count(waiting.overload), quota: count(waiting.quota) })
       : t("waiting.none");
@@ -92,14 +95,14 @@ function showPipeline(pipeline) {
 
   const services = pipeline.services.map((each) => {
     const item = element("li");
-    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: each.detail });
+    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: reason(each.why) });
     item.append(element("span", `dot ${each.healthy ? "accepted" : "failed"}`), element("span", "", each.name), element("span", "muted", state));
     return item;
   });
   const job = pipeline.flink;
   if (job || pipeline.flink_error) {
     const item = element("li");
-    const state = pipeline.flink_error ?? `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
+    const state = pipeline.flink_error ? reason(pipeline.flink_error) : `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
     item.append(element("span", `dot ${job?.working ? "accepted" : "failed"}`), element("span", "", t("way.job")), element("span", "muted", state));
     services.push(item);
   }
@@ -150,7 +153,9 @@ function nothingToShow() {
 async function update() {
   const seen = Boolean(updated.dateTime);
   try {
-    const overview = await get("/api/overview");
+    const showCharts = charts(document.querySelector("[name=span]:checked").value);
+    const overview = known ?? (await get("/api/overview"));
+    known = null;
     showPipeline(overview.pipeline);
     const now = new Date();
     updated.dateTime = now.toISOString();
@@ -160,7 +165,7 @@ async function update() {
       top = overview.top;
       showTop();
       setState(paused() ? "paused" : "live");
-      await showCharts(document.querySelector("[name=span]:checked").value);
+      await showCharts();
       // The slider's numbers follow the data, but not while somebody drags it.
       if (!at("threshold").matches(":active")) await showWhatIf();
       setState(paused() ? "paused" : "live");

@@ -1,5 +1,5 @@
 // The living picture: services as boxes, topics as pills, in a wide and in a tall arrangement.
-import { format, t } from "./core.js";
+import { format, reason, t } from "./core.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE_FROM = 900; // pixels; below, texts of the wide picture would be too small to read
@@ -79,23 +79,24 @@ function svg(name, attributes, ...children) {
 
 function topicState(topic) {
   if (!topic || (topic.lag === null && topic.messages === null)) return ["unknown", t("way.unknown")];
-  const rate = topic.rate === null ? "" : ` · ${t("way.rate", { rate: format("rate", topic.rate) })}`;
-  if (!topic.group) return ["record", t("way.record", { messages: format("count", topic.messages) }) + rate];
-  const state = topic.stalled ? "failed" : topic.lag ? "pending" : "calm";
-  return [state, t("way.waiting", { lag: format("count", topic.lag) }) + rate];
+  // A group that has not begun has no lag yet, though messages may come.
+  const lag = topic.group ? topic.lag !== null && t("way.waiting", { lag: format("count", topic.lag) }) : t("way.record", { messages: format("count", topic.messages) });
+  const rate = topic.rate !== null && t("way.rate", { rate: format("rate", topic.rate) });
+  const state = !topic.group ? "record" : topic.stalled ? "failed" : topic.lag ? "pending" : "calm";
+  return [state, [lag, rate].filter(Boolean).join(" · ") || t("way.unknown")];
 }
 
 function serviceState(key, pipeline) {
   if (key === "stores") return ["calm", "PostgreSQL, Redis"];
   if (key === "flink") {
-    if (pipeline.flink_error) return ["failed", pipeline.flink_error];
+    if (pipeline.flink_error) return ["failed", reason(pipeline.flink_error)];
     if (!pipeline.flink) return ["unknown", t("way.unknown")];
     return [pipeline.flink.working ? "calm" : "failed", pipeline.flink.state ?? t("services.no_job")];
   }
   const service = pipeline.services.find((each) => each.name === SERVICES[key]);
   if (!service) return ["unknown", t("way.unknown")];
   const count = service.instances > 1 ? ` ×${service.instances}` : "";
-  return service.healthy ? ["calm", t("services.healthy") + count] : ["failed", service.detail ?? "–"];
+  return service.healthy ? ["calm", t("services.healthy") + count] : ["failed", reason(service.why)];
 }
 
 const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);

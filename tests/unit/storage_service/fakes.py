@@ -58,7 +58,7 @@ class FakeRecords:
         if outbox_limit is not None and len(self.rows) - len(self.published) >= outbox_limit:
             raise Unavailable("Kafka: no room")
 
-    def record(self, question, outbox_limit):
+    def record(self, question, outbox_limit, topic):
         self._call("record")
         with self.lock:
             row = self.rows.get(question.question_id)
@@ -66,8 +66,10 @@ class FakeRecords:
                 self._check_room(outbox_limit)
             if row is None:
                 self.rows[question.question_id] = {"question": question, "times": 1, "answer": None, "failure": None}
+                self.rows[question.question_id]["topic"] = topic
                 return Recorded(publish=question)
             row["times"] += 1
+            row["topic"] = row["topic"] or topic
             if row["answer"]:
                 return Recorded(answer=row["answer"])
             if row["failure"]:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.question import question_id
 from storage_service import questions
-from storage_service.schemas import MAX_QUESTION_CHARACTERS, MAX_TEXT_CHARACTERS
+from storage_service.schemas import MAX_QUESTION_CHARACTERS, MAX_TEXT_CHARACTERS, MAX_TOPIC_CHARACTERS
 
 TEXT = "Why is the sky blue?"
 ID = question_id(TEXT)
@@ -42,6 +42,13 @@ def test_text_is_trimmed(fleet):
     fleet.ask("  Why is the sky blue?\n", original_answer=" ", question_context="\t")
     message = fleet.publisher.sent[0].message
     assert (message.question_text, message.original_answer, message.question_context) == (TEXT, None, None)
+
+
+def test_the_first_topic_stays_and_is_not_published(fleet):
+    for topic in (None, " ", " Science & Mathematics ", "Health"):
+        assert fleet.ask(topic=topic).status_code == 202
+    assert fleet.records.rows[ID]["topic"] == "Science & Mathematics"
+    assert [b"Mathematics" in each.message.to_bytes() for each in fleet.publisher.sent] == [False]
 
 
 def test_pending_question_is_joined(fleet):
@@ -187,6 +194,9 @@ def test_database_lost_while_waiting_is_still_pending(fleet):
         ({"question_text": "Why?", "original_answer": "\x00"}, "original_answer"),
         ({"question_text": "Why?", "original_answer": "\udfff"}, "original_answer"),
         ({"question_text": "Why?", "original_answer": True}, "original_answer"),
+        ({"question_text": "Why?", "topic": 1}, "topic"),
+        ({"question_text": "Why?", "topic": "x" * (MAX_TOPIC_CHARACTERS + 1)}, "topic"),
+        ({"question_text": "Why?", "topic": "\x00"}, "topic"),
         ({"question_text": "Why?", "answer": "x"}, "answer"),
     ],
 )

@@ -3,6 +3,7 @@ import socket
 import pytest
 from werkzeug import Response
 
+from storage_service.schemas import MAX_TOPIC_CHARACTERS
 from traffic_generator.client import RequestFailed, StorageClient, question_body
 from traffic_generator.dataset import Question
 
@@ -16,8 +17,13 @@ def test_empty_fields_are_not_sent() -> None:
         "question_text": "Why?",
         "question_context": "Tell me",
         "original_answer": "Because.",
+        "topic": "science",
     }
-    assert question_body(Question("science", "Why?", "", "")) == {"question_text": "Why?"}
+    assert question_body(Question("", "Why?", "", "")) == {"question_text": "Why?"}
+
+
+def test_a_long_topic_is_cut_not_refused() -> None:
+    assert question_body(Question("x" * 101, "Why?", "", ""))["topic"] == "x" * MAX_TOPIC_CHARACTERS
 
 
 def test_a_reply_is_typed(storage: Storage) -> None:

@@ -38,7 +38,7 @@ def test_twenty_distinct_questions_are_asked_by_default(storage: Storage, ask) -
     assert result.exit_code == 0, result.output
     assert len(set(storage.texts)) == len(storage.texts) == 20
     assert storage.looks == {}
-    assert storage.queries[0].keys() == {"question_text", "original_answer"}
+    assert storage.queries[0].keys() == {"question_text", "original_answer", "topic"}
 
 
 def test_the_table_counts_and_says_dash_for_what_was_not_waited_for(storage: Storage, ask) -> None:

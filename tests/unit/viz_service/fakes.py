@@ -103,6 +103,7 @@ def question(**changes: Any) -> QuestionDetail:
         "question_text": f"Why? {SCRIPT}",
         "question_context": None,
         "original_answer": f"Because. {SCRIPT}",
+        "topic": f"science {SCRIPT}",
         "status": "completed",
         "times_asked": 3,
         "asked_at": NOW,
@@ -229,6 +230,7 @@ class FakeQueries:
             QuestionRow(
                 question_id=KNOWN,
                 question_text=f"Why? {SCRIPT}",
+                topic="science",
                 status="completed",
                 quality="accepted",
                 bert_score=0.6,
@@ -240,6 +242,10 @@ class FakeQueries:
         ]
         found = [] if self.empty else rows
         return Questions(total=60 * len(found), page=query.page, limit=query.limit, questions=found)
+
+    def topics(self) -> list[str]:
+        self.check()
+        return [] if self.empty else ["health & sport", "science"]
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         self.check()

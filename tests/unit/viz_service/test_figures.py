@@ -53,6 +53,14 @@ def test_sides_of_the_threshold_have_their_colours() -> None:
     assert (sum(below["y"]), sum(above["y"])) == (3, 6)
 
 
+def test_shares_are_written_as_the_language_does() -> None:
+    figure = figures.attempts(FakeQueries().statistics(), "light", catalogue("es"))
+    assert figure.data[0]["text"] == ["60,0\u00a0%", "40,0\u00a0%"]
+    figure = figures.score_ranges(FakeQueries().histogram(), "light", catalogue("es"))
+    assert figure.layout["yaxis"]["ticksuffix"] == "\u00a0%"
+    assert "66,7\u00a0%" in figure.data[1]["text"]
+
+
 def test_ranges_are_shares_of_scored_answers() -> None:
     figure = figures.score_ranges(FakeQueries().histogram(), "light", EN)
     assert sum(sum(trace["y"]) for trace in figure.data) == pytest.approx(100)

@@ -10,9 +10,10 @@ from pipeline.topics import Topic
 from tests.unit.viz_service.fakes import NOW, waiting_error
 from viz_service import flow
 from viz_service.flow import Member, Sample
-from viz_service.schemas import Flink, ServiceState
+from viz_service.schemas import Flink, ServiceState, Why
 
 PENDING, CONSUMER = topics.QUESTIONS_PENDING, "llm-consumer"
+AWAY = Why(kind="no-connection")
 RUNNING = Flink(state="RUNNING", tasks=4, tasks_running=4, since=NOW, working=True)
 
 
@@ -59,7 +60,7 @@ def test_what_waits_is_what_is_not_committed_and_shown_is_what_is_due_next() -> 
 
 def test_what_waits_is_unknown_while_kafka_is_away() -> None:
     assert flow.waiting([], NOW) is None
-    assert flow.waiting([replace(retries(), kafka_error="timed out")], NOW) is None
+    assert flow.waiting([replace(retries(), kafka_error=AWAY)], NOW) is None
     assert flow.waiting([Sample(at=0, taken_at=NOW)], NOW) is None
 
 
@@ -90,7 +91,7 @@ def test_rate_needs_two_samples_and_never_is_negative() -> None:
 
 
 def test_rate_leaves_out_samples_without_kafka() -> None:
-    seen = [sample(0, (0, 0)), Sample(at=5, taken_at=NOW, kafka_error="away"), sample(10, (20, 0))]
+    seen = [sample(0, (0, 0)), Sample(at=5, taken_at=NOW, kafka_error=AWAY), sample(10, (20, 0))]
     assert flow.rate(seen, PENDING) == pytest.approx(2)
 
 
@@ -125,12 +126,12 @@ def test_an_error_may_wait_as_long_as_the_provider_may_ask_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"kafka_error": "timed out"}, "kafka-away"),
-        ({"flink": None, "flink_error": "ConnectionError"}, "flink-away"),
+        ({"kafka_error": AWAY}, "kafka-away"),
+        ({"flink": None, "flink_error": AWAY}, "flink-away"),
         ({"flink": RUNNING.model_copy(update={"state": "RESTARTING", "working": False})}, "job-not-running"),
-        ({"flink": Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)}, "job-not-running"),
+        ({"flink": Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)}, "no-job"),
         (
-            {"services": [ServiceState(name="storage-writer", healthy=False, instances=0, detail="not found")]},
+            {"services": [ServiceState(name="storage-writer", healthy=False, instances=0, why=AWAY)]},
             "service-unhealthy",
         ),
     ],
@@ -139,8 +140,13 @@ def test_says_what_is_wrong(changes: dict[str, object], kind: str) -> None:
     assert kinds(replace(sample(0), **changes)) == [kind]  # type: ignore[arg-type]
 
 
+def test_an_alert_has_its_reason_as_a_kind_that_has_words_in_every_language() -> None:
+    [alert] = flow.alerts([replace(sample(0), kafka_error=AWAY)], 1, 0, 0, 0.5, 30)
+    assert alert.values == {"why": "no-connection", "detail": ""}
+
+
 def test_old_samples_say_nothing_but_that_they_are_old() -> None:
-    assert kinds(Sample(at=0, taken_at=NOW, kafka_error="timed out"), age=60) == ["stale"]
+    assert kinds(Sample(at=0, taken_at=NOW, kafka_error=AWAY), age=60) == ["stale"]
 
 
 def test_nothing_is_wrong_before_the_first_look() -> None:

@@ -1,10 +1,12 @@
 """The pages, their files and their headers."""
 
 import gzip
+import json
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from flask.testing import FlaskClient
@@ -21,9 +23,9 @@ from tests.unit.viz_service.fakes import (
     question,
     waiting_error,
 )
-from viz_service import assets
+from viz_service import assets, figures
 from viz_service.flow import Sample
-from viz_service.schemas import Failure
+from viz_service.schemas import Failure, FigureName
 from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
@@ -143,7 +145,10 @@ def test_swagger_ui_may_run_its_inline_script(client: FlaskClient) -> None:
 def test_assets_are_kept_for_a_year_by_version(client: FlaskClient) -> None:
     seen = page(client, "/")
     found = [address for address in seen.addresses() if address.startswith("/assets/")]
-    found += [attrs["data-plotly"] or "" for attrs in seen.named("script") if attrs.get("data-plotly")]
+    # Modules import each other by names without a version: they are asked for again, and mostly not modified.
+    modules = {attrs["href"] or "" for attrs in seen.named("link") if attrs["rel"] == "modulepreload"}
+    assert {Path(address).name for address in modules} == {"core.js", "charts.js", "picture.js", "whatif.js"}
+    found = [address for address in found if address not in modules]
     assert {Path(address.split("?")[0]).name for address in found} == {
         "dashboard.css",
         "icon.svg",
@@ -168,6 +173,32 @@ def test_plotly_comes_compressed_to_those_who_can(client: FlaskClient) -> None:
     assert small.headers["Vary"] == "Accept-Encoding"
     assert gzip.decompress(small.get_data()) == plain.get_data() == assets.plotly().read_bytes()
     assert len(small.get_data()) < len(plain.get_data()) / 2
+
+
+def test_the_image_has_the_plotly_that_is_tested(client: FlaskClient) -> None:
+    """The whole bundle, in the plotly package, stands in tests for the part of it that the image has."""
+    wanted = re.search(r"^ARG PLOTLY_JS=(.+)$", (STATIC.parent / "Dockerfile").read_text(), re.M)
+    assert wanted
+    assert f"v{wanted[1]}\n" in assets.plotly().read_text()[:100]
+    drawn = [client.get(f"/api/figures/{name}").get_json() for name in get_args(FigureName)]
+    kinds = {trace["type"] for each in drawn for trace in each["data"]}
+    assert kinds == {"bar", "pie", "scatter"}  # the traces of the basic bundle
+
+
+def test_numbers_come_with_the_overview_and_plotly_after_them(client: FlaskClient) -> None:
+    scripts = page(client, "/").named("script")
+    known = next(attrs["data-known"] for attrs in scripts if attrs.get("id") == "overview-script")
+    assert json.loads(known or "")["statistics"]["questions"]["total"] == 12
+    # Both wait for the whole document and run in this order.
+    assert [attrs.get("id") for attrs in scripts][-2:] == ["overview-script", "plotly"]
+    assert (scripts[-2]["type"], "defer" in scripts[-1]) == ("module", True)
+
+
+def test_the_overview_stays_up_without_the_database(away_client: FlaskClient) -> None:
+    reply = away_client.get("/")
+    assert reply.status_code == 200
+    known = next(attrs for attrs in Page(reply.get_data(as_text=True)).named("script") if attrs.get("data-known"))
+    assert json.loads(known["data-known"] or "")["statistics"] is None
 
 
 def test_texts_never_become_markup() -> None:
@@ -263,6 +294,20 @@ def test_filter_page_and_export_fit_together(client: FlaskClient) -> None:
     assert "/questions?text=a%26b&sort=worst&page=1" in links
 
 
+def test_questions_are_filtered_by_topic(client: FlaskClient, rows: FakeQueries) -> None:
+    seen = page(client, "/questions?topic=health+%26+sport")
+    chosen = [attrs["value"] for attrs in seen.named("option") if "selected" in attrs]
+    assert "health & sport" in chosen
+    assert rows.asked[-1][1].topic == "health & sport"
+    assert "/questions.csv?topic=health+%26+sport" in [attrs["href"] for attrs in seen.named("a")]
+
+
+def test_a_topic_that_no_question_has_stays_in_its_filter(client: FlaskClient, empty_client: FlaskClient) -> None:
+    options = [attrs["value"] for attrs in page(client, "/questions?topic=art").named("option")]
+    assert {"art", "health & sport", "science"} <= set(options)
+    assert "topic" not in {attrs["name"] for attrs in page(empty_client, "/questions").named("select")}
+
+
 def test_failed_filter_goes_to_storage_service(client: FlaskClient, storage: FakeStorage) -> None:
     client.get("/failed?reason=malformed&text=why&page=2")
     assert storage.called == [("failed", {"reason": "malformed", "text": "why", "limit": 25, "offset": 25})]
@@ -290,11 +335,18 @@ def test_own_plotly_rules_are_those_of_the_bundle() -> None:
             assert declaration in found.group(1), f"{selector}: {declaration}"
 
 
-def test_the_two_dark_themes_are_the_same() -> None:
-    """One is the reader's choice, one the system's; CSS has no way to say it once."""
+def test_pages_and_charts_have_the_same_colours() -> None:
     css = (STATIC / "dashboard.css").read_text()
-    chosen = re.search(r':root\[data-theme="dark"\] \{(.*?)\}', css, re.S)
-    system = re.search(r':root\[data-theme="auto"\] \{(.*?)\}', css, re.S)
-    assert chosen
-    assert system
-    assert chosen[1].split() == system[1].split()
+    tokens = {name: pair for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", css)}
+    for column, theme in enumerate(("light", "dark")):
+        palette = figures.PALETTES[theme]  # type: ignore[index]
+        for name in ("text", "muted", "surface", "accepted", "below"):
+            assert tokens[name][column] == getattr(palette, name), (theme, name)
+
+
+def test_every_colour_is_said_once_with_its_dark_twin() -> None:
+    css = re.sub(r"/\*.*?\*/", "", (STATIC / "dashboard.css").read_text(), flags=re.S)
+    root = re.search(r":root \{(.*?)\}", css, re.S)
+    assert root
+    assert len(re.findall(r"light-dark\(", root[1])) > 15
+    assert re.findall(r"#[0-9a-f]{3,8}\b", css.replace(root[0], "")) == []

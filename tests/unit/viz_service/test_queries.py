@@ -84,3 +84,9 @@ def test_what_if_of_nothing_is_null() -> None:
 
 def test_a_search_takes_wildcards_literally() -> None:
     assert queries._parameters(Filter(text=r" 100%_\ "))["pattern"] == r"%100\%\_\\%"
+
+
+def test_every_field_of_the_filter_reaches_the_sql() -> None:
+    asked = set(queries._parameters(Filter()))
+    assert asked == set(queries.COUNT_MATCHING._bindparams) == set(queries.EXPORTED["newest"]._bindparams)
+    assert asked - {"pattern"} == set(Filter.model_fields) - {"sort"}

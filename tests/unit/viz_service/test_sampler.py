@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 from pytest_httpserver import HTTPServer
 
@@ -11,6 +11,7 @@ from pipeline import topics
 from tests.unit.viz_service.fakes import FakeStorage
 from viz_service import sampler
 from viz_service.sampler import FlinkLook, KafkaLook, Sampler, ServicesLook, StorageLook
+from viz_service.schemas import Why
 from viz_service.settings import VizSettings
 
 JOB = {
@@ -49,7 +50,7 @@ def test_flink_answers_nonsense(httpserver: HTTPServer, answer: str) -> None:
 
 
 def test_flink_is_away() -> None:
-    assert FlinkLook("http://127.0.0.1:1")() == {"flink_error": "no connection"}
+    assert FlinkLook("http://127.0.0.1:1")() == {"flink_error": Why(kind="no-connection")}
 
 
 def test_services_are_ready_or_say_why_not(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +60,11 @@ def test_services_are_ready_or_say_why_not(httpserver: HTTPServer, monkeypatch: 
     monkeypatch.setattr(sampler, "LOOPS", ("localhost", "no-such-host.invalid"))
     settings = VizSettings(storage_url=url, score_validator_url="http://127.0.0.1:1", metrics_port=httpserver.port)
     found = {each.name: each for each in ServicesLook(settings)()["services"]}
-    assert (found["storage-service"].healthy, found["storage-service"].detail) == (False, "kafka: timed out")
-    assert (found["score-validator"].healthy, found["score-validator"].detail) == (False, "no connection")
+    assert (found["storage-service"].healthy, str(found["storage-service"].why)) == (False, "kafka: timed out")
+    assert (found["score-validator"].healthy, str(found["score-validator"].why)) == (False, "no connection")
     assert (found["localhost"].healthy, found["localhost"].instances) == (True, 1)
-    assert (found["no-such-host.invalid"].healthy, found["no-such-host.invalid"].detail) == (False, "not found")
+    missing = found["no-such-host.invalid"]
+    assert (missing.healthy, missing.why) == (False, Why(kind="not-found"))
 
 
 def test_replies_come_from_storage_service() -> None:
@@ -72,7 +74,13 @@ def test_replies_come_from_storage_service() -> None:
 
 def test_kafka_is_away() -> None:
     found = KafkaLook(VizSettings(kafka_bootstrap_servers="127.0.0.1:1"))()
-    assert found["kafka_error"]
+    assert found["kafka_error"] in (Why(kind="no-connection"), Why(kind="no-answer"))
+
+
+def test_what_kafka_seldom_says_is_told_in_its_words() -> None:
+    assert sampler.why_kafka(KafkaError(KafkaError._TRANSPORT)) == Why(kind="no-connection")
+    rare = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+    assert sampler.why_kafka(rare) == Why(kind="said", detail=rare.str())
 
 
 def test_kafka_tells_offsets() -> None:
@@ -97,10 +105,10 @@ def test_a_look_that_fails_does_not_blind_the_others() -> None:
     def broken() -> dict[str, object]:
         raise RuntimeError("a fault of ours")
 
-    made = Sampler([broken, lambda: {"kafka_error": "timed out"}], 5)
+    made = Sampler([broken, lambda: {"kafka_error": Why(kind="no-answer")}], 5)
     with ThreadPoolExecutor(2) as pool:
         made.sample(pool)
-    assert [each.kafka_error for each in made.samples()] == ["timed out"]
+    assert [each.kafka_error for each in made.samples()] == [Why(kind="no-answer")]
     assert made.age_seconds() is not None
 
 

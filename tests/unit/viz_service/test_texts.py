@@ -66,6 +66,7 @@ def test_everything_that_can_happen_has_a_name(language: Language) -> None:
     kinds = get_args(schemas.Alert.model_fields["kind"].annotation)
     for key in (
         *(f"alert.{each}" for each in kinds),
+        *(f"why.{each}" for each in get_args(schemas.Why.model_fields["kind"].annotation)),
         *(f"sort.{each}" for each in get_args(schemas.Sort)),
         *(f"reason.{each}" for each in get_args(schemas.Reason)),
         *(f"state.{each}" for each in (*get_args(schemas.Status), *get_args(schemas.Quality))),
