@@ -18,10 +18,10 @@ ROOT = Path(__file__).parent.parent
 _HEAD = """\
 # Settings
 
-Written by `make docs` from the settings classes; do not edit it by hand. Each is an environment variable of the services
-in the last column. Those marked ✓ are set in [.env](../.env), whose value goes before the default here; a variable of the
-same name in the shell goes before both. For the others add a line to `environment` of the service in `docker-compose.yml`.
-A bad value stops the service with a message that names the variable.
+Written by `make docs` from the settings classes; do not edit it by hand. Each is an environment variable of the
+services in the last column. Those marked ✓ are set in [.env](../.env), whose value goes before the default here; a
+variable of the same name in the shell goes before both. For the others add a line to `environment` of the service in
+`docker-compose.yml`. A bad value stops the service with a message that names the variable.
 
 | variable | default | range | meaning | `.env` | services |
 | --- | --- | --- | --- | --- | --- |
