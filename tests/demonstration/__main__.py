@@ -15,6 +15,9 @@ TEXTS = {
     "es": {"pause": "Enter: seguir, q: terminar > ", "skip": "aquí no se ejecuta", "failed": "Eso salió mal."},
 }
 
+BOLD, RED, CYAN = 1, 31, 36
+"""Styles of a terminal (ECMA-48)."""
+
 
 def main() -> int:
     """Returns 0 when all went well, or somebody ended it; 1 when a command failed; 2 for an unknown language."""
@@ -38,8 +41,8 @@ def _walk(found: list[Step], runner: Runner, texts: dict[str, str], pauses: bool
     for number, step in enumerate(found, 1):
         if step.heading != heading:
             heading = step.heading
-            print(f"\n\033[1m{heading}\033[0m")
-        print(f"\n\033[36m{step.command}\033[0m\n[{number}/{len(found)}]", end=" ", flush=True)
+            print(f"\n{_styled(heading, BOLD)}")
+        print(f"\n{_styled(step.command, CYAN)}\n[{number}/{len(found)}]", end=" ", flush=True)
         if step.skip:
             print(f"{texts['skip']}: {step.skip}")
         if pauses and input(texts["pause"]).strip().lower() == "q":
@@ -51,8 +54,12 @@ def _walk(found: list[Step], runner: Runner, texts: dict[str, str], pauses: bool
             print(runner.run(step), end="", flush=True)
         except StepFailed as failure:
             failures += 1
-            print(f"\033[31m{texts['failed']}\033[0m {failure}")
+            print(f"{_styled(texts['failed'], RED)} {failure}")
     return 1 if failures else 0
+
+
+def _styled(text: str, style: int) -> str:
+    return f"\033[{style}m{text}\033[0m" if sys.stdout.isatty() else text
 
 
 if __name__ == "__main__":

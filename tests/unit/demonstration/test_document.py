@@ -1,4 +1,5 @@
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ class TestDocument:
     def test_commands_that_differ_on_windows_have_a_counterpart(self, document):
         missing = [f"line {each.line}: {each.command}" for each in steps(document.read_text()) if lacks(each)]
         assert missing == []
+
+    def test_commands_are_shell(self, document):
+        for step in steps(document.read_text()):
+            checked = subprocess.run(["bash", "-n", "-c", step.command], capture_output=True, text=True, check=False)
+            assert checked.returncode == 0, f"line {step.line}: {checked.stderr}"
+
+    def test_every_place_for_a_measured_output_is_named_once(self, document):
+        """Where an output is still to be filled in; the names tell which command makes it."""
+        names = re.findall(r"<!-- measured: ([\w-]+) -->", document.read_text())
+        assert len(names) == len(set(names))
 
     def test_counterparts_do_the_same(self, document):
         for step in steps(document.read_text()):
