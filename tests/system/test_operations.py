@@ -1,17 +1,26 @@
-"""What docs/operations.md says can be done, done: backup and restore, another parallelism of the Flink job."""
+"""What docs/operations.md says can be done, done: a backup restored, more partitions, another parallelism."""
 
+import uuid
+from datetime import UTC, datetime
+
+import confluent_kafka
 import pytest
 import requests
 
 from flink_job.cluster import Cluster
+from pipeline import topics
+from pipeline.messages import CallError, FailedCall
 from tests.demonstration.document import Step
 from tests.demonstration.runner import Runner
-from tests.fleet import eventually
+from tests.fleet import CLIENT, eventually
+from tests.unit import samples
 
 TABLES = ("questions", "responses", "attempts", "call_errors", "failed_questions")
 VIEWS = ("score_summary", "regeneration_analysis", "latency_by_stage", "error_distribution")
 SCRATCH = "restored"
 FLINK = "http://flink-jobmanager:8081"
+MOST_PARTITIONS = 6
+"""To which a topic is raised here at most: partitions cannot be taken back, and tests are run more than once."""
 
 
 def psql(fleet, database, statement):
@@ -56,6 +65,39 @@ def test_a_backup_restored_holds_the_same(fleet, scratch, unique):
         assert psql(fleet, scratch, statement) == psql(fleet, "yahoo_db", statement)
     privilege = "SELECT has_table_privilege('reader', 'responses', 'SELECT')"
     assert psql(fleet, scratch, privilege) == "t", "the dashboard's role may read what was restored"
+
+
+def test_a_partition_that_is_new_is_consumed(fleet):
+    topic = topics.ERROR_OVERLOAD
+    producer = confluent_kafka.Producer({**CLIENT})
+
+    def partitions():
+        return len(producer.list_topics(topic, timeout=10).topics[topic].partitions)
+
+    wanted = min(partitions() + 1, MOST_PARTITIONS)
+    if wanted > partitions():
+        alter = ("--alter", "--topic", topic, "--partitions", str(wanted))
+        fleet.exec("kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", *alter)
+    eventually(lambda: partitions() == wanted, f"{topic} has {wanted} partitions", 30)
+
+    now = datetime.now(UTC)
+    question = samples.question(question_text=f"growth {uuid.uuid4()}", original_answer=None, asked_at=now)
+    error = CallError(type="overload", status_code=503, message="made by a test")
+    failed = question.become(FailedCall, error=error, failed_at=now)
+    errors = []
+    producer.produce(
+        topic,
+        failed.to_bytes(),
+        failed.question_id.encode(),
+        partition=wanted - 1,
+        on_delivery=lambda error, message: errors.append(error),
+    )
+    assert producer.flush(20) == 0
+    assert errors == [None]
+    again = fleet.messages(
+        topics.QUESTIONS_PENDING, lambda message: message.get("question_id") == failed.question_id, 60
+    )
+    assert again["retry_count"] == 1
 
 
 def stages():
