@@ -28,6 +28,10 @@ class Unreachable(Exception):
     """The JobManager does not answer, or not with what its API promises."""
 
 
+class CheckpointFailed(Exception):
+    """A checkpoint that was asked for will not come."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A job of the cluster.
@@ -111,6 +115,19 @@ def restored_checkpoint(checkpoints: Mapping[str, Any]) -> Path | None:
     return Path(str(location).removeprefix("file:")) if location else None
 
 
+def is_checkpoint_over(answer: Mapping[str, Any]) -> bool:
+    """Reads the answer of `/jobs/:id/checkpoints/:request`: whether the checkpoint is complete.
+
+    Raises:
+        CheckpointFailed: It never will be.
+    """
+    cause = (answer.get("operation") or {}).get("failure-cause")
+    if cause:
+        trace = str(cause.get("stack-trace", cause)).strip() or "no cause given"
+        raise CheckpointFailed(trace.splitlines()[0])
+    return (answer.get("status") or {}).get("id") == "COMPLETED"
+
+
 class Cluster:
     """Client of the JobManager's REST API."""
 
@@ -138,8 +155,27 @@ class Cluster:
         """Asks for the end of a job; its checkpoints stay."""
         self._call("PATCH", f"/jobs/{job.id}?mode=cancel")
 
+    def start_checkpoint(self, job: Job) -> str:
+        """Asks for a checkpoint now, whatever the interval.
+
+        Returns:
+            What `is_checkpoint_over` wants to know of it.
+        """
+        return str(self._read("POST", f"/jobs/{job.id}/checkpoints", {})["request-id"])
+
+    def is_checkpoint_over(self, job: Job, request: str) -> bool:
+        """Returns whether a checkpoint that was asked for is complete.
+
+        Raises:
+            CheckpointFailed: It never will be.
+        """
+        return is_checkpoint_over(self._get(f"/jobs/{job.id}/checkpoints/{request}"))
+
     def _get(self, path: str) -> Mapping[str, Any]:
-        answer = self._call("GET", path)
+        return self._read("GET", path)
+
+    def _read(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        answer = self._call(method, path, body)
         try:
             document = answer.json()
         except ValueError as error:
@@ -148,9 +184,9 @@ class Cluster:
             raise Unreachable(f"unexpected answer of {path}")
         return document
 
-    def _call(self, method: str, path: str) -> requests.Response:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
         try:
-            answer = requests.request(method, self._url + path, timeout=self._timeout)
+            answer = requests.request(method, self._url + path, json=body, timeout=self._timeout)
             answer.raise_for_status()
         except requests.RequestException as error:
             raise Unreachable(f"{type(error).__name__} at {self._url}{path}") from None

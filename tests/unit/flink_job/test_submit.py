@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from flink_job import submit as submission
 from flink_job.checkpoints import find, newest
-from flink_job.cluster import Job, Jobs, Unreachable, read_overview, restore_failure
+from flink_job.cluster import (
+    CheckpointFailed,
+    Job,
+    Jobs,
+    Unreachable,
+    is_checkpoint_over,
+    read_overview,
+    restore_failure,
+)
 from flink_job.submit import TRIES, Supervisor, command, gist
 from pipeline.health import Heartbeat, problem
 
@@ -31,6 +40,8 @@ class FakeCluster:
         self.found = Jobs(jobs)
         self.restored = None
         self.cancelled = []
+        self.asked_for = []
+        self.polls_left = 2
 
     def jobs(self):
         return self.found
@@ -43,6 +54,14 @@ class FakeCluster:
 
     def cancel(self, job):
         self.cancelled.append(job.id)
+
+    def start_checkpoint(self, job):
+        self.asked_for.append(job.id)
+        return "request"
+
+    def is_checkpoint_over(self, _job, _request):
+        self.polls_left -= 1
+        return self.polls_left <= 0
 
 
 @pytest.fixture
@@ -133,6 +152,53 @@ def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
     cluster.found = Jobs(())
     supervisor.step(threading.Event())
     assert submitted == [folder / OTHER / "chk-2"]
+
+
+def stopped():
+    stop = threading.Event()
+    stop.set()
+    return stop
+
+
+def test_the_end_waits_for_a_checkpoint(supervised):
+    cluster = FakeCluster(job())
+    supervised(cluster)[0].run(stopped())
+    assert (cluster.asked_for, cluster.polls_left) == ([JOB], 0)
+
+
+@pytest.mark.parametrize("found", [Jobs(()), Jobs((job("FAILED", 0),))])
+def test_the_end_without_a_job_takes_no_checkpoint(supervised, found):
+    cluster = FakeCluster()
+    cluster.found = found
+    supervised(cluster)[0].run(stopped())
+    assert cluster.asked_for == []
+
+
+def test_a_checkpoint_that_does_not_come_delays_the_end_for_a_bounded_time(supervised, monkeypatch):
+    monkeypatch.setattr(submission, "FAREWELL_SECONDS", 0.3)
+    cluster = FakeCluster(job())
+    cluster.polls_left = 10**9
+    supervised(cluster)[0].run(stopped())
+    assert cluster.polls_left < 10**9
+
+
+def test_the_end_does_not_mind_a_jobmanager_that_is_gone(supervised):
+    cluster = FakeCluster(job())
+
+    def gone():
+        raise Unreachable("away")
+
+    cluster.jobs = gone
+    supervised(cluster)[0].run(stopped())
+    assert cluster.asked_for == []
+
+
+def test_what_the_jobmanager_says_of_a_checkpoint():
+    assert not is_checkpoint_over({"status": {"id": "IN_PROGRESS"}})
+    assert is_checkpoint_over({"status": {"id": "COMPLETED"}, "operation": {"checkpointId": 7}})
+    failed = {"status": {"id": "COMPLETED"}, "operation": {"failure-cause": {"stack-trace": "Not all tasks\n\tat …"}}}
+    with pytest.raises(CheckpointFailed, match=r"^Not all tasks$"):
+        is_checkpoint_over(failed)
 
 
 def test_answers_of_the_jobmanager_are_read():
