@@ -59,6 +59,10 @@ logs: ## Follow the logs (of one service: make logs S=llm-consumer)
 traffic: ## Ask 50 questions, two a second
 	docker exec traffic_generator python generate_traffic.py --num-requests 50 --interval 500
 
+.PHONY: demo
+demo: prepare build-all start ## Walk through docs/demonstration.md on the fleet (DEMO_LANG=es: in Spanish; YES=1: no pauses)
+	@$(COMPOSE) run --rm --no-deps --env DEMO_LANG=$(DEMO_LANG) --env YES=$(YES) tests python -m tests.demonstration
+
 .PHONY: down
 down: ## Stop the fleet and keep its data
 	$(COMPOSE) down

@@ -1,6 +1,6 @@
-"""Generates the documents of the messages from their models: `python -m pipeline.docs [FOLDER]`.
+"""Generates the documents of messages and settings from their classes: `python -m pipeline.docs [FOLDER]`.
 
-It writes `schemas/TOPIC.json` (JSON Schema 2020-12) for each topic and `asyncapi.json` (AsyncAPI 3.0).
+It writes `schemas/TOPIC.json` (JSON Schema 2020-12) for each topic, `asyncapi.json` (AsyncAPI 3.0) and `settings.md`.
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import messages, topics
+from pipeline import messages, settings_table, topics
 
 DEFAULT_FOLDER = Path(__file__).parent.parent / "docs"
 
@@ -16,7 +16,7 @@ DEFAULT_FOLDER = Path(__file__).parent.parent / "docs"
 def documents() -> dict[str, str]:
     """Returns the text of each generated document by its path below the folder of documents."""
     found = {f"schemas/{topic.name}.json": _json(_schema(topic)) for topic in topics.ALL}
-    return found | {"asyncapi.json": _json(_asyncapi())}
+    return found | {"asyncapi.json": _json(_asyncapi()), "settings.md": settings_table.document()}
 
 
 def _schema(topic: topics.Topic) -> dict[str, Any]:

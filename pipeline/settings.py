@@ -47,10 +47,10 @@ class RetryAfterSettings(Settings):
 class PostgresSettings(Settings):
     """For services that reach the database."""
 
-    postgres_host: str = Field("postgres", min_length=1)
-    postgres_port: Port = 5432
-    postgres_db: str = Field("yahoo_db", min_length=1)
-    postgres_user: str = Field("user", min_length=1)
+    postgres_host: str = Field("postgres", min_length=1, description="Host of the database.")
+    postgres_port: Port = Field(5432, description="Its port.")
+    postgres_db: str = Field("yahoo_db", min_length=1, description="Name of the database.")
+    postgres_user: str = Field("user", min_length=1, description="Role that is logged in.")
     postgres_password: SecretStr = Field(SecretStr("password"), description="Of `POSTGRES_USER`.")
     postgres_pool_size: int = Field(8, ge=1, le=100, description="Connections that are kept open.")
 

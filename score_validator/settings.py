@@ -30,7 +30,7 @@ class ScorerSettings(Settings):
     scorer_precision: Precision = Field(
         "fp32",
         description="Of the embedded encoder's weights on the CPU: `int8` is faster and ranks almost alike, but its "
-        " scores are others, and need a threshold of their own.",
+        "scores are others, and need a threshold of their own.",
     )
     scorer_queue: int = Field(
         128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."

@@ -12,7 +12,7 @@ class VizSettings(KafkaSettings, PostgresSettings, RetryAfterSettings):
     """Environment of the container."""
 
     # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/03_reader.sql).
-    postgres_user: str = Field("reader", min_length=1)
+    postgres_user: str = Field("reader", min_length=1, description="Role that is logged in: it can only read.")
     postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
 
     quality_threshold: float = Field(0.32, ge=0, le=1, description="Score at or above which an answer is accepted.")

@@ -1,4 +1,7 @@
-"""What people type: the commands and statements of the demonstration."""
+"""What people type: the commands and statements of the demonstration.
+
+`docs/demonstration.md` is run as it stands, block by block; `docs/demostracion.md` holds the same commands (unit test).
+"""
 
 # ruff: noqa: E501 (statements as they are typed)
 
@@ -6,7 +9,11 @@ import json
 
 import pytest
 
+from tests.demonstration.document import Step, steps
+from tests.demonstration.runner import ROOT, Runner
 from tests.fleet import eventually
+
+STEPS = [each for each in steps((ROOT / "docs/demonstration.md").read_text()) if not each.skip]
 
 STATEMENTS = {
     "answers": "SELECT COUNT(*) as total_respuestas FROM responses;",
@@ -89,3 +96,21 @@ def test_its_usage_errors_are_clear(fleet):
     output = fleet.exec("traffic-generator", "python", "generate_traffic.py", "--num-requests", "0", check=False)
     assert "--num-requests" in output
     assert "--interval" in fleet.exec("traffic-generator", "python", "generate_traffic.py", "--help")
+
+
+@pytest.fixture(scope="module")
+def runner(fleet):
+    """Runs commands; whatever became of them, llm-consumer is afterwards as `.env` says."""
+    made = Runner()
+    try:
+        yield made
+    finally:
+        made.run(Step("", 0, "docker compose up --detach --no-deps --scale llm-consumer=2 llm-consumer"))
+        made.close()
+        fleet.wait_healthy("llm-consumer")
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[f"line {each.line}" for each in STEPS])
+def test_the_document_in_its_order(runner, step):
+    """A step may rest on the ones before it: choose all of them."""
+    print(runner.run(step))

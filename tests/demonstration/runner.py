@@ -1,0 +1,80 @@
+"""Runs the commands of a document in the tests' container as they run on the host."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.demonstration.document import Step
+
+ROOT = Path(__file__).parents[2]
+
+PUBLISHED: Mapping[int, str] = {
+    5001: "storage-service:5001",
+    5002: "viz-service:5002",
+    8080: "kafka-ui:8080",
+    8081: "flink-jobmanager:8081",
+}
+"""Where the ports that the host has at `localhost` are on the fleet's network."""
+
+COMMAND_SECONDS = 300.0
+UNTIL_SECONDS = 180.0
+UNTIL_INTERVAL_SECONDS = 2.0
+
+
+class StepFailed(Exception):
+    """A command ended with another status than 0, or did not show what it should; the message holds its output."""
+
+
+class Runner:
+    """Runs steps, in the folder of the repository."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        """Takes the environment of the commands."""
+        # curl finds `localhost` where the fleet is, so that commands need not be changed.
+        self._curl_home = tempfile.TemporaryDirectory()
+        lines = [f'connect-to = "localhost:{port}:{where}"\n' for port, where in PUBLISHED.items()]
+        (Path(self._curl_home.name) / ".curlrc").write_text("".join(lines))
+        self._environment = {**environment, "CURL_HOME": self._curl_home.name}
+
+    def run(self, step: Step) -> str:
+        """Runs a step and returns what it printed, its errors included.
+
+        Raises:
+            StepFailed: See there.
+        """
+        deadline = time.monotonic() + UNTIL_SECONDS
+        while True:
+            output = self._once(step.command)
+            if step.shows and step.shows not in output:
+                raise StepFailed(f"{step.shows!r} is not in what {step.command!r} printed:\n{output}")
+            if step.until is None or step.until in output:
+                return output
+            if time.monotonic() > deadline:
+                raise StepFailed(f"{step.command!r} did not print {step.until!r} within {UNTIL_SECONDS} s:\n{output}")
+            time.sleep(UNTIL_INTERVAL_SECONDS)
+
+    def close(self) -> None:
+        """Leaves nothing behind."""
+        self._curl_home.cleanup()
+
+    def _once(self, command: str) -> str:
+        try:
+            result = subprocess.run(
+                ["bash", "-e", "-c", command],
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StepFailed(f"{command!r} took longer than {COMMAND_SECONDS} s") from error
+        output = result.stdout.decode(errors="replace")
+        if result.returncode:
+            raise StepFailed(f"{command!r} ended with status {result.returncode}:\n{output}")
+        return output

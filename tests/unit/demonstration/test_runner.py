@@ -1,0 +1,93 @@
+import pytest
+
+from tests.demonstration import __main__ as demo
+from tests.demonstration import runner as module
+from tests.demonstration.document import Step
+from tests.demonstration.runner import Runner, StepFailed
+
+
+@pytest.fixture
+def runner():
+    made = Runner()
+    yield made
+    made.close()
+
+
+def step(command, **attributes):
+    return Step("Heading", 1, command, **attributes)
+
+
+def test_output_and_errors_are_returned(runner):
+    assert runner.run(step("echo one; echo two >&2")) == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("command", ["false\ntrue", "no-such-command"])
+def test_a_command_that_fails_is_told_with_its_output(runner, command):
+    with pytest.raises(StepFailed, match="ended with status"):
+        runner.run(step(f"echo before\n{command}"))
+
+
+def test_what_must_be_shown(runner):
+    assert "RUNNING" in runner.run(step("echo RUNNING", shows="RUNNING"))
+    with pytest.raises(StepFailed, match="is not in what"):
+        runner.run(step("echo FAILED", shows="RUNNING"))
+
+
+def test_again_until_it_is_shown(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "UNTIL_INTERVAL_SECONDS", 0)
+    count = tmp_path / "count"
+    assert runner.run(step(f"echo x >> {count}; wc -l < {count}", until="3")) == "3\n"
+
+
+def test_not_for_ever(runner, monkeypatch):
+    monkeypatch.setattr(module, "UNTIL_SECONDS", -1)
+    with pytest.raises(StepFailed, match="did not print 'never'"):
+        runner.run(step("echo", until="never"))
+
+
+def test_curl_finds_the_fleet_at_localhost(runner):
+    assert 'connect-to = "localhost:5001:storage-service:5001"' in runner.run(step('cat "$CURL_HOME/.curlrc"'))
+
+
+@pytest.fixture
+def document(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/demonstration.md").write_text(
+        '# First\n```sh\necho one\n```\n# Second\n```sh skip="no reason"\necho two-$((1+1))\n```\n'
+        "```sh\necho three\n```\n"
+    )
+    monkeypatch.setenv("YES", "1")
+    monkeypatch.delenv("DEMO_LANG", raising=False)
+
+
+def test_the_walk_runs_what_may_be_run(document, capsys):
+    assert demo.main() == 0
+    shown = capsys.readouterr().out
+    assert "First" in shown
+    assert "not run here: no reason" in shown
+    assert "two-2" not in shown
+    assert shown.endswith("three\n")
+
+
+def test_q_ends_the_walk(document, monkeypatch, capsys):
+    monkeypatch.delenv("YES")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    answers = iter(["", "q"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    assert demo.main() == 0
+    shown = capsys.readouterr().out
+    assert "\none\n" in shown
+    assert "three" not in shown
+
+
+def test_a_failure_is_told_and_the_walk_goes_on(document, tmp_path, capsys):
+    (tmp_path / "docs/demonstration.md").write_text("```sh\nfalse\n```\n```sh\necho last\n```\n")
+    assert demo.main() == 1
+    assert capsys.readouterr().out.endswith("last\n")
+
+
+def test_an_unknown_language_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("DEMO_LANG", "xx")
+    assert demo.main() == 2
+    assert "DEMO_LANG" in capsys.readouterr().err
