@@ -255,7 +255,8 @@ class Consumer:
             except Unavailable as error:
                 wait = next(waits) if error.wait_seconds is None else min(error.wait_seconds, BACKOFF_SECONDS[-1])
                 metrics.MESSAGES.labels(topic, "retried").inc()
-                log.warning("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
+                tell = log.debug if error.told else log.warning
+                tell("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
                 if ticket.partition.closing.wait(wait):
                     return None
                 ticket.since = time.monotonic()

@@ -51,6 +51,10 @@ CREATE TABLE IF NOT EXISTS attempts (
 COMMENT ON TABLE attempts IS
     'Every scored generation, kept or not; those below the threshold appear while the question is still in flight.';
 
+ALTER TABLE attempts ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
+COMMENT ON COLUMN attempts.cost IS
+    'Of the call, in the currency of LLM_PRICES; null: no price of the model was known.';
+
 CREATE TABLE IF NOT EXISTS call_errors (
     question_id text NOT NULL REFERENCES questions,
     attempt     integer NOT NULL,

@@ -63,3 +63,54 @@ SELECT
 FROM failed_questions
 GROUP BY reason
 ORDER BY questions DESC;
+
+-- What the attempts of each model took, kept or not. A cost is null where no price was known.
+CREATE OR REPLACE VIEW model_usage AS
+SELECT
+    model,
+    attempt,
+    count(*)                                                                 AS answers,
+    round(avg(bert_score), 4)                                                AS mean_score,
+    sum(prompt_tokens)                                                       AS prompt_tokens,
+    sum(completion_tokens)                                                   AS completion_tokens,
+    sum(cost)                                                                AS cost,
+    count(*) - count(cost)                                                   AS without_price
+FROM attempts
+GROUP BY model, attempt
+ORDER BY model, attempt;
+
+-- What each question took, over all its attempts.
+CREATE OR REPLACE VIEW question_usage AS
+SELECT
+    attempts.question_id,
+    questions.status,
+    kept.quality,
+    kept.bert_score,
+    count(*)                          AS attempts,
+    sum(attempts.prompt_tokens)       AS prompt_tokens,
+    sum(attempts.completion_tokens)   AS completion_tokens,
+    sum(attempts.cost)                AS cost
+FROM attempts
+JOIN questions USING (question_id)
+LEFT JOIN responses AS kept USING (question_id)
+GROUP BY attempts.question_id, questions.status, kept.quality, kept.bert_score;
+
+-- The whole cost by day (UTC, of the first answer), per question, per accepted answer and per point of score that was
+-- kept: what was spent in vain is in it.
+CREATE OR REPLACE VIEW cost_summary AS
+WITH asked AS (
+    SELECT question_id, min(generated_at) AS first_at FROM attempts GROUP BY question_id
+)
+SELECT
+    (asked.first_at AT TIME ZONE 'UTC')::date                                               AS day,
+    count(*)                                                                                AS questions,
+    count(*) FILTER (WHERE quality = 'accepted')                                            AS accepted,
+    sum(usage.prompt_tokens + usage.completion_tokens)                                      AS tokens,
+    sum(cost)                                                                               AS cost,
+    round(sum(cost) / count(*), 9)                                                          AS cost_per_question,
+    round(sum(cost) / nullif(count(*) FILTER (WHERE quality = 'accepted'), 0), 9)           AS cost_per_accepted,
+    round(sum(cost) / nullif(sum(greatest(bert_score, 0)), 0), 9)                           AS cost_per_point
+FROM question_usage AS usage
+JOIN asked USING (question_id)
+GROUP BY day
+ORDER BY day;

@@ -20,6 +20,7 @@ from storage_service.schemas import (
     Failure,
     State,
     Stored,
+    Usage,
 )
 
 _INSERT = text("""
@@ -66,10 +67,16 @@ _FIND = text("""
            r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.bert_f1, r.quality,
            r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
            r.question_text AS answered_text,
-           f.reason, f.last_error, f.retry_count, f.failed_at
+           f.reason, f.last_error, f.retry_count, f.failed_at,
+           u.attempts, u.prompt_tokens, u.completion_tokens, u.cost
     FROM questions AS q
     LEFT JOIN responses AS r USING (question_id)
     LEFT JOIN failed_questions AS f USING (question_id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS attempts, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+               coalesce(sum(completion_tokens), 0) AS completion_tokens, sum(cost) AS cost
+        FROM attempts WHERE attempts.question_id = q.question_id
+    ) AS u
     WHERE q.question_id = :question_id
 """)
 
@@ -113,6 +120,9 @@ _STATISTICS = text("""
            (SELECT json_object_agg(quality, n) FROM (
                 SELECT quality, count(*) AS n FROM responses GROUP BY quality) AS by_quality) AS answers,
            (SELECT avg(bert_score) FROM responses) AS mean_score,
+           (SELECT json_build_object('attempts', count(*), 'prompt_tokens', coalesce(sum(prompt_tokens), 0),
+                                     'completion_tokens', coalesce(sum(completion_tokens), 0), 'cost', sum(cost)::text)
+            FROM attempts) AS usage,
            (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
 """)
 
@@ -241,6 +251,7 @@ class Store:
             answers=ByQuality(**row["answers"] or {}),
             asked_total=row["asked_total"],
             mean_score=row["mean_score"],
+            usage=Usage(**row["usage"]),
             outbox=row["outbox"],
         )
 
@@ -284,6 +295,7 @@ def _state(row: Mapping[str, Any]) -> State:
         asked_at=row["asked_at"],
         result=_answer(row) if row["status"] == "completed" and row["llm_response"] is not None else None,
         error=Failure(**{name: row[name] for name in Failure.model_fields}) if row["reason"] else None,
+        usage=Usage(**{name: row[name] for name in Usage.model_fields}),
     )
 
 
