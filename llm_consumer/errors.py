@@ -20,6 +20,9 @@ _RATE_WORDS = ("rate limit reached", "rate_limit_exceeded")
 """OpenAI's rates, and those of APIs made like it. Their text may go on about billing, which would raise the rate."""
 _QUOTA_WORDS = ("quota", "resource_exhausted", "resource exhausted", "billing", "credit balance")
 
+_REFUSED = {"content_filter", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
+"""Reasons to finish: OpenAI's, and Gemini's own, which its OpenAI-compatible API lets through."""
+
 _RETRY_DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
 
 
@@ -55,9 +58,9 @@ def sort_error_body(error: Mapping[str, object], now: datetime) -> CallError:
         error: The `error` object; its `code` counts as the HTTP status if it is one.
         now: See `sort_status`.
     """
-    code, body = error.get("code"), json.dumps(error, default=str)
-    if isinstance(code, int) and 400 <= code <= 599:
-        return sort_status(code, body, {}, now)
+    code, body = str(error.get("code")), json.dumps(error, default=str)
+    if re.fullmatch(r"[45]\d\d", code):
+        return sort_status(int(code), body, {}, now)
     return sort_status(500, body, {}, now).model_copy(update={"status_code": None})
 
 
@@ -70,7 +73,7 @@ def sort_empty(finish_reason: str, refusal: str | None) -> CallError:
     """
     if refusal:
         return CallError(type="permanent", message=_short(f"content refused by the model: {refusal}"))
-    if finish_reason == "content_filter":
+    if finish_reason in _REFUSED:
         return CallError(type="permanent", message="content refused by the provider's filter")
     if finish_reason == "length":
         return no_answer("empty answer: all of LLM_MAX_TOKENS went before its first word")

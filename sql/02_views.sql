@@ -96,20 +96,20 @@ LEFT JOIN responses AS kept USING (question_id)
 GROUP BY attempts.question_id, questions.status, kept.quality, kept.bert_score;
 
 -- The whole cost by day (UTC, of the first answer), per question, per accepted answer and per point of score that was
--- kept: what was spent in vain is in it.
+-- kept: what was spent in vain is in it. Questions of which no price is known are left out of the last three.
 CREATE OR REPLACE VIEW cost_summary AS
 WITH asked AS (
     SELECT question_id, min(generated_at) AS first_at FROM attempts GROUP BY question_id
 )
 SELECT
-    (asked.first_at AT TIME ZONE 'UTC')::date                                               AS day,
-    count(*)                                                                                AS questions,
-    count(*) FILTER (WHERE quality = 'accepted')                                            AS accepted,
-    sum(usage.prompt_tokens + usage.completion_tokens)                                      AS tokens,
-    sum(cost)                                                                               AS cost,
-    round(sum(cost) / count(*), 9)                                                          AS cost_per_question,
-    round(sum(cost) / nullif(count(*) FILTER (WHERE quality = 'accepted'), 0), 9)           AS cost_per_accepted,
-    round(sum(cost) / nullif(sum(greatest(bert_score, 0)), 0), 9)                           AS cost_per_point
+    (asked.first_at AT TIME ZONE 'UTC')::date                                                     AS day,
+    count(*)                                                                                      AS questions,
+    count(*) FILTER (WHERE quality = 'accepted')                                                  AS accepted,
+    sum(usage.prompt_tokens + usage.completion_tokens)                                            AS tokens,
+    sum(cost)                                                                                     AS cost,
+    round(sum(cost) / nullif(count(cost), 0), 9)                                                           AS cost_per_question,
+    round(sum(cost) / nullif(count(cost) FILTER (WHERE quality = 'accepted'), 0), 9)              AS cost_per_accepted,
+    round(sum(cost) / nullif(sum(greatest(bert_score, 0)) FILTER (WHERE cost IS NOT NULL), 0), 9) AS cost_per_point
 FROM question_usage AS usage
 JOIN asked USING (question_id)
 GROUP BY day
