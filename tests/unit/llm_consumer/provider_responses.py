@@ -88,8 +88,8 @@ RECORDED = [
         429,
         openai_error(
             "Rate limit reached for default-text-embedding-ada-002 in organization org-xx on requests per min. Limit: "
-            "3 / min. Please try again in 20s. Contact us through our help center at help.openai.com if you continue to "
-            "have issues. Please add a payment method to your account to increase your rate limit. Visit "
+            "3 / min. Please try again in 20s. Contact us through our help center at help.openai.com if you continue "
+            "to have issues. Please add a payment method to your account to increase your rate limit. Visit "
             "https://platform.openai.com/account/billing to add a payment method.",
             "requests",
             "rate_limit_exceeded",
