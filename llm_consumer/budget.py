@@ -3,12 +3,12 @@
 They count in Redis, which may vanish. Each llm-consumer has a count of its own, which it alone raises, and keeps a copy
 of all; two versions are merged by the higher of each count, so that a Redis that comes back empty is told again what
 was spent (a grow-only counter: Shapiro et al. 2011, https://inria.hal.science/inria-00555588). What nobody remembers,
-since all started anew, is counted from `llm-responses-success` (`llm_consumer/spending.py`).
+since all started anew, is counted from the topics that answers and errors went to (`llm_consumer/spending.py`).
 
 How much more than the budget may be spent:
 - the calls in flight when it is used up: `LLM_CONCURRENCY` in each replica;
 - while Redis is away, what was left of it once more for each replica beyond the first, for they do not see each other;
-- empty answers since midnight, when Redis and all llm-consumers are gone at the same time: they stand in no topic.
+- calls that were given up, which a provider may charge without anybody here knowing.
 """
 
 import threading

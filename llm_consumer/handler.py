@@ -135,8 +135,10 @@ class AskHandler:
             with metrics.LLM_SECONDS.time():
                 answer = provider.ask(asked)
         except CallFailed as failure:
-            self._charge(provider.target, failure.prompt_tokens, failure.completion_tokens)
             error = failure.error
+            took = {"prompt_tokens": failure.prompt_tokens, "completion_tokens": failure.completion_tokens}
+            if any(took.values()):
+                error = error.model_copy(update={**took, "cost": self._charge(provider.target, **took)})
             if isinstance(failure, EmptyAnswer) and question.retry_count >= MAX_RETRIES:
                 error = error.model_copy(update={"type": "permanent"})
             metrics.LLM_CALLS.labels(error.type).inc()

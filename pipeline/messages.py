@@ -119,6 +119,9 @@ class CallFailure(BaseModel):
     status_code: int | None
     message: str
     retry_after_seconds: RetryAfter | None
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens = 0
+    cost: Cost | None = None
     failed_at: Timestamp
     due_at: Timestamp | None = Field(default=None, description="When the call was to be made again; null: never.")
 
@@ -165,6 +168,9 @@ class CallError(BaseModel):
     status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
     message: str
     retry_after_seconds: RetryAfter | None = None
+    prompt_tokens: Tokens = Field(default=0, description="Taken all the same, for an answer that is empty or refused.")
+    completion_tokens: Tokens = 0
+    cost: Cost | None = None
 
 
 class FailedCall(Question):

@@ -66,6 +66,11 @@ CREATE TABLE IF NOT EXISTS call_errors (
     due_at      timestamptz,
     PRIMARY KEY (question_id, attempt, retry)
 );
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS prompt_tokens integer NOT NULL DEFAULT 0;
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS completion_tokens integer NOT NULL DEFAULT 0;
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
+COMMENT ON COLUMN call_errors.cost IS
+    'Of an answer that was empty or refused; null: the call took nothing, or no price of the model was known.';
 COMMENT ON TABLE call_errors IS
     'Failed calls of the model: in which attempt, after how many retries, and when the next one was due (null: never).';
 

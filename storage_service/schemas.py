@@ -289,7 +289,7 @@ Reply = Completed | Failed | Pending
 
 
 class Usage(BaseModel):
-    """What attempts took, those included whose answers were not kept; those of calls that failed are not in it."""
+    """What calls took, those included whose answers were not kept, were empty or refused."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -73,9 +73,9 @@ _FIND = text("""
     LEFT JOIN responses AS r USING (question_id)
     LEFT JOIN failed_questions AS f USING (question_id)
     CROSS JOIN LATERAL (
-        SELECT count(*) AS attempts, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+        SELECT coalesce(sum(attempts), 0) AS attempts, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
                coalesce(sum(completion_tokens), 0) AS completion_tokens, sum(cost) AS cost
-        FROM attempts WHERE attempts.question_id = q.question_id
+        FROM question_usage WHERE question_usage.question_id = q.question_id
     ) AS u
     WHERE q.question_id = :question_id
 """)
@@ -120,9 +120,11 @@ _STATISTICS = text("""
            (SELECT json_object_agg(quality, n) FROM (
                 SELECT quality, count(*) AS n FROM responses GROUP BY quality) AS by_quality) AS answers,
            (SELECT avg(bert_score) FROM responses) AS mean_score,
-           (SELECT json_build_object('attempts', count(*), 'prompt_tokens', coalesce(sum(prompt_tokens), 0),
+           (SELECT json_build_object('attempts', coalesce(sum(attempts), 0),
+                                     'prompt_tokens', coalesce(sum(prompt_tokens), 0),
                                      'completion_tokens', coalesce(sum(completion_tokens), 0), 'cost', sum(cost)::text)
-            FROM attempts) AS usage,
+            FROM (SELECT 1 AS attempts, prompt_tokens, completion_tokens, cost FROM attempts
+                  UNION ALL SELECT 0, prompt_tokens, completion_tokens, cost FROM call_errors) AS calls) AS usage,
            (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
 """)
 

@@ -33,14 +33,17 @@ _HISTORY = """
             = (excluded.model, excluded.llm_response, excluded.bert_score, excluded.llm_latency_ms,
                excluded.prompt_tokens, excluded.completion_tokens, excluded.cost, excluded.generated_at)
     ), erred AS (
-        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, failed_at, due_at)
+        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, prompt_tokens,
+                                 completion_tokens, cost, failed_at, due_at)
         SELECT final.question_id, erred.*
         FROM final CROSS JOIN json_to_recordset(CAST(:errors AS json))
             AS erred (attempt integer, retry integer, type text, status_code integer, message text,
-                      failed_at timestamptz, due_at timestamptz)
+                      prompt_tokens integer, completion_tokens integer, cost numeric, failed_at timestamptz,
+                      due_at timestamptz)
         ON CONFLICT (question_id, attempt, retry) DO UPDATE
-        SET (type, status_code, message, failed_at, due_at)
-            = (excluded.type, excluded.status_code, excluded.message, excluded.failed_at, excluded.due_at)
+        SET (type, status_code, message, prompt_tokens, completion_tokens, cost, failed_at, due_at)
+            = (excluded.type, excluded.status_code, excluded.message, excluded.prompt_tokens,
+               excluded.completion_tokens, excluded.cost, excluded.failed_at, excluded.due_at)
     )
 """
 

@@ -1,5 +1,6 @@
 """The count of the day's budget in the fleet's Redis, of which llm-consumers without a budget know nothing."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -8,7 +9,7 @@ import pytest
 
 from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
-from llm_consumer.spending import Spent
+from llm_consumer.spending import Spent, spent_on
 from pipeline import budget
 from pipeline.volatile import Volatile
 
@@ -50,3 +51,15 @@ def test_none_is_lost_when_many_count_at_once(redis):
         list(pool.map(lambda number: replicas[number % 4].charge(1, None), range(200)))
     seen = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
     assert seen.spent_tokens == 200
+
+
+def test_what_was_spent_today_stands_in_the_topics(fleet):
+    """All that the tables know of; they know less after a question was started anew."""
+    today = datetime.now(UTC).date()
+    spent = spent_on(today, LlmSettings(), threading.Event())
+    [known] = fleet.sql(
+        "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens FROM attempts "
+        "WHERE (generated_at AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date"
+    )
+    assert spent.day == today
+    assert spent.tokens >= known["tokens"]

@@ -10,6 +10,7 @@ from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
 from llm_consumer.prompt import prompt
 from llm_consumer.spending import Spent, add_up
 from pipeline import budget
+from pipeline.messages import CallError, CallFailure, Failed, FailedCall, Malformed
 from tests.unit import samples
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -213,3 +214,18 @@ def test_answers_of_the_day_add_up_and_a_copy_was_paid_for_once():
     today = [one, one, answer(1, Decimal("0.0000002"), processing_attempts=2), answer(2)]
     spent = add_up(samples.NOW.date(), [*today, answer(24), answer(-4)])
     assert (spent.tokens, spent.nanocost) == (75, 300)
+
+
+def test_an_empty_answer_adds_up_once_though_it_is_sent_on_as_failed():
+    error = CallError(type="overload", message="empty answer", prompt_tokens=20, cost=Decimal("0.0000001"))
+    earlier = CallFailure(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
+    last = earlier.model_copy(update={"retry": 3, "failed_at": samples.NOW + timedelta(seconds=8)})
+    asked = samples.question(retry_count=2)
+    first = asked.become(FailedCall, errors=(earlier,), error=error, failed_at=earlier.failed_at)
+    second = asked.become(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
+    given_up = second.become(
+        Failed, reason="retries_exhausted", source=samples.SOURCE, failed_at=samples.NOW + timedelta(seconds=9)
+    )
+    unreadable = Malformed.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
+    spent = add_up(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
+    assert (spent.tokens, spent.nanocost) == (40, 200)

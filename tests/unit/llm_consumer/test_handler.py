@@ -327,7 +327,10 @@ def test_what_a_call_took_is_charged_whatever_came_of_it(httpserver):
     httpserver.expect_ordered_request(PATH).respond_with_json(completion(""))
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
     assert ask().message.cost == Decimal("0.000049")
-    assert ask(retry_count=1).topic == topics.ERROR_OVERLOAD
+    empty = ask(retry_count=1)
+    assert empty.topic == topics.ERROR_OVERLOAD
+    [error] = empty.message.errors
+    assert (error.prompt_tokens, error.completion_tokens, error.cost) == (31, 9, Decimal("0.000049"))
     assert ask(retry_count=2).topic == topics.ERROR_OVERLOAD
     assert budget.charged == [(40, Decimal("0.000049"))] * 2
 
