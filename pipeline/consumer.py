@@ -233,6 +233,9 @@ class Consumer:
             outgoing = self._handle(ticket)
             if outgoing is not None:
                 self._dispatch(ticket, outgoing)
+            else:
+                with self._changed:
+                    ticket.state = _State.QUEUED  # nobody needs to wait for it
         except BaseException as error:  # the pool would swallow it
             self._fail(error)
         finally:

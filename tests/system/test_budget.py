@@ -1,4 +1,4 @@
-"""The count of the day's budget in the fleet's Redis, of which llm-consumers without a budget know nothing."""
+"""The day's budget: its count in the fleet's Redis and topics, and what becomes of questions when it is used up."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,12 +6,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+import requests
 
 from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import Spent, spent_on
 from pipeline import budget
 from pipeline.volatile import Volatile
+from tests.fleet import STORAGE, eventually
+from tests.scripted_provider import ScriptedProvider
+from tests.workers import Workers
 
 DAY = date(1999, 12, 31)
 
@@ -63,3 +67,35 @@ def test_what_was_spent_today_stands_in_the_topics(fleet):
     )
     assert spent.day == today
     assert spent.tokens >= known["tokens"]
+
+
+def test_a_used_up_budget_pauses_calls_loses_nothing_and_goes_on_when_raised(fleet, unique):
+    provider = ScriptedProvider()
+    spent = spent_on(datetime.now(UTC).date(), LlmSettings(), threading.Event())
+    one_at_a_time = {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "5"}
+    try:
+        # A call to the scripted provider takes 15 tokens: the third one uses 40 up.
+        with Workers(
+            fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 40)}
+        ) as workers:
+            asked = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
+
+            def paused():
+                known = requests.get(f"{STORAGE}/budget", timeout=15).json()
+                return known if known["paused"] else None
+
+            known = eventually(paused, "calls are paused", 60)
+            assert known["spent_tokens"] >= known["budget_tokens"] == spent.tokens + 40
+            health = workers.containers[0].exec_run(["python", "-m", "pipeline.health"]).output.decode()
+            assert health.startswith("healthy; calls are paused until "), health
+            calls = sum(provider.counts().values())
+            assert calls == 3
+            waiting = [each for each in asked if fleet.status(each)["status"] == "pending"]
+            assert len(waiting) >= 5
+        with Workers(fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 10_000)}):
+            assert {fleet.finish(each)["status"] for each in asked} == {"completed"}
+        assert sum(provider.counts().values()) == 8, "none was asked twice, none was left out"
+        took = fleet.status(asked[0])["usage"]
+        assert (took["attempts"], took["prompt_tokens"], took["completion_tokens"], took["cost"]) == (1, 10, 5, None)
+    finally:
+        provider.close()
