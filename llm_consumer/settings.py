@@ -77,10 +77,10 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
         return tuple(self._target(each) for each in self.llm_models or (ModelName(self.llm_model),))
 
     def _target(self, name: ModelName) -> Target:
-        base_url = name.base_url or self.llm_base_url
+        base_url = (name.base_url or self.llm_base_url).rstrip("/")  # one API has one name: its gate hangs on it
         price = price_of(self.llm_prices, name.model, base_url)
         if same_api(base_url, self.llm_base_url):
-            return Target(name.model, self.llm_base_url, self.llm_api_key, self.llm_extra_body, price)
+            return Target(name.model, base_url, self.llm_api_key, self.llm_extra_body, price)
         keys = [key for address, key in self.llm_api_keys.items() if same_api(address, base_url)]
         return Target(name.model, base_url, keys[0] if keys else NO_KEY, price=price)
 

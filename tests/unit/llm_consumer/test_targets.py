@@ -73,6 +73,11 @@ def test_each_attempt_has_its_model_and_the_last_serves_on():
     assert [target_of(targets, attempt).model for attempt in (1, 2, 3, 10)] == ["small", "big", "big", "big"]
 
 
+def test_an_api_has_one_name_however_it_ends():
+    targets = LlmSettings(llm_base_url="http://one/v1/", llm_models=f"a, b@http://one/v1, c@{BIG}/, d@{BIG}").targets
+    assert [each.base_url for each in targets] == ["http://one/v1", "http://one/v1", BIG, BIG]
+
+
 def test_without_models_there_is_one_for_all():
     [target] = LlmSettings(llm_base_url="http://one/v1", llm_model="m").targets
     assert (target.model, target.base_url) == ("m", "http://one/v1")
