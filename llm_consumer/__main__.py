@@ -70,7 +70,9 @@ def _budget(settings: LlmSettings, redis: Volatile) -> Budget:
     if stop.is_set():
         sys.exit(0)
     log.info("counted what was spent today", tokens=spent.tokens, nanocost=spent.nanocost)
-    return DayBudget(redis, limits, spent)
+    day_budget = DayBudget(redis, limits, spent)
+    day_budget.closed_seconds()  # tells Redis of it, and so everybody who looks
+    return day_budget
 
 
 if __name__ == "__main__":

@@ -93,10 +93,11 @@ class Llm:
             text = storable(choice.message.content or "").strip()
         except (TypeError, AttributeError, LookupError, ValueError) as error:
             raise _unreadable(error, completion) from error
-        prompt_tokens, completion_tokens = (
-            _tokens(completion, "prompt_tokens"),
-            _tokens(completion, "completion_tokens"),
-        )
+        prompt_tokens = _tokens(completion, "prompt_tokens")
+        # What a model thinks is paid for as what it says. OpenAI counts it among the tokens of the completion, others
+        # only in the total (router-for-me/CLIProxyAPI#5733, mozilla-ai/any-llm#1290).
+        thought_and_said = _tokens(completion, "total_tokens") - prompt_tokens
+        completion_tokens = max(_tokens(completion, "completion_tokens"), thought_and_said)
         finish_reason = choice.finish_reason or "stop"
         if not text:
             refusal = getattr(choice.message, "refusal", None)

@@ -1,7 +1,7 @@
 """Whom the attempts of a question ask, and what that costs: the texts of the settings, read. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -70,11 +70,6 @@ class Target:
     api_key: SecretStr = NO_KEY
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
     price: Price | None = None
-
-
-def target_of(targets: Sequence[Target], attempt: int) -> Target:
-    """Returns whom an attempt asks, counted from 1; the last target serves further attempts, too."""
-    return targets[min(attempt, len(targets)) - 1]
 
 
 def same_api(one: str, other: str) -> bool:

@@ -25,8 +25,10 @@ class Budget(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     day: date = Field(description="In UTC.")
-    spent_tokens: int | None = Field(None, description="Of prompts and answers; null while no budget is set.")
-    spent_cost: Cost | None = Field(None, description="In the currency of `LLM_PRICES`; null while no budget is set.")
+    spent_tokens: int | None = Field(
+        None, description="Of prompts and answers; null: no budget is set, or no call was asked for today."
+    )
+    spent_cost: Cost | None = Field(None, description="In the currency of `LLM_PRICES`; null as above.")
     budget_tokens: int | None = Field(None, description="`LLM_BUDGET_TOKENS`; null: no limit.")
     budget_cost: Cost | None = Field(None, description="`LLM_BUDGET_COST`; null: no limit.")
     paused: bool = Field(False, description="It is used up: calls wait, nothing is lost.")

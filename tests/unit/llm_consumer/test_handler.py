@@ -344,3 +344,17 @@ def test_a_provider_that_counts_no_tokens_is_charged_for_all_there_can_be(httpse
     sent = json.loads(httpserver.log[0][0].data)["messages"]
     assert tokens == sum(len(each["content"]) for each in sent) + len("Scattering.")
     assert cost == tokens * Decimal("0.000002")
+
+
+def test_what_a_model_thinks_is_counted_where_the_total_alone_has_it(httpserver, ask):
+    usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
+    message = ask().message
+    assert (message.prompt_tokens, message.completion_tokens) == (20, 603)
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": "many", "total_tokens": None}, {"completion_tokens": -1}])
+def test_usage_that_makes_no_sense_counts_nothing(httpserver, ask, usage):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
+    message = ask().message
+    assert (message.prompt_tokens, message.completion_tokens) == (0, 0)

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_models, read_prices, target_of
+from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_models, read_prices
 from pipeline.settings import load
 
 BIG = "http://big:8000/v1"
@@ -66,11 +66,6 @@ def test_the_price_for_an_api_comes_before_the_one_for_a_model():
 def test_a_cost_is_exact():
     assert Price(Decimal("0.40"), Decimal("1.60")).cost(31, 9) == Decimal("0.0000268")
     assert Price(Decimal("0.01"), Decimal(0)).cost(1, 0) == Decimal("0.00000001")
-
-
-def test_each_attempt_has_its_model_and_the_last_serves_on():
-    targets = LlmSettings(llm_models=f"small, big@{BIG}").targets
-    assert [target_of(targets, attempt).model for attempt in (1, 2, 3, 10)] == ["small", "big", "big", "big"]
 
 
 def test_an_api_has_one_name_however_it_ends():
