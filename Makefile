@@ -72,6 +72,10 @@ reset: ## Stop the fleet and delete its data (YES=1: without asking)
 	@[ -n "$(YES)" ] || { read -rp 'Delete all questions, answers and messages? [y/N] ' answer && [ "$$answer" = y ]; }
 	$(COMPOSE) --profile tests down --volumes --remove-orphans
 
+.PHONY: check-provider
+check-provider: prepare ## Make one call to each model of .env and say in plain words what is wrong
+	@$(RUN) llm-consumer python -m llm_consumer.check_provider
+
 # --- The score -------------------------------------------------------------------------------------------------------
 
 # The scorer's image on the files of this folder, which it may write to.

@@ -1,13 +1,17 @@
 """From a question to what follows from asking it once."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Protocol
 
 import structlog
 
+from llm_consumer.budget import tokens_at_most
 from llm_consumer.llm import Answer, CallFailed, EmptyAnswer
 from llm_consumer.prompt import Prompt, prompt
+from llm_consumer.targets import Target
 from pipeline import metrics, topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
@@ -32,11 +36,36 @@ class Gate(Protocol):
 class Memo(Protocol):
     """What came of calls of late."""
 
-    def recall(self, question: Question, /) -> Outgoing | None:
+    def recall(self, question: Question, target: Target, /) -> Outgoing | None:
         """Returns what came of this call, if it was made."""
 
-    def keep(self, question: Question, outgoing: Outgoing, /) -> None:
+    def keep(self, question: Question, target: Target, outgoing: Outgoing, /) -> None:
         """Keeps what came of a call."""
+
+
+class Budget(Protocol):
+    """What calls may take on a day."""
+
+    def closed_seconds(self) -> float:
+        """Returns for how long it is used up; 0 while some is left."""
+
+    def charge(self, tokens: int, cost: Decimal | None, /) -> None:
+        """Counts what a call took."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What a call of a target goes through.
+
+    Attributes:
+        target: Whom it asks.
+        ask: The call.
+        gate: Before the target's API, which it may share with other targets.
+    """
+
+    target: Target
+    ask: Callable[[Prompt], Answer]
+    gate: Gate
 
 
 class AskHandler:
@@ -44,24 +73,25 @@ class AskHandler:
 
     def __init__(
         self,
-        ask: Callable[[Prompt], Answer],
-        gate: Gate,
+        providers: Sequence[Provider],
         memo: Memo,
+        budget: Budget,
         temperature: float,
         longest_closed_seconds: float,
     ) -> None:
         """Makes a handler.
 
         Args:
-            ask: The call.
-            gate: Before the provider.
+            providers: For each attempt; the last one serves further attempts, too.
             memo: What came of calls of late: a question that comes again is not asked again.
+            budget: What calls may take on a day.
             temperature: Of first attempts.
             longest_closed_seconds: For which a provider may have the gate closed at most.
         """
-        self._ask = ask
-        self._gate = gate
+        self._providers = providers
+        self._several_apis = len({each.target.base_url for each in providers}) > 1
         self._memo = memo
+        self._budget = budget
         self._temperature = temperature
         self._longest_closed_seconds = longest_closed_seconds
 
@@ -69,41 +99,61 @@ class AskHandler:
         """Handles one message of `questions-pending`.
 
         Raises:
-            Unavailable: The provider wants to be left alone.
+            Unavailable: The provider wants to be left alone, or the day's budget is used up.
         """
         question = incoming.message
         assert isinstance(question, Question)
         about = log.bind(
             question_id=question.question_id, attempt=question.processing_attempts, retry=question.retry_count
         )
-        known = self._memo.recall(question)
+        provider = self._providers[min(question.processing_attempts, len(self._providers)) - 1]
+        known = self._memo.recall(question, provider.target)
         if known:
             metrics.LLM_CALLS.labels("spared").inc()
             about.info("sent again what came of this call", topic=known.topic)
             return [known]
-        closed = self._gate.closed_seconds()
+        closed = provider.gate.closed_seconds()
+        if closed and self._several_apis:
+            # Waiting here, questions for one API would keep those for the others out: it goes back into the queue,
+            # unchanged, when the gate opens.
+            about.info("put a question off", base_url=provider.target.base_url, seconds=round(closed, 1))
+            return [Outgoing.of(topics.QUESTIONS_PENDING, question, datetime.now(UTC) + timedelta(seconds=closed))]
         if closed:
             raise Unavailable("the provider asked to be left alone", closed)
-        outgoing = self._call(question, incoming.source, about)
-        self._memo.keep(question, outgoing)
+        closed = self._budget.closed_seconds()
+        if closed:
+            raise Unavailable("the day's budget is used up", closed, told=True)
+        outgoing = self._call(provider, question, incoming.source, about)
+        self._memo.keep(question, provider.target, outgoing)
         return [outgoing]
 
-    def _call(self, question: Question, source: Source, about: structlog.stdlib.BoundLogger) -> Outgoing:
+    def _call(
+        self, provider: Provider, question: Question, source: Source, about: structlog.stdlib.BoundLogger
+    ) -> Outgoing:
+        asked = prompt(question, self._temperature)
         try:
             with metrics.LLM_SECONDS.time():
-                answer = self._ask(prompt(question, self._temperature))
+                answer = provider.ask(asked)
         except CallFailed as failure:
             error = failure.error
+            took = {"prompt_tokens": failure.prompt_tokens, "completion_tokens": failure.completion_tokens}
+            if any(took.values()):
+                error = error.model_copy(update={**took, "cost": self._charge(provider.target, **took)})
             if isinstance(failure, EmptyAnswer) and question.retry_count >= MAX_RETRIES:
                 error = error.model_copy(update={"type": "permanent"})
             metrics.LLM_CALLS.labels(error.type).inc()
             about.warning("failed to get an answer", meaning=error.type, status=error.status_code, error=error.message)
             if error.type == "quota" and error.retry_after_seconds:
-                self._gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
+                provider.gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
             return _failure(question, error, source)
         metrics.LLM_CALLS.labels("answer").inc()
-        metrics.LLM_TOKENS.labels("prompt").inc(answer.prompt_tokens)
-        metrics.LLM_TOKENS.labels("completion").inc(answer.completion_tokens)
+        cost = self._charge(provider.target, answer.prompt_tokens, answer.completion_tokens)
+        if not answer.prompt_tokens + answer.completion_tokens:
+            # The provider does not say. A budget must not be blind to it: it counts what there was at most.
+            price = provider.target.price
+            at_most = tokens_at_most(asked, answer.text)
+            self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
+            cost = None
         about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens)
         response = question.become(
             Response,
@@ -112,10 +162,22 @@ class AskHandler:
             llm_latency_ms=answer.latency_ms,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
+            cost=cost,
             finish_reason=answer.finish_reason,
             generated_at=datetime.now(UTC),
         )
         return Outgoing.of(topics.RESPONSES_SUCCESS, response)
+
+    def _charge(self, target: Target, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+        """Counts what a call took; returns its cost, None where no price is known."""
+        metrics.LLM_TOKENS.labels("prompt").inc(prompt_tokens)
+        metrics.LLM_TOKENS.labels("completion").inc(completion_tokens)
+        cost = target.price.cost(prompt_tokens, completion_tokens) if target.price else None
+        if cost:
+            metrics.LLM_COST.labels(target.model).inc(float(cost))
+        if prompt_tokens or completion_tokens:
+            self._budget.charge(prompt_tokens + completion_tokens, cost)
+        return cost
 
 
 def _failure(question: Question, error: CallError, source: Source) -> Outgoing:

@@ -10,9 +10,10 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from llm_consumer.errors import no_answer, sort_error_body, sort_status
+from llm_consumer.errors import no_answer, sort_empty, sort_error_body, sort_status
 from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
+from llm_consumer.targets import Target
 from llm_consumer.text import storable, whole_sentences
 from pipeline.messages import CallError
 
@@ -21,11 +22,19 @@ MAX_ANSWER_CHARACTERS = 32_000
 
 
 class CallFailed(Exception):
-    """A call without an answer; `error` says what it means."""
+    """A call without an answer.
 
-    def __init__(self, error: CallError) -> None:
+    Attributes:
+        error: What it means.
+        prompt_tokens: Taken all the same.
+        completion_tokens: Taken all the same.
+    """
+
+    def __init__(self, error: CallError, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         super().__init__(error.message)
         self.error = error
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
 
 
 class EmptyAnswer(CallFailed):
@@ -51,12 +60,19 @@ class Llm:
     are for each read, so that an answer that drips byte by byte would never meet them.
     """
 
-    def __init__(self, settings: LlmSettings) -> None:
+    def __init__(self, settings: LlmSettings, target: Target | None = None) -> None:
+        """Makes a client.
+
+        Args:
+            settings: How long to wait, and the like.
+            target: Whom to ask; None for whom the first attempts ask.
+        """
         self._settings = settings
+        self._target = target or settings.targets[0]
         # Retries are the fleet's: they wait in topics, where they outlive this process.
         self._client = openai.AsyncOpenAI(
-            base_url=settings.llm_base_url,
-            api_key=settings.llm_api_key.get_secret_value(),
+            base_url=self._target.base_url,
+            api_key=self._target.api_key.get_secret_value(),
             timeout=settings.llm_timeout,
             max_retries=0,
         )
@@ -68,7 +84,7 @@ class Llm:
 
         Raises:
             EmptyAnswer: It said nothing.
-            CallFailed: There was no answer.
+            CallFailed: There was no answer, or it refused to give one.
         """
         started = time.monotonic()
         completion = asyncio.run_coroutine_threadsafe(self._complete(prompt), self._loop).result()
@@ -77,30 +93,36 @@ class Llm:
             text = storable(choice.message.content or "").strip()
         except (TypeError, AttributeError, LookupError, ValueError) as error:
             raise _unreadable(error, completion) from error
-        if not text:
-            raise EmptyAnswer(no_answer("empty answer"))
-        usage = completion.usage
+        prompt_tokens = _tokens(completion, "prompt_tokens")
+        # What a model thinks is paid for as what it says. OpenAI counts it among the tokens of the completion, others
+        # only in the total (router-for-me/CLIProxyAPI#5733, mozilla-ai/any-llm#1290).
+        thought_and_said = _tokens(completion, "total_tokens") - prompt_tokens
+        completion_tokens = max(_tokens(completion, "completion_tokens"), thought_and_said)
         finish_reason = choice.finish_reason or "stop"
+        if not text:
+            refusal = getattr(choice.message, "refusal", None)
+            meaning = sort_empty(finish_reason, refusal if isinstance(refusal, str) else None)
+            kind = CallFailed if meaning.type == "permanent" else EmptyAnswer
+            raise kind(meaning, prompt_tokens, completion_tokens)
         return Answer(
             text=(whole_sentences(text) if finish_reason == "length" else text)[:MAX_ANSWER_CHARACTERS],
-            model=storable(completion.model or self._settings.llm_model),
+            model=storable(completion.model or self._target.model),
             latency_ms=round((time.monotonic() - started) * 1000),
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
             finish_reason=finish_reason,
         )
 
     async def _complete(self, prompt: Prompt) -> ChatCompletion:
         settings = self._settings
+        fields = {"temperature": prompt.temperature, "top_p": 0.9, "max_tokens": settings.llm_max_tokens}
+        fields |= self._target.extra_body
         try:
             async with asyncio.timeout(settings.llm_timeout):
                 return await self._client.chat.completions.create(
-                    model=settings.llm_model,
+                    model=self._target.model,
                     messages=prompt.messages,
-                    temperature=prompt.temperature,
-                    top_p=0.9,
-                    max_tokens=settings.llm_max_tokens,
-                    extra_body=settings.llm_extra_body,
+                    extra_body={name: value for name, value in fields.items() if value is not None},
                 )
         except TimeoutError as error:
             raise CallFailed(no_answer(f"timed out after {settings.llm_timeout:g} s")) from error
@@ -115,9 +137,17 @@ class Llm:
             raise _unreadable(error) from error
 
 
+def _tokens(completion: ChatCompletion, kind: str) -> int:
+    """Returns a count of the usage; 0 where the provider sends none, or something else."""
+    count = getattr(completion.usage, kind, 0)
+    return count if isinstance(count, int) and count >= 0 else 0
+
+
 def _unreadable(error: Exception, completion: Any = None) -> CallFailed:
     """Sorts a success without a completion: an error of the provider, or garbage."""
     body = getattr(completion, "error", None)
+    if getattr(completion, "object", None) == "error":  # the body is the error itself
+        body = completion.model_dump()
     if isinstance(body, dict):
         return CallFailed(sort_error_body(body, datetime.now(UTC)))
     return CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}"))

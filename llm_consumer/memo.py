@@ -5,6 +5,9 @@ back to its last checkpoint and sends the regenerations since then once more. Wh
 those who read it drop the copy. It lies in Redis and may vanish: then the call is made again.
 """
 
+import hashlib
+
+from llm_consumer.targets import Target
 from pipeline import messages
 from pipeline.messages import Question, Unreadable
 from pipeline.producer import Outgoing
@@ -15,14 +18,14 @@ TTL_SECONDS = 3600
 
 
 class Memo:
-    """Messages that followed from calls, by question, time of asking, attempt and retry."""
+    """Messages that followed from calls, by question, time of asking, attempt, retry, provider and model."""
 
     def __init__(self, redis: Volatile) -> None:
         self._redis = redis
 
-    def recall(self, question: Question) -> Outgoing | None:
+    def recall(self, question: Question, target: Target) -> Outgoing | None:
         """Returns what came of this call, None when it was not made or Redis is away."""
-        kept = self._redis.attempt(lambda client: client.get(_key(question)))
+        kept = self._redis.attempt(lambda client: client.get(_key(question, target)))
         if not isinstance(kept, bytes):
             return None
         topic, _, body = kept.partition(b"\n")
@@ -32,13 +35,15 @@ class Memo:
         except (Unreadable, KeyError, UnicodeDecodeError):  # written by another version
             return None
 
-    def keep(self, question: Question, outgoing: Outgoing) -> None:
+    def keep(self, question: Question, target: Target, outgoing: Outgoing) -> None:
         """Keeps what came of a call for an hour."""
         kept = outgoing.topic.encode() + b"\n" + outgoing.message.to_bytes()
-        self._redis.attempt(lambda client: client.set(_key(question), kept, ex=TTL_SECONDS))
+        self._redis.attempt(lambda client: client.set(_key(question, target), kept, ex=TTL_SECONDS))
 
 
-def _key(question: Question) -> str:
-    # A failed question that is asked anew starts with attempt 1 again, at another time.
+def _key(question: Question, target: Target) -> str:
+    # A failed question that is asked anew starts with attempt 1 again, at another time; a model that was exchanged is
+    # another call.
     asked_ms = round(question.asked_at.timestamp() * 1000)
-    return f"call:{question.question_id}:{asked_ms}:{question.processing_attempts}:{question.retry_count}"
+    asked = hashlib.sha256(f"{target.base_url} {target.model}".encode()).hexdigest()[:16]
+    return f"call:{question.question_id}:{asked_ms}:{question.processing_attempts}:{question.retry_count}:{asked}"

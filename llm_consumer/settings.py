@@ -1,12 +1,31 @@
 """Settings of llm-consumer."""
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode
 
+from llm_consumer.targets import (
+    NO_KEY,
+    ModelName,
+    Price,
+    Target,
+    price_of,
+    read_keys,
+    read_models,
+    read_prices,
+    same_api,
+)
 from pipeline.settings import KafkaSettings, RedisSettings, RetryAfterSettings
 
 Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+def _text(read: Callable[[str], Any]) -> BeforeValidator:
+    """Reads a value of the environment with `read`; a default is no text and stays as it is."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
 class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
@@ -16,7 +35,28 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
         "http://llm-server:8000/v1", pattern=r"^https?://", description="Address of an OpenAI-compatible API."
     )
     llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Model that is asked.")
-    llm_api_key: SecretStr = Field(SecretStr("not-needed"), description="Key of the API.")
+    llm_api_key: SecretStr = Field(NO_KEY, description="Key of `LLM_BASE_URL`; no other address gets it.")
+    llm_models: Annotated[tuple[ModelName, ...], NoDecode, _text(read_models)] = Field(
+        (),
+        description="A model for each attempt, `MODEL` or `MODEL@BASE_URL` by commas; the last one serves further "
+        "attempts. Empty: `LLM_MODEL` for all.",
+    )
+    llm_api_keys: Annotated[dict[str, SecretStr], NoDecode, _text(read_keys)] = Field(
+        {}, description="Keys of the further addresses in `LLM_MODELS`, `BASE_URL=KEY` by commas."
+    )
+    llm_prices: Annotated[dict[ModelName, Price], NoDecode, _text(read_prices)] = Field(
+        {}, description="Prices of a million tokens of prompts and of answers, `MODEL=IN/OUT` by commas."
+    )
+    llm_budget_tokens: int | None = Field(
+        None, ge=1, description="Tokens that calls may take on a day (UTC); then they pause. Empty: no limit."
+    )
+    llm_budget_cost: Decimal | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        decimal_places=6,
+        description="The same for what they cost, in the currency of `LLM_PRICES`.",
+    )
     llm_concurrency: int = Field(4, ge=1, le=256, description="Calls in flight in each replica.")
     llm_timeout: float = Field(
         60, gt=0, le=600, description="Seconds after which a call is given up, whatever came of it so far."
@@ -24,13 +64,46 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
     llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
     llm_extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="Further fields of each request, as JSON, for what a provider adds."
+        default_factory=dict,
+        description="Further fields of each request to `LLM_BASE_URL`, as JSON, for what a provider adds; null takes a "
+        "field out.",
     )
     fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
     fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Whom each attempt asks; the last one serves further attempts."""
+        return tuple(self._target(each) for each in self.llm_models or (ModelName(self.llm_model),))
+
+    def _target(self, name: ModelName) -> Target:
+        base_url = (name.base_url or self.llm_base_url).rstrip("/")  # one API has one name: its gate hangs on it
+        price = price_of(self.llm_prices, name.model, base_url)
+        if same_api(base_url, self.llm_base_url):
+            return Target(name.model, base_url, self.llm_api_key, self.llm_extra_body, price)
+        keys = [key for address, key in self.llm_api_keys.items() if same_api(address, base_url)]
+        return Target(name.model, base_url, keys[0] if keys else NO_KEY, price=price)
+
+    @field_validator("llm_api_keys")
+    @classmethod
+    def _keys_are_of_use(cls, keys: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        """Finds the slip in an address, for which the provider would blame the key."""
+        for base_url in keys:
+            if same_api(base_url, info.data.get("llm_base_url", "")):
+                raise ValueError(f"{base_url} is LLM_BASE_URL: its key is LLM_API_KEY")
+            if not any(same_api(base_url, each.base_url or "") for each in info.data.get("llm_models", ())):
+                raise ValueError(f"no model in LLM_MODELS is at {base_url}")
+        return keys
 
     @model_validator(mode="after")
     def _rates_are_shares(self) -> Self:
         if self.fault_overload_rate + self.fault_quota_rate > 1:
             raise ValueError("FAULT_OVERLOAD_RATE and FAULT_QUOTA_RATE are shares of all calls: together at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _costs_are_known(self) -> Self:
+        unknown = [each.model for each in self.targets if each.price is None]
+        if self.llm_budget_cost is not None and unknown:
+            raise ValueError(f"LLM_BUDGET_COST needs the price of each model: LLM_PRICES has none of {unknown[0]}")
         return self

@@ -233,6 +233,9 @@ class Consumer:
             outgoing = self._handle(ticket)
             if outgoing is not None:
                 self._dispatch(ticket, outgoing)
+            else:
+                with self._changed:
+                    ticket.state = _State.QUEUED  # nobody needs to wait for it
         except BaseException as error:  # the pool would swallow it
             self._fail(error)
         finally:
@@ -255,7 +258,8 @@ class Consumer:
             except Unavailable as error:
                 wait = next(waits) if error.wait_seconds is None else min(error.wait_seconds, BACKOFF_SECONDS[-1])
                 metrics.MESSAGES.labels(topic, "retried").inc()
-                log.warning("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
+                tell = log.debug if error.told else log.warning
+                tell("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
                 if ticket.partition.closing.wait(wait):
                     return None
                 ticket.since = time.monotonic()

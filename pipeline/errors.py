@@ -6,8 +6,10 @@ class Unavailable(Exception):
 
     Attributes:
         wait_seconds: After which another try makes sense; None when nobody knows.
+        told: Whoever raised it has logged it, once: nobody needs to log each further try.
     """
 
-    def __init__(self, why: str, wait_seconds: float | None = None) -> None:
+    def __init__(self, why: str, wait_seconds: float | None = None, told: bool = False) -> None:
         super().__init__(why)
         self.wait_seconds = wait_seconds
+        self.told = told

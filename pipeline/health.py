@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 HEARTBEAT = Path("/tmp/heartbeat")
+NOTE = Path("/tmp/health-note")
 MAX_AGE_SECONDS = 30.0
 
 
@@ -52,6 +53,21 @@ def watch(
             return
 
 
+def note(text: str | None, path: Path = NOTE) -> None:
+    """Adds a line to what the health check says of a service that is healthy, and waits for somebody; None: no more."""
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_text(text)
+
+
+def verdict(found: str | None, path: Path = NOTE) -> str:
+    """Returns what the health check says: what is wrong, or that all is well, and what there is to note."""
+    if found:
+        return found
+    return f"healthy; {path.read_text()}" if path.exists() else "healthy"
+
+
 def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) -> str | None:
     """Returns what is wrong in one line, or None when the heartbeat is fresh."""
     try:
@@ -78,5 +94,5 @@ def http_problem(url: str, timeout_seconds: float = 4) -> str | None:
 
 if __name__ == "__main__":
     found = http_problem(sys.argv[1]) if len(sys.argv) > 1 else problem()
-    print(found or "healthy")
+    print(verdict(found))
     sys.exit(1 if found else 0)

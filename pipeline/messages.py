@@ -6,6 +6,7 @@ those that they know. `read` is the only way from bytes to a model, `to_bytes` t
 
 import base64
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -32,6 +33,13 @@ QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", descrip
 Text = Annotated[str, Field(min_length=1)]
 Milliseconds = Annotated[int, Field(ge=0)]
 Tokens = Annotated[int, Field(ge=0)]
+Cost = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=18, decimal_places=9),
+    PlainSerializer(lambda cost: f"{cost:f}", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d{1,9})?$"}),
+]
+"""In the currency of `LLM_PRICES`, a text so that it stays exact; null where the price of the model is not known."""
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """`bert_score`: calibrated, 0 is chance and 1 identity. `bert_precision`, `bert_recall`, `bert_f1`: raw."""
 ErrorType = Literal["overload", "quota", "permanent"]
@@ -96,6 +104,7 @@ class Attempt(BaseModel):
     llm_latency_ms: Milliseconds
     prompt_tokens: Tokens
     completion_tokens: Tokens
+    cost: Cost | None = None
     generated_at: Timestamp
 
 
@@ -110,6 +119,9 @@ class CallFailure(BaseModel):
     status_code: int | None
     message: str
     retry_after_seconds: RetryAfter | None
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens = 0
+    cost: Cost | None = None
     failed_at: Timestamp
     due_at: Timestamp | None = Field(default=None, description="When the call was to be made again; null: never.")
 
@@ -142,6 +154,7 @@ class Response(Question):
     llm_latency_ms: Milliseconds
     prompt_tokens: Tokens = 0
     completion_tokens: Tokens = 0
+    cost: Cost | None = Field(default=None, description="In the currency of LLM_PRICES; null: no price is known.")
     finish_reason: str = "stop"
     generated_at: Timestamp
 
@@ -155,6 +168,9 @@ class CallError(BaseModel):
     status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
     message: str
     retry_after_seconds: RetryAfter | None = None
+    prompt_tokens: Tokens = Field(default=0, description="Taken all the same, for an answer that is empty or refused.")
+    completion_tokens: Tokens = 0
+    cost: Cost | None = None
 
 
 class FailedCall(Question):

@@ -16,6 +16,9 @@ LLM_SECONDS = Histogram(
     "llm_call_seconds", "Duration of calls to the model.", buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 )
 LLM_TOKENS = Counter("llm_tokens_total", "Tokens of calls to the model, by kind (prompt, completion).", ["kind"])
+LLM_COST = Counter("llm_cost_total", "Cost of calls to the model, in the currency of LLM_PRICES.", ["model"])
+LLM_BUDGET_USED = Gauge("llm_budget_used_ratio", "Share of the day's budget that is used, by kind.", ["kind"])
+LLM_BUDGET_PAUSED = Gauge("llm_budget_paused", "1 while calls wait since the day's budget is used up, 0 otherwise.")
 ANSWERS = Counter(
     "storage_answers_total", "Replies to questions, by source (cache, database, pending, failed).", ["source"]
 )

@@ -97,6 +97,7 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
         llm_latency_ms=response.llm_latency_ms,
         prompt_tokens=response.prompt_tokens,
         completion_tokens=response.completion_tokens,
+        cost=response.cost,
         generated_at=response.generated_at,
     )
 

@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_USAGE = 2
@@ -80,5 +81,13 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{name}: {problem['msg']} (got {problem['input']!r})", file=sys.stderr)
+            print(f"{name or 'settings'}: {problem['msg']}{_shown(kind, problem)}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+
+
+def _shown(kind: type[Settings], problem: ErrorDetails) -> str:
+    """Returns the value that is wrong; nothing when it is a secret, or all values together, which hold secrets."""
+    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    if field is None or "SecretStr" in str(field.annotation):
+        return ""
+    return f" (got {problem['input']!r})"

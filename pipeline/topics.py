@@ -44,8 +44,8 @@ ALL = (
     Topic(
         QUESTIONS_PENDING,
         3,
-        "Questions to be asked: new ones, regenerations and error retries.",
-        producers=("storage-service", "storage-writer", "flink-job", *_RETRIES),
+        "Questions to be asked: new ones, regenerations, error retries, and those that waited for their provider.",
+        producers=("storage-service", "storage-writer", "flink-job", "llm-consumer", *_RETRIES),
         consumers=("llm-consumer",),
     ),
     Topic(

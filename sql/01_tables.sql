@@ -54,6 +54,10 @@ CREATE TABLE IF NOT EXISTS attempts (
 COMMENT ON TABLE attempts IS
     'Every scored generation, kept or not; those below the threshold appear while the question is still in flight.';
 
+ALTER TABLE attempts ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
+COMMENT ON COLUMN attempts.cost IS
+    'Of the call, in the currency of LLM_PRICES; null: no price of the model was known.';
+
 CREATE TABLE IF NOT EXISTS call_errors (
     question_id text NOT NULL REFERENCES questions,
     attempt     integer NOT NULL,
@@ -65,6 +69,11 @@ CREATE TABLE IF NOT EXISTS call_errors (
     due_at      timestamptz,
     PRIMARY KEY (question_id, attempt, retry)
 );
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS prompt_tokens integer NOT NULL DEFAULT 0;
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS completion_tokens integer NOT NULL DEFAULT 0;
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
+COMMENT ON COLUMN call_errors.cost IS
+    'Of an answer that was empty or refused; null: the call took nothing, or no price of the model was known.';
 COMMENT ON TABLE call_errors IS
     'Failed calls of the model: in which attempt, after how many retries, and when the next one was due (null: never).';
 

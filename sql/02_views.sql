@@ -63,3 +63,53 @@ SELECT
 FROM failed_questions
 GROUP BY reason
 ORDER BY questions DESC;
+
+-- What the scored answers of each model took, kept or not. A cost is null where no price was known.
+CREATE OR REPLACE VIEW model_usage AS
+SELECT
+    model,
+    attempt,
+    count(*)                  AS answers,
+    round(avg(bert_score), 4) AS mean_score,
+    sum(prompt_tokens)        AS prompt_tokens,
+    sum(completion_tokens)    AS completion_tokens,
+    sum(cost)                 AS cost,
+    count(*) - count(cost)    AS without_price
+FROM attempts
+GROUP BY model, attempt
+ORDER BY model, attempt;
+
+-- What each question took: all its attempts, and calls that took tokens and brought nothing.
+CREATE OR REPLACE VIEW question_usage AS
+WITH calls AS (
+    SELECT question_id, 1 AS attempts, prompt_tokens, completion_tokens, cost, generated_at AS at FROM attempts
+    UNION ALL
+    SELECT question_id, 0, prompt_tokens, completion_tokens, cost, failed_at
+    FROM call_errors WHERE prompt_tokens + completion_tokens > 0
+)
+SELECT
+    question_id,
+    sum(attempts)          AS attempts,
+    sum(prompt_tokens)     AS prompt_tokens,
+    sum(completion_tokens) AS completion_tokens,
+    sum(cost)              AS cost,
+    min(at)                AS first_at
+FROM calls
+GROUP BY question_id;
+
+-- The whole cost by day (UTC, of the first call), per question, per accepted answer and per point of score that was kept:
+-- what was spent in vain is in it. Questions of which no price is known are left out of the last three.
+CREATE OR REPLACE VIEW cost_summary AS
+SELECT
+    (first_at AT TIME ZONE 'UTC')::date                                                              AS day,
+    count(*)                                                                                         AS questions,
+    count(*) FILTER (WHERE quality = 'accepted')                                                     AS accepted,
+    sum(prompt_tokens + completion_tokens)                                                           AS tokens,
+    sum(cost)                                                                                        AS cost,
+    round(sum(cost) / nullif(count(cost), 0), 9)                                                     AS cost_per_question,
+    round(sum(cost) / nullif(count(cost) FILTER (WHERE quality = 'accepted'), 0), 9)                 AS cost_per_accepted,
+    round(sum(cost) / nullif(sum(greatest(bert_score, 0)) FILTER (WHERE cost IS NOT NULL), 0), 9)    AS cost_per_point
+FROM question_usage
+LEFT JOIN responses USING (question_id)
+GROUP BY day
+ORDER BY day;

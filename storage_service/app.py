@@ -2,15 +2,19 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any, get_args
 
 from flask import Response, request
 from flask_openapi3 import OpenAPI, Tag
 
-from pipeline import logs, postgres
+from pipeline import budget, logs, postgres
+from pipeline.budget import Budget
 from pipeline.cache import Cache
+from pipeline.errors import Unavailable
 from pipeline.producer import Producer
 from pipeline.settings import load
+from pipeline.volatile import Volatile
 from pipeline.web import Check, create_api, json_response, problem, problems
 from storage_service import events
 from storage_service.events import Bells, Listener, Watch
@@ -18,6 +22,7 @@ from storage_service.ledger import Ledger
 from storage_service.questions import Questions
 from storage_service.schemas import (
     Ask,
+    DayBudget,
     FailedFilter,
     FailedPage,
     Final,
@@ -65,13 +70,19 @@ _STREAM = {
 }
 
 
-def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: Mapping[str, Check]) -> OpenAPI:
+def create_api_of(
+    questions: Questions,
+    checks: Mapping[str, Check],
+    optional: Mapping[str, Check],
+    budget_of: Callable[[date], Budget],
+) -> OpenAPI:
     """Makes the application around the use cases.
 
     Args:
         questions: The use cases.
         checks: Dependencies without which the service is not ready, by name.
         optional: Dependencies without which it is only slower, by name.
+        budget_of: Looks up a day's budget; raises `Unavailable` when nobody can tell.
     """
     app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
 
@@ -144,6 +155,16 @@ def create_api_of(questions: Questions, checks: Mapping[str, Check], optional: M
     def stats() -> Any:
         return json_response(questions.statistics())
 
+    @app.get(
+        "/budget",
+        tags=[_TAG],
+        summary="What do calls of the model take today?",
+        description="Of the day in UTC, as the llm-consumers count it. Used up, calls pause; nothing is lost.",
+        responses={"200": DayBudget, **problems(422, 503)},
+    )
+    def day_budget() -> Any:
+        return json_response(budget_of(datetime.now(UTC).date()))
+
     return app
 
 
@@ -153,6 +174,17 @@ def _accepted(pending: Pending) -> Response:
 
 def _unknown(path: QuestionPath) -> Response:
     return problem(404, f"No question has the id {path.question_id}.")
+
+
+def _budget(redis: Volatile, day: date) -> Budget:
+    def look_up(client: Any) -> dict[bytes, bytes]:
+        fields: dict[bytes, bytes] = client.hgetall(budget.key(day))
+        return fields
+
+    fields = redis.attempt(look_up)
+    if fields is None:
+        raise Unavailable("Redis is away; the llm-consumers go on counting by themselves")
+    return budget.read(day, fields)
 
 
 class Background:
@@ -197,6 +229,7 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
     logs.configure(SERVICE, settings)
     pool = postgres.engine(settings, SERVICE)
     cache = Cache(settings, SERVICE)
+    redis = Volatile(settings, SERVICE)
     producer = Producer(settings, SERVICE, GIVE_UP_SECONDS)
     store = Store(pool)
     bells = Bells(settings.max_waiting)
@@ -205,6 +238,7 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         Questions(store, cache, producer, ledger, Watch(store.find, bells), settings.outbox_limit),
         checks={"postgres": store.ping, "kafka": producer.ping},
         optional={"redis": cache.ping},
+        budget_of=lambda day: _budget(redis, day),
     )
     app.extensions["background"] = Background(bells, Listener(pool, bells), ledger, producer)
     return app

@@ -17,8 +17,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from pipeline.budget import Budget
 from pipeline.cache import Answer
-from pipeline.messages import QuestionId, Reason, Timestamp
+from pipeline.messages import Cost, QuestionId, Reason, Timestamp
 from pipeline.web import PlainText
 
 MAX_QUESTION_CHARACTERS = 2_000
@@ -219,6 +220,9 @@ _FAILURE = {
 }
 
 
+_USAGE = {"attempts": 1, "prompt_tokens": 52, "completion_tokens": 61, "cost": "0.000118400"}
+
+
 def _documented(description: str, *examples: dict[str, Any], **more: Any) -> ConfigDict:
     """Returns the model configuration with which flask-openapi3 documents a response."""
     named = {str(each.get("source", each.get("status", "example"))): {"value": each} for each in examples}
@@ -303,6 +307,19 @@ class Final(RootModel[Annotated[Completed | Failed, Field(discriminator="status"
 Reply = Completed | Failed | Pending
 
 
+class Usage(BaseModel):
+    """What calls took, those included whose answers were not kept, were empty or refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attempts: int = Field(0, description="Scored answers.")
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Cost | None = Field(
+        None, description="In the currency of `LLM_PRICES`, of those whose price is known; null when none is."
+    )
+
+
 class State(BaseModel):
     """How a question stands."""
 
@@ -315,6 +332,7 @@ class State(BaseModel):
             "asked_at": "2026-01-31T12:00:00.000Z",
             "result": _ANSWER,
             "error": None,
+            "usage": _USAGE,
         },
     )
 
@@ -324,11 +342,29 @@ class State(BaseModel):
     asked_at: Timestamp
     result: Answer | None = None
     error: Failure | None = None
+    usage: Usage = Usage()
 
     @property
     def final(self) -> bool:
         """Whether it is answered or given up."""
         return self.status != "pending"
+
+
+class DayBudget(Budget):
+    """The day's budget of the calls to the model."""
+
+    model_config = _documented(
+        "The day's budget; null where none is set.",
+        {
+            "day": "2026-01-31",
+            "spent_tokens": 100004,
+            "spent_cost": "0.040118400",
+            "budget_tokens": 100000,
+            "budget_cost": None,
+            "paused": True,
+            "resumes_at": "2026-02-01T00:00:00.000Z",
+        },
+    )
 
 
 class ByStatus(BaseModel):
@@ -367,6 +403,7 @@ class Stored(BaseModel):
     mean_score: Annotated[float, PlainSerializer(lambda score: round(score, 6))] | None = Field(
         description="Mean `bert_score` of kept answers (0: chance, 1: identity); null when none is scored."
     )
+    usage: Usage = Usage()
     outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
 
 
@@ -380,6 +417,7 @@ class Statistics(Stored):
             "asked_total": 310,
             "answers": {"accepted": 80, "max_retries_reached": 32, "unscored": 8},
             "mean_score": 0.5312,
+            "usage": {"attempts": 201, "prompt_tokens": 14204, "completion_tokens": 12511, "cost": "0.025699200"},
             "outbox": 0,
             "replies": {"cache": 150, "database": 12, "pending": 124, "failed": 0},
         },

@@ -20,6 +20,7 @@ from storage_service.schemas import (
     Failure,
     State,
     Stored,
+    Usage,
 )
 
 _INSERT = text("""
@@ -68,10 +69,16 @@ _FIND = text("""
            r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.bert_f1, r.quality,
            r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
            r.question_text AS answered_text,
-           f.reason, f.last_error, f.retry_count, f.failed_at
+           f.reason, f.last_error, f.retry_count, f.failed_at,
+           u.attempts, u.prompt_tokens, u.completion_tokens, u.cost
     FROM questions AS q
     LEFT JOIN responses AS r USING (question_id)
     LEFT JOIN failed_questions AS f USING (question_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(attempts), 0) AS attempts, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+               coalesce(sum(completion_tokens), 0) AS completion_tokens, sum(cost) AS cost
+        FROM question_usage WHERE question_usage.question_id = q.question_id
+    ) AS u
     WHERE q.question_id = :question_id
 """)
 
@@ -115,6 +122,11 @@ _STATISTICS = text("""
            (SELECT json_object_agg(quality, n) FROM (
                 SELECT quality, count(*) AS n FROM responses GROUP BY quality) AS by_quality) AS answers,
            (SELECT avg(bert_score) FROM responses) AS mean_score,
+           (SELECT json_build_object('attempts', coalesce(sum(attempts), 0),
+                                     'prompt_tokens', coalesce(sum(prompt_tokens), 0),
+                                     'completion_tokens', coalesce(sum(completion_tokens), 0), 'cost', sum(cost)::text)
+            FROM (SELECT 1 AS attempts, prompt_tokens, completion_tokens, cost FROM attempts
+                  UNION ALL SELECT 0, prompt_tokens, completion_tokens, cost FROM call_errors) AS calls) AS usage,
            (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
 """)
 
@@ -245,6 +257,7 @@ class Store:
             answers=ByQuality(**row["answers"] or {}),
             asked_total=row["asked_total"],
             mean_score=row["mean_score"],
+            usage=Usage(**row["usage"]),
             outbox=row["outbox"],
         )
 
@@ -288,6 +301,7 @@ def _state(row: Mapping[str, Any]) -> State:
         asked_at=row["asked_at"],
         result=_answer(row) if row["status"] == "completed" and row["llm_response"] is not None else None,
         error=Failure(**{name: row[name] for name in Failure.model_fields}) if row["reason"] else None,
+        usage=Usage(**{name: row[name] for name in Usage.model_fields}),
     )
 
 

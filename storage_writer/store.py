@@ -23,24 +23,27 @@ from pipeline.messages import Attempt, CallFailure, Question, Reason, Unreadable
 _HISTORY = """
     scored AS (
         INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
-                              completion_tokens, generated_at)
+                              completion_tokens, cost, generated_at)
         SELECT final.question_id, scored.*
         FROM final CROSS JOIN json_to_recordset(CAST(:attempts AS json))
             AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
-                       prompt_tokens integer, completion_tokens integer, generated_at timestamptz)
+                       prompt_tokens integer, completion_tokens integer, cost numeric, generated_at timestamptz)
         ON CONFLICT (question_id, attempt) DO UPDATE
-        SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, generated_at)
+        SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, cost, generated_at)
             = (excluded.model, excluded.llm_response, excluded.bert_score, excluded.llm_latency_ms,
-               excluded.prompt_tokens, excluded.completion_tokens, excluded.generated_at)
+               excluded.prompt_tokens, excluded.completion_tokens, excluded.cost, excluded.generated_at)
     ), erred AS (
-        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, failed_at, due_at)
+        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, prompt_tokens,
+                                 completion_tokens, cost, failed_at, due_at)
         SELECT final.question_id, erred.*
         FROM final CROSS JOIN json_to_recordset(CAST(:errors AS json))
             AS erred (attempt integer, retry integer, type text, status_code integer, message text,
-                      failed_at timestamptz, due_at timestamptz)
+                      prompt_tokens integer, completion_tokens integer, cost numeric, failed_at timestamptz,
+                      due_at timestamptz)
         ON CONFLICT (question_id, attempt, retry) DO UPDATE
-        SET (type, status_code, message, failed_at, due_at)
-            = (excluded.type, excluded.status_code, excluded.message, excluded.failed_at, excluded.due_at)
+        SET (type, status_code, message, prompt_tokens, completion_tokens, cost, failed_at, due_at)
+            = (excluded.type, excluded.status_code, excluded.message, excluded.prompt_tokens,
+               excluded.completion_tokens, excluded.cost, excluded.failed_at, excluded.due_at)
     )
 """
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-ONE_SHOTS = {"kafka-init", "postgres-init"}
+ONE_SHOTS = {"kafka-init", "postgres-init", "ollama-pull"}
 PUBLISHED = {"storage-service": 5001, "viz-service": 5002, "kafka-ui": 8080, "flink-jobmanager": 8081}
 SCALABLE = {"llm-consumer", "flink-taskmanager"}
 WRITES_TO_ITS_ROOT = {"kafka"}
@@ -25,12 +25,13 @@ def rendered():
 
 MODEL = rendered()
 FLEET = {name: each for name, each in MODEL["services"].items() if "profiles" not in each}
+SERVICES = {name: each for name, each in MODEL["services"].items() if each.get("profiles") in (None, ["ollama"])}
 
 
-@pytest.mark.parametrize("name", FLEET)
+@pytest.mark.parametrize("name", SERVICES)
 class TestEveryService:
     def test_gives_up_what_it_does_not_need(self, name):
-        service = FLEET[name]
+        service = SERVICES[name]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["read_only"] is (name not in WRITES_TO_ITS_ROOT)
@@ -38,28 +39,28 @@ class TestEveryService:
         assert "cap_add" not in service
 
     def test_has_a_memory_limit(self, name):
-        assert re.fullmatch(r"\d+[mg]", FLEET[name]["mem_limit"])
+        assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
 
     def test_restarts_and_leaves_gracefully(self, name):
-        assert FLEET[name]["restart"] == ("on-failure" if name in ONE_SHOTS else "unless-stopped")
-        assert int(FLEET[name]["stop_grace_period"].removesuffix("s")) >= 15
+        assert SERVICES[name]["restart"] == ("on-failure" if name in ONE_SHOTS else "unless-stopped")
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= 15
 
     def test_has_a_name_unless_it_scales(self, name):
-        assert ("container_name" in FLEET[name]) is (name not in SCALABLE)
+        assert ("container_name" in SERVICES[name]) is (name not in SCALABLE)
 
     def test_starts_by_condition(self, name):
-        depends_on = FLEET[name].get("depends_on", {})
+        depends_on = SERVICES[name].get("depends_on", {})
         assert all(each["condition"] for each in depends_on.values())
 
     def test_publishes_its_port_on_the_bind_address_alone(self, name):
-        ports = FLEET[name].get("ports", [])
+        ports = SERVICES[name].get("ports", [])
         if name not in PUBLISHED:
             assert ports == []
         else:
             assert ports == [f"127.0.0.1:{PUBLISHED[name]}:{PUBLISHED[name]}"]
 
     def test_image_has_a_fixed_tag_or_is_built_here(self, name):
-        image = FLEET[name]["image"]
+        image = SERVICES[name]["image"]
         assert image.startswith("askfleet/") or re.search(r":v?\d", image)
 
 
@@ -96,3 +97,8 @@ def test_every_folder_of_a_service_is_in_the_fleet():
     builds = [each["build"] for each in FLEET.values() if "build" in each]
     built = {each["args"].get("SERVICE") or Path(each["dockerfile"]).parent.name for each in builds}
     assert built == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"pipeline"}
+
+
+def test_the_ollama_profile_is_not_needed_where_it_is_off():
+    assert set(SERVICES) - set(FLEET) == {"ollama", "ollama-pull"}
+    assert FLEET["llm-consumer"]["depends_on"]["ollama-pull"]["required"] is False

@@ -3,12 +3,13 @@
 import json
 import socket
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from werkzeug import Response as HttpResponse
 
-from llm_consumer.handler import AskHandler
+from llm_consumer.handler import AskHandler, Provider
 from llm_consumer.llm import Llm
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
@@ -47,17 +48,36 @@ class FakeGate:
 class FakeMemo(dict):
     """Stands for the memo in Redis."""
 
-    def recall(self, question):
-        return self.get((question.question_id, question.asked_at, question.processing_attempts, question.retry_count))
+    def _key(self, question, target):
+        attempt = (question.processing_attempts, question.retry_count)
+        return question.question_id, question.asked_at, *attempt, target.base_url, target.model
 
-    def keep(self, question, outgoing):
-        key = (question.question_id, question.asked_at, question.processing_attempts, question.retry_count)
-        self[key] = outgoing
+    def recall(self, question, target):
+        return self.get(self._key(question, target))
+
+    def keep(self, question, target, outgoing):
+        self[self._key(question, target)] = outgoing
 
 
-def asker(base_url, gate=None):
-    settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, llm_extra_body={"top_k": 40})
-    handler = AskHandler(Llm(settings).ask, gate or FakeGate(), FakeMemo(), settings.llm_temperature, 600)
+class FakeBudget:
+    """Stands for the day's budget."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.charged = []
+
+    def closed_seconds(self):
+        return self.seconds
+
+    def charge(self, tokens, cost):
+        self.charged.append((tokens, cost))
+
+
+def asker(base_url, gate=None, budget=None, gates=None, **more):
+    settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, **{"llm_extra_body": {"top_k": 40}} | more)
+    gates = gates or {target.base_url: gate or FakeGate() for target in settings.targets}
+    providers = [Provider(each, Llm(settings, each).ask, gates[each.base_url]) for each in settings.targets]
+    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, 600)
 
     def once(**changes):
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
@@ -243,3 +263,98 @@ def test_a_question_that_comes_again_costs_no_second_call(httpserver):
     ask(processing_attempts=3)
     ask(processing_attempts=2, asked_at=samples.NOW + timedelta(seconds=9))
     assert len(httpserver.log) == 3, "another attempt, or a question asked anew, is another call"
+
+
+def test_each_attempt_asks_its_model_at_its_address_with_its_key(httpserver):
+    for path in ("/small", "/big"):
+        httpserver.expect_request(f"{path}/chat/completions").respond_with_json(completion("Scattering."))
+    small, big = httpserver.url_for("/small"), httpserver.url_for("/big")
+    ask = asker(
+        small,
+        llm_models=f"small, big@{big}",
+        llm_api_key="of-small",
+        llm_api_keys=f"{big}=of-big",
+        llm_prices="big=1/2",
+    )
+    costs = [ask(processing_attempts=attempt).message.cost for attempt in (1, 2, 3)]
+    sent = [
+        (request.path, request.headers["Authorization"], json.loads(request.data)["model"])
+        for request, _ in httpserver.log
+    ]
+    assert sent == [
+        ("/small/chat/completions", "Bearer of-small", "small"),
+        ("/big/chat/completions", "Bearer of-big", "big"),
+        ("/big/chat/completions", "Bearer of-big", "big"),
+    ]
+    assert costs == [None, Decimal("0.000049"), Decimal("0.000049")]
+    assert "top_k" not in json.loads(httpserver.log[1][0].data), "what one provider adds to the API is not for another"
+
+
+def test_a_closed_gate_puts_off_its_own_questions_alone(httpserver):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    small, big = httpserver.url_for("/v1"), httpserver.url_for("/big")
+    gates = {small: FakeGate(), big: FakeGate()}
+    ask = asker(small, gates=gates, llm_models=f"small, big@{big}")
+    gates[big].seconds = 40
+    before = datetime.now(UTC)
+    put_off = ask(processing_attempts=2)
+    assert (put_off.topic, put_off.message) == (topics.QUESTIONS_PENDING, samples.question(processing_attempts=2))
+    assert timedelta(seconds=39) < put_off.due_at - before < timedelta(seconds=42)
+    assert ask().topic == topics.RESPONSES_SUCCESS
+    assert len(httpserver.log) == 1
+
+
+def test_a_null_in_the_extra_body_takes_a_field_out(httpserver):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    asker(httpserver.url_for("/v1"), llm_extra_body={"max_tokens": None, "max_completion_tokens": 900, "top_p": None})()
+    sent = json.loads(httpserver.log[0][0].data)
+    assert sent.keys() == {"model", "messages", "temperature", "max_completion_tokens"}
+
+
+def test_a_budget_that_is_used_up_holds_questions_and_costs_no_call(httpserver):
+    budget = FakeBudget()
+    budget.seconds = 3600
+    with pytest.raises(Unavailable, match="budget") as parked:
+        asker(httpserver.url_for("/v1"), budget=budget)()
+    assert (parked.value.wait_seconds, parked.value.told) == (3600, True)
+    assert httpserver.log == []
+
+
+def test_what_a_call_took_is_charged_whatever_came_of_it(httpserver):
+    budget = FakeBudget()
+    ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion(""))
+    httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
+    assert ask().message.cost == Decimal("0.000049")
+    empty = ask(retry_count=1)
+    assert empty.topic == topics.ERROR_OVERLOAD
+    [error] = empty.message.errors
+    assert (error.prompt_tokens, error.completion_tokens, error.cost) == (31, 9, Decimal("0.000049"))
+    assert ask(retry_count=2).topic == topics.ERROR_OVERLOAD
+    assert budget.charged == [(40, Decimal("0.000049"))] * 2
+
+
+def test_a_provider_that_counts_no_tokens_is_charged_for_all_there_can_be(httpserver):
+    budget = FakeBudget()
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": None})
+    answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")().message
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cost) == (0, 0, None)
+    [(tokens, cost)] = budget.charged
+    sent = json.loads(httpserver.log[0][0].data)["messages"]
+    assert tokens == sum(len(each["content"]) for each in sent) + len("Scattering.")
+    assert cost == tokens * Decimal("0.000002")
+
+
+def test_what_a_model_thinks_is_counted_where_the_total_alone_has_it(httpserver, ask):
+    usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
+    message = ask().message
+    assert (message.prompt_tokens, message.completion_tokens) == (20, 603)
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": "many", "total_tokens": None}, {"completion_tokens": -1}])
+def test_usage_that_makes_no_sense_counts_nothing(httpserver, ask, usage):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
+    message = ask().message
+    assert (message.prompt_tokens, message.completion_tokens) == (0, 0)

@@ -57,3 +57,14 @@ def test_a_loop_with_progress_is_left_alone(tmp_path):
     stop.set()
     watcher.join(5)
     assert (watcher.is_alive(), ages) == (False, [])
+
+
+def test_what_is_to_note_stands_beside_a_healthy_verdict(tmp_path):
+    path = tmp_path / "note"
+    assert health.verdict(None, path) == "healthy"
+    health.note("calls are paused", path)
+    assert health.verdict(None, path) == "healthy; calls are paused"
+    assert health.verdict("no heartbeat", path) == "no heartbeat"
+    health.note(None, path)
+    health.note(None, path)
+    assert health.verdict(None, path) == "healthy"

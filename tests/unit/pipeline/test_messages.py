@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -91,3 +92,16 @@ def test_a_response_is_not_a_question_without_its_answer():
     with pytest.raises(Unreadable, match="llm_response"):
         messages.read(topics.RESPONSES_SUCCESS, KEY, samples.question().to_bytes())
     assert isinstance(messages.read(topics.RESPONSES_SUCCESS, KEY, samples.response().to_bytes()), Response)
+
+
+@pytest.mark.parametrize("cost", ["0", "0.000000010", "0.0000268", "12.5"])
+def test_a_cost_stays_exact(cost):
+    body = samples.response(cost=Decimal(cost)).to_bytes()
+    assert f'"cost":"{cost}"'.encode() in body
+    assert messages.read(topics.RESPONSES_SUCCESS, KEY, body).cost == Decimal(cost)
+
+
+def test_messages_from_before_there_were_costs_are_read():
+    body = json.loads(samples.response().to_bytes())
+    del body["cost"]
+    assert messages.read(topics.RESPONSES_SUCCESS, KEY, json.dumps(body).encode()).cost is None

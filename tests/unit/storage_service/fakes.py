@@ -196,8 +196,14 @@ class Fleet:
             Watch(self.records.find, self.bells),
             outbox_limit,
         )
-        self.api = create_api_of(self.questions, checks or {}, optional or {})
+        self.budget = None
+        self.api = create_api_of(self.questions, checks or {}, optional or {}, self._budget_of)
         self.client = self.api.test_client()
+
+    def _budget_of(self, day):
+        if self.budget is None:
+            raise Unavailable("Redis is away")
+        return self.budget
 
     def ask(self, text="Why is the sky blue?", **more):
         path = more.pop("path", "/query")

@@ -1,11 +1,15 @@
 """`GET /status`, `/stats`, `/ready` and the document, on fakes of PostgreSQL, Redis and Kafka."""
 
 import json
+from datetime import date
+from decimal import Decimal
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.question import question_id
 from storage_service.schemas import Ask
+from tests.unit.samples import NOW
 from tests.unit.storage_service.fakes import Fleet
 
 ID = question_id("Why is the sky blue?")
@@ -64,6 +68,41 @@ def test_statistics(fleet):
     )
 
 
+def test_the_budget_of_the_day(fleet):
+    fleet.budget = Budget(
+        day=date(2026, 1, 2),
+        spent_tokens=100,
+        spent_cost=Decimal("0.00001"),
+        budget_tokens=90,
+        paused=True,
+        resumes_at=NOW,
+    )
+    assert fleet.client.get("/budget").json == {
+        "day": "2026-01-02",
+        "spent_tokens": 100,
+        "spent_cost": "0.00001",
+        "budget_tokens": 90,
+        "budget_cost": None,
+        "paused": True,
+        "resumes_at": "2026-01-02T03:04:05.000Z",
+    }
+
+
+def test_without_redis_nobody_can_tell_the_budget(fleet):
+    reply = fleet.client.get("/budget")
+    assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
+
+
+def test_a_state_says_what_the_question_took(fleet):
+    fleet.ask()
+    assert fleet.client.get(f"/status/{ID}").json["usage"] == {
+        "attempts": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "cost": None,
+    }
+
+
 def away():
     raise ConnectionError("refused")
 
@@ -88,6 +127,7 @@ def test_document_describes_every_route(fleet):
     assert statuses["/events/{question_id}"] == {"200", "204", "404", "422", "503"}
     assert statuses["/failed"] == {"200", "422", "503"}
     assert statuses["/failed/{question_id}/retry"] == {"200", "202", "404", "422", "503"}
+    assert statuses["/budget"] == {"200", "422", "503"}
     assert statuses["/stats"] == {"200", "422", "503"}
     for path, each in document["paths"].items():
         for method in each.values():

@@ -1,0 +1,200 @@
+"""The day's budget, shared by all llm-consumers: used up, calls pause until the next day, or until it is raised.
+
+They count in Redis, which may vanish. Each llm-consumer has a count of its own, which it alone raises, and keeps a copy
+of all; two versions are merged by the higher of each count, so that a Redis that comes back empty is told again what
+was spent (a grow-only counter: Shapiro et al. 2011, https://inria.hal.science/inria-00555588). What nobody remembers,
+since all started anew, is counted from the topics that answers and errors went to (`llm_consumer/spending.py`).
+
+How much more than the budget may be spent:
+- the calls in flight when it is used up: `LLM_CONCURRENCY` in each replica;
+- while Redis is away, what was left of it once more for each replica beyond the first, for they do not see each other;
+- calls that were given up, which a provider may charge without anybody here knowing.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from llm_consumer.prompt import Prompt
+from llm_consumer.spending import Spent
+from pipeline import budget, health, metrics
+from pipeline.volatile import Volatile
+
+log = structlog.get_logger()
+
+_TTL_SECONDS = 2 * 86_400
+
+_KINDS = (budget.TOKENS, budget.NANOCOST)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What calls may take on a day.
+
+    Attributes:
+        tokens: Of prompts and answers together; None: no limit.
+        nanocost: In billionths of a currency unit; None: no limit.
+    """
+
+    tokens: int | None = None
+    nanocost: int | None = None
+
+    @classmethod
+    def of(cls, tokens: int | None, cost: Decimal | None) -> "Limits":
+        """Makes limits of the settings."""
+        return cls(tokens, None if cost is None else int(cost * budget.NANO))
+
+    def __bool__(self) -> bool:
+        return self.tokens is not None or self.nanocost is not None
+
+
+class NoBudget:
+    """Calls without a limit; nothing is counted."""
+
+    def closed_seconds(self) -> float:
+        """Returns 0: there is always some left."""
+        return 0
+
+    def charge(self, tokens: int, cost: Decimal | None) -> None:
+        """Does nothing."""
+
+
+class DayBudget:
+    """Counts what calls take, and tells when it is used up. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        redis: Volatile,
+        limits: Limits,
+        spent: Spent,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        note: Callable[[str | None], None] = health.note,
+    ) -> None:
+        """Makes a budget.
+
+        Args:
+            redis: Where the count is shared.
+            limits: What calls may take on a day.
+            spent: What is known to have been spent at least, on its day.
+            clock: The time, in UTC.
+            note: Tells the health check that calls are paused, or not (None).
+        """
+        self._redis = redis
+        self._limits = limits
+        self._clock = clock
+        self._note = note
+        self._lock = threading.Lock()  # guards all that follows
+        self._replica = uuid.uuid4().hex[:12]
+        self._day = spent.day
+        self._counts: dict[str, int] = {}
+        """Of all replicas, as far as is known here, by kind and replica."""
+        self._floor: Mapping[str, int] = {budget.TOKENS: spent.tokens, budget.NANOCOST: spent.nanocost}
+        """What was spent before this replica began, until Redis knows of it."""
+        self._paused = False
+
+    def closed_seconds(self) -> float:
+        """Returns for how long calls have to wait; 0 while some of the budget is left."""
+        with self._lock:
+            now = self._clock()
+            tokens, nanocost = self._add(now.date(), 0, 0)
+            used_up = budget.is_used_up(tokens, nanocost, self._limits.tokens, self._limits.nanocost)
+            self._tell(used_up, tokens, nanocost)
+            return (budget.next_day(now.date()) - now).total_seconds() if used_up else 0
+
+    def charge(self, tokens: int, cost: Decimal | None) -> None:
+        """Counts what a call took."""
+        with self._lock:
+            self._add(self._clock().date(), tokens, int((cost or 0) * budget.NANO))
+
+    def _add(self, today: date, tokens: int, nanocost: int) -> tuple[int, int]:
+        """Adds to this replica's counts; returns the totals of all."""
+        if today > self._day:
+            self._day, self._counts, self._floor = today, {}, {}
+        for kind, more in zip(_KINDS, (tokens, nanocost), strict=True):
+            own = f"{kind}:{self._replica}"
+            self._counts[own] = self._counts.get(own, 0) + more
+        shared = self._redis.attempt(self._exchange)
+        if shared is None:
+            known = totals(merged({}, self._counts, self._replica, self._floor))
+        else:
+            self._counts, self._floor = shared, {}
+            known = totals(shared)
+        limits = (self._limits.tokens, self._limits.nanocost)
+        for name, spent, limit in zip(("tokens", "cost"), known, limits, strict=True):
+            if limit is not None:
+                metrics.LLM_BUDGET_USED.labels(name).set(spent / limit)
+        return known
+
+    def _exchange(self, client: Any) -> dict[str, int]:
+        counts: dict[str, int] = client.transaction(self._share, budget.key(self._day), value_from_callable=True)
+        return counts
+
+    def _share(self, transaction: Any) -> dict[str, int]:
+        """Merges the counts of Redis and of this replica, in a transaction that is repeated when others were faster."""
+        key = budget.key(self._day)
+        stored = {name.decode(): text.decode() for name, text in transaction.hgetall(key).items()}
+        shared = {name: int(text) for name, text in stored.items() if ":" in name}
+        counts = merged(shared, self._counts, self._replica, self._floor)
+        limits = ("" if each is None else each for each in (self._limits.tokens, self._limits.nanocost))
+        fields = dict(zip(_KINDS, totals(counts), strict=True)) | dict(
+            zip((budget.LIMIT_TOKENS, budget.LIMIT_NANOCOST), limits, strict=True)
+        )
+        transaction.multi()
+        transaction.hset(key, mapping=counts | fields)
+        transaction.expire(key, _TTL_SECONDS)
+        return counts
+
+    def _tell(self, used_up: bool, tokens: int, nanocost: int) -> None:
+        if used_up == self._paused:
+            return
+        self._paused = used_up
+        metrics.LLM_BUDGET_PAUSED.set(used_up)
+        spent = {"tokens": tokens, "cost": f"{Decimal(nanocost) / budget.NANO:f}"}
+        until = budget.next_day(self._day).isoformat()
+        if used_up:
+            log.warning("paused calls: the day's budget is used up", until=until, **spent)
+            self._note(f"calls are paused until {until}: the day's budget is used up")
+        else:
+            log.info("went on calling: there is budget left", **spent)
+            self._note(None)
+
+
+def merged(
+    shared: Mapping[str, int], known: Mapping[str, int], replica: str, floor: Mapping[str, int]
+) -> dict[str, int]:
+    """Merges two versions of the counts. Pure.
+
+    Args:
+        shared: One, by `KIND:REPLICA`.
+        known: The other, that of `replica`.
+        replica: Whose floor it is.
+        floor: What was spent by all before `replica` began, by kind; empty: nothing is known of that.
+
+    Returns:
+        The higher of each count, and a count for what the floor has more than all others together.
+    """
+    counts = {name: max(shared.get(name, 0), known.get(name, 0)) for name in {**shared, **known}}
+    for kind, spent in floor.items():
+        others = sum(
+            n for name, n in counts.items() if name.startswith(f"{kind}:") and not name.endswith(f":{replica}")
+        )
+        if spent > others:
+            counts[f"{kind}:before-{replica}"] = spent - others
+    return counts
+
+
+def totals(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Returns the sums of all counts: tokens, and cost in billionths of a currency unit. Pure."""
+    tokens, nanocost = (sum(n for name, n in counts.items() if name.startswith(f"{kind}:")) for kind in _KINDS)
+    return tokens, nanocost
+
+
+def tokens_at_most(prompt: Prompt, text: str) -> int:
+    """Returns what a call took at most, for a provider that does not say it: no token is shorter than a byte."""
+    return len(text.encode()) + sum(len(str(each["content"]).encode()) for each in prompt.messages)

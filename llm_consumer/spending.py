@@ -1,0 +1,122 @@
+"""What calls have taken today, counted from the topics that their outcomes went to: what stays when Redis is gone."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
+
+import confluent_kafka
+import structlog
+
+from pipeline import budget, messages, topics
+from pipeline.kafka import client_config
+from pipeline.messages import Message, Question, Response, Unreadable
+from pipeline.settings import KafkaSettings
+from pipeline.topics import MAX_PERMANENT_BYTES
+
+log = structlog.get_logger()
+
+OUTCOMES = (topics.RESPONSES_SUCCESS, topics.ERROR_OVERLOAD, topics.ERROR_QUOTA, topics.PERMANENT)
+"""Where what came of a call goes."""
+
+_TIMEOUT_SECONDS = 10
+_POLL_SECONDS = 0.2
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What calls took on a day.
+
+    Attributes:
+        day: The day (UTC).
+        tokens: Of prompts and answers together.
+        nanocost: In billionths of a currency unit.
+    """
+
+    day: date
+    tokens: int = 0
+    nanocost: int = 0
+
+
+def add_up(day: date, outcomes: Iterable[Message]) -> Spent:
+    """Adds up what calls took on a day, by what came of them. One that was sent twice was paid for once."""
+    calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
+    for each in outcomes:
+        # The last of a failed question's errors is the call that it failed of; retries that are used up send it again.
+        call = (
+            each
+            if isinstance(each, Response)
+            else each.errors[-1]
+            if isinstance(each, Question) and each.errors
+            else None
+        )
+        if call is None or not isinstance(each, Question):
+            continue
+        at = call.generated_at if isinstance(call, Response) else call.failed_at
+        if at.astimezone(UTC).date() == day:
+            calls[each.question_id, at] = (call.prompt_tokens + call.completion_tokens, call.cost or Decimal(0))
+    return Spent(
+        day, sum(tokens for tokens, _ in calls.values()), sum(int(cost * budget.NANO) for _, cost in calls.values())
+    )
+
+
+def spent_on(day: date, settings: KafkaSettings, stop: threading.Event) -> Spent:
+    """Counts what calls took on a day; waits for the broker until `stop` is set."""
+    while not stop.is_set():
+        try:
+            return add_up(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop))
+        except confluent_kafka.KafkaException as error:
+            log.warning("waited for the broker to know what was spent today", error=str(error.args[0]))
+            stop.wait(2)
+    return Spent(day)
+
+
+def _outcomes_since(moment: datetime, settings: KafkaSettings, stop: threading.Event) -> Iterator[Message]:
+    """Yields what came of calls since then, up to where the topics end now."""
+    consumer = confluent_kafka.Consumer(
+        client_config(settings, "llm-consumer-spending")
+        | {
+            "group.id": "llm-consumer-spending",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.message.max.bytes": MAX_PERMANENT_BYTES,
+        }
+    )
+    try:
+        at = round(moment.timestamp() * 1000)
+        wanted = [
+            confluent_kafka.TopicPartition(topic, number, at)
+            for topic in OUTCOMES
+            for number in consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic].partitions
+        ]
+        young = [each for each in consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECONDS) if each.offset >= 0]
+        left = {(each.topic, each.partition) for each in young}
+        consumer.assign(young)
+        heard_at = time.monotonic()
+        while left and not stop.is_set():
+            for record in consumer.consume(_BATCH, timeout=_POLL_SECONDS):
+                heard_at = time.monotonic()
+                error = record.error()
+                if error and error.code() == confluent_kafka.KafkaError._PARTITION_EOF:
+                    left.discard((record.topic() or "", record.partition() or 0))
+                elif error:
+                    raise confluent_kafka.KafkaException(error)
+                else:
+                    outcome = _outcome(record)
+                    if outcome:
+                        yield outcome
+            if time.monotonic() - heard_at > _TIMEOUT_SECONDS:
+                raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TIMED_OUT))
+    finally:
+        consumer.close()
+
+
+def _outcome(record: confluent_kafka.Message) -> Message | None:
+    try:
+        return messages.read(record.topic() or "", record.key(), record.value())
+    except Unreadable:  # nobody was asked for it
+        return None

@@ -1,0 +1,101 @@
+"""The day's budget: its count in the fleet's Redis and topics, and what becomes of questions when it is used up."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+import requests
+
+from llm_consumer.budget import DayBudget, Limits
+from llm_consumer.settings import LlmSettings
+from llm_consumer.spending import Spent, spent_on
+from pipeline import budget
+from pipeline.volatile import Volatile
+from tests.fleet import STORAGE, eventually
+from tests.scripted_provider import ScriptedProvider
+from tests.workers import Workers
+
+DAY = date(1999, 12, 31)
+
+
+@pytest.fixture
+def redis():
+    redis = Volatile(LlmSettings(), "tests")
+    redis.ping()
+    redis.attempt(lambda client: client.delete(budget.key(DAY)))
+    yield redis
+    redis.attempt(lambda client: client.delete(budget.key(DAY)))
+
+
+def replica(redis, spent=0):
+    noon = datetime(1999, 12, 31, 12, tzinfo=UTC)
+    limits = Limits.of(1_000, Decimal(900_000))
+    return DayBudget(redis, limits, Spent(DAY, spent), lambda: noon, lambda note: None)
+
+
+def test_replicas_share_a_count_that_stays_exact_and_outlives_its_key(redis):
+    first, second = replica(redis, spent=100), replica(redis, spent=100)
+    first.charge(10, Decimal("800000.000000001"))
+    second.charge(20, Decimal("0.000000001"))
+    seen = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
+    assert (seen.spent_tokens, seen.spent_cost) == (130, Decimal("800000.000000002"))
+    assert (seen.budget_tokens, seen.budget_cost, seen.paused) == (1_000, Decimal(900_000), False)
+    assert redis.attempt(lambda client: client.ttl(budget.key(DAY))) > 86_400
+    redis.attempt(lambda client: client.delete(budget.key(DAY)))
+    assert second.closed_seconds() == 0
+    first.charge(870, None)
+    assert second.closed_seconds() == 12 * 3600
+
+
+def test_none_is_lost_when_many_count_at_once(redis):
+    replicas = [replica(redis) for _ in range(4)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: replicas[number % 4].charge(1, None), range(200)))
+    seen = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
+    assert seen.spent_tokens == 200
+
+
+def test_what_was_spent_today_stands_in_the_topics(fleet):
+    """All that the tables know of; they know less after a question was started anew."""
+    today = datetime.now(UTC).date()
+    spent = spent_on(today, LlmSettings(), threading.Event())
+    [known] = fleet.sql(
+        "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens FROM attempts "
+        "WHERE (generated_at AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date"
+    )
+    assert spent.day == today
+    assert spent.tokens >= known["tokens"]
+
+
+def test_a_used_up_budget_pauses_calls_loses_nothing_and_goes_on_when_raised(fleet, unique):
+    provider = ScriptedProvider()
+    spent = spent_on(datetime.now(UTC).date(), LlmSettings(), threading.Event())
+    one_at_a_time = {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "5"}
+    try:
+        # A call to the scripted provider takes 15 tokens: the third one uses 40 up.
+        with Workers(
+            fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 40)}
+        ) as workers:
+            asked = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
+
+            def paused():
+                known = requests.get(f"{STORAGE}/budget", timeout=15).json()
+                return known if known["paused"] else None
+
+            known = eventually(paused, "calls are paused", 60)
+            assert known["spent_tokens"] >= known["budget_tokens"] == spent.tokens + 40
+            health = workers.containers[0].exec_run(["python", "-m", "pipeline.health"]).output.decode()
+            assert health.startswith("healthy; calls are paused until "), health
+            calls = sum(provider.counts().values())
+            assert calls == 3
+            waiting = [each for each in asked if fleet.status(each)["status"] == "pending"]
+            assert len(waiting) >= 5
+        with Workers(fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 10_000)}):
+            assert {fleet.finish(each)["status"] for each in asked} == {"completed"}
+        assert sum(provider.counts().values()) == 8, "none was asked twice, none was left out"
+        took = fleet.status(asked[0])["usage"]
+        assert (took["attempts"], took["prompt_tokens"], took["completion_tokens"], took["cost"]) == (1, 10, 5, None)
+    finally:
+        provider.close()

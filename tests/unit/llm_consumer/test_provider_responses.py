@@ -1,0 +1,65 @@
+"""Recorded answers of providers, through the real SDK, against the table that sorts them and the check's diagnosis."""
+
+import json
+
+import pytest
+
+from llm_consumer.diagnosis import Variables, diagnose
+from llm_consumer.llm import CallFailed, EmptyAnswer, Llm
+from llm_consumer.prompt import Prompt
+from llm_consumer.settings import LlmSettings
+from tests.unit.llm_consumer.provider_responses import RECORDED
+
+PROMPT = Prompt([{"role": "user", "content": "Why is the sky blue?"}], 0.7)
+VARIABLES = Variables("LLM_MODEL", "LLM_BASE_URL", "LLM_API_KEY")
+
+
+@pytest.fixture
+def ask(httpserver):
+    def respond(recorded):
+        is_text = isinstance(recorded.body, str)
+        httpserver.expect_request("/v1/chat/completions").respond_with_data(
+            recorded.body if is_text else json.dumps(recorded.body),
+            recorded.status,
+            recorded.headers,
+            content_type="text/plain" if is_text else "application/json",
+        )
+        return Llm(LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=5)).ask(PROMPT)
+
+    return respond
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: f"{each.provider}: {each.case}")
+def test_each_recorded_answer_is_sorted_by_what_it_means(ask, recorded):
+    if recorded.meaning == "answer":
+        answer = ask(recorded)
+        assert answer.text
+        assert (answer.prompt_tokens, answer.completion_tokens) == (19, 10)
+        return
+    with pytest.raises(CallFailed) as failed:
+        ask(recorded)
+    assert failed.value.error.type == recorded.meaning
+    assert not isinstance(failed.value, EmptyAnswer), "it would be asked again in vain"
+    assert diagnose(failed.value, VARIABLES).kind == recorded.diagnosis
+
+
+def test_each_kind_of_provider_has_its_cases():
+    cases = {(each.provider, each.diagnosis) for each in RECORDED}
+    for provider in ("OpenAI", "Gemini"):
+        assert {kind for name, kind in cases if name == provider} >= {
+            "works",
+            "overload",
+            "quota",
+            "key",
+            "model",
+            "content",
+        }
+    assert {kind for name, kind in cases if name == "Ollama"} >= {"works", "overload", "model", "address"}
+    assert {kind for name, kind in cases if name == "vLLM"} >= {"works", "key", "model"}
+
+
+def test_the_wait_in_the_body_of_a_google_api_is_heeded(ask):
+    [recorded] = [each for each in RECORDED if each.case == "quota of a minute"]
+    with pytest.raises(CallFailed) as failed:
+        ask(recorded)
+    assert failed.value.error.retry_after_seconds == 26

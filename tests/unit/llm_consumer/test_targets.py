@@ -1,0 +1,122 @@
+from decimal import Decimal
+
+import pytest
+
+from llm_consumer.settings import LlmSettings
+from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_models, read_prices
+from pipeline.settings import load
+
+BIG = "http://big:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "models"),
+    [
+        ("small", [ModelName("small")]),
+        (f"small, big@{BIG}", [ModelName("small"), ModelName("big", BIG)]),
+        ("qwen3:8b,org/model.v2", [ModelName("qwen3:8b"), ModelName("org/model.v2")]),
+        (f"@cf/meta/llama@{BIG}", [ModelName("@cf/meta/llama", BIG)]),
+        ("model@20240229", [ModelName("model@20240229")]),
+    ],
+)
+def test_models_are_read(text, models):
+    assert read_models(text) == tuple(models)
+
+
+@pytest.mark.parametrize(
+    "wrong", [",", "small,", "a b", "http://host/v1", f"@{BIG}", "big@", "big@http://", "big@http:/h"]
+)
+def test_what_is_no_model_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"MODEL|model"):
+        read_models(wrong)
+
+
+def test_keys_are_read():
+    keys = read_keys("http://one/v1=a=b==, https://two/v1 = c")
+    assert {url: key.get_secret_value() for url, key in keys.items()} == {
+        "http://one/v1": "a=b==",
+        "https://two/v1": "c",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", ["sk-secret", "one/v1=sk-secret", "http://one/v1=", "http://one=a,http://one/=sk-secret"]
+)
+def test_what_is_no_key_is_refused_without_showing_it(wrong):
+    with pytest.raises(ValueError, match=r"entry 1|two keys") as refused:
+        read_keys(wrong)
+    assert "sk-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["m", "m=1", "m=1/2/3", "m=a/b", "m=-1/2", "m=NaN/1", "m=1/Infinity", "=1/2", "m=1/2,m=2/3"]
+)
+def test_what_is_no_price_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"price|MODEL"):
+        read_prices(wrong)
+
+
+def test_the_price_for_an_api_comes_before_the_one_for_a_model():
+    prices = read_prices(f"m=0.40/1.60, m@{BIG}=0/0")
+    assert price_of(prices, "m", "http://elsewhere/v1") == Price(Decimal("0.40"), Decimal("1.60"))
+    assert price_of(prices, "m", BIG + "/") == Price(Decimal(0), Decimal(0))
+    assert price_of(prices, "other", BIG) is None
+
+
+def test_a_cost_is_exact():
+    assert Price(Decimal("0.40"), Decimal("1.60")).cost(31, 9) == Decimal("0.0000268")
+    assert Price(Decimal("0.01"), Decimal(0)).cost(1, 0) == Decimal("0.00000001")
+
+
+def test_an_api_has_one_name_however_it_ends():
+    targets = LlmSettings(llm_base_url="http://one/v1/", llm_models=f"a, b@http://one/v1, c@{BIG}/, d@{BIG}").targets
+    assert [each.base_url for each in targets] == ["http://one/v1", "http://one/v1", BIG, BIG]
+
+
+def test_without_models_there_is_one_for_all():
+    [target] = LlmSettings(llm_base_url="http://one/v1", llm_model="m").targets
+    assert (target.model, target.base_url) == ("m", "http://one/v1")
+
+
+def test_a_key_goes_to_its_own_address_alone():
+    targets = LlmSettings(
+        llm_api_key="first",
+        llm_extra_body={"top_k": 1},
+        llm_models=f"small, big@{BIG}, other@http://other/v1",
+        llm_api_keys=f"{BIG}/=second",
+    ).targets
+    assert [each.api_key.get_secret_value() for each in targets] == ["first", "second", "not-needed"]
+    assert [dict(each.extra_body) for each in targets] == [{"top_k": 1}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"LLM_MODELS": "small, "}, "LLM_MODELS: Value error, an entry is empty"),
+        (
+            {"LLM_API_KEYS": "http://typo/v1=sk-secret"},
+            "LLM_API_KEYS: Value error, no model in LLM_MODELS is at http://typo/v1",
+        ),
+        ({"LLM_API_KEYS": "http://llm-server:8000/v1=sk-secret"}, "its key is LLM_API_KEY"),
+        ({"LLM_API_KEYS": "sk-secret"}, "LLM_API_KEYS: Value error, entry 1 is not BASE_URL=KEY"),
+        ({"LLM_PRICES": "m=1"}, "LLM_PRICES: Value error, 'm=1' is not MODEL=IN/OUT"),
+        ({"LLM_BUDGET_TOKENS": "0"}, "LLM_BUDGET_TOKENS: "),
+        ({"LLM_BUDGET_COST": "5"}, "LLM_PRICES has none of smollm2-135m-instruct"),
+        ({"FAULT_QUOTA_RATE": "1", "FAULT_OVERLOAD_RATE": "1", "LLM_API_KEY": "sk-secret"}, "together at most 1"),
+    ],
+)
+def test_a_wrong_setting_is_a_clear_message_without_a_key(monkeypatch, capsys, environment, says):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(LlmSettings)
+    said = capsys.readouterr().err
+    assert says in said
+    assert "sk-secret" not in said
+
+
+def test_what_the_fleet_comes_with_is_read(monkeypatch):
+    for name in ("LLM_MODELS", "LLM_API_KEYS", "LLM_PRICES", "LLM_BUDGET_TOKENS", "LLM_BUDGET_COST"):
+        monkeypatch.setenv(name, "")
+    settings = load(LlmSettings)
+    assert (len(settings.targets), settings.llm_budget_tokens, settings.llm_budget_cost) == (1, None, None)
