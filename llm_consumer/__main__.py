@@ -4,7 +4,7 @@ import structlog
 
 from llm_consumer.faults import Ask, with_faults
 from llm_consumer.gate import ProviderGate
-from llm_consumer.handler import AskHandler
+from llm_consumer.handler import AskHandler, SelfCheck
 from llm_consumer.llm import Llm
 from llm_consumer.memo import Memo
 from llm_consumer.settings import LlmSettings
@@ -27,11 +27,12 @@ def main() -> None:
         ask = with_faults(ask, overload, quota)
     redis = Volatile(settings, SERVICE)
     gate = ProviderGate(redis, settings.llm_base_url)
-    handler = AskHandler(ask, gate, Memo(redis), settings.llm_temperature, settings.retry_after_max)
+    self_check = SelfCheck(settings.self_check_samples, settings.self_check_temperature)
+    handler = AskHandler(ask, gate, Memo(redis), settings.llm_temperature, settings.retry_after_max, self_check)
     limits = Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency,
-        stalled_seconds=settings.llm_timeout + 10,
+        stalled_seconds=settings.llm_timeout * (1 + self_check.samples) + 10,
     )
     service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
 

@@ -1,17 +1,28 @@
 """From a question to what follows from asking it once."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
 from llm_consumer.llm import Answer, CallFailed, EmptyAnswer
-from llm_consumer.prompt import Prompt, prompt
+from llm_consumer.prompt import Prompt, hotter, prompt
 from pipeline import metrics, topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import MAX_RETRIES, CallError, CallFailure, Failed, FailedCall, Question, Response, Source
+from pipeline.messages import (
+    MAX_RETRIES,
+    MAX_SAMPLE_CHARACTERS,
+    CallError,
+    CallFailure,
+    Failed,
+    FailedCall,
+    Question,
+    Response,
+    Source,
+)
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -39,6 +50,19 @@ class Memo(Protocol):
         """Keeps what came of a call."""
 
 
+@dataclass(frozen=True)
+class SelfCheck:
+    """What an answer without reference is compared with (SelfCheckGPT: Manakul et al. 2023, arXiv:2303.08896).
+
+    Attributes:
+        samples: Further answers to ask for; 0: none, such an answer stays unscored.
+        temperature: Of their sampling, unless the answer's is higher.
+    """
+
+    samples: int = 0
+    temperature: float = 1.0
+
+
 class AskHandler:
     """Asks the model and addresses the answer or the error."""
 
@@ -49,6 +73,7 @@ class AskHandler:
         memo: Memo,
         temperature: float,
         longest_closed_seconds: float,
+        self_check: SelfCheck = SelfCheck(),
     ) -> None:
         """Makes a handler.
 
@@ -58,12 +83,14 @@ class AskHandler:
             memo: What came of calls of late: a question that comes again is not asked again.
             temperature: Of first attempts.
             longest_closed_seconds: For which a provider may have the gate closed at most.
+            self_check: For questions without reference.
         """
         self._ask = ask
         self._gate = gate
         self._memo = memo
         self._temperature = temperature
         self._longest_closed_seconds = longest_closed_seconds
+        self._self_check = self_check
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
         """Handles one message of `questions-pending`.
@@ -89,9 +116,13 @@ class AskHandler:
         return [outgoing]
 
     def _call(self, question: Question, source: Source, about: structlog.stdlib.BoundLogger) -> Outgoing:
+        asked = prompt(question, self._temperature)
+        wanted = 0 if question.original_answer else self._self_check.samples
         try:
-            with metrics.LLM_SECONDS.time():
-                answer = self._ask(prompt(question, self._temperature))
+            answer = self._counted(asked)
+            # One after the other: LLM_CONCURRENCY stays the number of calls in flight. Not one call with `n`, which
+            # many providers do not know. One that fails fails the attempt, as without it there is nothing to judge by.
+            samples = [self._counted(hotter(asked, self._self_check.temperature)) for _ in range(wanted)]
         except CallFailed as failure:
             error = failure.error
             if isinstance(failure, EmptyAnswer) and question.retry_count >= MAX_RETRIES:
@@ -101,21 +132,27 @@ class AskHandler:
             if error.type == "quota" and error.retry_after_seconds:
                 self._gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
             return _failure(question, error, source)
-        metrics.LLM_CALLS.labels("answer").inc()
-        metrics.LLM_TOKENS.labels("prompt").inc(answer.prompt_tokens)
-        metrics.LLM_TOKENS.labels("completion").inc(answer.completion_tokens)
-        about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens)
+        about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens, samples=len(samples))
         response = question.become(
             Response,
             llm_response=answer.text,
             model=answer.model,
             llm_latency_ms=answer.latency_ms,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
+            prompt_tokens=sum(each.prompt_tokens for each in (answer, *samples)),
+            completion_tokens=sum(each.completion_tokens for each in (answer, *samples)),
             finish_reason=answer.finish_reason,
             generated_at=datetime.now(UTC),
+            samples=tuple(each.text[:MAX_SAMPLE_CHARACTERS] for each in samples),
         )
         return Outgoing.of(topics.RESPONSES_SUCCESS, response)
+
+    def _counted(self, asked: Prompt) -> Answer:
+        with metrics.LLM_SECONDS.time():
+            answer = self._ask(asked)
+        metrics.LLM_CALLS.labels("answer").inc()
+        metrics.LLM_TOKENS.labels("prompt").inc(answer.prompt_tokens)
+        metrics.LLM_TOKENS.labels("completion").inc(answer.completion_tokens)
+        return answer
 
 
 def _failure(question: Question, error: CallError, source: Source) -> Outgoing:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from pipeline.messages import MAX_SAMPLES
 from pipeline.settings import KafkaSettings, RedisSettings, RetryAfterSettings
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -25,6 +26,16 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
     llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
     llm_extra_body: dict[str, Any] = Field(
         default_factory=dict, description="Further fields of each request, as JSON, for what a provider adds."
+    )
+    self_check_samples: int = Field(
+        0,
+        ge=0,
+        le=MAX_SAMPLES,
+        description="Further answers asked for when a question has no reference, to compare the answer with; each "
+        "costs a call. 0: such questions stay unscored.",
+    )
+    self_check_temperature: float = Field(
+        1.0, ge=0, le=2, description="Of those further answers, unless the attempt's own is higher."
     )
     fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
     fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")
