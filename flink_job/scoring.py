@@ -128,7 +128,7 @@ class ScorerClient:
             tries += 1
             await asyncio.sleep(wait * (1 + random.random() / 2))
 
-    async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | Refused:
+    async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | None:
         """Returns the mean scores of an answer against further answers to the same prompt.
 
         The mean, as in SelfCheckGPT (Manakul et al. 2023, arXiv:2303.08896): one sample that strays counts with its
@@ -140,14 +140,14 @@ class ScorerClient:
             samples: At least one.
 
         Returns:
-            Why there is no score, if the scorer refuses all samples.
+            None if the scorer refuses all samples: the answer is not at fault, it stays without a score.
         """
         # A call for each, not one batch, which a single sample without words would fail as a whole. The scorer puts
         # what arrives together into one batch.
         results = await asyncio.gather(*(self.score(answer, sample) for sample in samples))
         scores = [result for result in results if isinstance(result, BertScore)]
         if not scores:
-            return results[0]
+            return None
         return BertScore(
             score=mean(each.score for each in scores),
             precision=mean(each.precision for each in scores),

@@ -27,7 +27,7 @@ class FlinkJobSettings(KafkaSettings):
         0.32, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."
     )
     self_check_threshold: float = Field(
-        0.30,
+        0.28,
         ge=0,
         le=1,
         description="Mean agreement with further answers at which one without reference is accepted "

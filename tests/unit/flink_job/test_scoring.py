@@ -57,9 +57,9 @@ def test_agreement_is_the_mean_over_the_samples_that_have_a_score(httpserver, ot
     assert (found.score, found.precision, found.scorer) == (pytest.approx(mean), 0.5, "fake")
 
 
-def test_no_sample_with_a_score_is_a_refusal(httpserver):
+def test_without_a_sample_that_has_a_score_the_answer_has_none(httpserver):
     httpserver.expect_request("/score").respond_with_handler(by_reference)
-    assert agreement(httpserver.url_for(""), "refused", "refused") == Refused(422, "reference: has no words")
+    assert agreement(httpserver.url_for(""), "refused", "refused") is None
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
