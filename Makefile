@@ -88,6 +88,10 @@ threshold-study: ## Measure the score on the fleet's own attempts; writes docs/t
 	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < score_validator/attempts.sql > "$$attempts" && \
 	$(SCORER) python -m score_validator.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
 
+.PHONY: self-check-study
+self-check-study: ## Measure agreement with further answers, for questions without reference; writes docs/self-check-study.md
+	$(SCORER) python -m score_validator.self_check
+
 .PHONY: calibrate
 calibrate: ## Measure what unrelated texts score; writes score_validator/baselines
 	$(SCORER) python -m score_validator.calibrate

@@ -50,7 +50,7 @@ class Decision:
 
     Attributes:
         sent: The records that follow from it.
-        verdict: `accepted`, `regenerate`, `max_retries_reached`, `unscored`, `not_retryable` or `malformed`.
+        verdict: A quality, `regenerate`, `not_retryable` or `malformed`.
         about: Fields of the event that tells it: ids, never payloads.
     """
 
@@ -75,7 +75,7 @@ def decide(record: Record, result: BertScore | Refused | None, gate: Gate, now: 
 
     Args:
         record: An answer, or something that cannot be read.
-        result: Its score; None when the question has no reference or the record cannot be read.
+        result: Its score; None when there is nothing to compare with or the record cannot be read.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 

@@ -37,7 +37,7 @@ OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYT
 
 
 class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
-    """Adds the score to each record that has an answer and a reference."""
+    """Adds the score to each record that has an answer and a reference, or samples in its place."""
 
     def __init__(self, url: str, timeout_seconds: float, capacity: int) -> None:
         self._url = url
@@ -60,6 +60,8 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             response = None  # the next stage finds that out, too, and says why
         if response and response.original_answer and self._client:
             result = await self._client.score(response.llm_response, response.original_answer)
+        elif response and response.samples and self._client:
+            result = await self._client.agreement(response.llm_response, response.samples)
         scored: tuple[float | str | int | None, ...]
         if isinstance(result, BertScore):
             scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)

@@ -9,7 +9,9 @@ import asyncio
 import json
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean as mean
 from typing import Any
 
 import aiohttp
@@ -125,6 +127,34 @@ class ScorerClient:
             wait = max(self._backoff[min(tries, len(self._backoff) - 1)], asked_to_wait)
             tries += 1
             await asyncio.sleep(wait * (1 + random.random() / 2))
+
+    async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | None:
+        """Returns the mean scores of an answer against further answers to the same prompt.
+
+        The mean, as in SelfCheckGPT (Manakul et al. 2023, arXiv:2303.08896): one sample that strays counts with its
+        share, where a minimum would be that sample alone and a maximum would overlook all others. Samples that the
+        scorer refuses are left out. It waits and raises as `score` does.
+
+        Args:
+            answer: The answer to judge.
+            samples: At least one.
+
+        Returns:
+            None if the scorer refuses all samples: the answer is not at fault, it stays without a score.
+        """
+        # A call for each, not one batch, which a single sample without words would fail as a whole. The scorer puts
+        # what arrives together into one batch.
+        results = await asyncio.gather(*(self.score(answer, sample) for sample in samples))
+        scores = [result for result in results if isinstance(result, BertScore)]
+        if not scores:
+            return None
+        return BertScore(
+            score=mean(each.score for each in scores),
+            precision=mean(each.precision for each in scores),
+            recall=mean(each.recall for each in scores),
+            f1=mean(each.f1 for each in scores),
+            scorer=scores[0].scorer,
+        )
 
     async def close(self) -> None:
         """Closes the connections."""

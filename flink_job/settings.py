@@ -26,6 +26,13 @@ class FlinkJobSettings(KafkaSettings):
     quality_threshold: float = Field(
         0.32, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."
     )
+    self_check_threshold: float = Field(
+        0.28,
+        ge=0,
+        le=1,
+        description="Mean agreement with further answers at which one without reference is accepted "
+        "(SELF_CHECK_SAMPLES of llm-consumer).",
+    )
     max_attempts: int = Field(
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."
     )
@@ -42,4 +49,8 @@ class FlinkJobSettings(KafkaSettings):
     @property
     def gate(self) -> Gate:
         """When an answer is good enough."""
-        return Gate(threshold=self.quality_threshold, max_attempts=self.max_attempts)
+        return Gate(
+            threshold=self.quality_threshold,
+            max_attempts=self.max_attempts,
+            self_check_threshold=self.self_check_threshold,
+        )

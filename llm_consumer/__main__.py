@@ -8,7 +8,7 @@ import structlog
 from llm_consumer.budget import DayBudget, Limits, NoBudget
 from llm_consumer.faults import Ask, with_faults
 from llm_consumer.gate import ProviderGate
-from llm_consumer.handler import AskHandler, Budget, Provider
+from llm_consumer.handler import AskHandler, Budget, Provider, SelfCheck
 from llm_consumer.llm import Llm
 from llm_consumer.memo import Memo
 from llm_consumer.settings import LlmSettings
@@ -42,17 +42,19 @@ def main() -> None:
             ask = with_faults(ask, overload, quota)
         return Provider(target, ask, gates[target.base_url])
 
+    self_check = SelfCheck(settings.self_check_samples, settings.self_check_temperature)
     handler = AskHandler(
         [provider(target) for target in targets],
         Memo(redis),
         _budget(settings, redis),
         settings.llm_temperature,
         settings.retry_after_max,
+        self_check,
     )
     limits = consumer.Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency + (PUT_OFF if len(gates) > 1 else 0),
-        stalled_seconds=settings.llm_timeout + 10,
+        stalled_seconds=settings.llm_timeout * (1 + self_check.samples) + 10,
     )
     service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
 

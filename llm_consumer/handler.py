@@ -10,12 +10,22 @@ import structlog
 
 from llm_consumer.budget import tokens_at_most
 from llm_consumer.llm import Answer, CallFailed, EmptyAnswer
-from llm_consumer.prompt import Prompt, prompt
+from llm_consumer.prompt import Prompt, hotter, prompt
 from llm_consumer.targets import Target
 from pipeline import metrics, topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import MAX_RETRIES, CallError, CallFailure, Failed, FailedCall, Question, Response, Source
+from pipeline.messages import (
+    MAX_RETRIES,
+    MAX_SAMPLE_CHARACTERS,
+    CallError,
+    CallFailure,
+    Failed,
+    FailedCall,
+    Question,
+    Response,
+    Source,
+)
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -68,6 +78,27 @@ class Provider:
     gate: Gate
 
 
+@dataclass(frozen=True)
+class SelfCheck:
+    """What an answer without reference is compared with (SelfCheckGPT: Manakul et al. 2023, arXiv:2303.08896).
+
+    Attributes:
+        samples: Further answers to ask for; 0: none, such an answer stays unscored.
+        temperature: Of their sampling, unless the answer's is higher.
+    """
+
+    samples: int = 0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Paid:
+    """An answer and what it cost; None where that is not known."""
+
+    answer: Answer
+    cost: Decimal | None
+
+
 class AskHandler:
     """Asks the model and addresses the answer or the error."""
 
@@ -78,6 +109,7 @@ class AskHandler:
         budget: Budget,
         temperature: float,
         longest_closed_seconds: float,
+        self_check: SelfCheck = SelfCheck(),
     ) -> None:
         """Makes a handler.
 
@@ -87,6 +119,7 @@ class AskHandler:
             budget: What calls may take on a day.
             temperature: Of first attempts.
             longest_closed_seconds: For which a provider may have the gate closed at most.
+            self_check: For questions without reference.
         """
         self._providers = providers
         self._several_apis = len({each.target.base_url for each in providers}) > 1
@@ -94,6 +127,7 @@ class AskHandler:
         self._budget = budget
         self._temperature = temperature
         self._longest_closed_seconds = longest_closed_seconds
+        self._self_check = self_check
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
         """Handles one message of `questions-pending`.
@@ -131,9 +165,12 @@ class AskHandler:
         self, provider: Provider, question: Question, source: Source, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
         asked = prompt(question, self._temperature)
+        wanted = 0 if question.original_answer else self._self_check.samples
         try:
-            with metrics.LLM_SECONDS.time():
-                answer = provider.ask(asked)
+            # One after the other: LLM_CONCURRENCY stays the number of calls in flight. Not one call with `n`, which
+            # many providers do not know. One that fails fails the attempt, as without it there is nothing to judge by.
+            paid = [self._ask(provider, asked)]
+            paid += [self._ask(provider, hotter(asked, self._self_check.temperature)) for _ in range(wanted)]
         except CallFailed as failure:
             error = failure.error
             took = {"prompt_tokens": failure.prompt_tokens, "completion_tokens": failure.completion_tokens}
@@ -146,6 +183,26 @@ class AskHandler:
             if error.type == "quota" and error.retry_after_seconds:
                 provider.gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
             return _failure(question, error, source)
+        answer, *samples = (each.answer for each in paid)
+        costs = [each.cost for each in paid if each.cost is not None]
+        about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens, samples=len(samples))
+        response = question.become(
+            Response,
+            llm_response=answer.text,
+            model=answer.model,
+            llm_latency_ms=answer.latency_ms,
+            prompt_tokens=sum(each.prompt_tokens for each in (answer, *samples)),
+            completion_tokens=sum(each.completion_tokens for each in (answer, *samples)),
+            cost=sum(costs, Decimal()) if len(costs) == len(paid) else None,
+            finish_reason=answer.finish_reason,
+            generated_at=datetime.now(UTC),
+            samples=tuple(each.text[:MAX_SAMPLE_CHARACTERS] for each in samples),
+        )
+        return Outgoing.of(topics.RESPONSES_SUCCESS, response)
+
+    def _ask(self, provider: Provider, asked: Prompt) -> _Paid:
+        with metrics.LLM_SECONDS.time():
+            answer = provider.ask(asked)
         metrics.LLM_CALLS.labels("answer").inc()
         cost = self._charge(provider.target, answer.prompt_tokens, answer.completion_tokens)
         if not answer.prompt_tokens + answer.completion_tokens:
@@ -154,19 +211,7 @@ class AskHandler:
             at_most = tokens_at_most(asked, answer.text)
             self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
             cost = None
-        about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens)
-        response = question.become(
-            Response,
-            llm_response=answer.text,
-            model=answer.model,
-            llm_latency_ms=answer.latency_ms,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            cost=cost,
-            finish_reason=answer.finish_reason,
-            generated_at=datetime.now(UTC),
-        )
-        return Outgoing.of(topics.RESPONSES_SUCCESS, response)
+        return _Paid(answer, cost)
 
     def _charge(self, target: Target, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
         """Counts what a call took; returns its cost, None where no price is known."""

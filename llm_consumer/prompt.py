@@ -4,7 +4,7 @@ The reference answer never reaches a prompt: these functions take the question's
 and nothing else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openai.types.chat import ChatCompletionMessageParam
 
@@ -26,6 +26,11 @@ class Prompt:
 
     messages: list[ChatCompletionMessageParam]
     temperature: float
+
+
+def hotter(asked: Prompt, temperature: float) -> Prompt:
+    """Returns the same request sampled at a temperature, or at its own if that is higher."""
+    return replace(asked, temperature=max(asked.temperature, temperature))
 
 
 def prompt(question: Question, temperature: float) -> Prompt:
@@ -54,5 +59,5 @@ def prompt(question: Question, temperature: float) -> Prompt:
                 f"more precise and more complete.\n\n{asked}",
             },
         ]
-    hotter = temperature + TEMPERATURE_STEP * (question.processing_attempts - 1)
-    return Prompt(messages, min(hotter, max(temperature, MAX_TEMPERATURE)))
+    raised = temperature + TEMPERATURE_STEP * (question.processing_attempts - 1)
+    return Prompt(messages, min(raised, max(temperature, MAX_TEMPERATURE)))

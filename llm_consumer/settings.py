@@ -18,6 +18,7 @@ from llm_consumer.targets import (
     read_prices,
     same_api,
 )
+from pipeline.messages import MAX_SAMPLES
 from pipeline.settings import KafkaSettings, RedisSettings, RetryAfterSettings
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -67,6 +68,16 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
         default_factory=dict,
         description="Further fields of each request to `LLM_BASE_URL`, as JSON, for what a provider adds; null takes a "
         "field out.",
+    )
+    self_check_samples: int = Field(
+        0,
+        ge=0,
+        le=MAX_SAMPLES,
+        description="Further answers asked for when a question has no reference, to compare the answer with; each "
+        "costs a call. 0: such questions stay unscored.",
+    )
+    self_check_temperature: float = Field(
+        1.0, ge=0, le=2, description="Of those further answers, unless the attempt's own is higher."
     )
     fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
     fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")

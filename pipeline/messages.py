@@ -27,7 +27,19 @@ MAX_ATTEMPTS_LIMIT = 10
 MAX_RETRIES = 3
 """Error retries of one generation."""
 
-Quality = Literal["accepted", "max_retries_reached", "unscored"]
+MAX_SAMPLES = 8
+"""Further answers to the same prompt that a response carries at most."""
+
+MAX_SAMPLE_CHARACTERS = 4_000
+"""Twice what the embedded encoder reads; `MAX_SAMPLES` of them take up to 128 kB of a message."""
+
+Quality = Literal[
+    "accepted", "max_retries_reached", "self_check_accepted", "self_check_max_retries_reached", "unscored"
+]
+"""What became of an answer, and which kind of score it has.
+
+`self_check_…`: agreement with further answers of the same model, for want of a reference; `unscored`: none; the others:
+against the reference."""
 Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
 QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", description="Key of every message.")]
 Text = Annotated[str, Field(min_length=1)]
@@ -157,6 +169,14 @@ class Response(Question):
     cost: Cost | None = Field(default=None, description="In the currency of LLM_PRICES; null: no price is known.")
     finish_reason: str = "stop"
     generated_at: Timestamp
+    samples: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=MAX_SAMPLE_CHARACTERS)], ...],
+        Field(
+            max_length=MAX_SAMPLES,
+            description="Further answers to the same prompt, for a question without reference: what the answer is "
+            "compared with. The tokens of the response include theirs.",
+        ),
+    ] = ()
 
 
 class CallError(BaseModel):

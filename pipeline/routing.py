@@ -10,12 +10,14 @@ from pipeline.messages import Attempt, Best, LowQuality, Quality, Question, Resp
 
 @dataclass(frozen=True)
 class BertScore:
-    """BERTScore of an answer against its reference (Zhang et al. 2020), each from -1 to 1.
+    """BERTScore of an answer (Zhang et al. 2020), each from -1 to 1.
+
+    Against its reference; for a question without one the means over further answers of the same model.
 
     Attributes:
         score: F1 on a scale where 0 is what unrelated texts get and 1 is identity: what answers are judged by.
         precision: Raw mean best match of the answer's tokens.
-        recall: Raw mean best match of the reference's tokens.
+        recall: Raw mean best match of the tokens of what it is compared with.
         f1: Their harmonic mean, raw.
         scorer: Encoder and layer.
     """
@@ -34,10 +36,24 @@ class Gate:
     Attributes:
         threshold: Score at or above which an answer is accepted.
         max_attempts: Generations after which the best answer so far is kept.
+        self_check_threshold: The same as `threshold` for an answer without reference, whose score is agreement with
+            further answers: another scale.
     """
 
     threshold: float
     max_attempts: int
+    self_check_threshold: float
+
+    def of(self, response: Response) -> float:
+        """Returns the threshold for the kind of score that an answer has."""
+        return self.threshold if response.original_answer else self.self_check_threshold
+
+
+_QUALITIES: dict[bool, tuple[Quality, Quality]] = {
+    True: ("accepted", "max_retries_reached"),
+    False: ("self_check_accepted", "self_check_max_retries_reached"),
+}
+"""Of an answer that passed and of the best when attempts are used up, with and without a reference."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
 
     Args:
         response: The answer.
-        score: Its score; None when the question has no reference.
+        score: Its score against the reference, or against its samples where there is none; None without either.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
@@ -73,8 +89,9 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         bert_recall=score.recall,
         bert_f1=score.f1,
     )
-    if score.score >= gate.threshold:
-        return [_keep(response, this, attempts, "accepted", score.scorer, now)]
+    passed, used_up = _QUALITIES[bool(response.original_answer)]
+    if score.score >= gate.of(response):
+        return [_keep(response, this, attempts, passed, score.scorer, now)]
     # Ties keep the first.
     best = response.best if response.best and response.best.bert_score >= this.bert_score else this
     if response.processing_attempts < gate.max_attempts:
@@ -83,7 +100,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
             _record(response, score, attempts, gate, "regenerate", now),
         ]
     return [
-        _keep(response, best, attempts, "max_retries_reached", score.scorer, now),
+        _keep(response, best, attempts, used_up, score.scorer, now),
         _record(response, score, attempts, gate, "max_retries_reached", now),
     ]
 
@@ -155,8 +172,9 @@ def _record(
             bert_recall=score.recall,
             bert_f1=score.f1,
             scorer=score.scorer,
-            threshold=gate.threshold,
+            threshold=gate.of(response),
             decision=decision,
+            samples=(),  # they have served; a record is of the answer
             scored_at=now,
         ),
     )

@@ -94,3 +94,39 @@ def cost(path: Path, rows: Sequence[AtThreshold], threshold: float) -> None:
     right.set(xlabel="calls of the model for a question", ylabel="mean score that is kept")
     left.legend()
     _save(figure, path)
+
+
+def agreement(
+    path: Path,
+    kinds: Mapping[str, Sequence[float]],
+    chance: Sequence[float],
+    own: Sequence[float],
+    reference: Sequence[float],
+    threshold: float,
+) -> None:
+    """Draws the agreement of each kind of answer with the model's samples, and that of its own beside the reference.
+
+    Args:
+        path: Of the picture.
+        kinds: Agreement of the labelled answers, by label.
+        chance: Agreement with samples of other questions.
+        own: Agreement of the model's first answers.
+        reference: Scores of those first answers against their references, in the same order.
+        threshold: For agreement.
+    """
+    figure, (left, right) = _figure(2)
+    random = np.random.default_rng(1)
+    rows = {"other questions": chance, "first answers": own} | dict(kinds)
+    for place, (label, values) in enumerate(rows.items()):
+        colour = COLOURS.get(label, "#2166ac")
+        heights = place + random.uniform(-0.25, 0.25, len(values))
+        left.scatter(values, heights, s=10, color=colour, edgecolors="none", alpha=0.6)
+        left.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+    left.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
+    left.set_yticks(range(len(rows)), [label.replace("_", " ") for label in rows])
+    left.invert_yaxis()
+    left.set(xlabel="agreement with the model's samples; the bars are medians")
+    left.legend(loc="lower right")
+    right.scatter(own, reference, s=14, color="#2166ac", edgecolors="none")
+    right.set(xlabel="agreement of the first answer", ylabel="its bert_score against the reference")
+    _save(figure, path)

@@ -172,7 +172,7 @@ def length_effects(answers: Sequence[Labelled], scores: Sequence[float]) -> list
         own = [scores[index] for index in chosen]
         rank = bootstrap(
             [str(place) for place in range(len(chosen))],
-            lambda drawn, ratio=ratio, own=own: _spearman(  # type: ignore[misc]
+            lambda drawn, ratio=ratio, own=own: spearman(  # type: ignore[misc]
                 [ratio[int(each)] for each in drawn], [own[int(each)] for each in drawn]
             ),
         )
@@ -183,7 +183,8 @@ def length_effects(answers: Sequence[Labelled], scores: Sequence[float]) -> list
     return lines
 
 
-def _spearman(left: Sequence[float], right: Sequence[float]) -> float:
+def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+    """Returns the rank correlation of two series."""
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 

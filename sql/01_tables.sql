@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS responses (
     bert_score               numeric(7, 6),
     bert_precision           numeric(7, 6),
     bert_recall              numeric(7, 6),
-    quality                  text NOT NULL CHECK (quality IN ('accepted', 'max_retries_reached', 'unscored')),
+    quality                  text NOT NULL,
     scorer                   text,
     model                    text NOT NULL,
     processing_attempts      integer NOT NULL,
@@ -36,6 +36,24 @@ CREATE TABLE IF NOT EXISTS responses (
 COMMENT ON TABLE responses IS 'The answer that was kept of each completed question.';
 
 ALTER TABLE responses ADD COLUMN IF NOT EXISTS bert_f1 numeric(7, 6);
+-- Apart from the table, so that the list can grow: the constraint has the name that PostgreSQL gives one of a column.
+-- Only where it is an older one: making it reads the whole table, under a lock.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = 'responses'::regclass AND conname = 'responses_quality_check'
+              AND pg_get_constraintdef(oid) LIKE '%self_check_accepted%'
+    ) THEN
+        ALTER TABLE responses DROP CONSTRAINT IF EXISTS responses_quality_check;
+        ALTER TABLE responses ADD CONSTRAINT responses_quality_check CHECK (quality IN (
+            'accepted', 'max_retries_reached', 'self_check_accepted', 'self_check_max_retries_reached', 'unscored'
+        ));
+    END IF;
+END
+$$;
+COMMENT ON COLUMN responses.quality IS
+    'What became of the answer. self_check_*: without a reference, scored against further answers of the same model.';
 COMMENT ON COLUMN responses.bert_score IS
     'BERTScore F1 on a scale where 0 is what unrelated texts get and 1 is identity; precision, recall and bert_f1 are raw.';
 

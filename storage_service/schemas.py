@@ -380,6 +380,8 @@ class ByQuality(BaseModel):
 
     accepted: int = 0
     max_retries_reached: int = 0
+    self_check_accepted: int = Field(0, description="Without reference: they agree with further answers of the model.")
+    self_check_max_retries_reached: int = Field(0, description="Without reference: they agree too little.")
     unscored: int = 0
 
 
@@ -415,7 +417,13 @@ class Statistics(Stored):
         {
             "questions": {"pending": 3, "completed": 120, "failed": 1},
             "asked_total": 310,
-            "answers": {"accepted": 80, "max_retries_reached": 32, "unscored": 8},
+            "answers": {
+                "accepted": 80,
+                "max_retries_reached": 32,
+                "self_check_accepted": 0,
+                "self_check_max_retries_reached": 0,
+                "unscored": 8,
+            },
             "mean_score": 0.5312,
             "usage": {"attempts": 201, "prompt_tokens": 14204, "completion_tokens": 12511, "cost": "0.025699200"},
             "outbox": 0,

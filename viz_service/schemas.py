@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.messages import QuestionId
+from pipeline.messages import Quality, QuestionId
 from pipeline.web import PlainText
 from viz_service.texts import Language
 
@@ -13,7 +13,6 @@ Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)
 """RFC 3339 in UTC, whatever the session's time zone is."""
 
 Side = Literal["below", "at_or_above"]
-Quality = Literal["accepted", "max_retries_reached", "unscored"]
 Status = Literal["pending", "completed", "failed"]
 Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
 Theme = Literal["light", "dark"]

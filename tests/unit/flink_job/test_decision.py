@@ -8,7 +8,7 @@ from pipeline import messages, topics
 from pipeline.routing import BertScore, Gate
 from tests.unit import samples
 
-GATE = Gate(threshold=0.5, max_attempts=3)
+GATE = Gate(threshold=0.5, max_attempts=3, self_check_threshold=0.3)
 
 
 def record(message=None, **changes):

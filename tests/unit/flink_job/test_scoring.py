@@ -31,6 +31,37 @@ def test_a_score(httpserver):
     assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
+def agreement(url, *others):
+    async def once():
+        client = ScorerClient(url, 2, 4, backoff_seconds=(0.01,))
+        try:
+            return await asyncio.wait_for(client.agreement("an answer", others), 20)
+        finally:
+            await client.close()
+
+    return asyncio.run(once())
+
+
+def by_reference(request):
+    pair = json.loads(request.data)
+    assert pair["candidate"] == "an answer"
+    if pair["reference"] == "refused":
+        return Response('{"detail": "reference: has no words"}', 422)
+    return Response(json.dumps(SCORE | {"score": float(pair["reference"])}), content_type="application/json")
+
+
+@pytest.mark.parametrize(("others", "mean"), [(("0.2", "0.4", "0.9"), 0.5), (("0.2", "refused", "0.4"), 0.3)])
+def test_agreement_is_the_mean_over_the_samples_that_have_a_score(httpserver, others, mean):
+    httpserver.expect_request("/score").respond_with_handler(by_reference)
+    found = agreement(httpserver.url_for(""), *others)
+    assert (found.score, found.precision, found.scorer) == (pytest.approx(mean), 0.5, "fake")
+
+
+def test_without_a_sample_that_has_a_score_the_answer_has_none(httpserver):
+    httpserver.expect_request("/score").respond_with_handler(by_reference)
+    assert agreement(httpserver.url_for(""), "refused", "refused") is None
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
 def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
     for _ in range(3):

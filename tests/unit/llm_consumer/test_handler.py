@@ -9,13 +9,13 @@ from decimal import Decimal
 import pytest
 from werkzeug import Response as HttpResponse
 
-from llm_consumer.handler import AskHandler, Provider
+from llm_consumer.handler import AskHandler, Provider, SelfCheck
 from llm_consumer.llm import Llm
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import Failed, FailedCall, Response
+from pipeline.messages import MAX_SAMPLE_CHARACTERS, Failed, FailedCall, Response
 from tests.unit import samples
 
 PATH = "/v1/chat/completions"
@@ -73,11 +73,11 @@ class FakeBudget:
         self.charged.append((tokens, cost))
 
 
-def asker(base_url, gate=None, budget=None, gates=None, **more):
+def asker(base_url, gate=None, budget=None, gates=None, self_check=SelfCheck(), **more):
     settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, **{"llm_extra_body": {"top_k": 40}} | more)
     gates = gates or {target.base_url: gate or FakeGate() for target in settings.targets}
     providers = [Provider(each, Llm(settings, each).ask, gates[each.base_url]) for each in settings.targets]
-    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, 600)
+    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, 600, self_check)
 
     def once(**changes):
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
@@ -106,6 +106,41 @@ def test_an_answer_becomes_a_response(httpserver, ask):
     assert sent["top_k"] == 40
     assert "original_answer" not in json.dumps(sent)
     assert samples.question().original_answer not in json.dumps(sent)
+
+
+def test_a_question_without_reference_brings_further_answers(httpserver):
+    for text in ("Scattering.", "First.", "Second." + "x" * 5000):
+        httpserver.expect_ordered_request(PATH).respond_with_json(completion(text))
+    message = asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))(original_answer=None).message
+    assert message.llm_response == "Scattering."
+    assert [(each[:7], len(each)) for each in message.samples] == [("First.", 6), ("Second.", MAX_SAMPLE_CHARACTERS)]
+    assert (message.prompt_tokens, message.completion_tokens) == (3 * 31, 3 * 9)
+    sent = [json.loads(request.data) for request, _ in httpserver.log]
+    assert [each["temperature"] for each in sent] == [0.7, 1.0, 1.0]
+    assert sent[0]["messages"] == sent[1]["messages"]
+
+
+def test_a_sample_is_never_colder_than_the_answer(httpserver):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    ask_for = asker(httpserver.url_for("/v1"), self_check=SelfCheck(1, 1.0))
+    ask_for(original_answer=None, processing_attempts=3)
+    assert [json.loads(request.data)["temperature"] for request, _ in httpserver.log] == pytest.approx([1.1, 1.1])
+
+
+def test_a_question_with_reference_brings_none(httpserver):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    assert asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))().message.samples == ()
+    assert len(httpserver.log) == 1
+
+
+def test_a_sample_that_fails_fails_the_attempt_and_a_copy_asks_nothing(httpserver):
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
+    httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
+    ask_for = asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))
+    outgoing = ask_for(original_answer=None)
+    assert (outgoing.topic, outgoing.message.error.status_code) == (topics.ERROR_OVERLOAD, 503)
+    assert ask_for(original_answer=None) == outgoing
+    assert len(httpserver.log) == 2
 
 
 def test_an_answer_at_the_limit_of_tokens_is_cut_at_its_last_sentence(httpserver, ask):

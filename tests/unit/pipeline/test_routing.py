@@ -9,7 +9,7 @@ from pipeline.messages import LowQuality, Question, Response, Validated
 from pipeline.routing import BertScore, Gate, decide
 from tests.unit import samples
 
-GATE = Gate(threshold=0.7, max_attempts=3)
+GATE = Gate(threshold=0.7, max_attempts=3, self_check_threshold=0.3)
 
 
 def score(value):
@@ -73,7 +73,7 @@ def test_the_best_of_all_attempts_is_kept():
 
 
 def test_scores_06_08_07_keep_08_when_none_passes():
-    kept, _ = run_loop([0.6, 0.8, 0.7], Gate(threshold=0.9, max_attempts=3))
+    kept, _ = run_loop([0.6, 0.8, 0.7], Gate(threshold=0.9, max_attempts=3, self_check_threshold=0.3))
     assert kept.bert_score == 0.8
 
 
@@ -95,9 +95,23 @@ def test_without_reference_the_first_answer_is_kept_unscored():
     assert kept.attempts[0].bert_score is None
 
 
+@pytest.mark.parametrize(
+    ("attempt", "agreement", "quality"),
+    [(1, 0.3, "self_check_accepted"), (1, 0.29, None), (3, 0.29, "self_check_max_retries_reached")],
+)
+def test_without_reference_agreement_has_a_threshold_of_its_own(attempt, agreement, quality):
+    answer = samples.response(original_answer=None, processing_attempts=attempt, samples=("One.", "Two."))
+    first, *records = (routed.message for routed in decide(answer, score(agreement), GATE, samples.NOW))
+    if quality:
+        assert (first.quality, first.bert_score, first.scorer) == (quality, agreement, "encoder/layer6")
+    else:
+        assert (type(first), first.best.bert_score) == (Question, agreement)
+    assert [(record.threshold, record.samples) for record in records] == [(0.3, ())] * (agreement < 0.3)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.floats(-1, 1), st.integers(1, 3))
 def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_attempts):
-    gate = Gate(threshold, max_attempts)
+    gate = Gate(threshold, max_attempts, self_check_threshold=0.3)
     played = scores[:max_attempts]
     question = samples.question()
     for number, f1 in enumerate(played, 1):

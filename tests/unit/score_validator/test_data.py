@@ -9,6 +9,7 @@ import pytest
 from score_validator.calibrate import summary, unrelated_pairs
 from score_validator.idf import FILE, Idf
 from score_validator.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, read_labelled, read_references
+from score_validator.self_check import SAMPLES_FILE, read_samples
 from score_validator.study import ATTEMPTS_FILE, read_attempts, shuffled, table
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +43,16 @@ def test_the_attempts_are_complete():
     assert Counter(attempt.number for attempt in attempts) == {1: 100, 2: 100, 3: 100}
     labelled = {answer.reference for answer in read_labelled(ROOT / LABELLED_FILE)}
     assert not labelled & {attempt.reference for attempt in attempts}
+
+
+def test_the_samples_are_of_labelled_questions_and_differ_from_the_answer():
+    with (ROOT / SAMPLES_FILE).open(encoding="utf-8") as lines:
+        sampled = read_samples(lines)
+    references = {answer.question: answer.reference for answer in read_labelled(ROOT / LABELLED_FILE)}
+    assert len({each.question for each in sampled}) == len(sampled) == 56
+    assert all(references[each.question] == each.reference for each in sampled)
+    assert {len(each.samples) for each in sampled} == {3}
+    assert all(text.strip() for each in sampled for text in (each.answer, *each.samples))
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{}", '{"question_id": "q"}', "nothing"])

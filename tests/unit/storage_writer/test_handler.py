@@ -79,7 +79,7 @@ def writer():
 
 def validated(score=0.7):
     bert = BertScore(score, score, score, score, "scorer") if score is not None else None
-    (routed, *_) = decide(samples.response(), bert, Gate(0.48, 1), LATER)
+    (routed, *_) = decide(samples.response(), bert, Gate(0.48, 1, 0.3), LATER)
     assert isinstance(routed.message, Validated)
     return routed.message
 
@@ -119,7 +119,7 @@ def test_unscored_answer_is_kept(writer):
 
 
 def test_an_attempt_below_the_threshold_is_noted_at_once(writer):
-    _, record = decide(samples.response(), BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3), LATER)
+    _, record = decide(samples.response(), BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3, 0.3), LATER)
     writer.take(record.message)
     [(question_id, [attempt])] = writer.records.noted
     assert (question_id, attempt.bert_score) == (record.message.question_id, 0.1)
