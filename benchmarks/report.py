@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from traffic_generator.pictures import png
+
 RESULTS = Path("docs/benchmarks")
 DOCUMENT = Path("docs/benchmarks.md")
 PLOT = Path("images/benchmarks.png")
@@ -256,7 +258,6 @@ def _own(path: Path) -> None:
 def plot(comparisons: Sequence[Comparison]) -> bytes:
     """Draws how far each goal is reached, as PNG, with plotly in the tests' Chromium."""
     import plotly.graph_objects as go
-    from playwright.sync_api import sync_playwright
 
     ordered = list(reversed(comparisons))  # plotly draws upwards
     longest = min(max(1.2, *(each.share for each in comparisons)), LONGEST_BAR)
@@ -278,17 +279,7 @@ def plot(comparisons: Sequence[Comparison]) -> bytes:
         xaxis={"title": "share of the goal that is reached (1: just met)", "range": [0, longest * 1.05]},
         yaxis={"automargin": True},
     )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        page = browser.new_page(viewport={"width": 1140, "height": 200 + 44 * len(ordered)})
-        page.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
-        drawing = page.locator(".plotly-graph-div .main-svg").first
-        drawing.wait_for()
-        picture = page.locator(".plotly-graph-div").screenshot()
-        browser.close()
-    return picture
+    return png(figure)
 
 
 def main() -> None:
