@@ -109,7 +109,7 @@ soak: ## A fault each minute for an hour, or for MINUTES
 	@$(drills) soak --minutes $(or $(MINUTES),60)
 
 # The benchmarks that need the fleet, in this order.
-B ?= throughput latency api retries tokens growth flink_alone
+B ?= throughput latency api retries tokens growth flink_alone scored sync_vs_async
 
 .PHONY: bench
 bench: prepare build-all start ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md

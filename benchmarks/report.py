@@ -211,8 +211,7 @@ def keep(measurement: Measurement, folder: Path) -> None:
         print(line)
     for comparison in measurement.comparisons:
         print(comparison.line())
-    _make(folder)
-    _write(folder / f"{measurement.program}.json", (measurement.model_dump_json(indent=1) + "\n").encode())
+    write(folder / f"{measurement.program}.json", (measurement.model_dump_json(indent=1) + "\n").encode())
 
 
 def machine() -> Machine:
@@ -244,8 +243,9 @@ def _make(folder: Path) -> None:
         _own(folder)
 
 
-def _write(path: Path, body: bytes) -> None:
+def write(path: Path, body: bytes) -> None:
     """Writes a file that belongs to whom its folder belongs: the container that writes it runs as root."""
+    _make(path.parent)
     path.write_bytes(body)
     _own(path)
 
@@ -291,10 +291,9 @@ def main() -> None:
     measurements = read(options.results)
     if not measurements:
         raise SystemExit(f"{options.results}: nothing was measured")
-    _write(options.output, markdown(measurements).encode())
+    write(options.output, markdown(measurements).encode())
     picture = options.output.parent / PLOT
-    _make(picture.parent)
-    _write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
+    write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
     print(f"wrote {options.output} and {picture}")
 
 

@@ -83,7 +83,7 @@ def method(course: Course, known: int, mean_bytes: float, redis_version: str, ma
         "- Independent draws are kind to LFU: what is popular stays so for ever. With people it does not; LFU then",
         "  keeps yesterday's answers for a while, LRU lets them go. This study does not show that.",
         f"- Redis counts the age of a key in steps of {TICK_SECONDS:g} s. The study asks thousands of times a second,",
-        "  people a few times: where T is few steps, LRU cannot tell the old from the new as well as it would in the fleet.",
+        "  people a few times: where T is few steps, LRU cannot tell old from new as well as it would in the fleet.",
         f"- Measured on: {machine}.",
     ]
 
