@@ -54,7 +54,7 @@ one. The synchronous service: Flask under gunicorn with 64 threads, retries with
 Retry-After, up to three generations, the best kept, a cache, one PostgreSQL transaction at each end; it answers with
 an error after 55 s, so that its client learns why. Killed: SIGKILL in the middle of the asking, started again
 {DOWN_SECONDS:g} s later; at the fleet all that does the same job is killed, storage-service and both llm-consumers.
-Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or as soon as nothing is pending."""
+Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
 
 DISADVANTAGES = """\
 - **More to run and to understand.** One service, a database and a cache on one side; a broker, a stream processor, two

@@ -80,7 +80,7 @@ def pause_seconds(error: Exception, retries: int, chance: float) -> float | None
     patient: float | None = wait_seconds(error, 0)
     if patient is None or patient >= QUOTA_SECONDS:
         return patient
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**retries)
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**retries)
     return max(float(retry_after_seconds(error)), pause * (1 + chance) / 2)
 
 
