@@ -15,11 +15,12 @@ from benchmarks.requests_load import Client
 from benchmarks.stage import Database, ScriptedScorer
 from benchmarks.throughput import Course, Side
 from pipeline import topics
-from tests.fleet import CLIENT, eventually
+from tests.fleet import CLIENT, Fleet, eventually
 
 PROGRAM = "growth"
 GROWTH = 1.1
 SCALING = 1.9
+STORAGE_SERVICE = "storage-service"
 SLOW_SECONDS = 1.0
 
 METHOD = f"""\
@@ -127,13 +128,18 @@ def partitions() -> int:
     return len(admin.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING].partitions)
 
 
-def raise_partitions(wanted: int) -> None:
-    """Raises the partitions of questions-pending, for good, and waits until the broker knows them."""
+def raise_partitions(fleet: Fleet, wanted: int) -> None:
+    """Raises the partitions of questions-pending, for good, and waits until the broker knows them.
+
+    storage-service would learn of them with its next look at the topic, within five minutes: it is started again.
+    """
     if partitions() < wanted:
         admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
         raised = admin.create_partitions([confluent_kafka.admin.NewPartitions(topics.QUESTIONS_PENDING, wanted)])
         raised[topics.QUESTIONS_PENDING].result(30)
         eventually(lambda: partitions() == wanted, f"{wanted} partitions", 30)
+        fleet.container(STORAGE_SERVICE).restart(timeout=15)
+        fleet.wait_healthy(STORAGE_SERVICE)
 
 
 def main() -> None:
@@ -163,7 +169,7 @@ def main() -> None:
             runs += [{"stored": stored, **run} for run in course.run(plan)]
         scaled: list[Run] = []
         for wanted in (0, *sorted(options.raise_partitions)):
-            raise_partitions(wanted)
+            raise_partitions(fleet, wanted)
             for count in options.consumers:
                 course = Course(fleet, client, SLOW_SECONDS, options.slow_questions, options.connections, count)
                 plan = [(number + 1, side) for number in range(options.rounds)]

@@ -38,7 +38,7 @@ FLEET, CELERY, EXACTLY_ONCE = "fleet", "celery", "fleet, exactly once"
 CHECKPOINT_SECONDS = 30.0
 SELDOM_SECONDS = 0.25
 """Between looks at a question that takes as long as a checkpoint: dozens are under way then."""
-WAITING_THREADS = 48
+WAITING_THREADS = 40
 WAITING_SECONDS = 120.0
 
 METHOD = f"""\
