@@ -132,11 +132,11 @@ def script(text: str, latency_seconds: float, faulty: bool) -> ByAttempt:
     return [first, good]
 
 
-def summary(scenario: str, side: str, fates: Sequence[Fate], kept: Collection[int], calls: int) -> Run:
+def summary(scenario: Scenario, side: str, fates: Sequence[Fate], kept: Collection[int], calls: int) -> Run:
     """Returns the raw numbers of one run; times in seconds.
 
     Args:
-        scenario: Its name.
+        scenario: The load.
         side: Who was asked.
         fates: One for each question.
         kept: Places of those that have an answer in the end.
@@ -145,11 +145,14 @@ def summary(scenario: str, side: str, fates: Sequence[Fate], kept: Collection[in
     outcomes = Counter(each.outcome for each in fates)
     replies = [each.first_reply for each in fates if each.first_reply is not None]
     answers = [each.answer for each in fates if each.answer is not None]
-    run: Run = {"load": scenario, "side": side, "questions": len(fates)}
+    run: Run = {"load": scenario.name, "side": side, "questions": len(fates)}
     for name, values in (("first reply", replies), ("answer", answers)):
         for share in (0.5, 0.99):
             run[f"{name} p{share * 100:.0f}, s"] = percentile(values, share) if values else ""
+    # Until the last one has the answer: with a steady load no more can be answered than is asked.
+    ends = [at + each.answer for at, each in zip(scenario.due, fates, strict=True) if each.answer is not None]
     return run | {
+        "answered/s": len(ends) / max(ends) if ends else 0.0,
         "answered in time": outcomes["answered"] / len(fates),
         "gave up": outcomes["gave up"],
         "refused": outcomes["refused"],
@@ -193,7 +196,7 @@ class Course:
         fates = visiting.result()
         answered = await_kept(database, beginning, SETTLE_SECONDS)
         kept = {place for place, text in enumerate(texts) if text in answered}
-        return summary(scenario.name, side, fates, kept, sum(self._provider.counts().values()) - before)
+        return summary(scenario, side, fates, kept, sum(self._provider.counts().values()) - before)
 
 
 def await_kept(database: Database, beginning: str, seconds: float) -> set[str]:
@@ -305,11 +308,16 @@ def figures(runs: Sequence[Run]) -> dict[str, Any]:
 
     colours = {SYNC: "#c0504d", FLEET: "#2a7f62"}
     panels = {
-        "times": (("first reply p50, s", "first reply p99, s", "answer p50, s", "answer p99, s"), "log", None),
-        "shares": (("answered in time", "kept in the end"), "linear", ".0%"),
+        "times": (
+            ("first reply p50, s", "first reply p99, s", "answer p50, s", "answer p99, s"),
+            "log",
+            None,
+            [-2.5, 2],
+        ),
+        "shares": (("answered in time", "kept in the end"), "linear", ".0%", [0, 1.05]),
     }
     drawn = {}
-    for name, (columns, scale, ticks) in panels.items():
+    for name, (columns, scale, ticks, span) in panels.items():
         figure = make_subplots(1, len(columns), subplot_titles=columns, shared_yaxes=True)
         for place, column in enumerate(columns, 1):
             for side, colour in colours.items():
@@ -323,7 +331,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Any]:
                 )
                 figure.add_trace(bars, 1, place)
         figure.update_layout(template="plotly_white", width=1100, height=400, margin={"t": 50, "b": 40})
-        figure.update_yaxes(type=scale, tickformat=ticks)
+        figure.update_yaxes(type=scale, tickformat=ticks, range=span)
         drawn[name] = figure
     return drawn
 

@@ -9,7 +9,7 @@ from werkzeug import Response
 
 from benchmarks import sync_vs_async, visitors
 from benchmarks.report import Machine, Measurement
-from benchmarks.sync_vs_async import FLEET, SYNC
+from benchmarks.sync_vs_async import FLEET, SYNC, Scenario
 from benchmarks.visitors import Fate
 
 
@@ -39,6 +39,9 @@ def test_both_sides_get_the_same_script():
     assert other == script(17, True)
 
 
+LOAD = Scenario("killed", (0.0, 3.0, 4.0, 5.0))
+
+
 def fates():
     return [
         Fate("answered", True, 1.0, 1.0),
@@ -49,20 +52,22 @@ def fates():
 
 
 def test_a_run_counts_what_was_lost():
-    run = sync_vs_async.summary("killed", FLEET, fates(), {0, 1, 3}, 6)
+    run = sync_vs_async.summary(LOAD, FLEET, fates(), {0, 1, 3}, 6)
     assert (run["first reply p50, s"], run["answer p99, s"]) == (2.0, 5.0)
     assert (run["answered in time"], run["kept in the end"]) == (0.5, 0.75)
     assert (run["gave up"], run["broken off"], run["refused"], run["accepted, then lost"]) == (1, 1, 0, 1)
     assert run["calls of the model/answer"] == 2
+    assert run["answered/s"] == 2 / 8  # the second came at 3 s and had its answer 5 s later
 
 
 def test_nothing_that_came_back_is_no_time():
-    run = sync_vs_async.summary("killed", SYNC, fates()[3:], set(), 6)
+    run = sync_vs_async.summary(Scenario("killed", (0.0,)), SYNC, fates()[3:], set(), 6)
+    assert run["answered/s"] == 0
     assert run["answer p50, s"] == run["calls of the model/answer"] == ""
 
 
 def test_the_page_says_both_sides_and_the_cost():
-    runs = [sync_vs_async.summary("burst", side, fates(), {0}, 4) for side in (SYNC, FLEET)]
+    runs = [sync_vs_async.summary(LOAD, side, fates(), {0}, 4) for side in (SYNC, FLEET)]
     measurement = Measurement(
         program="sync_vs_async",
         question="?",
@@ -73,7 +78,7 @@ def test_the_page_says_both_sides_and_the_cost():
         runs=tuple(runs),
     )
     page = sync_vs_async.document(measurement)
-    assert "**burst** — synchronous: first reply after 2 s, answer after 1 s (p50), 50.0% answered in time" in page
+    assert "**killed** — synchronous: first reply after 2 s, answer after 1 s (p50), 50.0% answered in time" in page
     assert "A queue hides overload" in page
     assert len(sync_vs_async.figures(runs)["shares"].data) == 4
 
