@@ -121,7 +121,7 @@ soak: ## A fault each minute for an hour, or for MINUTES
 	@$(drills) soak --minutes $(or $(MINUTES),60)
 
 # The benchmarks that need the fleet, in this order.
-B ?= throughput latency api retries tokens growth flink_alone
+B ?= throughput latency api retries tokens growth flink_alone scored sync_vs_async
 
 .PHONY: bench
 bench: prepare build-all start ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
@@ -129,6 +129,16 @@ bench: prepare build-all start ## Measure the fleet beside what people would use
 	@$(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
 	  'for each in $(B); do python -m benchmarks.$$each $(BENCH_OPTIONS) || failed=1; done; \
 	  python -m benchmarks.report && exit $${failed:-0}'
+
+# A Redis of its own on the fleet's network, for as long as the study takes.
+STUDY_REDIS := $(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml
+
+.PHONY: cache-study
+cache-study: prepare build-all start ## Measure the answer cache by size, eviction and distribution; writes docs/cache-study.md
+	@trap '$(STUDY_REDIS) rm --stop --force cache-study-redis' EXIT; \
+	$(STUDY_REDIS) up --detach --wait cache-study-redis && \
+	$(COMPOSE) run --rm --no-deps --user "$$(id -u):$$(id -g)" --env HOME=/tmp --volume "$(CURDIR)/docs:/app/docs" tests \
+	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)
 
 .PHONY: test-unit
 test-unit: prepare ## Run the tests that need no fleet

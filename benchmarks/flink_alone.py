@@ -63,11 +63,12 @@ def compare(runs: Sequence[Run], parallelism: int) -> Comparison:
     )
 
 
-def measure(source: str, target: str, count: int) -> float:
+def measure(source: str, target: str, made: Sequence[Response]) -> float:
     """Writes answers to a topic and follows what comes out of another; returns the seconds that it took."""
     consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
     producer = confluent_kafka.Producer({**CLIENT, "linger.ms": 2, "compression.type": "lz4"})
-    records = [(each.question_id.encode(), each.to_bytes()) for each in answers(count)]
+    records = [(each.question_id.encode(), each.to_bytes()) for each in made]
+    count = len(records)
     waiting = {key for key, _ in records}
     try:
         known = consumer.list_topics(target, timeout=10).topics[target]
@@ -159,10 +160,10 @@ def main() -> None:
         plain_consumer(fleet),
     ):
         for source, target in ways.values():
-            measure(source, target, WARM_UP)
+            measure(source, target, answers(WARM_UP))
         for number in range(1, options.rounds + 1):
             for side in (FLINK, PLAIN) if number % 2 else (PLAIN, FLINK):
-                seconds = measure(*ways[side], options.records)
+                seconds = measure(*ways[side], answers(options.records))
                 runs.append(
                     {
                         "side": side,

@@ -7,20 +7,29 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import confluent_kafka.admin
+
 from benchmarks import report, stage
 from benchmarks.report import Comparison, Measurement, Run
 from benchmarks.requests_load import Client
 from benchmarks.stage import Database, ScriptedScorer
 from benchmarks.throughput import Course, Side
+from pipeline import topics
+from tests.fleet import CLIENT, Fleet, eventually
 
 PROGRAM = "growth"
 GROWTH = 1.1
+SCALING = 1.9
+STORAGE_SERVICE = "storage-service"
+SLOW_SECONDS = 1.0
 
-METHOD = """\
+METHOD = f"""\
 Completed questions with their answer and one attempt each are written into the tables until as many are there, and the
 statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
 scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Partitions and
-llm-consumers are left as they are: partitions that were added cannot be taken back."""
+llm-consumers are left as they are there. Then, with a model of {SLOW_SECONDS:g} s, as many questions for 2 and for 4
+llm-consumers; consumers beyond the partitions of questions-pending have nothing to do. Partitions that were added
+cannot be taken back, so more of them are measured only if `--raise-partitions` says so."""
 
 # Three statements: a part of one statement does not see what another part of it has written.
 _FILL = (
@@ -88,6 +97,51 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     )
 
 
+def compare_scaling(runs: Sequence[Run]) -> tuple[Comparison, ...]:
+    """Compares twice as many consumers with half as many, for each number of partitions that has both."""
+    found = []
+    for partitions in dict.fromkeys(int(run["partitions"]) for run in runs):
+        own = [run for run in runs if run["partitions"] == partitions]
+        fewest, most = (choose(int(run["llm-consumers"]) for run in own) for choose in (min, max))
+        if most != 2 * fewest:
+            continue
+        half, whole = (
+            report.median([run for run in own if run["llm-consumers"] == count], "completed/s")
+            for count in (fewest, most)
+        )
+        found.append(
+            Comparison(
+                figure=f"questions/s with {most} llm-consumers, {partitions} partitions",
+                unit="questions/s",
+                fleet=whole,
+                against=half,
+                baseline=f"with {fewest}",
+                goal=SCALING,
+            )
+        )
+    return tuple(found)
+
+
+def partitions() -> int:
+    """Returns how many partitions questions-pending has."""
+    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+    return len(admin.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING].partitions)
+
+
+def raise_partitions(fleet: Fleet, wanted: int) -> None:
+    """Raises the partitions of questions-pending, for good, and waits until the broker knows them.
+
+    storage-service would learn of them with its next look at the topic, within five minutes: it is started again.
+    """
+    if partitions() < wanted:
+        admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+        raised = admin.create_partitions([confluent_kafka.admin.NewPartitions(topics.QUESTIONS_PENDING, wanted)])
+        raised[topics.QUESTIONS_PENDING].result(30)
+        eventually(lambda: partitions() == wanted, f"{wanted} partitions", 30)
+        fleet.container(STORAGE_SERVICE).restart(timeout=15)
+        fleet.wait_healthy(STORAGE_SERVICE)
+
+
 def main() -> None:
     """Measures and keeps the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,6 +150,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="runs with as many stored (default: 2)")
     parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
     parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
+    parser.add_argument("--consumers", type=int, nargs="*", default=[2, 4], help="with a model of 1 s (default: 2 4)")
+    parser.add_argument("--slow-questions", type=int, default=2000, help="of each of those runs (default: 2000)")
+    parser.add_argument(
+        "--raise-partitions", type=int, nargs="*", default=[], help="of questions-pending, for good, and measure again"
+    )
     parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
     options = parser.parse_args()
     machine = report.machine()
@@ -108,6 +167,13 @@ def main() -> None:
             course = Course(fleet, client, 0, options.questions, options.connections)
             plan = [(number + 1, side) for number in range(options.rounds)]
             runs += [{"stored": stored, **run} for run in course.run(plan)]
+        scaled: list[Run] = []
+        for wanted in (0, *sorted(options.raise_partitions)):
+            raise_partitions(fleet, wanted)
+            for count in options.consumers:
+                course = Course(fleet, client, SLOW_SECONDS, options.slow_questions, options.connections, count)
+                plan = [(number + 1, side) for number in range(options.rounds)]
+                scaled += [{"partitions": partitions(), "llm-consumers": count, **run} for run in course.run(plan)]
         database.close()
     client.close()
     report.keep(
@@ -117,8 +183,8 @@ def main() -> None:
             method=METHOD,
             at=report.now(),
             machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
+            comparisons=(*compare(runs), *compare_scaling(scaled)),
+            runs=(*runs, *scaled),
         ),
         options.results,
     )

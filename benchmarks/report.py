@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from traffic_generator.pictures import png
+
 RESULTS = Path("docs/benchmarks")
 DOCUMENT = Path("docs/benchmarks.md")
 PLOT = Path("images/benchmarks.png")
@@ -209,8 +211,7 @@ def keep(measurement: Measurement, folder: Path) -> None:
         print(line)
     for comparison in measurement.comparisons:
         print(comparison.line())
-    _make(folder)
-    _write(folder / f"{measurement.program}.json", (measurement.model_dump_json(indent=1) + "\n").encode())
+    write(folder / f"{measurement.program}.json", (measurement.model_dump_json(indent=1) + "\n").encode())
 
 
 def machine() -> Machine:
@@ -242,8 +243,9 @@ def _make(folder: Path) -> None:
         _own(folder)
 
 
-def _write(path: Path, body: bytes) -> None:
+def write(path: Path, body: bytes) -> None:
     """Writes a file that belongs to whom its folder belongs: the container that writes it runs as root."""
+    _make(path.parent)
     path.write_bytes(body)
     _own(path)
 
@@ -256,7 +258,6 @@ def _own(path: Path) -> None:
 def plot(comparisons: Sequence[Comparison]) -> bytes:
     """Draws how far each goal is reached, as PNG, with plotly in the tests' Chromium."""
     import plotly.graph_objects as go
-    from playwright.sync_api import sync_playwright
 
     ordered = list(reversed(comparisons))  # plotly draws upwards
     longest = min(max(1.2, *(each.share for each in comparisons)), LONGEST_BAR)
@@ -278,17 +279,7 @@ def plot(comparisons: Sequence[Comparison]) -> bytes:
         xaxis={"title": "share of the goal that is reached (1: just met)", "range": [0, longest * 1.05]},
         yaxis={"automargin": True},
     )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        page = browser.new_page(viewport={"width": 1140, "height": 200 + 44 * len(ordered)})
-        page.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
-        drawing = page.locator(".plotly-graph-div .main-svg").first
-        drawing.wait_for()
-        picture = page.locator(".plotly-graph-div").screenshot()
-        browser.close()
-    return picture
+    return png(figure)
 
 
 def main() -> None:
@@ -300,10 +291,9 @@ def main() -> None:
     measurements = read(options.results)
     if not measurements:
         raise SystemExit(f"{options.results}: nothing was measured")
-    _write(options.output, markdown(measurements).encode())
+    write(options.output, markdown(measurements).encode())
     picture = options.output.parent / PLOT
-    _make(picture.parent)
-    _write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
+    write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
     print(f"wrote {options.output} and {picture}")
 
 

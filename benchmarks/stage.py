@@ -120,6 +120,28 @@ def connect(name: str | None = None) -> psycopg2.extensions.connection:
     return connection
 
 
+def create_database(name: str) -> Database:
+    """Makes a database with the fleet's tables on the fleet's server, anew, and connects to it."""
+    drop_database(name)
+    server = Database()
+    try:
+        server.rows(f"CREATE DATABASE {name}")
+    finally:
+        server.close()
+    made = Database(name)
+    made.rows(Path("sql/01_tables.sql").read_text())
+    return made
+
+
+def drop_database(name: str) -> None:
+    """Removes a database if it is there, whoever is connected to it."""
+    server = Database()
+    try:
+        server.rows(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    finally:
+        server.close()
+
+
 def await_final(
     database: Database,
     beginning: str,
@@ -336,14 +358,7 @@ class Baseline(AbstractContextManager["Baseline"]):
         self._end()
 
     def _create_database(self) -> None:
-        server = Database()
-        try:
-            server.rows(f"DROP DATABASE IF EXISTS {BASELINE_DATABASE} WITH (FORCE)")
-            server.rows(f"CREATE DATABASE {BASELINE_DATABASE}")
-        finally:
-            server.close()
-        self._database = Database(BASELINE_DATABASE)
-        self._database.rows(Path("sql/01_tables.sql").read_text())
+        self._database = create_database(BASELINE_DATABASE)
 
     def _start(self) -> None:
         password = PostgresSettings().postgres_password.get_secret_value()
@@ -397,8 +412,4 @@ class Baseline(AbstractContextManager["Baseline"]):
             each.remove(force=True, v=True)
         if self._database:
             self._database.close()
-            server = Database()
-            try:
-                server.rows(f"DROP DATABASE IF EXISTS {BASELINE_DATABASE} WITH (FORCE)")
-            finally:
-                server.close()
+            drop_database(BASELINE_DATABASE)

@@ -93,7 +93,9 @@ def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
 class Course:
     """Measures sides in one scenario."""
 
-    def __init__(self, fleet: Fleet, client: Client, latency_seconds: float, count: int, connections: int) -> None:
+    def __init__(
+        self, fleet: Fleet, client: Client, latency_seconds: float, count: int, connections: int, workers: int = WORKERS
+    ) -> None:
         """Takes the scenario.
 
         Args:
@@ -102,12 +104,14 @@ class Course:
             latency_seconds: Of the fake model.
             count: Questions of each run.
             connections: Of the client.
+            workers: Replicas of llm-consumer.
         """
         self._fleet = fleet
         self._client = client
         self._latency = latency_seconds
         self._count = count
         self._connections = connections
+        self._workers = workers
 
     def run(self, plan: Sequence[tuple[int, Side]]) -> list[Run]:
         """Measures each side when it is its turn."""
@@ -115,8 +119,10 @@ class Course:
         provider = stage.instant_provider(self._latency)
         runs: list[Run] = []
         try:
-            with Workers(self._fleet, provider.base_url, {"LLM_CONCURRENCY": str(concurrency)}, WORKERS) as workers:
-                stage.await_members(SERVICE, WORKERS)
+            with Workers(
+                self._fleet, provider.base_url, {"LLM_CONCURRENCY": str(concurrency)}, self._workers
+            ) as workers:
+                stage.await_members(SERVICE, self._workers)
                 for number, side in plan:
                     measured = self._side(side, provider.base_url, workers)
                     runs.append({"model": f"{self._latency:g} s", "round": number, "side": side.name, **measured})

@@ -55,7 +55,7 @@ def configuration(settings: FlinkJobSettings) -> Configuration:
     config = Configuration()
     for key, value in {
         "parallelism.default": f"{settings.flink_parallelism}",
-        "execution.checkpointing.mode": "AT_LEAST_ONCE",
+        "execution.checkpointing.mode": settings.checkpointing_mode,
         "execution.checkpointing.interval": _duration(settings.checkpoint_interval_seconds),
         "execution.checkpointing.dir": settings.checkpoint_dir.as_uri(),
         "table.exec.state.ttl": _duration(settings.dedup_ttl_seconds),
@@ -144,8 +144,7 @@ def _outgoing(settings: FlinkJobSettings) -> TableDescriptor:
         schema,
         {
             "topic": ";".join(allowed),
-            # Exactly once would make each record wait for its checkpoint; readers are idempotent instead.
-            "sink.delivery-guarantee": "at-least-once",
+            **settings.delivery_options,
             "properties.max.request.size": f"{topics.MAX_PERMANENT_BYTES}",
         },
     )

@@ -5,6 +5,7 @@ environment of their own.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -37,6 +38,11 @@ class FlinkJobSettings(KafkaSettings):
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."
     )
     checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
+    delivery_guarantee: Literal["at-least-once", "exactly-once"] = Field(
+        "at-least-once",
+        description="Of what the job writes. `exactly-once`: in transactions, so that readers see a record with the "
+        "next checkpoint only. The readers need no such thing, they are idempotent; it is there to be measured.",
+    )
     checkpoint_dir: Path = Field(
         Path("/opt/flink-checkpoints"), description="Folder that JobManager, TaskManagers and submitter share."
     )
@@ -45,6 +51,24 @@ class FlinkJobSettings(KafkaSettings):
     flink_jobmanager_url: str = Field(
         "http://flink-jobmanager:8081", pattern=r"^https?://[^/]+", description="REST API of the JobManager."
     )
+
+    @property
+    def checkpointing_mode(self) -> str:
+        """Name of the guarantee for the job's own state: a copy that state counts twice would be written twice."""
+        return self.delivery_guarantee.replace("-", "_").upper()
+
+    @property
+    def delivery_options(self) -> dict[str, str]:
+        """Options of the Kafka sink for the guarantee."""
+        if self.delivery_guarantee == "at-least-once":
+            # Exactly once would make each record wait for its checkpoint; readers are idempotent instead.
+            return {"sink.delivery-guarantee": "at-least-once"}
+        return {
+            "sink.delivery-guarantee": "exactly-once",
+            "sink.transactional-id-prefix": "score-validator",
+            # The longest that a broker allows by its own settings; the producer's default of an hour is refused.
+            "properties.transaction.timeout.ms": "900000",
+        }
 
     @property
     def gate(self) -> Gate:

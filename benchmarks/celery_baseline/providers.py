@@ -77,16 +77,23 @@ def wait_seconds(error: Exception, retries: int) -> float | None:
         return OVERLOAD_SECONDS[min(retries, MAX_RETRIES - 1)]
     if not isinstance(error, openai.APIStatusError):
         return None
-    try:
-        asked = float(error.response.headers.get("Retry-After", 0))
-    except ValueError:
-        asked = 0.0
+    asked = retry_after_seconds(error)
     quota = "quota" in error.response.text.lower() or asked >= 30
     if error.status_code == 402 or (error.status_code == 429 and quota):
         return max(QUOTA_SECONDS, asked)
     if error.status_code in _OVERLOAD:
         return max(OVERLOAD_SECONDS[min(retries, MAX_RETRIES - 1)], asked)
     return None
+
+
+def retry_after_seconds(error: Exception) -> float:
+    """Returns how long the provider asked to be left alone; 0 if it did not say, or gave a date."""
+    if not isinstance(error, openai.APIStatusError):
+        return 0.0
+    try:
+        return float(error.response.headers.get("Retry-After", 0))
+    except ValueError:
+        return 0.0
 
 
 class Scorer:

@@ -4,11 +4,13 @@ import os
 from dataclasses import dataclass, field
 
 
-def _text(name: str, default: str) -> str:
+def text(name: str, default: str) -> str:
+    """Makes a field that is read from the environment."""
     return field(default_factory=lambda: os.environ.get(name, default))
 
 
-def _number(name: str, default: float) -> float:
+def number(name: str, default: float) -> float:
+    """Makes a field that is read from the environment."""
     return field(default_factory=lambda: float(os.environ.get(name, default)))
 
 
@@ -30,14 +32,14 @@ class Settings:
         prefetch: Tasks that a worker reserves for each of its threads.
     """
 
-    broker_url: str = _text("BROKER_URL", "redis://celery-redis:6379/0")
-    cache_url: str = _text("CACHE_URL", "redis://redis:6379/1")
-    postgres_url: str = _text("POSTGRES_URL", "postgresql+psycopg2://user:password@postgres/celery_baseline")
-    postgres_pool_size: float = _number("POSTGRES_POOL_SIZE", 8)
-    llm_base_url: str = _text("LLM_BASE_URL", "http://llm-server:8000/v1")
-    llm_model: str = _text("LLM_MODEL", "scripted")
-    llm_timeout: float = _number("LLM_TIMEOUT", 60)
-    scorer_url: str = _text("SCORER_URL", "http://score-validator:8000")
-    threshold: float = _number("QUALITY_THRESHOLD", 0.32)
-    max_attempts: float = _number("MAX_ATTEMPTS", 3)
-    prefetch: float = _number("PREFETCH", 4)
+    broker_url: str = text("BROKER_URL", "redis://celery-redis:6379/0")
+    cache_url: str = text("CACHE_URL", "redis://redis:6379/1")
+    postgres_url: str = text("POSTGRES_URL", "postgresql+psycopg2://user:password@postgres/celery_baseline")
+    postgres_pool_size: float = number("POSTGRES_POOL_SIZE", 8)
+    llm_base_url: str = text("LLM_BASE_URL", "http://llm-server:8000/v1")
+    llm_model: str = text("LLM_MODEL", "scripted")
+    llm_timeout: float = number("LLM_TIMEOUT", 60)
+    scorer_url: str = text("SCORER_URL", "http://score-validator:8000")
+    threshold: float = number("QUALITY_THRESHOLD", 0.32)
+    max_attempts: float = number("MAX_ATTEMPTS", 3)
+    prefetch: float = number("PREFETCH", 4)

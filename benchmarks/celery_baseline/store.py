@@ -107,7 +107,7 @@ class Store:
     def read(self, question_id: str) -> dict[str, Any]:
         """Returns the kept answer from the database."""
         with self._pool.begin() as connection:
-            return _shown(connection.execute(_FIND, {"question_id": question_id}).mappings().one())
+            return shown(dict(connection.execute(_FIND, {"question_id": question_id}).mappings().one()))
 
     def complete(self, answer: dict[str, Any]) -> None:
         """Keeps the answer of a pending question, and then in the cache."""
@@ -115,7 +115,7 @@ class Store:
             kept = connection.execute(_COMPLETE, answer | {"attempts": json.dumps(answer["attempts"])}).first()
         if kept:
             with contextlib.suppress(redis.RedisError):  # it may be away
-                self._cache.set(answer["question_id"], json.dumps(_shown(answer)), ex=CACHE_SECONDS)
+                self._cache.set(answer["question_id"], json.dumps(shown(answer)), ex=CACHE_SECONDS)
 
     def fail(self, question_id: str, reason: str, retry_count: int, last_error: str) -> None:
         """Gives up a pending question."""
@@ -130,7 +130,7 @@ class Store:
             connection.execute(_FAIL, values)
 
 
-def _shown(answer: Mapping[str, Any]) -> dict[str, Any]:
+def shown(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what users see of an answer, as JSON can carry it."""
     score, created_at = answer["bert_score"], answer["created_at"]
     return {name: answer[name] for name in _SHOWN} | {

@@ -15,6 +15,7 @@ from celery import Celery, Task, chain
 from celery.exceptions import Ignore
 from sqlalchemy.exc import OperationalError
 
+from .generations import final, judged
 from .providers import MAX_RETRIES, EmptyAnswer, Model, Scorer, wait_seconds
 from .settings import Settings
 from .store import Store
@@ -60,23 +61,15 @@ def generate(self: Task, question: Question) -> Question:
 @app.task(bind=True, max_retries=None)
 def score(self: Task, question: Question) -> Question:
     """Scores the newest generation; a bad one is generated again unless the attempts are used up."""
-    newest = question["attempts"][-1]
-    if question["original_answer"] is None:
-        return question | {"best": newest, "quality": "unscored"}
-    try:
-        result = scorer.score(newest["llm_response"], question["original_answer"])
-    except requests.RequestException as error:  # an outage burns no attempt
-        raise self.retry(countdown=SCORE_AGAIN_SECONDS, exc=error) from error
-    newest = newest | {"bert_score": result["score"]}
-    best = question["best"]
-    if best is None or newest["bert_score"] > best["bert_score"]:
-        best = newest | {f"bert_{name}": result[name] for name in ("precision", "recall", "f1")}
-        best["scorer"] = result["scorer"]
-    question = question | {"best": best, "attempts": [*question["attempts"][:-1], newest]}
-    if newest["bert_score"] >= settings.threshold:
-        return question | {"quality": "accepted"}
-    if newest["attempt"] >= settings.max_attempts:
-        return question | {"quality": "max_retries_reached"}
+    newest, result = question["attempts"][-1], None
+    if question["original_answer"] is not None:
+        try:
+            result = scorer.score(newest["llm_response"], question["original_answer"])
+        except requests.RequestException as error:  # an outage burns no attempt
+            raise self.retry(countdown=SCORE_AGAIN_SECONDS, exc=error) from error
+    question = judged(question, result, settings.threshold, settings.max_attempts)
+    if "quality" in question:
+        return question
     # The rest of the chain follows the replacement.
     return self.replace(chain(generate.s(question), score.s()))
 
@@ -84,23 +77,8 @@ def score(self: Task, question: Question) -> Question:
 @app.task(bind=True, max_retries=None)
 def persist(self: Task, question: Question) -> None:
     """Writes the kept answer."""
-    best, now = question["best"], datetime.now(UTC)
-    elapsed = now - datetime.fromisoformat(question["asked_at"])
-    answer = {
-        "question_id": question["question_id"],
-        "question_text": question["question_text"],
-        "original_answer": question["original_answer"],
-        "llm_response": best["llm_response"],
-        **{name: best.get(name) for name in ("bert_score", "bert_precision", "bert_recall", "bert_f1", "scorer")},
-        "quality": question["quality"],
-        "model": best["model"],
-        "processing_attempts": len(question["attempts"]),
-        "total_processing_time_ms": round(elapsed.total_seconds() * 1000),
-        "created_at": now,
-        "attempts": question["attempts"],
-    }
     try:
-        store.complete(answer)
+        store.complete(final(question, datetime.now(UTC)))
     except OperationalError as error:  # PostgreSQL is away
         raise self.retry(countdown=PERSIST_AGAIN_SECONDS, exc=error) from error
 

@@ -16,3 +16,11 @@ def test_goals_are_for_the_times_themselves():
     p50, p99 = latency.compare(ways(*[100.0] * 98, 600.0, 700.0))
     assert (p50.judged, p50.met) == (100, True)
     assert (p99.judged, p99.met) == (600, False)
+
+
+def test_transactional_sinks_are_to_be_fifty_times_slower():
+    figures = latency.compare(ways(*[100.0] * 100), ways(*[15_000.0] * 90))
+    assert len(latency.compare(ways(1.0))) == 2
+    assert figures[2].judged == 100 / 15_000
+    assert figures[2].met
+    assert not latency.compare(ways(100.0), ways(4000.0))[2].met
