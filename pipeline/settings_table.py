@@ -89,12 +89,15 @@ def read(kind: type[Settings]) -> Iterable[Setting]:
 def allowed(schema: Mapping[str, Any]) -> str:
     """Says in words which values a JSON Schema allows; empty where it allows any text."""
     if "anyOf" in schema:
-        [other] = [each for each in schema["anyOf"] if each.get("type") != "null"]
+        # A decimal number may be a JSON string, too; in the environment both are the same.
+        kinds = {each.get("type"): each for each in schema["anyOf"]}
+        [other] = [kinds[each] for each in ("integer", "number", "string") if each in kinds][:1]
         return f"empty, or {allowed(other)}"
     if "enum" in schema:
         return ", ".join(f"`{each}`" for each in schema["enum"])
     if schema.get("type") == "object":
-        return "JSON object"
+        # Of those with a form of their own the description tells it.
+        return "JSON object" if schema.get("additionalProperties") is True else ""
     if "pattern" in schema:
         return f"`{schema['pattern']}`"
     if schema.get("type") not in ("integer", "number"):
@@ -119,7 +122,7 @@ def _variables(env_file: str) -> set[str]:
 def _value(default: object) -> str:
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    return "" if default is None else str(default)
+    return "" if default is None or default in ((), {}) else str(default)
 
 
 def _row(setting: Setting, mark: str, users: list[str], all_services: int) -> str:

@@ -77,6 +77,13 @@ class Workers:
                 )
             )
 
+    def change(self, environment: Mapping[str, str]) -> None:
+        """Stops the workers, and starts as many with further settings."""
+        count = len(self.containers)
+        self.scale(0)
+        self._environment |= environment
+        self.scale(count)
+
     def logs(self) -> str:
         """Returns the last lines that each of them wrote."""
         return "\n".join(f"--- {each.name}\n{each.logs(tail=200).decode(errors='replace')}" for each in self.containers)

@@ -72,12 +72,10 @@ def test_what_was_spent_today_stands_in_the_topics(fleet):
 def test_a_used_up_budget_pauses_calls_loses_nothing_and_goes_on_when_raised(fleet, unique):
     provider = ScriptedProvider()
     spent = spent_on(datetime.now(UTC).date(), LlmSettings(), threading.Event())
-    one_at_a_time = {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "5"}
+    # A call to the scripted provider takes 15 tokens: the third one uses 40 up.
+    settings = {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "5", "LLM_BUDGET_TOKENS": str(spent.tokens + 40)}
     try:
-        # A call to the scripted provider takes 15 tokens: the third one uses 40 up.
-        with Workers(
-            fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 40)}
-        ) as workers:
+        with Workers(fleet, provider.base_url, settings) as workers:
             asked = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
 
             def paused():
@@ -92,7 +90,7 @@ def test_a_used_up_budget_pauses_calls_loses_nothing_and_goes_on_when_raised(fle
             assert calls == 3
             waiting = [each for each in asked if fleet.status(each)["status"] == "pending"]
             assert len(waiting) >= 5
-        with Workers(fleet, provider.base_url, {**one_at_a_time, "LLM_BUDGET_TOKENS": str(spent.tokens + 10_000)}):
+            workers.change({"LLM_BUDGET_TOKENS": str(spent.tokens + 10_000)})
             assert {fleet.finish(each)["status"] for each in asked} == {"completed"}
         assert sum(provider.counts().values()) == 8, "none was asked twice, none was left out"
         took = fleet.status(asked[0])["usage"]

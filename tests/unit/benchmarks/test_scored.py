@@ -27,7 +27,9 @@ def test_answers_are_last_attempts_of_different_questions():
     assert {(each.llm_response, each.original_answer) for each in made} == {("a", "A")}
     # Whatever the fleet's MAX_ATTEMPTS is, none of them is asked again.
     assert all(
-        each.processing_attempts >= Gate(threshold=1, max_attempts=MAX_ATTEMPTS_LIMIT).max_attempts for each in made
+        each.processing_attempts
+        >= Gate(threshold=1, max_attempts=MAX_ATTEMPTS_LIMIT, self_check_threshold=1).max_attempts
+        for each in made
     )
 
 

@@ -28,7 +28,12 @@ def test_a_class_becomes_rows():
         ({"type": "string", "minLength": 1}, "not empty"),
         ({"type": "string"}, ""),
         ({"type": "string", "pattern": "^a|b$"}, "`^a|b$`"),
-        ({"type": "object"}, "JSON object"),
+        ({"type": "object", "additionalProperties": True}, "JSON object"),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, ""),
+        (
+            {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}, {"type": "null"}]},
+            "empty, or over 0",
+        ),
     ],
 )
 def test_ranges_in_words(schema, words):
