@@ -143,7 +143,11 @@ def explain(result: Result, most: int = 5) -> list[str]:
         if ids := getattr(account, name):
             lines.append(f"{len(ids)} {name.replace('_', ' ')}: {', '.join(ids[:most])}{' …' * (len(ids) > most)}")
     if account.extra > result.in_flight:
-        lines.append(f"{account.extra} extra calls with {result.in_flight} in flight")
+        which = [f"{id}/{attempt}" for id, attempt in sorted(account.extra_calls)]
+        lines.append(
+            f"{account.extra} extra calls with {result.in_flight} in flight, of question/attempt "
+            f"{', '.join(which[:most])}{' …' * (len(which) > most)}"
+        )
     if result.recovered_seconds is None:
         lines.append("the fleet was not quiet within the deadline")
     return lines
