@@ -19,7 +19,7 @@ from viz_service import assets, timeline
 from viz_service.queries import Queries
 from viz_service.sampler import State
 from viz_service.scale import CHANCE_SCORE
-from viz_service.schemas import FailedQuery, Filter, Overview, QuestionDetail, QuestionsQuery
+from viz_service.schemas import SELF_CHECKED, FailedQuery, Filter, Overview, QuestionDetail, QuestionsQuery
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
@@ -65,6 +65,7 @@ def blueprint(
             "in_language": _in_language,
             "with_page": _with_page,
             "chance": CHANCE_SCORE,
+            "self_checked": SELF_CHECKED,
         }
 
     @page.after_request

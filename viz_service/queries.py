@@ -43,6 +43,9 @@ from viz_service.schemas import (
     WhatIf,
 )
 
+# Scores against a reference, which are on one scale; a self-check's is another.
+_REFERENCE = "quality IN ('accepted', 'max_retries_reached')"
+
 QUESTIONS = text("""
     SELECT
         coalesce(sum(times_asked), 0)                AS asked,
@@ -53,19 +56,21 @@ QUESTIONS = text("""
     FROM questions
 """)
 
-ANSWERS = text("""
+ANSWERS = text(f"""
     SELECT
         now()                                                              AS generated_at,
         count(*)                                                           AS total,
         count(*) FILTER (WHERE quality = 'accepted')                       AS accepted,
         count(*) FILTER (WHERE quality = 'max_retries_reached')            AS max_retries_reached,
+        count(*) FILTER (WHERE quality = 'self_check_accepted')            AS self_check_accepted,
+        count(*) FILTER (WHERE quality = 'self_check_max_retries_reached') AS self_check_max_retries_reached,
         count(*) FILTER (WHERE quality = 'unscored')                       AS unscored,
-        count(bert_score)                                                  AS count,
-        avg(bert_score)                                                    AS mean,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY bert_score)            AS median,
-        stddev_samp(bert_score)                                            AS deviation,
-        min(bert_score)                                                    AS min,
-        max(bert_score)                                                    AS max,
+        count(bert_score) FILTER (WHERE {_REFERENCE})                      AS count,
+        avg(bert_score) FILTER (WHERE {_REFERENCE})                        AS mean,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY bert_score) FILTER (WHERE {_REFERENCE}) AS median,
+        stddev_samp(bert_score) FILTER (WHERE {_REFERENCE})                AS deviation,
+        min(bert_score) FILTER (WHERE {_REFERENCE})                        AS min,
+        max(bert_score) FILTER (WHERE {_REFERENCE})                        AS max,
         percentile_cont(0.5) WITHIN GROUP (ORDER BY total_processing_time_ms)  AS p50,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY total_processing_time_ms) AS p95
     FROM responses
@@ -91,50 +96,50 @@ TOKENS = text("""
     WHERE generated_at >= :since
 """)
 
-TIME_SPAN = text("""
+TIME_SPAN = text(f"""
     SELECT now() AS until, (
         SELECT min(created_at) FROM responses
-        WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL
+        WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL AND {_REFERENCE}
     ) AS first
 """)
 
 # The origin is a full hour: buckets begin on round times.
-TIME_POINTS = text("""
+TIME_POINTS = text(f"""
     SELECT
         date_bin(:width, created_at, timestamptz '2000-01-01 00:00:00+00') AS start,
         avg(bert_score)                                                    AS mean_score,
         count(*)                                                           AS count
     FROM responses
-    WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL
+    WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL AND {_REFERENCE}
     GROUP BY start
     ORDER BY start
 """)
 
-SCORE_BINS = text("""
+SCORE_BINS = text(f"""
     SELECT floor((bert_score - :threshold) * :bins_per_unit)::integer AS bin, count(*) AS count
     FROM responses
-    WHERE bert_score IS NOT NULL AND created_at >= :since
+    WHERE bert_score IS NOT NULL AND {_REFERENCE} AND created_at >= :since
     GROUP BY bin
 """)
 
-SCORES_BY_ATTEMPTS = text("""
+SCORES_BY_ATTEMPTS = text(f"""
     SELECT kept.attempts, kept.count, kept.mean_score, pairs.mean_first_score
     FROM (
         SELECT processing_attempts AS attempts, count(*) AS count, avg(bert_score) AS mean_score
         FROM responses
-        WHERE bert_score IS NOT NULL AND created_at >= :since
+        WHERE bert_score IS NOT NULL AND {_REFERENCE} AND created_at >= :since
         GROUP BY processing_attempts
     ) AS kept
     LEFT JOIN (
         SELECT processing_attempts AS attempts, avg(first_score) AS mean_first_score
         FROM regeneration_analysis
-        WHERE created_at >= :since
+        WHERE {_REFERENCE} AND created_at >= :since
         GROUP BY processing_attempts
     ) AS pairs USING (attempts)
     ORDER BY attempts
 """)
 
-REGENERATION = text("""
+REGENERATION = text(f"""
     SELECT
         count(*)                        AS count,
         count(*) FILTER (WHERE gain > 0) AS improved,
@@ -143,7 +148,7 @@ REGENERATION = text("""
         avg(gain)                       AS mean_gain,
         stddev_samp(gain)               AS deviation
     FROM regeneration_analysis
-    WHERE processing_attempts > 1 AND gain IS NOT NULL AND created_at >= :since
+    WHERE processing_attempts > 1 AND gain IS NOT NULL AND {_REFERENCE} AND created_at >= :since
 """)
 
 _QUESTION = """
@@ -170,7 +175,8 @@ MOST_ASKED = text(f"""
 BEST = text(f"""
     {_QUESTION}
     FROM (
-        SELECT * FROM responses WHERE bert_score IS NOT NULL ORDER BY bert_score DESC, question_id LIMIT :limit
+        SELECT * FROM responses WHERE bert_score IS NOT NULL AND {_REFERENCE}
+        ORDER BY bert_score DESC, question_id LIMIT :limit
     ) AS responses
     JOIN questions USING (question_id)
     ORDER BY bert_score DESC, question_id
@@ -179,7 +185,8 @@ BEST = text(f"""
 WORST = text(f"""
     {_QUESTION}
     FROM (
-        SELECT * FROM responses WHERE bert_score IS NOT NULL ORDER BY bert_score, question_id LIMIT :limit
+        SELECT * FROM responses WHERE bert_score IS NOT NULL AND {_REFERENCE}
+        ORDER BY bert_score, question_id LIMIT :limit
     ) AS responses
     JOIN questions USING (question_id)
     ORDER BY bert_score, question_id
@@ -187,7 +194,7 @@ WORST = text(f"""
 
 # What a threshold would do to the attempts that there are. A question is censored where it was accepted below the
 # threshold tried: nobody asked it again, so what it would have scored is unknown.
-WHAT_IF = text("""
+WHAT_IF = text(f"""
     WITH tried AS (
         SELECT
             question_id,
@@ -197,7 +204,7 @@ WHAT_IF = text("""
             (array_agg(bert_score ORDER BY attempt) FILTER (WHERE bert_score >= :threshold))[1] AS passing
         FROM attempts
         WHERE bert_score IS NOT NULL AND attempt <= :max_attempts
-              AND EXISTS (SELECT FROM responses WHERE responses.question_id = attempts.question_id)
+              AND EXISTS (SELECT FROM responses WHERE responses.question_id = attempts.question_id AND {_REFERENCE})
         GROUP BY question_id
     )
     SELECT
@@ -293,8 +300,10 @@ DETAIL_ERRORS = text("""
     ORDER BY failed_at, attempt, retry
 """)
 
-RECENT = text("""
-    SELECT count(bert_score) AS scored, count(*) FILTER (WHERE quality = 'max_retries_reached') AS below
+RECENT = text(f"""
+    SELECT
+        count(bert_score) FILTER (WHERE {_REFERENCE}) AS scored,
+        count(*) FILTER (WHERE quality = 'max_retries_reached') AS below
     FROM responses
     WHERE created_at >= now() - interval '1 hour'
 """)

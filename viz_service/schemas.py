@@ -15,6 +15,8 @@ Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)
 Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
 Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
+SELF_CHECKED: frozenset[Quality] = frozenset({"self_check_accepted", "self_check_max_retries_reached"})
+"""Scored against further answers of the same model: another scale than that of scores against a reference."""
 Theme = Literal["light", "dark"]
 Sort = Literal["newest", "oldest", "most-asked", "best", "worst", "slowest"]
 FigureName = Literal["score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries"]
@@ -146,11 +148,16 @@ class AnswerCounts(Output):
     total: int
     accepted: int
     max_retries_reached: int
+    self_check_accepted: int = Field(description="Without reference: they agree with further answers of the model.")
+    self_check_max_retries_reached: int = Field(description="Without reference: they agree too little.")
     unscored: int
 
 
 class ScoreSummary(Output):
-    """Scores of the kept answers; all null when there is none, `deviation` also when there is one."""
+    """Scores of the kept answers against their references; self-checks are on another scale and not among them.
+
+    All null when there is none, `deviation` also when there is one.
+    """
 
     count: int
     mean: float | None
@@ -238,7 +245,7 @@ class ScoreRange(Output):
 
 
 class Histogram(Output):
-    """Kept answers by score."""
+    """Kept answers by their score against the reference."""
 
     threshold: float
     bin_width: float
@@ -298,7 +305,7 @@ class Question(Output):
 
 
 class TopQuestions(Output):
-    """Questions that stand out."""
+    """Questions that stand out; best and worst by scores against a reference."""
 
     most_asked: list[Question]
     best: list[Question]
@@ -404,6 +411,11 @@ class QuestionDetail(Output):
     failure: Failure | None
     attempts: list[Attempt]
     errors: list[CallError]
+
+    @property
+    def self_checked(self) -> bool:
+        """Whether its scores, if it has any, are those of a self-check."""
+        return self.answer.quality in SELF_CHECKED if self.answer else self.original_answer is None
 
     @property
     def kept_attempt(self) -> int | None:

@@ -32,16 +32,24 @@ function showNumbers(statistics, pipeline) {
     const written = gaps.map((path) => [path, format(NOTES[path] ?? "count", lookUp(path, values))]);
     target.textContent = t(target.dataset.note, Object.fromEntries(written));
   }
+  const selfChecked = answers.self_check_accepted + answers.self_check_max_retries_reached;
+  at("self-check").hidden = !selfChecked;
   const accepted = statistics.attempts.filter((each) => each.accepted > 0);
   fill(at("accepted-stack"), [
     ...accepted.map((each) => [`accepted-${Math.min(each.attempts, 3)}`, each.accepted]),
     ["below", answers.max_retries_reached],
-    ["unknown", answers.unscored],
+    ["unknown", selfChecked + answers.unscored],
   ]);
   const shares = accepted.map((each) => `${each.attempts}: ${format("share", of(each.accepted))}`).join(" · ");
   const notes = [
     shares && t("numbers.accepted.note", { shares }),
     answers.max_retries_reached && t("numbers.accepted.rest", { below: format("share", of(answers.max_retries_reached)) }),
+    selfChecked &&
+      t("numbers.accepted.self_check", {
+        count: format("count", selfChecked),
+        agreeing: format("count", answers.self_check_accepted),
+        disagreeing: format("count", answers.self_check_max_retries_reached),
+      }),
     answers.unscored && t("numbers.accepted.unscored", { unscored: format("share", of(answers.unscored)) }),
   ];
   at("accepted-note").textContent = notes.filter(Boolean).join(" · ");
@@ -130,7 +138,7 @@ function showTop() {
     state.firstChild.textContent = t(`state.${tone}`);
     state.firstChild.classList.add(tone);
     score.textContent = format("score", question.bert_score);
-    if (question.bert_score !== null) score.classList.add("score", question.bert_score < threshold ? "below" : "accepted");
+    if (question.bert_score !== null && !question.quality.startsWith("self_check")) score.classList.add("score", question.bert_score < threshold ? "below" : "accepted");
     attempts.textContent = format("count", question.processing_attempts);
     asked.textContent = format("count", question.times_asked);
     return row;

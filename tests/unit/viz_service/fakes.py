@@ -155,7 +155,14 @@ class FakeQueries:
             questions=QuestionCounts(
                 asked=30 * some, total=12 * some, pending=1 * some, completed=10 * some, failed=1 * some
             ),
-            answers=AnswerCounts(total=10 * some, accepted=7 * some, max_retries_reached=2 * some, unscored=1 * some),
+            answers=AnswerCounts(
+                total=10 * some,
+                accepted=7 * some,
+                max_retries_reached=2 * some,
+                self_check_accepted=0,
+                self_check_max_retries_reached=0,
+                unscored=1 * some,
+            ),
             scores=ScoreSummary(
                 count=9 * some, **dict.fromkeys(("mean", "median", "deviation", "min", "max"), 0.5 if some else None)
             ),

@@ -233,6 +233,45 @@ def test_a_question_in_flight_says_so_and_one_that_is_final_does_not(client: Fla
     assert "On its way" in seen.text
 
 
+@pytest.mark.parametrize(
+    ("quality", "tone"), [("self_check_accepted", "accepted"), ("self_check_max_retries_reached", "below")]
+)
+def test_a_self_check_has_its_outcome_in_colour_and_its_score_on_no_side_of_the_threshold(
+    client: FlaskClient, rows: FakeQueries, quality: str, tone: str
+) -> None:
+    answer = question().answer
+    assert answer
+    rows.detail = question(original_answer=None, answer=answer.model_copy(update={"quality": quality}))
+    seen = page(client, QUESTION)
+    assert {attrs["class"] for attrs in seen.named("span") if (attrs.get("class") or "").startswith("score")} == {
+        "score"
+    }
+    steps = [(attrs.get("class") or "").split() for attrs in seen.named("li")]
+    assert [each for each in steps if each[0] == "attempt"] == [["attempt"], ["attempt"]]
+    assert ["kept", tone] in steps
+    assert "not on one scale" in seen.text
+
+
+def test_a_score_against_a_reference_has_the_colour_of_its_side(client: FlaskClient) -> None:
+    seen = page(client, QUESTION)
+    steps = [(attrs.get("class") or "").split() for attrs in seen.named("li")]
+    assert [each for each in steps if each[0] in ("attempt", "kept")] == [
+        ["attempt", "below"],
+        ["attempt", "accepted"],
+        ["kept", "accepted"],
+    ]
+    assert "not on one scale" not in seen.text
+
+
+def test_each_quality_has_the_colour_of_its_outcome() -> None:
+    css = (STATIC / "dashboard.css").read_text()
+    for quality, colour in (
+        *((each, "accepted") for each in ("accepted", "self_check_accepted")),
+        *((each, "below-text") for each in ("max_retries_reached", "self_check_max_retries_reached")),
+    ):
+        assert re.search(rf"\.tag:is\([^)]*\.{quality}\b[^)]*\) {{ color: var\(--{colour}\)", css), quality
+
+
 def test_a_question_in_flight_shows_errors_that_only_kafka_knows(rows: FakeQueries) -> None:
     rows.detail = question(status="pending", answer=None, attempts=[], errors=[])
     earlier = waiting_error(message="an earlier life", failed_at=NOW - timedelta(hours=1))

@@ -90,3 +90,14 @@ def test_every_field_of_the_filter_reaches_the_sql() -> None:
     asked = set(queries._parameters(Filter()))
     assert asked == set(queries.COUNT_MATCHING._bindparams) == set(queries.EXPORTED["newest"]._bindparams)
     assert asked - {"pattern"} == set(Filter.model_fields) - {"sort"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ANSWERS", "TIME_SPAN", "TIME_POINTS", "SCORE_BINS", "SCORES_BY_ATTEMPTS"),
+        *("REGENERATION", "BEST", "WORST", "WHAT_IF", "RECENT"),
+    ],
+)
+def test_scores_on_two_scales_are_never_mixed(name: str) -> None:
+    assert queries._REFERENCE in getattr(queries, name).text
