@@ -40,6 +40,7 @@ from viz_service.schemas import (
     Statistics,
     Timeseries,
     TopQuestions,
+    Usage,
     WhatIf,
 )
 
@@ -88,12 +89,36 @@ ATTEMPTS = text("""
     ORDER BY processing_attempts
 """)
 
-TOKENS = text("""
+_CALLS = """
+        SELECT question_id, prompt_tokens, completion_tokens, cost FROM attempts WHERE generated_at >= :since
+        UNION ALL
+        SELECT question_id, prompt_tokens, completion_tokens, cost FROM call_errors WHERE failed_at >= :since
+"""
+
+TOKENS = text(f"""
     SELECT
         coalesce(sum(prompt_tokens), 0)     AS prompt_tokens,
         coalesce(sum(completion_tokens), 0) AS completion_tokens
-    FROM attempts
-    WHERE generated_at >= :since
+    FROM ({_CALLS}) AS calls
+""")
+
+# As the view cost_summary: what was spent in vain is in it, questions of which no price is known are not. Points are of
+# scores against a reference, so what self-checks cost is left out there.
+COSTS = text(f"""
+    WITH priced AS (
+        SELECT question_id, sum(cost) AS cost FROM ({_CALLS}) AS calls WHERE cost IS NOT NULL GROUP BY question_id
+    ), judged AS (
+        SELECT cost, quality, bert_score, coalesce(quality LIKE 'self_check%', false) AS self_checked
+        FROM priced LEFT JOIN responses USING (question_id)
+    )
+    SELECT
+        sum(cost)                                                                        AS cost,
+        round(sum(cost) / nullif(count(*) FILTER (WHERE quality = 'accepted'), 0), 9)    AS cost_per_accepted,
+        round(
+            sum(cost) FILTER (WHERE NOT self_checked)
+            / nullif(sum(greatest(bert_score, 0)) FILTER (WHERE NOT self_checked), 0), 9
+        )                                                                                AS cost_per_point
+    FROM judged
 """)
 
 TIME_SPAN = text(f"""
@@ -288,16 +313,20 @@ DETAIL_FAILURE = text("""
     SELECT reason, retry_count, last_error, failed_at FROM failed_questions WHERE question_id = :question_id
 """)
 DETAIL_ATTEMPTS = text("""
-    SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, generated_at
+    SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, cost,
+           generated_at
     FROM attempts
     WHERE question_id = :question_id
     ORDER BY attempt
 """)
 DETAIL_ERRORS = text("""
-    SELECT attempt, retry, type, status_code, message, failed_at, due_at
+    SELECT attempt, retry, type, status_code, message, prompt_tokens, completion_tokens, cost, failed_at, due_at
     FROM call_errors
     WHERE question_id = :question_id
     ORDER BY failed_at, attempt, retry
+""")
+DETAIL_USAGE = text("""
+    SELECT prompt_tokens, completion_tokens, cost FROM question_usage WHERE question_id = :question_id
 """)
 
 RECENT = text(f"""
@@ -373,6 +402,7 @@ class PostgresQueries:
             answers = _one(connection, ANSWERS, since=since)
             attempts = _all(connection, ATTEMPTS, since=since)
             tokens = _one(connection, TOKENS, since=since)
+            costs = _one(connection, COSTS, since=since)
         total, accepted = answers["total"], answers["accepted"]
         calls = sum(row["attempts"] * row["answers"] for row in attempts)
         return Statistics(
@@ -388,6 +418,7 @@ class PostgresQueries:
                 overhead_percent=(calls - total) / total * 100 if total else None,
                 tokens_per_accepted=sum(tokens.values()) / accepted if accepted else None,
                 **tokens,
+                **costs,
             ),
             total_processing_time_ms=ProcessingTime.model_validate(answers),
         )
@@ -482,9 +513,9 @@ class PostgresQueries:
             known = _all(connection, DETAIL, question_id=question_id)
             if not known:
                 return None
-            answer, failure, attempts, errors = (
+            answer, failure, attempts, errors, usage = (
                 _all(connection, query, question_id=question_id)
-                for query in (DETAIL_ANSWER, DETAIL_FAILURE, DETAIL_ATTEMPTS, DETAIL_ERRORS)
+                for query in (DETAIL_ANSWER, DETAIL_FAILURE, DETAIL_ATTEMPTS, DETAIL_ERRORS, DETAIL_USAGE)
             )
         return QuestionDetail(
             **known[0],
@@ -492,6 +523,7 @@ class PostgresQueries:
             failure=Failure.model_validate(failure[0]) if failure else None,
             attempts=[Attempt.model_validate(row) for row in attempts],
             errors=[CallError.model_validate(row) for row in errors],
+            usage=Usage.model_validate(usage[0]) if usage else None,
         )
 
     def recent(self) -> tuple[int, int]:

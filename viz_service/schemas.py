@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.messages import Quality, QuestionId
+from pipeline.messages import Cost, Quality, QuestionId
 from pipeline.web import PlainText
 from viz_service.texts import Language
 
@@ -182,9 +182,16 @@ class LlmUse(Output):
     calls: int = Field(description="Generations behind the kept answers: the sum of `processing_attempts`.")
     calls_per_accepted: float | None = Field(description="Calls for each accepted answer; null when there is none.")
     overhead_percent: float | None = Field(description="Calls beyond one for each answer: what the feedback loop adds.")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="Of all attempts, and of failed calls that took tokens.")
     completion_tokens: int
     tokens_per_accepted: float | None = Field(description="Tokens of both kinds for each accepted answer.")
+    cost: Cost | None = Field(
+        description="Of the same calls, in the currency of `LLM_PRICES`, where the price is known; null when none is."
+    )
+    cost_per_accepted: Cost | None = Field(description="The whole cost for each accepted answer with a known price.")
+    cost_per_point: Cost | None = Field(
+        description="For each point of `bert_score` against a reference that was kept; without self-checked questions."
+    )
 
 
 class ProcessingTime(Output):
@@ -356,6 +363,7 @@ class Attempt(Output):
     llm_latency_ms: int
     prompt_tokens: int
     completion_tokens: int
+    cost: Cost | None = Field(description="In the currency of `LLM_PRICES`; null: no price was known.")
     generated_at: Time
 
 
@@ -367,8 +375,19 @@ class CallError(Output):
     type: str
     status_code: int | None
     message: str
+    prompt_tokens: int = Field(0, description="Taken all the same, for an answer that was empty or refused.")
+    completion_tokens: int = 0
+    cost: Cost | None = None
     failed_at: Time
     due_at: Time | None
+
+
+class Usage(Output):
+    """What a question took: all its attempts, and calls that took tokens and brought nothing."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: Cost | None = Field(description="Of those whose price was known; null when none was.")
 
 
 class KeptAnswer(Output):
@@ -411,6 +430,7 @@ class QuestionDetail(Output):
     failure: Failure | None
     attempts: list[Attempt]
     errors: list[CallError]
+    usage: Usage | None = Field(description="Null: no call has brought or taken anything yet.")
 
     @property
     def self_checked(self) -> bool:

@@ -5,6 +5,7 @@ Keys are flat. A text has named gaps, `{count}`; one that depends on a number ha
 """
 
 import json
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,6 +55,12 @@ class Texts:
         if share is None:
             return NONE
         return self.number(share * 100, digits) + ("\u00a0%" if self.language == "es" else "%")
+
+    def cost(self, value: Decimal | None) -> str:
+        """Writes an amount of money: hundredths from one on, three digits that count below."""
+        if not value:
+            return NONE if value is None else self.number(0)
+        return self.number(float(value), 2 if value >= 1 else 2 - value.adjusted())
 
     def duration(self, milliseconds: float | None) -> str:
         """Writes a duration with the unit that suits its size."""

@@ -24,11 +24,13 @@ export function plural(key, count, values = {}) {
 
 const number = (digits, more = {}) => new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, ...more });
 const [whole, one, two, three] = [0, 1, 2, 3].map((digits) => number(digits));
+const small = new Intl.NumberFormat(locale, { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const percent = number(1, { style: "percent" });
 const minus = (text) => text.replace("-", "\u2212");
 
 const formats = {
   count: (value) => whole.format(value),
+  cost: (value) => (Number(value) >= 1 ? two : Number(value) ? small : whole).format(value),
   ratio: (value) => two.format(value),
   score: (value) => minus(three.format(value)),
   threshold: (value) => minus(two.format(value)),

@@ -14,6 +14,7 @@ let known = JSON.parse(at("overview-script").dataset.known ?? "null");
 
 // How a value inside a note is written, by its path.
 const NOTES = {
+  "llm.cost_per_accepted": "cost",
   "scores.median": "score",
   threshold: "threshold",
   "total_processing_time_ms.p95": "duration",
@@ -31,6 +32,7 @@ function showNumbers(statistics, pipeline) {
     const gaps = [...globalThis.TEXTS[target.dataset.note].matchAll(/\{([\w.]+)\}/g)].map(([, path]) => path);
     const written = gaps.map((path) => [path, format(NOTES[path] ?? "count", lookUp(path, values))]);
     target.textContent = t(target.dataset.note, Object.fromEntries(written));
+    if ("optional" in target.dataset) target.hidden = gaps.some((path) => lookUp(path, values) === null);
   }
   const selfChecked = answers.self_check_accepted + answers.self_check_max_retries_reached;
   at("self-check").hidden = !selfChecked;

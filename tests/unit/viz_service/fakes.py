@@ -35,6 +35,7 @@ from viz_service.schemas import (
     Statistics,
     Timeseries,
     TopQuestions,
+    Usage,
     WaitingError,
     WhatIf,
 )
@@ -73,9 +74,10 @@ def question(**changes: Any) -> QuestionDetail:
             llm_latency_ms=900,
             prompt_tokens=50,
             completion_tokens=40,
+            cost=cost,
             generated_at=NOW + timedelta(seconds=10 * number),
         )
-        for number, score in ((1, 0.3), (2, 0.6))
+        for number, score, cost in ((1, 0.3, None), (2, 0.6, Decimal("0.000118400")))
     ]
     error = CallError(
         attempt=1,
@@ -112,6 +114,7 @@ def question(**changes: Any) -> QuestionDetail:
         "failure": None,
         "attempts": attempts,
         "errors": [error],
+        "usage": Usage(prompt_tokens=130, completion_tokens=80, cost=Decimal("0.000236800")),
     }
     return QuestionDetail(**known | changes)
 
@@ -178,6 +181,9 @@ class FakeQueries:
                 prompt_tokens=900,
                 completion_tokens=700,
                 tokens_per_accepted=1600 / 7 if some else None,
+                cost=Decimal("0.007") if some else None,
+                cost_per_accepted=Decimal("0.001") if some else None,
+                cost_per_point=Decimal("0.0015") if some else None,
             ),
             total_processing_time_ms=ProcessingTime(p50=1500 if some else None, p95=9000 if some else None),
         )

@@ -43,6 +43,14 @@ def test_empty_statistics_are_zeros_and_nulls(empty_client: FlaskClient) -> None
     assert body["scores"] == {"count": 0, "mean": None, "median": None, "deviation": None, "min": None, "max": None}
     assert body["attempts"] == []
     assert body["llm"]["overhead_percent"] is None
+    assert {body["llm"][name] for name in ("cost", "cost_per_accepted", "cost_per_point")} == {None}
+
+
+def test_costs_are_texts_so_that_they_stay_exact(client: FlaskClient) -> None:
+    assert client.get("/api/statistics").get_json()["llm"]["cost_per_point"] == "0.0015"
+    body = client.get(f"/api/questions/{KNOWN}").get_json()
+    assert [each["cost"] for each in body["attempts"]] == [None, "0.000118400"]
+    assert body["usage"] == {"prompt_tokens": 130, "completion_tokens": 80, "cost": "0.000236800"}
 
 
 @pytest.mark.parametrize("path", DATA + FIGURES + ("/ready",))

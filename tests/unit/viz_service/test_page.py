@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import get_args
@@ -25,7 +26,7 @@ from tests.unit.viz_service.fakes import (
 )
 from viz_service import assets, figures
 from viz_service.flow import Sample
-from viz_service.schemas import Failure, FigureName
+from viz_service.schemas import Failure, FigureName, Usage
 from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
@@ -261,6 +262,25 @@ def test_a_score_against_a_reference_has_the_colour_of_its_side(client: FlaskCli
         ["kept", "accepted"],
     ]
     assert "not on one scale" not in seen.text
+
+
+def test_costs_stand_where_they_are_known(client: FlaskClient, rows: FakeQueries) -> None:
+    """One attempt has a price, the other has none; the total has a failed call's as well."""
+    assert re.findall(r"cost ([\d.]+)", page(client, QUESTION).text) == ["0.000118", "0.000237"]
+    unpriced = [each.model_copy(update={"cost": None}) for each in question().attempts]
+    rows.detail = question(attempts=unpriced, usage=Usage(prompt_tokens=130, completion_tokens=80, cost=None))
+    seen = page(client, QUESTION).text
+    assert "130 + 80 tokens" in seen
+    assert "cost" not in seen
+
+
+def test_a_failed_call_that_took_tokens_says_so(client: FlaskClient, rows: FakeQueries) -> None:
+    assert "31 + 0 tokens" not in page(client, QUESTION).text
+    refused = question().errors[0].model_copy(update={"prompt_tokens": 31, "cost": Decimal("0.0000124")})
+    rows.detail = question(attempts=[], errors=[refused], usage=None)
+    seen = page(client, QUESTION).text
+    assert "31 + 0 tokens" in seen
+    assert "cost 0.0000124" in seen
 
 
 def test_each_quality_has_the_colour_of_its_outcome() -> None:

@@ -1,6 +1,7 @@
 """The catalogues agree with each other and with what asks for their texts."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import get_args
 
@@ -87,6 +88,22 @@ def test_numbers_follow_the_language() -> None:
     assert (en.percent(0.125), es.percent(0.125)) == ("12.5%", "12,5\u00a0%")
     assert (en.duration(950), en.duration(1500), es.duration(90_000)) == ("950\u00a0ms", "1.5\u00a0s", "1,5\u00a0min")
     assert en.number(None) == en.percent(None) == en.duration(None) == "\u2013"
+
+
+@pytest.mark.parametrize(
+    ("cost", "written"),
+    [
+        (None, "\u2013"),
+        ("0E-9", "0"),
+        ("0.0001184", "0.000118"),
+        ("0.4", "0.400"),
+        ("1.6", "1.60"),
+        ("1234.567", "1,234.57"),
+    ],
+)
+def test_costs_have_the_digits_that_count(cost: str | None, written: str) -> None:
+    assert catalogue("en").cost(Decimal(cost) if cost else None) == written
+    assert catalogue("es").cost(Decimal("0.0001184")) == "0,000118"
 
 
 def test_plurals() -> None:
