@@ -7,8 +7,10 @@ and alerts. Offsets that cannot be read are None, and what follows from them is 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from pipeline import topics
+from pipeline.budget import Budget
 from pipeline.delays import OVERLOAD, QUOTA
 from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError, Why
 
@@ -36,6 +38,9 @@ def group_of(topic: topics.Topic) -> str | None:
         return None
     return FLINK_GROUP if topic.consumers[0] == FLINK_JOB else topic.consumers[0]
 
+
+MODEL_GROUP = "llm-consumer"
+"""The one whose calls a budget pauses."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     group: tuple(each.name for each in topics.ALL if group_of(each) == group)
@@ -77,6 +82,7 @@ class Sample:
         flink_error: Why, or None.
         services: Health by service.
         replies: Replies of storage-service by source since its start, or None.
+        budget: What calls of the model took today and may take, or None when nobody has told.
         errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
     """
 
@@ -91,6 +97,7 @@ class Sample:
     flink_error: Why | None = None
     services: Sequence[ServiceState] = ()
     replies: Mapping[str, int] | None = None
+    budget: Budget | None = None
     errors: Sequence[WaitingError] = ()
 
 
@@ -141,10 +148,15 @@ def stalled_for(samples: Sequence[Sample], group: str, topic: str) -> float:
             continue  # not known: neither a reason for an alarm nor against one
         if done is None:
             done = current
-        if current != done or not lag(sample, group, topic):
+        if current != done or not lag(sample, group, topic) or (group == MODEL_GROUP and _paused(sample)):
             break
         since = sample.at
     return samples[-1].at - since if since is not None else 0.0
+
+
+def _paused(sample: Sample) -> bool:
+    """Returns whether calls of the model wait since the day's budget is used up: their group is not stalled."""
+    return sample.budget is not None and sample.budget.paused
 
 
 def stall_limit(topic: str) -> float:
@@ -233,6 +245,8 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
         for each in newest.services
         if not each.healthy
     ]
+    if newest.budget and newest.budget.paused:
+        found.append(Alert(kind="budget-used-up", values=_spent(newest.budget)))
     for group, names in GROUPS.items():
         for name in names:
             seconds, waiting = stalled_for(samples, group, name), lag(newest, group, name)
@@ -244,6 +258,21 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
                     )
                 )
     return found
+
+
+def _spent(budget: Budget) -> dict[str, str | float]:
+    """Returns which limits are reached and when calls go on, as values of an alert."""
+    limits: tuple[tuple[str, int | Decimal | None, int | Decimal | None], ...] = (
+        ("tokens", budget.spent_tokens, budget.budget_tokens),
+        ("cost", budget.spent_cost, budget.budget_cost),
+    )
+    values: dict[str, str | float] = {}
+    for unit, spent, limit in limits:
+        if spent is not None and limit is not None and spent >= limit:
+            values |= {f"spent_{unit}": float(spent), f"budget_{unit}": float(limit)}
+    if budget.resumes_at:
+        values["resumes_at"] = budget.resumes_at.isoformat()
+    return values
 
 
 def _reason(why: Why | None) -> dict[str, str | float]:

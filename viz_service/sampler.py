@@ -18,8 +18,10 @@ import requests
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from pydantic import ValidationError
 
 from pipeline import topics
+from pipeline.budget import Budget
 from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
 from viz_service import flow
@@ -224,6 +226,20 @@ class StorageLook:
             return {}
 
 
+class BudgetLook:
+    """Reads what calls of the model may still take today."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the budget as a field of a sample; none while storage-service, or what it asks, is away."""
+        try:
+            return {"budget": Budget.model_validate(self._storage.budget())}
+        except (Unavailable, ValidationError):
+            return {}
+
+
 class State(Protocol):
     """What the routes ask for."""
 
@@ -288,6 +304,7 @@ def sampler(settings: VizSettings, storage: Storage) -> Sampler:
         FlinkLook(settings.flink_jobmanager_url),
         ServicesLook(settings),
         StorageLook(storage),
+        BudgetLook(storage),
     ]
     return Sampler(looks, settings.viz_sample_seconds)
 

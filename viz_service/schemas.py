@@ -551,6 +551,7 @@ class Alert(Output):
         "stale",
         "postgres-away",
         "max-retries",
+        "budget-used-up",
     ]
     values: dict[str, str | float] = Field(description="What its text tells.")
 

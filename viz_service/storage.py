@@ -66,6 +66,9 @@ class Storage(Protocol):
     def statistics(self) -> dict[str, Any]:
         """Returns its figures."""
 
+    def budget(self) -> dict[str, Any]:
+        """Returns the day's budget."""
+
 
 class HttpStorage:
     """Storage-service over HTTP."""
@@ -99,6 +102,10 @@ class HttpStorage:
     def statistics(self) -> dict[str, Any]:
         """See `Storage`."""
         return self._document("/stats", {})
+
+    def budget(self) -> dict[str, Any]:
+        """See `Storage`."""
+        return self._document("/budget", {})
 
     def _document(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         reply = self._call("GET", path, params=query)

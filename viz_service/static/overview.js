@@ -19,6 +19,8 @@ const NOTES = {
   threshold: "threshold",
   "total_processing_time_ms.p95": "duration",
 };
+// Alerts about what works as it was told to.
+const TOLERABLE = new Set(["max-retries", "budget-used-up"]);
 const lookUp = (path, values) => path.split(".").reduce((part, key) => part?.[key], values);
 
 function showNumbers(statistics, pipeline) {
@@ -57,7 +59,19 @@ function showNumbers(statistics, pipeline) {
   at("accepted-note").textContent = notes.filter(Boolean).join(" · ");
 }
 
+// What is spent of what, for each limit of the day's budget that is reached.
+function budgetText(values) {
+  const spent = [
+    ["tokens", "count"],
+    ["cost", "cost"],
+  ]
+    .filter(([unit]) => `budget_${unit}` in values)
+    .map(([unit, kind]) => t(`budget.${unit}`, { spent: format(kind, values[`spent_${unit}`]), budget: format(kind, values[`budget_${unit}`]) }));
+  return t("alert.budget-used-up", { spent: spent.join(", "), time: time("short", values.resumes_at) });
+}
+
 function alertText({ kind, values }) {
+  if (kind === "budget-used-up") return budgetText(values);
   const why = values.why && { reason: reason({ kind: values.why, detail: values.detail }) };
   const written = Object.entries(values).map(([name, value]) => [
     name,
@@ -74,7 +88,7 @@ function cells(...texts) {
 }
 
 function showPipeline(pipeline) {
-  replace(at("alerts"), pipeline.alerts.map((each) => element("li", `banner ${each.kind === "max-retries" ? "below" : "failed"}`, alertText(each))));
+  replace(at("alerts"), pipeline.alerts.map((each) => element("li", `banner ${TOLERABLE.has(each.kind) ? "below" : "failed"}`, alertText(each))));
   showPicture(picture, pipeline);
 
   const { waiting } = pipeline;

@@ -135,6 +135,18 @@ def waiting_error(**changes: Any) -> WaitingError:
     return WaitingError(**known | changes)
 
 
+USED_UP: dict[str, Any] = {
+    "day": "2026-03-04",
+    "spent_tokens": 100_004,
+    "spent_cost": "0.040118400",
+    "budget_tokens": 100_000,
+    "budget_cost": None,
+    "paused": True,
+    "resumes_at": "2026-03-05T00:00:00.000Z",
+}
+"""A reply of `GET /budget`."""
+
+
 class FakeQueries:
     """A few answers, none, or a database that is away; keeps the parameters it was asked with."""
 
@@ -296,6 +308,7 @@ class FakeStorage:
         self.away = away
         self.called: list[tuple[str, Any]] = []
         self.stream = FakeStream()
+        self.day: dict[str, Any] = USED_UP
         self.rows: list[dict[str, Any]] = [
             {
                 "question_id": KNOWN,
@@ -331,6 +344,10 @@ class FakeStorage:
     def statistics(self) -> dict[str, Any]:
         self._call("statistics", None)
         return {"replies": {"cache": 3, "database": 1, "pending": 4, "failed": 0}}
+
+    def budget(self) -> dict[str, Any]:
+        self._call("budget", None)
+        return self.day
 
 
 class FakeState:

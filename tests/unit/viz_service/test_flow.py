@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from pipeline import topics
+from pipeline.budget import Budget
 from pipeline.topics import Topic
-from tests.unit.viz_service.fakes import NOW, waiting_error
+from tests.unit.viz_service.fakes import NOW, USED_UP, FakeStorage, waiting_error
 from viz_service import flow
 from viz_service.flow import Member, Sample
+from viz_service.sampler import BudgetLook
 from viz_service.schemas import Flink, ServiceState, Why
 
 PENDING, CONSUMER = topics.QUESTIONS_PENDING, "llm-consumer"
@@ -143,6 +146,56 @@ def test_says_what_is_wrong(changes: dict[str, object], kind: str) -> None:
 def test_an_alert_has_its_reason_as_a_kind_that_has_words_in_every_language() -> None:
     [alert] = flow.alerts([replace(sample(0), kafka_error=AWAY)], 1, 0, 0, 0.5, 30)
     assert alert.values == {"why": "no-connection", "detail": ""}
+
+
+PAUSED = Budget.model_validate(USED_UP)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [
+        ({}, {"spent_tokens": 100_004, "budget_tokens": 100_000}),
+        ({"budget_tokens": None, "budget_cost": Decimal("0.04")}, {"spent_cost": 0.0401184, "budget_cost": 0.04}),
+        ({"budget_cost": Decimal(5)}, {"spent_tokens": 100_004, "budget_tokens": 100_000}),
+        (
+            {"budget_cost": Decimal("0.04")},
+            {"spent_tokens": 100_004, "budget_tokens": 100_000, "spent_cost": 0.0401184, "budget_cost": 0.04},
+        ),
+    ],
+)
+def test_a_budget_that_is_used_up_says_what_is_spent_of_what_and_when_calls_go_on(
+    changes: dict[str, object], reached: dict[str, float]
+) -> None:
+    [alert] = flow.alerts([replace(sample(0), budget=PAUSED.model_copy(update=changes))], 1, 0, 0, 0.5, 30)
+    assert alert.kind == "budget-used-up"
+    assert alert.values == {**reached, "resumes_at": "2026-03-05T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize("budget", [None, Budget(day=NOW.date(), spent_tokens=3, budget_tokens=4)])
+def test_a_budget_that_lasts_or_is_not_known_is_no_alert(budget: Budget | None) -> None:
+    assert kinds(replace(sample(0), budget=budget)) == []
+
+
+def test_an_absent_storage_service_is_one_alert() -> None:
+    away = ServiceState(name="storage-service", healthy=False, instances=0, why=AWAY)
+    assert kinds(replace(sample(0), services=[away], **BudgetLook(FakeStorage(away=True))())) == ["service-unhealthy"]
+
+
+def test_who_waits_for_a_budget_is_not_stalled() -> None:
+    waits = [replace(sample(at, (9, 0), (7, 0)), budget=PAUSED) for at in range(0, 300, 5)]
+    assert kinds(*waits) == ["budget-used-up"]
+    # Once calls may go on, it counts from there.
+    goes_on = [sample(at, (9, 0), (7, 0)) for at in range(300, 395, 5)]
+    assert kinds(*waits, *goes_on[:-1]) == []
+    assert kinds(*waits, *goes_on) == ["stalled"]
+
+
+def test_others_are_stalled_whatever_the_budget_is() -> None:
+    name = topics.VALIDATED
+    assert kinds(*(replace(sample(at, (9, 0), (7, 0), name), budget=PAUSED) for at in range(0, 100, 5))) == [
+        "budget-used-up",
+        "stalled",
+    ]
 
 
 def test_old_samples_say_nothing_but_that_they_are_old() -> None:

@@ -1,6 +1,7 @@
 """The sampler: what it reads from its neighbours, and that it outlives them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -10,7 +11,7 @@ from pytest_httpserver import HTTPServer
 from pipeline import topics
 from tests.unit.viz_service.fakes import FakeStorage
 from viz_service import sampler
-from viz_service.sampler import FlinkLook, KafkaLook, Sampler, ServicesLook, StorageLook
+from viz_service.sampler import BudgetLook, FlinkLook, KafkaLook, Sampler, ServicesLook, StorageLook
 from viz_service.schemas import Why
 from viz_service.settings import VizSettings
 
@@ -70,6 +71,23 @@ def test_services_are_ready_or_say_why_not(httpserver: HTTPServer, monkeypatch: 
 def test_replies_come_from_storage_service() -> None:
     assert StorageLook(FakeStorage())()["replies"]["cache"] == 3
     assert StorageLook(FakeStorage(away=True))() == {}
+
+
+def test_the_budget_comes_from_storage_service() -> None:
+    budget = BudgetLook(FakeStorage())()["budget"]
+    assert (budget.paused, budget.spent_tokens, budget.resumes_at) == (True, 100_004, datetime(2026, 3, 5, tzinfo=UTC))
+
+
+def test_an_absent_or_unreadable_budget_is_unknown() -> None:
+    assert BudgetLook(FakeStorage(away=True))() == {}
+    strange = FakeStorage()
+    strange.day = {"day": "yesterday"}
+    assert BudgetLook(strange)() == {}
+
+
+def test_the_sampler_looks_at_the_budget() -> None:
+    looks = sampler.sampler(VizSettings(), FakeStorage())._looks
+    assert [type(each) for each in looks].count(BudgetLook) == 1
 
 
 def test_kafka_is_away() -> None:

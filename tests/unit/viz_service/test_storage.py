@@ -41,6 +41,11 @@ def test_lists_and_retries_failed_questions(storage: HttpStorage, httpserver: HT
     assert storage.retry("1").status == 202
 
 
+def test_reads_the_budget(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/budget").respond_with_json({"day": "2026-03-04"})
+    assert storage.budget() == {"day": "2026-03-04"}
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, "{}"), (404, "{}"), (200, "[]"), (200, "no JSON")])
 def test_an_answer_that_is_none_is_unavailable(
     storage: HttpStorage, httpserver: HTTPServer, status: int, body: str
