@@ -20,7 +20,8 @@ PUBLISHED: Mapping[int, str] = {
 """Where the ports that the host has at `localhost` are on the fleet's network."""
 
 COMMAND_SECONDS = 300.0
-UNTIL_SECONDS = 180.0
+UNTIL_SECONDS = 600.0
+"""A new fleet has 20 questions of its own to answer first; on a small machine that takes minutes."""
 UNTIL_INTERVAL_SECONDS = 2.0
 
 
