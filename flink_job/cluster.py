@@ -121,7 +121,7 @@ def is_checkpoint_over(answer: Mapping[str, Any]) -> bool:
     Raises:
         CheckpointFailed: It never will be.
     """
-    cause = (answer.get("operation") or {}).get("failure-cause")
+    cause = (answer.get("operation") or {}).get("failureCause")
     if cause:
         trace = str(cause.get("stack-trace", cause)).strip() or "no cause given"
         raise CheckpointFailed(trace.splitlines()[0])

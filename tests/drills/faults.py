@@ -9,7 +9,6 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import confluent_kafka
@@ -282,8 +281,9 @@ class DownAndUp(Fault):
 
     def apply(self, stage: Stage) -> None:
         containers = [each for service in (*START_ORDER, LLM_CONSUMER) for each in stage.containers(service)]
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda each: each.stop(timeout=30), reversed(containers)))
+        # One after the other, as Compose does with parts that need each other: flink-job still finds its job.
+        for each in reversed(containers):
+            each.stop(timeout=30)
 
     def undo(self, stage: Stage) -> None:
         problems = []

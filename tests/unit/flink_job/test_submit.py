@@ -196,7 +196,7 @@ def test_the_end_does_not_mind_a_jobmanager_that_is_gone(supervised):
 def test_what_the_jobmanager_says_of_a_checkpoint():
     assert not is_checkpoint_over({"status": {"id": "IN_PROGRESS"}})
     assert is_checkpoint_over({"status": {"id": "COMPLETED"}, "operation": {"checkpointId": 7}})
-    failed = {"status": {"id": "COMPLETED"}, "operation": {"failure-cause": {"stack-trace": "Not all tasks\n\tat …"}}}
+    failed = {"status": {"id": "COMPLETED"}, "operation": {"failureCause": {"stack-trace": "Not all tasks\n\tat …"}}}
     with pytest.raises(CheckpointFailed, match=r"^Not all tasks$"):
         is_checkpoint_over(failed)
 
