@@ -120,12 +120,17 @@ def is_checkpoint_over(answer: Mapping[str, Any]) -> bool:
 
     Raises:
         CheckpointFailed: It never will be.
+        Unreachable: It is not what the API promises.
     """
-    cause = (answer.get("operation") or {}).get("failureCause")
+    try:
+        cause = (answer.get("operation") or {}).get("failureCause")
+        over = answer["status"]["id"] == "COMPLETED"
+        trace = str(cause["stack-trace"]).strip() if cause else ""
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Unreachable(f"unexpected answer about a checkpoint: {error!r}") from None
     if cause:
-        trace = str(cause.get("stack-trace", cause)).strip() or "no cause given"
-        raise CheckpointFailed(trace.splitlines()[0])
-    return (answer.get("status") or {}).get("id") == "COMPLETED"
+        raise CheckpointFailed(trace.splitlines()[0] if trace else "no cause given")
+    return over
 
 
 class Cluster:
@@ -160,8 +165,14 @@ class Cluster:
 
         Returns:
             What `is_checkpoint_over` wants to know of it.
+
+        Raises:
+            Unreachable: See there.
         """
-        return str(self._read("POST", f"/jobs/{job.id}/checkpoints", {})["request-id"])
+        answer = self._read("POST", f"/jobs/{job.id}/checkpoints", {})
+        if "request-id" not in answer:
+            raise Unreachable("unexpected answer to the request for a checkpoint")
+        return str(answer["request-id"])
 
     def is_checkpoint_over(self, job: Job, request: str) -> bool:
         """Returns whether a checkpoint that was asked for is complete.

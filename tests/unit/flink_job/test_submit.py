@@ -10,6 +10,7 @@ from flink_job import submit as submission
 from flink_job.checkpoints import find, newest
 from flink_job.cluster import (
     CheckpointFailed,
+    Cluster,
     Job,
     Jobs,
     Unreachable,
@@ -199,6 +200,27 @@ def test_what_the_jobmanager_says_of_a_checkpoint():
     failed = {"status": {"id": "COMPLETED"}, "operation": {"failureCause": {"stack-trace": "Not all tasks\n\tat …"}}}
     with pytest.raises(CheckpointFailed, match=r"^Not all tasks$"):
         is_checkpoint_over(failed)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"status": "COMPLETED"},
+        {"status": {"id": "COMPLETED"}, "operation": [1]},
+        {"status": {"id": "COMPLETED"}, "operation": "?"},
+        {"status": {"id": "COMPLETED"}, "operation": {"failureCause": "?"}},
+    ],
+)
+def test_rubbish_about_a_checkpoint_does_not_end_as_a_checkpoint(answer):
+    with pytest.raises(Unreachable):
+        is_checkpoint_over(answer)
+
+
+def test_rubbish_in_place_of_a_request_is_no_answer(httpserver):
+    httpserver.expect_request(f"/jobs/{JOB}/checkpoints", method="POST").respond_with_json({"errors": ["?"]})
+    with pytest.raises(Unreachable):
+        Cluster(httpserver.url_for("")).start_checkpoint(job())
 
 
 def test_answers_of_the_jobmanager_are_read():
