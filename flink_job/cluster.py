@@ -124,7 +124,7 @@ def is_checkpoint_over(answer: Mapping[str, Any]) -> bool:
     """
     try:
         cause = (answer.get("operation") or {}).get("failureCause")
-        over = answer["status"]["id"] == "COMPLETED"
+        over: bool = answer["status"]["id"] == "COMPLETED"
         trace = str(cause["stack-trace"]).strip() if cause else ""
     except (AttributeError, KeyError, TypeError) as error:
         raise Unreachable(f"unexpected answer about a checkpoint: {error!r}") from None
