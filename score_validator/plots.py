@@ -28,6 +28,21 @@ def _figure(columns: int = 1) -> Any:
     return plt.subplots(1, columns, figsize=(8 if columns == 1 else 11, 4), layout="constrained")
 
 
+def _dots(
+    axis: Any, rows: Mapping[str, Sequence[float]], threshold: float, size: float, alpha: float | None = None
+) -> None:
+    """Draws a row of dots for each kind of answer, with its median, and the threshold across all of them."""
+    random = np.random.default_rng(1)
+    for place, (label, values) in enumerate(rows.items()):
+        colour = COLOURS.get(label, "#2166ac")
+        heights = place + random.uniform(-0.25, 0.25, len(values))
+        axis.scatter(values, heights, s=size, color=colour, edgecolors="none", alpha=alpha)
+        axis.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
+    axis.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
+    axis.set_yticks(range(len(rows)), [label.replace("_", " ") for label in rows])
+    axis.invert_yaxis()
+
+
 def _save(figure: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
 
@@ -51,15 +66,7 @@ def distribution(path: Path, kinds: Mapping[str, Sequence[float]], threshold: fl
 def labels(path: Path, scores: Mapping[str, Sequence[float]], threshold: float) -> None:
     """Draws the scores of the labelled answers, one point each."""
     figure, axis = _figure()
-    random = np.random.default_rng(1)
-    for place, (label, values) in enumerate(scores.items()):
-        axis.scatter(
-            values, place + random.uniform(-0.25, 0.25, len(values)), s=14, color=COLOURS[label], edgecolors="none"
-        )
-        axis.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
-    axis.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    axis.set_yticks(range(len(scores)), [label.replace("_", " ") for label in scores])
-    axis.invert_yaxis()
+    _dots(axis, scores, threshold, size=14)
     axis.set(xlabel="bert_score; the bars are medians")
     axis.legend(loc="lower right")
     _save(figure, path)
@@ -115,16 +122,7 @@ def agreement(
         threshold: For agreement.
     """
     figure, (left, right) = _figure(2)
-    random = np.random.default_rng(1)
-    rows = {"other questions": chance, "first answers": own} | dict(kinds)
-    for place, (label, values) in enumerate(rows.items()):
-        colour = COLOURS.get(label, "#2166ac")
-        heights = place + random.uniform(-0.25, 0.25, len(values))
-        left.scatter(values, heights, s=10, color=colour, edgecolors="none", alpha=0.6)
-        left.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="black", linewidth=1.5)
-    left.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    left.set_yticks(range(len(rows)), [label.replace("_", " ") for label in rows])
-    left.invert_yaxis()
+    _dots(left, {"other questions": chance, "first answers": own} | dict(kinds), threshold, size=10, alpha=0.6)
     left.set(xlabel="agreement with the model's samples; the bars are medians")
     left.legend(loc="lower right")
     right.scatter(own, reference, s=14, color="#2166ac", edgecolors="none")
