@@ -53,7 +53,6 @@ def test_the_verdict_names_what_is_worse_than_a_coin():
 
 
 def test_the_document_has_its_threshold_and_its_picture(tmp_path):
-    pytest.importorskip("matplotlib")
     answers = [
         *labelled("good", "air scatters", "two litres", "in Paris"),
         *labelled("wrong", "green paint", "nine litres", "in Rome"),
