@@ -6,7 +6,6 @@ is watched meanwhile.
 """
 
 import argparse
-import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from pipeline import topics
 from pipeline.delays import QUOTA
 from pipeline.messages import CallError, FailedCall, Question
 from pipeline.question import question_id
-from tests.fleet import CLIENT
+from tests.fleet import CLIENT, document_of
 from tests.workers import SERVICE, Workers
 
 PROGRAM = "retries"
@@ -121,8 +120,8 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
                 raise stage.could_not_measure(f"{len(found)} of {len(ids)} questions were asked again in time")
             look()
             for record in consumer.consume(500, 0.5):
-                document = json.loads(record.value() or b"null") if record.error() is None else None
-                if isinstance(document, dict) and document.get("question_id") in ids:
+                document = document_of(record)
+                if document.get("question_id") in ids:
                     found.setdefault(document["question_id"], record.timestamp()[1] / 1000)
         return found
     finally:

@@ -56,6 +56,17 @@ def eventually(check: Callable[[], object], what: str, seconds: float = 60, inte
         time.sleep(interval)
 
 
+def document_of(message: confluent_kafka.Message) -> dict[str, Any]:
+    """Returns the JSON object that a message holds; an empty one if it holds none, for any topic may hold poison."""
+    if message.error():
+        return {}
+    try:
+        document = json.loads(message.value() or b"null")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 class Fleet:
     """Its public surfaces."""
 
@@ -165,14 +176,11 @@ class Fleet:
         try:
             while time.monotonic() < deadline:
                 message = consumer.poll(0.5)
-                if message is None or message.error():
+                if message is None:
                     continue
                 seen += 1
-                try:
-                    document = json.loads(message.value() or b"null")
-                except ValueError:
-                    continue
-                if isinstance(document, dict) and wanted(document):
+                document = document_of(message)
+                if document and wanted(document):
                     return document
         finally:
             consumer.close()

@@ -1,6 +1,5 @@
 """Waits end when they are due: none early, none behind a longer one, and a closed gate costs no retries."""
 
-import json
 import time
 import uuid
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ import confluent_kafka
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import CallError, FailedCall
-from tests.fleet import CLIENT, eventually
+from tests.fleet import CLIENT, document_of, eventually
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -45,8 +44,8 @@ def republished(ids, seconds):
     try:
         while len(found) < len(ids) and time.monotonic() < deadline:
             for record in consumer.consume(500, 0.5):
-                document = json.loads(record.value() or b"null") if record.error() is None else None
-                if isinstance(document, dict) and document.get("question_id") in ids:
+                document = document_of(record)
+                if document.get("question_id") in ids:
                     assert document["question_id"] not in found, "asked again twice"
                     found[document["question_id"]] = (document["retry_count"], record.timestamp()[1] / 1000)
     finally:
