@@ -176,7 +176,7 @@ class Fleet:
         try:
             while time.monotonic() < deadline:
                 message = consumer.poll(0.5)
-                if message is None:
+                if message is None or message.error():
                     continue
                 seen += 1
                 document = document_of(message)
