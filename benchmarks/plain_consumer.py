@@ -49,9 +49,11 @@ async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
             await asyncio.gather(*(deliver(each.key, each.value) for each in made.sent))
         finally:
             free.release()
-        position = watermarks[record.partition].finish(record.offset)
-        if position is not None:
-            consumer.store_offsets(offsets=[confluent_kafka.TopicPartition(source, record.partition, position)])
+        watermark = watermarks[record.partition]
+        watermark.finish(record.offset)
+        if progress := watermark.progress:
+            position = confluent_kafka.TopicPartition(source, record.partition, progress.position)
+            consumer.store_offsets(offsets=[position])
 
     def deliver(key: bytes | None, value: bytes) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = loop.create_future()

@@ -20,7 +20,7 @@ from pipeline.volatile import Volatile
 
 SERVICE = "llm-consumer"
 
-PUT_OFF = 1000
+SET_ASIDE = 1000
 """Questions that may wait for the gate of one API while those for others pass them."""
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def main() -> None:
     )
     limits = consumer.Limits(
         concurrency=settings.llm_concurrency,
-        in_flight=settings.llm_concurrency + (PUT_OFF if len(gates) > 1 else 0),
+        in_flight=settings.llm_concurrency + (SET_ASIDE if len(gates) > 1 else 0),
         stalled_seconds=settings.llm_timeout * (1 + self_check.samples) + 10,
     )
     service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -122,7 +122,6 @@ class AskHandler:
             self_check: For questions without reference.
         """
         self._providers = providers
-        self._several_apis = len({each.target.base_url for each in providers}) > 1
         self._memo = memo
         self._budget = budget
         self._temperature = temperature
@@ -147,13 +146,8 @@ class AskHandler:
             about.info("sent again what came of this call", topic=known.topic)
             return [known]
         closed = provider.gate.closed_seconds()
-        if closed and self._several_apis:
-            # Waiting here, questions for one API would keep those for the others out: it goes back into the queue,
-            # unchanged, when the gate opens.
-            about.info("put a question off", base_url=provider.target.base_url, seconds=round(closed, 1))
-            return [Outgoing.of(topics.QUESTIONS_PENDING, question, datetime.now(UTC) + timedelta(seconds=closed))]
         if closed:
-            raise Unavailable("the provider asked to be left alone", closed)
+            raise Unavailable("the provider asked to be left alone", closed, told=True)
         closed = self._budget.closed_seconds()
         if closed:
             raise Unavailable("the day's budget is used up", closed, told=True)

@@ -1,11 +1,12 @@
 """The one consumer loop of all services.
 
 A handler is a function from a message to outgoing messages. Handlers run in a bounded pool while the loop polls. The
-offset of a message is committed after every message that follows from it has been acknowledged by the broker, and in
-order (`LowWatermark`), so that a crash repeats messages but never loses one.
+offset of a message is committed after every message that follows from it has been acknowledged by the broker, together
+with what is finished out of order (`LowWatermark`): a crash repeats what was in flight and never loses a message.
 
 There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
-on. `Unavailable` makes the loop try the message again until the neighbour is back; nothing is burnt meanwhile.
+on. `Unavailable` makes the loop set the message aside and try it again until the neighbour is back; nothing is burnt,
+and no handler is held up meanwhile.
 """
 
 import threading
@@ -13,9 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from itertools import chain, repeat
 
 import confluent_kafka
 import structlog
@@ -25,7 +25,7 @@ from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
 from pipeline.kafka import client_config
 from pipeline.messages import Malformed, Message, Source, Unreadable
-from pipeline.offsets import LowWatermark
+from pipeline.offsets import LowWatermark, Progress
 from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing, Producer
 from pipeline.schedule import Schedule
@@ -37,6 +37,9 @@ BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits between tries while a neighbour is away; the last one repeats, and none is longer."""
 
 COMMIT_INTERVAL_SECONDS = 1.0
+COMMITTED_TIMEOUT_SECONDS = 5.0
+LAST_COMMIT_SECONDS = 3.0
+"""For which a commit is tried again before partitions go."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class _State(Enum):
     AT_WORK = auto()
     """In a handler."""
     WAITING = auto()
-    """Some of what follows from it waits for its due time."""
+    """Set aside for another try; or some of what follows from it waits for its due time."""
     SENT = auto()
     """All that follows from it is on its way to the broker."""
 
@@ -89,9 +92,7 @@ class _Partition:
     """Nothing new is begun."""
     closed: bool = False
     """It belongs to another member; what still finishes here does not count."""
-    position: int | None = None
-    """Offset to commit."""
-    committed: int | None = None
+    committed: Progress | None = None
 
 
 @dataclass(eq=False)
@@ -105,6 +106,7 @@ class _Ticket:
     state: _State = _State.QUEUED
     since: float = 0
     """Monotonic time of the current try, in seconds."""
+    tries: int = 0
     unsent: int = 0
     unacknowledged: int = 0
 
@@ -139,7 +141,7 @@ class Consumer:
         self._in_flight: set[_Ticket] = set()
         self._in_flight_bytes = 0
         self._at_work: set[_Ticket] = set()
-        self._waiting: Schedule[tuple[_Ticket, Outgoing]] = Schedule()
+        self._waiting: Schedule[tuple[_Ticket, Outgoing | None]] = Schedule()  # None: try the message again
         self._commit_at = 0.0
         self._failure: BaseException | None = None
         self._client = confluent_kafka.Consumer(
@@ -172,7 +174,7 @@ class Consumer:
             while not stop.is_set():
                 if self._failure:
                     raise self._failure
-                self._send_due()
+                self._resume_due()
                 self._commit_finished()
                 self._beat()
                 if not self._has_room():
@@ -216,7 +218,8 @@ class Consumer:
         source = _source(record)
         with self._changed:
             partition = self._partitions[source.topic, source.partition]
-            partition.watermark.start(source.offset)
+            if not partition.watermark.start(source.offset):
+                return
             ticket = _Ticket(source, record.key(), record.value(), partition)
             self._in_flight.add(ticket)
             self._in_flight_bytes += ticket.size
@@ -228,46 +231,51 @@ class Consumer:
             return
         with self._changed:
             ticket.state, ticket.since = _State.AT_WORK, time.monotonic()
+            ticket.tries += 1
             self._at_work.add(ticket)
+        again_at = None
         try:
-            outgoing = self._handle(ticket)
-            if outgoing is not None:
-                self._dispatch(ticket, outgoing)
-            else:
-                with self._changed:
-                    ticket.state = _State.QUEUED  # nobody needs to wait for it
+            self._dispatch(ticket, self._handle(ticket))
+        except Unavailable as error:
+            again_at = self._again_at(ticket, error)
         except BaseException as error:  # the pool would swallow it
             self._fail(error)
         finally:
             with self._changed:
                 self._at_work.discard(ticket)
+                if again_at:
+                    ticket.state = _State.WAITING
+                    self._waiting.add(again_at, (ticket, None))
                 self._changed.notify_all()
 
-    def _handle(self, ticket: _Ticket) -> Sequence[Outgoing] | None:
-        """Returns what follows from a message, or None when the partition was revoked before a try succeeded."""
+    def _handle(self, ticket: _Ticket) -> Sequence[Outgoing]:
+        """Returns what follows from a message."""
         topic = ticket.source.topic
-        waits = chain(BACKOFF_SECONDS, repeat(BACKOFF_SECONDS[-1]))
-        while True:
-            try:
-                message = messages.read(topic, ticket.key, ticket.value)
-                with metrics.HANDLING.labels(topic).time():
-                    outgoing = self._handler(Incoming(message, ticket.source))
-                metrics.MESSAGES.labels(topic, "handled").inc()
-                self._poison.read()
-                return outgoing
-            except Unavailable as error:
-                wait = next(waits) if error.wait_seconds is None else min(error.wait_seconds, BACKOFF_SECONDS[-1])
-                metrics.MESSAGES.labels(topic, "retried").inc()
-                tell = log.debug if error.told else log.warning
-                tell("waited for a neighbour", error=str(error), wait_seconds=wait, **ticket.source.model_dump())
-                if ticket.partition.closing.wait(wait):
-                    return None
-                ticket.since = time.monotonic()
-            except Unreadable as error:
-                return [self._reject(ticket, str(error))]
-            except Exception as error:
-                log.exception("failed to handle a message", **ticket.source.model_dump())
-                return [self._reject(ticket, f"{type(error).__name__}: {error}")]
+        try:
+            message = messages.read(topic, ticket.key, ticket.value)
+            with metrics.HANDLING.labels(topic).time():
+                outgoing = self._handler(Incoming(message, ticket.source))
+            metrics.MESSAGES.labels(topic, "handled").inc()
+            self._poison.read()
+            return outgoing
+        except Unavailable:
+            raise
+        except Unreadable as error:
+            return [self._reject(ticket, str(error))]
+        except Exception as error:
+            log.exception("failed to handle a message", **ticket.source.model_dump())
+            return [self._reject(ticket, f"{type(error).__name__}: {error}")]
+
+    def _again_at(self, ticket: _Ticket, error: Unavailable) -> datetime:
+        wait = BACKOFF_SECONDS[min(ticket.tries, len(BACKOFF_SECONDS)) - 1]
+        if error.wait_seconds is not None:
+            wait = min(error.wait_seconds, BACKOFF_SECONDS[-1])
+        metrics.MESSAGES.labels(ticket.source.topic, "retried").inc()
+        tell = log.debug if error.told else log.warning
+        tell(
+            "set a message aside", error=str(error), wait_seconds=wait, tries=ticket.tries, **ticket.source.model_dump()
+        )
+        return datetime.now(UTC) + timedelta(seconds=wait)
 
     def _reject(self, ticket: _Ticket, why: str) -> Outgoing:
         metrics.MESSAGES.labels(ticket.source.topic, "rejected").inc()
@@ -295,15 +303,19 @@ class Consumer:
         for each in at_once:
             self._send(ticket, each)
 
-    def _send_due(self) -> None:
+    def _resume_due(self) -> None:
         with self._changed:
             due = [each for each in self._waiting.pop_due(datetime.now(UTC)) if not each[0].partition.closing.is_set()]
-            for ticket, _ in due:
-                ticket.unsent -= 1
+            for ticket, outgoing in due:
+                if outgoing:
+                    ticket.unsent -= 1
                 if not ticket.unsent:
-                    ticket.state = _State.SENT
+                    ticket.state = _State.SENT if outgoing else _State.QUEUED
         for ticket, outgoing in due:
-            self._send(ticket, outgoing)
+            if outgoing:
+                self._send(ticket, outgoing)
+            else:
+                self._pool.submit(self._work, ticket)
 
     def _send(self, ticket: _Ticket, outgoing: Outgoing) -> None:
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
@@ -319,7 +331,6 @@ class Consumer:
         self._producer.send(outgoing, delivered)
 
     def _finish(self, ticket: _Ticket) -> None:
-        source = ticket.source
         with self._changed:
             if ticket in self._in_flight:
                 self._in_flight.discard(ticket)
@@ -328,9 +339,7 @@ class Consumer:
             self._changed.notify_all()
             if ticket.partition.closed:
                 return
-            position = ticket.partition.watermark.finish(source.offset)
-            if position is not None:
-                ticket.partition.position = position
+            ticket.partition.watermark.finish(ticket.source.offset)
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
@@ -341,9 +350,18 @@ class Consumer:
 
     def _assigned(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.info("got partitions", partitions=_names(partitions))
+        try:
+            committed = {
+                (each.topic, each.partition): _progress(each)
+                for each in self._client.committed(partitions, COMMITTED_TIMEOUT_SECONDS)
+            }
+        except confluent_kafka.KafkaException as error:
+            log.warning("failed to learn what is finished ahead; it will be done again", error=str(error))
+            committed = {}
         with self._changed:
             for each in partitions:
-                self._partitions[each.topic, each.partition] = _Partition()
+                progress = committed.get((each.topic, each.partition))
+                self._partitions[each.topic, each.partition] = _Partition(LowWatermark(progress), committed=progress)
 
     def _revoked(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.info("gave partitions back", partitions=_names(partitions))
@@ -357,10 +375,7 @@ class Consumer:
                 log.warning("left messages unfinished; they will be read again", count=len(self._busy(mine)))
             offsets = _uncommitted(revoked)
         if offsets:
-            try:
-                self._client.commit(offsets=offsets, asynchronous=False)
-            except confluent_kafka.KafkaException as error:
-                log.warning("failed to commit; messages will be read again", error=str(error))
+            self._commit_now(offsets)
         self._close(mine)
 
     def _lost(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
@@ -398,6 +413,20 @@ class Consumer:
         if offsets:
             self._client.commit(offsets=offsets, asynchronous=True)
 
+    def _commit_now(self, offsets: list[confluent_kafka.TopicPartition]) -> None:
+        """Commits before partitions go; a group that is finding its members anew refuses it for a moment."""
+        until = time.monotonic() + LAST_COMMIT_SECONDS
+        while True:
+            try:
+                self._client.commit(offsets=offsets, asynchronous=False)
+                return
+            except confluent_kafka.KafkaException as error:
+                if time.monotonic() > until:
+                    log.warning("failed to commit; messages will be read again", error=str(error))
+                    return
+                log.info("failed to commit; trying again", error=str(error))
+                time.sleep(0.2)
+
     def _committed(
         self, error: confluent_kafka.KafkaError | None, partitions: list[confluent_kafka.TopicPartition]
     ) -> None:
@@ -408,7 +437,7 @@ class Consumer:
             for each in partitions:
                 partition = self._partitions.get((each.topic, each.partition))
                 if partition and not each.error:
-                    partition.committed = each.offset
+                    partition.committed = _progress(each)
 
     def _stop(self) -> None:
         log.info("stopped reading; finishing what is in flight", count=len(self._in_flight))
@@ -419,10 +448,14 @@ class Consumer:
 
 def _uncommitted(partitions: dict[tuple[str, int], _Partition]) -> list[confluent_kafka.TopicPartition]:
     return [
-        confluent_kafka.TopicPartition(topic, number, partition.position)
+        confluent_kafka.TopicPartition(topic, number, progress.position, progress.metadata)
         for (topic, number), partition in partitions.items()
-        if partition.position is not None and partition.position != partition.committed
+        if (progress := partition.watermark.progress) and progress != partition.committed
     ]
+
+
+def _progress(committed: confluent_kafka.TopicPartition) -> Progress | None:
+    return Progress.of(committed.offset, committed.metadata or "") if committed.offset >= 0 else None
 
 
 def _names(partitions: list[confluent_kafka.TopicPartition]) -> list[str]:

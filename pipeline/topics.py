@@ -45,7 +45,7 @@ ALL = (
         QUESTIONS_PENDING,
         3,
         "Questions to be asked: new ones, regenerations, error retries, and those that waited for their provider.",
-        producers=("storage-service", "storage-writer", "flink-job", "llm-consumer", *_RETRIES),
+        producers=("storage-service", "storage-writer", "flink-job", *_RETRIES),
         consumers=("llm-consumer",),
     ),
     Topic(

@@ -5,6 +5,7 @@ counts as wanted, so the restart policy does not act; `undo` starts the containe
 getting well is the fleet's own business.
 """
 
+import random
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -275,7 +276,6 @@ class Scale(Fault):
 class DownAndUp(Fault):
     """Stops every container, those that need others first, and starts them in the order of their needs."""
 
-    name: str = "down-and-up"
     seconds: float = field(default=5, kw_only=True)
     mix: Mapping[str, float] = field(default_factory=lambda: WITH_QUOTA, kw_only=True)
 
@@ -300,6 +300,20 @@ class DownAndUp(Fault):
                 problems.append(f"{service}: {error}")
         if problems:
             raise BrokenPromise("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class UpInAnyOrder(DownAndUp):
+    """Stops every container, and starts them all at once in an order drawn at random."""
+
+    seed: int = 1
+
+    def undo(self, stage: Stage) -> None:
+        order = [*START_ORDER, LLM_CONSUMER]
+        random.Random(self.seed).shuffle(order)
+        for service in order:
+            for each in stage.containers(service):
+                each.start()
 
 
 @dataclass(frozen=True)
@@ -380,7 +394,8 @@ _FAULTS: tuple[Fault, ...] = (
         )
     ),
     Terminate("sigterm-bystanders", ["viz-service", "traffic-generator", "llm-server"]),
-    DownAndUp(),
+    DownAndUp("down-and-up"),
+    *(UpInAnyOrder(f"up-in-any-order-{seed}", seed) for seed in (1, 2)),
     Replay(),
     Misbehave(),
 )

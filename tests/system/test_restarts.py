@@ -2,12 +2,14 @@
 
 import json
 import threading
+from contextlib import contextmanager
 
 import pytest
 import requests
 
 from pipeline import topics
 from pipeline.consumer import Consumer, Limits
+from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
 from pipeline.messages import LowQuality
 from pipeline.producer import Outgoing, Producer
@@ -83,21 +85,10 @@ def test_replayed_messages_change_nothing(fleet, unique):
     assert rows() == before
 
 
-@pytest.mark.parametrize("stop_after", [1, 50, 400])
-def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(fleet, unique, tmp_path, stop_after):
-    """The loop against the real broker: two members in turn read each message at least once and end in time."""
-    settings = KafkaSettings()
-    group = unique("loop").replace(" ", "-").strip("()")
-    records = [samples.response(question_text=unique("q")) for _ in range(500)]
-    wanted = {each.question_id for each in records}
-    seen: list[tuple[int, str]] = []
-    with Producer(settings, "tests") as producer:
-
-        def ours():
-            return wanted.intersection(question_id for _, question_id in seen)
-
-        for each in records:
-            # A record that nobody else reads.
+def produce_low_quality(questions):
+    """Writes messages that no service acts upon."""
+    with Producer(KafkaSettings(), "tests") as producer:
+        for each in questions:
             message = each.become(
                 LowQuality,
                 bert_score=0.1,
@@ -110,37 +101,83 @@ def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_mor
             )
             producer.send(Outgoing.of(topics.LOW_QUALITY, message), lambda error: None)
 
-        def run_until(count):
-            reached, stop = threading.Event(), threading.Event()
 
-            def handle(incoming):
-                seen.append((incoming.source.offset, incoming.message.question_id))
-                if len(ours()) >= count:
-                    reached.set()
-                    # Else a fast loop has read all before it hears that it has to stop.
-                    stop.wait()
-                return []
+@contextmanager
+def looping(group, handle, heartbeat):
+    """Runs the loop as a member of a group; gives what stops it."""
+    stop = threading.Event()
+    with Producer(KafkaSettings(), "tests") as producer:
+        limits = Limits(concurrency=4, in_flight=50)
+        loop = Consumer(KafkaSettings(), group, [topics.LOW_QUALITY], handle, producer, limits, Heartbeat(heartbeat))
+        thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield stop
+        finally:
+            stop.set()
+            thread.join(15)
+        assert not thread.is_alive(), "it did not stop in time"
 
-            loop = Consumer(
-                settings,
-                group,
-                [topics.LOW_QUALITY],
-                handle,
-                producer,
-                Limits(concurrency=4, in_flight=50),
-                Heartbeat(tmp_path / "heartbeat"),
-            )
-            thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
-            thread.start()
+
+@pytest.mark.parametrize("stop_after", [1, 50, 400])
+def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(fleet, unique, tmp_path, stop_after):
+    """The loop against the real broker: two members in turn read each message at least once and end in time."""
+    group = unique("loop").replace(" ", "-").strip("()")
+    records = [samples.response(question_text=unique("q")) for _ in range(500)]
+    wanted = {each.question_id for each in records}
+    seen: list[tuple[int, str]] = []
+    produce_low_quality(records)
+
+    def ours():
+        return wanted.intersection(question_id for _, question_id in seen)
+
+    def run_until(count):
+        reached, released = threading.Event(), threading.Event()
+
+        def handle(incoming):
+            seen.append((incoming.source.offset, incoming.message.question_id))
+            if len(ours()) >= count:
+                reached.set()
+                # Else a fast loop has read all before it hears that it has to stop.
+                released.wait()
+            return []
+
+        with looping(group, handle, tmp_path / "heartbeat") as stop:
             try:
                 assert reached.wait(60), f"read {len(seen)} messages"
             finally:
                 stop.set()
-                thread.join(15)
-            assert not thread.is_alive(), "it did not stop in time"
+                released.set()
 
-        run_until(stop_after)
-        assert ours() < wanted, "it was not stopped in the middle"
-        run_until(len(wanted))
+    run_until(stop_after)
+    assert ours() < wanted, "it was not stopped in the middle"
+    run_until(len(wanted))
     assert ours() == wanted
     assert len(seen) - len(set(seen)) <= 50, "more was repeated than was in flight"
+
+
+def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, unique, tmp_path):
+    group = unique("loop").replace(" ", "-").strip("()")
+    records = [samples.response(question_text=unique("q")) for _ in range(500)]
+    wanted = {each.question_id for each in records}
+    first, *others = (each.question_id for each in records)
+    produce_low_quality(records)
+
+    def run_until(ids, away):
+        seen = []
+        reached = threading.Event()
+
+        def handle(incoming):
+            if incoming.message.question_id == away:
+                raise Unavailable("it stays away")
+            seen.append(incoming.message.question_id)
+            if ids <= set(seen):
+                reached.set()
+            return []
+
+        with looping(group, handle, tmp_path / "heartbeat"):
+            assert reached.wait(60), f"read {len(seen)} messages"
+        return wanted.intersection(seen)
+
+    assert run_until({*others}, away=first) == {*others}
+    assert run_until({first}, away=None) == {first}

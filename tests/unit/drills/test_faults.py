@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from tests.drills.drill import strikes_of
-from tests.drills.faults import ALL, START_ORDER, BrokenPromise, DownAndUp, Kill, Stage, Stop, Terminate
+from tests.drills.faults import ALL, START_ORDER, BrokenPromise, Kill, Stage, Stop, Terminate
 
 
 class Container:
@@ -87,11 +87,11 @@ def test_who_does_not_end_is_told_of_and_killed():
 
 def test_everything_starts_after_what_it_needs():
     where, log = stage()
-    DownAndUp().apply(where)
+    ALL["down-and-up"].apply(where)
     services = {*START_ORDER, "worker-1", "worker-2"}
     assert {name for what, name in log if what == "stop"} == services
     log.clear()
-    DownAndUp().undo(where)
+    ALL["down-and-up"].undo(where)
     assert {name for what, name in log if what == "start"} == services
     assert log.index(("healthy", "kafka")) < log.index(("start", "kafka-init")) < log.index(("start", "worker-1"))
 
@@ -99,8 +99,21 @@ def test_everything_starts_after_what_it_needs():
 def test_a_one_shot_that_fails_is_told_of():
     where, log = stage(exit_code=3)
     with pytest.raises(BrokenPromise, match="postgres-init ended with 3; kafka-init ended with 3"):
-        DownAndUp().undo(where)
+        ALL["down-and-up"].undo(where)
     assert ("start", "worker-2") in log, "the others are started all the same"
+
+
+def test_any_order_starts_everything_too():
+    where, log = stage(exit_code=3)
+    orders = []
+    for name in ("up-in-any-order-1", "up-in-any-order-2"):
+        ALL[name].undo(where)
+        orders.append([service for _, service in log])
+        log.clear()
+    assert orders[0] != orders[1]
+    for order in orders:
+        assert {*order} == {*START_ORDER, "worker-1", "worker-2"}
+        assert order.index("kafka") > order.index("llm-server"), "not by their needs"
 
 
 def test_strikes_are_spread_over_the_load():
