@@ -252,7 +252,11 @@ def score_timeseries(rows: Timeseries, threshold: float, theme: Theme, t: Texts)
                 showgrid=False,
                 nticks=6,
                 tickangle=0,
-                tickformat="%H:%M\n%d %b",
+                # With seconds where ticks are closer than a minute, as on a new fleet: labels would repeat.
+                tickformatstops=[
+                    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%d %b"},
+                    {"dtickrange": [60_000, None], "value": "%H:%M\n%d %b"},
+                ],
                 hoverformat="%d %b %H:%M",
             ),
             "yaxis": _axis(palette, t("chart.mean"), tickformat=".2f"),
