@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tests.drills import report
 from tests.drills.drill import ENVIRONMENT, Drills, Options, Strike, strikes_of
-from tests.drills.faults import ALL, SOAK_SECONDS, Fault, Misbehave, Stage
+from tests.drills.faults import ALL, SOAK_SECONDS, Fault, Stage
 from tests.drills.report import About, Result
 from tests.drills.scripts import WITH_QUOTA
 from tests.fleet import Fleet
@@ -93,8 +93,11 @@ def soak(given: tuple[Options, list[Fault], Path | None], minutes: int) -> None:
     """Let a fault, drawn at random from the seed, strike each minute of one long load."""
     options, faults, output = given
     options = replace(options, seconds=minutes * SOAK_INTERVAL_SECONDS)
+    faults = [fault for fault in faults if fault.soaks]
+    if not faults:
+        raise click.UsageError("none of these faults may strike in a soak")
     draw = random.Random(options.seed)
-    chosen = [draw.choice([fault for fault in faults if not isinstance(fault, Misbehave)]) for _ in range(minutes)]
+    chosen = [draw.choice(faults) for _ in range(minutes)]
     strikes = [
         Strike((number + 0.25) * SOAK_INTERVAL_SECONDS, fault, min(fault.seconds, SOAK_SECONDS))
         for number, fault in enumerate(chosen)

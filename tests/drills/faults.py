@@ -91,6 +91,7 @@ class Fault(ABC):
         times: How often it strikes in a drill, each time at another moment.
         mix: Shares of the scripts by which the provider answers meanwhile.
         repeats: Whether the calls in flight may be made again.
+        soaks: Whether it may strike in a soak, whose topics grow long.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Fault(ABC):
     times: int = field(default=1, kw_only=True)
     mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     repeats: bool = field(default=True, kw_only=True)
+    soaks: bool = field(default=True, kw_only=True)
 
     @abstractmethod
     def apply(self, stage: Stage) -> None:
@@ -318,20 +320,23 @@ class UpInAnyOrder(DownAndUp):
 
 @dataclass(frozen=True)
 class Replay(Fault):
-    """Lets storage-writer read its topics again from their beginning."""
+    """Lets all groups but the Flink job's, which meets what they write again, read their topics from the beginning."""
 
     name: str = "replay"
+    soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
-        for each in stage.containers("storage-writer"):
-            each.stop(timeout=30)
-        _await_members("storage-writer", 0)
-        read = [topic.name for topic in topics.ALL if "storage-writer" in topic.consumers]
-        stage.fleet.rewind("storage-writer", read)
+        for service in _REPLAYED:
+            for each in stage.containers(service):
+                each.stop(timeout=30)
+        for service in _REPLAYED:
+            _await_members(service, 0)
+            stage.fleet.rewind(service, [topic.name for topic in topics.ALL if service in topic.consumers])
 
     def undo(self, stage: Stage) -> None:
-        for each in stage.containers("storage-writer"):
-            each.start()
+        for service in _REPLAYED:
+            for each in stage.containers(service):
+                each.start()
 
 
 @dataclass(frozen=True)
@@ -341,6 +346,7 @@ class Misbehave(Fault):
     name: str = "provider-misbehaves"
     mix: Mapping[str, float] = field(default_factory=lambda: MISBEHAVING, kw_only=True)
     repeats: bool = field(default=False, kw_only=True)
+    soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         """Nothing: the mix does it."""
@@ -359,6 +365,8 @@ def _await_members(group: str, count: int) -> None:
     eventually(settled, f"{group} has {count} members", 90, interval=1)
 
 
+_REPLAYED = (LLM_CONSUMER, "retry-overload-consumer", "retry-quota-consumer", "storage-writer")
+
 _KILLED = (
     "storage-writer",
     "storage-service",
@@ -368,6 +376,7 @@ _KILLED = (
 )
 
 _FAULTS: tuple[Fault, ...] = (
+    Replay(),  # first, while the topics are short
     *(Kill(f"kill-{LLM_CONSUMER}-{number + 1}", LLM_CONSUMER, number) for number in range(2)),
     Kill("kill-retry-overload-consumer", "retry-overload-consumer"),
     Kill("kill-retry-quota-consumer", "retry-quota-consumer", mix=WITH_QUOTA),
@@ -396,7 +405,6 @@ _FAULTS: tuple[Fault, ...] = (
     Terminate("sigterm-bystanders", ["viz-service", "traffic-generator", "llm-server"]),
     DownAndUp("down-and-up"),
     *(UpInAnyOrder(f"up-in-any-order-{seed}", seed) for seed in (1, 2)),
-    Replay(),
     Misbehave(),
 )
 
