@@ -6,6 +6,7 @@ the question set; scores them with the encoder of the settings; writes `threshol
 
 import argparse
 import json
+import math
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,7 +185,9 @@ def length_effects(answers: Sequence[Labelled], scores: Sequence[float]) -> list
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
-    """Returns the rank correlation of two series."""
+    """Returns the rank correlation of two series; NaN where one is constant."""
+    if min(len(set(left)), len(set(right))) < 2:
+        return math.nan
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 
