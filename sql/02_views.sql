@@ -108,7 +108,13 @@ SELECT
     sum(cost)                                                                                        AS cost,
     round(sum(cost) / nullif(count(cost), 0), 9)                                                     AS cost_per_question,
     round(sum(cost) / nullif(count(cost) FILTER (WHERE quality = 'accepted'), 0), 9)                 AS cost_per_accepted,
-    round(sum(cost) / nullif(sum(greatest(bert_score, 0)) FILTER (WHERE cost IS NOT NULL), 0), 9)    AS cost_per_point
+    -- Of scores against a reference alone, which are on one scale.
+    round(
+        sum(cost) FILTER (WHERE (quality LIKE 'self_check%') IS NOT TRUE)
+        / nullif(
+            sum(greatest(bert_score, 0)) FILTER (WHERE cost IS NOT NULL AND (quality LIKE 'self_check%') IS NOT TRUE), 0
+        ), 9
+    )                                                                                                AS cost_per_point
 FROM question_usage
 LEFT JOIN responses USING (question_id)
 GROUP BY day

@@ -253,12 +253,14 @@ _MATCHING = """
       AND (CAST(:attempts AS integer) IS NULL OR processing_attempts = :attempts)
       AND (CAST(:topic AS text) IS NULL OR topic = :topic)
 """
+_BY_SCALE = f"bert_score IS NULL, NOT {_REFERENCE}"
+"""Scores against a reference come before those of a self-check; what has no score comes last."""
 _ORDERS: dict[str, str] = {
     "newest": "asked_at DESC, question_id",
     "oldest": "asked_at, question_id DESC",
     "most-asked": "times_asked DESC, question_id",
-    "best": "bert_score DESC NULLS LAST, question_id",
-    "worst": "bert_score NULLS LAST, question_id",
+    "best": f"{_BY_SCALE}, bert_score DESC, question_id",
+    "worst": f"{_BY_SCALE}, bert_score, question_id",
     "slowest": "total_processing_time_ms DESC NULLS LAST, question_id",
 }
 
