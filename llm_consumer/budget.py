@@ -102,18 +102,16 @@ class DayBudget:
         """Returns for how long calls have to wait; 0 while some of the budget is left."""
         with self._lock:
             now = self._clock()
-            tokens, nanocost = self._add(now.date(), 0, 0)
-            used_up = budget.is_used_up(tokens, nanocost, self._limits.tokens, self._limits.nanocost)
-            self._tell(used_up, tokens, nanocost)
-            return (budget.next_day(now.date()) - now).total_seconds() if used_up else 0
+            self._add(now.date(), 0, 0)
+            return (budget.next_day(now.date()) - now).total_seconds() if self._paused else 0
 
     def charge(self, tokens: int, cost: Decimal | None) -> None:
         """Counts what a call took."""
         with self._lock:
             self._add(self._clock().date(), tokens, int((cost or 0) * budget.NANO))
 
-    def _add(self, today: date, tokens: int, nanocost: int) -> tuple[int, int]:
-        """Adds to this replica's counts; returns the totals of all."""
+    def _add(self, today: date, tokens: int, nanocost: int) -> None:
+        """Adds to this replica's counts, and tells it when the totals of all use the budget up, or no longer do."""
         if today > self._day:
             self._day, self._counts, self._floor = today, {}, {}
         for kind, more in zip(_KINDS, (tokens, nanocost), strict=True):
@@ -129,7 +127,7 @@ class DayBudget:
         for name, spent, limit in zip(("tokens", "cost"), known, limits, strict=True):
             if limit is not None:
                 metrics.LLM_BUDGET_USED.labels(name).set(spent / limit)
-        return known
+        self._tell(budget.is_used_up(*known, *limits), *known)
 
     def _exchange(self, client: Any) -> dict[str, int]:
         counts: dict[str, int] = client.transaction(self._share, budget.key(self._day), value_from_callable=True)

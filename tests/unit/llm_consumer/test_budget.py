@@ -161,8 +161,8 @@ def test_a_raised_budget_goes_on():
 def test_a_pause_is_told_once_with_its_end():
     fleet = Replicas(count=1)
     [only] = fleet.each
-    only.charge(100, None)
     with structlog.testing.capture_logs() as logs:
+        only.charge(100, None)
         for _ in range(3):
             only.closed_seconds()
     assert [(each["event"], each["until"]) for each in logs] == [
@@ -173,6 +173,16 @@ def test_a_pause_is_told_once_with_its_end():
         only.closed_seconds()
     assert [each["event"] for each in logs] == ["went on calling: there is budget left"]
     assert [bool(note) for note in fleet.notes] == [True, False]
+
+
+def test_the_call_that_uses_it_up_tells_of_the_pause():
+    """Whoever sees the pause in Redis finds it in the health check too."""
+    fleet = Replicas(count=1)
+    [only] = fleet.each
+    only.charge(99, None)
+    assert not fleet.notes
+    only.charge(1, None)
+    assert [bool(note) for note in fleet.notes] == [True]
 
 
 def test_what_others_see():
