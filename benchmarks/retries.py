@@ -7,7 +7,6 @@ is watched meanwhile.
 
 import argparse
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipeline import topics
 from pipeline.delays import QUOTA
 from pipeline.messages import CallError, FailedCall, Question
 from pipeline.question import question_id
-from tests.fleet import CLIENT, document_of
+from tests.fleet import CLIENT, follow
 from tests.workers import SERVICE, Workers
 
 PROGRAM = "retries"
@@ -106,26 +105,19 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
     Returns:
         When the broker took each, in seconds since the epoch.
     """
-    consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
-    try:
-        known = consumer.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING]
-        partitions = [confluent_kafka.TopicPartition(topics.QUESTIONS_PENDING, each) for each in known.partitions]
-        for each in partitions:
-            each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
-        consumer.assign(partitions)
-        fail()
-        deadline, found = time.monotonic() + LONGEST_SECONDS, dict[str, float]()
-        while len(found) < len(ids):
-            if time.monotonic() > deadline:
-                raise stage.could_not_measure(f"{len(found)} of {len(ids)} questions were asked again in time")
-            look()
-            for record in consumer.consume(500, 0.5):
-                document = document_of(record)
-                if document.get("question_id") in ids:
-                    found.setdefault(document["question_id"], record.timestamp()[1] / 1000)
-        return found
-    finally:
-        consumer.close()
+    deadline, found = time.monotonic() + LONGEST_SECONDS, dict[str, float]()
+    for number, batch in enumerate(follow(topics.QUESTIONS_PENDING, new=True)):
+        if not number:
+            fail()
+        look()
+        for each in batch:
+            if each.question_id in ids:
+                found.setdefault(each.question_id, each.at)
+        if len(found) == len(ids):
+            break
+        if time.monotonic() > deadline:
+            raise stage.could_not_measure(f"{len(found)} of {len(ids)} questions were asked again in time")
+    return found
 
 
 def produce(calls: Sequence[FailedCall]) -> None:

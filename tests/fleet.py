@@ -8,7 +8,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import confluent_kafka
@@ -56,12 +57,55 @@ def eventually(check: Callable[[], object], what: str, seconds: float = 60, inte
         time.sleep(interval)
 
 
-def document_of(message: confluent_kafka.Message) -> dict[str, Any]:
-    """Returns the JSON object that a message holds; an empty one if it holds none, for any topic may hold poison."""
-    if message.error():
-        return {}
+@dataclass(frozen=True)
+class Record:
+    """What was read of a topic.
+
+    Attributes:
+        document: The JSON object that it holds; an empty one if it holds none, for any topic may hold poison.
+        at: When the broker took it, in seconds since the epoch.
+    """
+
+    document: dict[str, Any]
+    at: float
+
+    @property
+    def question_id(self) -> str | None:
+        """Of the question that it carries, if it does."""
+        value = self.document.get("question_id")
+        return value if isinstance(value, str) else None
+
+
+def follow(topic: str, new: bool = False) -> Iterator[list[Record]]:
+    """Reads a topic, in batches of what has come within half a second, without end.
+
+    Args:
+        topic: Which.
+        new: Only what is written from now on, which is when the first batch, an empty one, is given; else from the
+            beginning.
+    """
+    consumer = confluent_kafka.Consumer(
+        {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    )
     try:
-        document = json.loads(message.value() or b"null")
+        partitions = [
+            confluent_kafka.TopicPartition(topic, number)
+            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ]
+        for each in partitions:
+            each.offset = consumer.get_watermark_offsets(each, timeout=10)[new]
+        consumer.assign(partitions)
+        yield []
+        while True:
+            records = [each for each in consumer.consume(500, 0.5) if not each.error()]
+            yield [Record(_document(each.value()), each.timestamp()[1] / 1000) for each in records]
+    finally:
+        consumer.close()
+
+
+def _document(value: bytes | None) -> dict[str, Any]:
+    try:
+        document = json.loads(value or b"null")
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
@@ -168,22 +212,14 @@ class Fleet:
 
     def messages(self, topic: str, wanted: Callable[[dict[str, Any]], object], seconds: float = 60) -> dict[str, Any]:
         """Reads a topic from its beginning until `wanted(document)` is true of a message, and returns that document."""
-        consumer = confluent_kafka.Consumer(
-            {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
-        )
-        consumer.subscribe([topic])
         deadline, seen = time.monotonic() + seconds, 0
-        try:
-            while time.monotonic() < deadline:
-                message = consumer.poll(0.5)
-                if message is None or message.error():
-                    continue
-                seen += 1
-                document = document_of(message)
-                if document and wanted(document):
-                    return document
-        finally:
-            consumer.close()
+        for batch in follow(topic):
+            for each in batch:
+                if each.document and wanted(each.document):
+                    return each.document
+            seen += len(batch)
+            if time.monotonic() > deadline:
+                break
         raise AssertionError(f"no such message on {topic} within {seconds} s among {seen}")
 
     def lag(self, group: str, names: Iterable[str]) -> int:

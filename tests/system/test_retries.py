@@ -9,7 +9,7 @@ import confluent_kafka
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import CallError, FailedCall
-from tests.fleet import CLIENT, document_of, eventually
+from tests.fleet import CLIENT, eventually, follow
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -36,20 +36,14 @@ def failed_calls(kind, count, delays):
 
 def republished(ids, seconds):
     """Reads `questions-pending` until every one of these questions is there again; returns (retry_count, when)."""
-    consumer = confluent_kafka.Consumer(
-        {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
-    )
-    consumer.subscribe([topics.QUESTIONS_PENDING])
     deadline, found = time.monotonic() + seconds, {}
-    try:
-        while len(found) < len(ids) and time.monotonic() < deadline:
-            for record in consumer.consume(500, 0.5):
-                document = document_of(record)
-                if document.get("question_id") in ids:
-                    assert document["question_id"] not in found, "asked again twice"
-                    found[document["question_id"]] = (document["retry_count"], record.timestamp()[1] / 1000)
-    finally:
-        consumer.close()
+    for batch in follow(topics.QUESTIONS_PENDING):
+        for each in batch:
+            if each.question_id in ids:
+                assert each.question_id not in found, "asked again twice"
+                found[each.question_id] = (each.document["retry_count"], each.at)
+        if len(found) == len(ids) or time.monotonic() > deadline:
+            break
     return found
 
 
