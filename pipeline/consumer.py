@@ -11,6 +11,7 @@ and no handler is held up meanwhile.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,6 +41,12 @@ COMMIT_INTERVAL_SECONDS = 1.0
 COMMITTED_TIMEOUT_SECONDS = 5.0
 LAST_COMMIT_SECONDS = 3.0
 """For which a commit is tried again before partitions go."""
+
+READ_AHEAD, READ_AHEAD_BYTES = 256, 1_048_576
+"""Of a partition, at hand before they are begun; fetching of one that has so many messages or bytes is paused."""
+
+FETCH_BYTES = 65_536
+"""Of a partition at a time; a larger message comes alone. What was fetched of a paused partition is fetched again."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class _State(Enum):
     """All that follows from it is on its way to the broker."""
 
 
+_Key = tuple[str, int]
+"""Topic and partition."""
+
+
 @dataclass(eq=False)
 class _Partition:
     """A partition while it is assigned to this member."""
@@ -93,6 +104,13 @@ class _Partition:
     closed: bool = False
     """It belongs to another member; what still finishes here does not count."""
     committed: Progress | None = None
+    ahead: deque[confluent_kafka.Message] = field(default_factory=deque)
+    """Read and not begun."""
+
+    @property
+    def full(self) -> bool:
+        """Whether enough is at hand."""
+        return len(self.ahead) >= READ_AHEAD or sum(len(each) for each in self.ahead) >= READ_AHEAD_BYTES
 
 
 @dataclass(eq=False)
@@ -136,8 +154,12 @@ class Consumer:
         self._poison = PoisonLimit(settings.poison_limit)
         self._heartbeat = heartbeat or Heartbeat()
         self._pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="handler")
+        # These two belong to the thread that polls, which also makes the callbacks.
+        self._partitions: dict[_Key, _Partition] = {}
+        """Those that are served next come first."""
+        self._paused: set[_Key] = set()
+        """librdkafka keeps a partition paused that goes and comes back."""
         self._changed = threading.Condition()  # guards all that follows
-        self._partitions: dict[tuple[str, int], _Partition] = {}
         self._in_flight: set[_Ticket] = set()
         self._in_flight_bytes = 0
         self._at_work: set[_Ticket] = set()
@@ -154,7 +176,7 @@ class Consumer:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 2_000,
-                "fetch.message.max.bytes": topics.MAX_PERMANENT_BYTES,
+                "fetch.message.max.bytes": FETCH_BYTES,
                 "queued.max.messages.kbytes": 16_384,
                 "topic.metadata.refresh.interval.ms": 10_000,
             }
@@ -169,7 +191,6 @@ class Consumer:
         """
         self._client.subscribe(self._subscribed, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         log.info("started to consume", topics=self._subscribed)
-        paused = False
         try:
             while not stop.is_set():
                 if self._failure:
@@ -177,25 +198,14 @@ class Consumer:
                 self._resume_due()
                 self._commit_finished()
                 self._beat()
-                if not self._has_room():
-                    if not paused:
-                        # Pausing throws away what librdkafka has fetched ahead (librdkafka#2703): first see whether
-                        # room comes soon.
-                        with self._changed:
-                            self._changed.wait_for(self._has_room, timeout=0.1 if self._waiting else 1)
-                        if self._has_room():
-                            continue
-                        self._client.pause(self._client.assignment())
-                        paused = True
-                elif paused:
-                    self._client.resume(self._client.assignment())
-                    paused = False
-                record = self._client.poll(0.05)
+                self._take()
+                self._pause_and_resume()
+                record = self._client.poll(self._patience())
                 if record is None:
                     continue
                 error = record.error()
                 if error is None:
-                    self._take(record)
+                    self._partitions[_key(record)].ahead.append(record)
                 elif error.fatal():
                     raise confluent_kafka.KafkaException(error)
                 else:
@@ -206,6 +216,28 @@ class Consumer:
     def _has_room(self) -> bool:
         return len(self._in_flight) < self._limits.in_flight and self._in_flight_bytes < self._limits.in_flight_bytes
 
+    def _patience(self) -> float:
+        """Returns for how long the next message may be waited for, in seconds; what is at hand waits for room first."""
+        if not any(each.ahead for each in self._partitions.values()):
+            return 0.05
+        with self._changed:
+            self._changed.wait_for(self._has_room, timeout=0.05)
+        return 0
+
+    def _pause_and_resume(self) -> None:
+        """Pauses partitions of which enough is at hand, and resumes those of which nothing is.
+
+        Each by itself: of several with a backlog librdkafka would give the first in its list again and again, for
+        pausing all throws away what it has fetched of the others (librdkafka#2177).
+        """
+        full = {key for key, each in self._partitions.items() if each.full} - self._paused
+        empty = {key for key in self._paused if key in self._partitions and not self._partitions[key].ahead}
+        if full:
+            self._client.pause([confluent_kafka.TopicPartition(*key) for key in full])
+        if empty:
+            self._client.resume([confluent_kafka.TopicPartition(*key) for key in empty])
+        self._paused = (self._paused | full) - empty
+
     def _beat(self) -> None:
         with self._changed:
             oldest = min((ticket.since for ticket in self._at_work), default=time.monotonic())
@@ -214,10 +246,19 @@ class Consumer:
 
     # --- the way of one message ------------------------------------------------------------------------------
 
-    def _take(self, record: confluent_kafka.Message) -> None:
+    def _take(self) -> None:
+        """Begins with messages at hand while there is room, one of each partition in turn."""
+        while self._has_room():
+            key = next((key for key, each in self._partitions.items() if each.ahead), None)
+            if key is None:
+                return
+            partition = self._partitions.pop(key)
+            self._partitions[key] = partition
+            self._begin(partition, partition.ahead.popleft())
+
+    def _begin(self, partition: _Partition, record: confluent_kafka.Message) -> None:
         source = _source(record)
         with self._changed:
-            partition = self._partitions[source.topic, source.partition]
             if not partition.watermark.start(source.offset):
                 return
             ticket = _Ticket(source, record.key(), record.value(), partition)
@@ -382,7 +423,7 @@ class Consumer:
         log.warning("lost partitions", partitions=_names(partitions))
         self._close(list(self._taken_out(partitions).values()))
 
-    def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> dict[tuple[str, int], _Partition]:
+    def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> dict[_Key, _Partition]:
         keys = [(each.topic, each.partition) for each in partitions]
         with self._changed:
             return {key: self._partitions.pop(key) for key in keys if key in self._partitions}
@@ -446,7 +487,7 @@ class Consumer:
         log.info("left the group")
 
 
-def _uncommitted(partitions: dict[tuple[str, int], _Partition]) -> list[confluent_kafka.TopicPartition]:
+def _uncommitted(partitions: dict[_Key, _Partition]) -> list[confluent_kafka.TopicPartition]:
     return [
         confluent_kafka.TopicPartition(topic, number, progress.position, progress.metadata)
         for (topic, number), partition in partitions.items()
@@ -462,10 +503,16 @@ def _names(partitions: list[confluent_kafka.TopicPartition]) -> list[str]:
     return [f"{each.topic}/{each.partition}" for each in partitions]
 
 
-def _source(record: confluent_kafka.Message) -> Source:
-    topic, partition, offset = record.topic(), record.partition(), record.offset()
-    # A record without error has all three.
+def _key(record: confluent_kafka.Message) -> _Key:
+    topic, partition = record.topic(), record.partition()
+    # A record without error has both.
     assert topic is not None
     assert partition is not None
+    return topic, partition
+
+
+def _source(record: confluent_kafka.Message) -> Source:
+    topic, partition = _key(record)
+    offset = record.offset()
     assert offset is not None
     return Source(topic=topic, partition=partition, offset=offset)

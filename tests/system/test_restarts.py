@@ -2,8 +2,11 @@
 
 import json
 import threading
+import uuid
+from collections import Counter
 from contextlib import contextmanager
 
+import confluent_kafka
 import pytest
 import requests
 
@@ -14,8 +17,11 @@ from pipeline.health import Heartbeat
 from pipeline.messages import LowQuality
 from pipeline.producer import Outgoing, Producer
 from pipeline.settings import KafkaSettings
-from tests.fleet import eventually
+from tests.fleet import CLIENT, eventually
 from tests.unit import samples
+
+PARTITIONS = 3
+"""Of `validated-responses`."""
 
 
 def restart(fleet, *services):
@@ -103,12 +109,12 @@ def produce_low_quality(questions):
 
 
 @contextmanager
-def looping(group, handle, heartbeat):
+def looping(group, handle, heartbeat, topic=topics.LOW_QUALITY):
     """Runs the loop as a member of a group; gives what stops it."""
     stop = threading.Event()
     with Producer(KafkaSettings(), "tests") as producer:
         limits = Limits(concurrency=4, in_flight=50)
-        loop = Consumer(KafkaSettings(), group, [topics.LOW_QUALITY], handle, producer, limits, Heartbeat(heartbeat))
+        loop = Consumer(KafkaSettings(), group, [topic], handle, producer, limits, Heartbeat(heartbeat))
         thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
         thread.start()
         try:
@@ -181,3 +187,79 @@ def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, uniqu
 
     assert run_until({*others}, away=first) == {*others}
     assert run_until({first}, away=None) == {first}
+
+
+@pytest.fixture(scope="module")
+def known(fleet):
+    """What is on `validated-responses` of a question; storage-writer does nothing about further copies."""
+    question = f"What is a copy? ({uuid.uuid4()})"
+    question_id = fleet.ask(question, "A copy is a duplicate.", wait=60).json()["question_id"]
+    return fleet.messages(topics.VALIDATED, lambda message: message.get("question_id") == question_id)
+
+
+def produce_copies(document, count, size=0):
+    """Writes so many copies into each partition of `validated-responses`."""
+    value = json.dumps(document | {"llm_response": document["llm_response"].ljust(size)}).encode()
+    producer = confluent_kafka.Producer(dict(CLIENT))
+    for _ in range(count):
+        for partition in range(PARTITIONS):
+            producer.produce(topics.VALIDATED, value, document["question_id"].encode(), partition=partition)
+        producer.poll(0)
+    assert not producer.flush(30)
+
+
+def start_at_the_end(group):
+    consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
+    ends = [confluent_kafka.TopicPartition(topics.VALIDATED, number) for number in range(PARTITIONS)]
+    for each in ends:
+        each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
+    consumer.commit(offsets=ends, asynchronous=False)
+    consumer.close()
+
+
+def test_all_partitions_with_a_backlog_are_served_alike(fleet, known, unique, tmp_path):
+    group = unique("loop").replace(" ", "-").strip("()")
+    start_at_the_end(group)
+    produce_copies(known, 1000, size=2000)
+    seen, enough = [], threading.Event()
+
+    def handle(incoming):
+        seen.append(incoming.source.partition)
+        if len(seen) >= 900:
+            enough.set()
+        return []
+
+    with looping(group, handle, tmp_path / "heartbeat", topics.VALIDATED):
+        assert enough.wait(60), f"read {len(seen)} messages"
+    served = Counter(seen[:900])
+    assert min(served[number] for number in range(PARTITIONS)) >= 100, served
+
+
+def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_comes_back(fleet, known, unique, tmp_path):
+    group = unique("loop").replace(" ", "-").strip("()")
+    start_at_the_end(group)
+    produce_copies(known, 200)
+    tried, read, taken, away = [], [], [], threading.Event()
+    away.set()
+
+    def first(incoming):
+        tried.append(incoming.source.offset)
+        if away.is_set():
+            raise Unavailable("it stays away")
+        read.append(incoming.source.partition)
+        return []
+
+    def second(incoming):
+        taken.append(incoming.source.partition)
+        return []
+
+    with looping(group, first, tmp_path / "first", topics.VALIDATED):
+        eventually(lambda: len(tried) >= 50, "the first member has no more room", 60)
+        with looping(group, second, tmp_path / "second", topics.VALIDATED):
+            eventually(lambda: taken, "the second member got a partition", 60)
+            away.clear()
+            eventually(lambda: len(read) >= 100, "the first member has room again", 60)
+        read.clear()
+        produce_copies(known, 1)
+        everywhere = set(range(PARTITIONS))
+        eventually(lambda: everywhere == set(read), "the first member reads all partitions", 60)
