@@ -116,9 +116,10 @@ SEED ?= 1
 drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME: some; F=list shows their names)
 	@$(if $(filter list,$(F)),$(RUN) tests python -m tests.drills --list,$(drills) $(if $(F),--faults $(F),--output docs/ledger.md))
 
+# Half of what the drills' llm-consumers can do, so that they catch up between outages.
 .PHONY: soak
 soak: ## A fault each minute for an hour, or for MINUTES
-	@$(drills) soak --minutes $(or $(MINUTES),60)
+	@$(drills) --rate 5 soak --minutes $(or $(MINUTES),60)
 
 # The benchmarks that need the fleet, in this order.
 B ?= throughput latency api retries tokens growth flink_alone scored sync_vs_async

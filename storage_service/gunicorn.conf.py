@@ -20,7 +20,8 @@ worker_class = "gthread"
 threads = _settings.http_threads
 worker_tmp_dir = "/dev/shm"
 keepalive = 30
-graceful_timeout = 8
+# With what `worker_exit` takes after it, within Compose's `stop_grace_period`.
+graceful_timeout = 5
 control_socket_disable = True
 logger_class = EventLogger
 
