@@ -86,7 +86,7 @@ def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
                (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())
         """
     )
-    redis = fleet.cache().info()
+    redis = fleet.cache.info()
     return found | {
         ("tables and indexes of PostgreSQL", "bytes"): float(tables),
         ("write-ahead log of PostgreSQL", "bytes"): float(written),

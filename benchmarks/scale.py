@@ -179,7 +179,7 @@ def needs(load: Load, taken: Mapping[str, float]) -> Run:
 def across(rows: Sequence[Run]) -> list[Run]:
     """Turns a table round: what was a column becomes a row, named by the first column's values."""
     first, *others = rows[0]
-    return [{first: name} | {f"{row[first]:,}": row[name] for row in rows} for name in others]
+    return [{first: name, **{f"{row[first]:,}": row[name] for row in rows}} for name in others]
 
 
 def main() -> None:
