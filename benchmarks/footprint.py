@@ -6,7 +6,6 @@ figures from which one can reckon what more questions a second need.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ CONNECTIONS = 32
 LONGEST_SECONDS = 300
 CPU = "CPU of"
 DISK = "disk of the topic"
+SEGMENTS = "/var/lib/kafka/data/*/*.log"
 
 METHOD = """\
 The difference between before and after, for each question asked; every question is new, has a reference answer and is
@@ -47,27 +47,21 @@ def per_question(before: Levels, after: Levels, count: int) -> list[Run]:
     ]
 
 
-def topic_bytes(described: str) -> dict[str, int]:
-    """Adds up the sizes of each topic's partitions.
+def topic_bytes(counted: str) -> dict[str, int]:
+    """Adds up the sizes of each topic's segments.
 
     Args:
-        described: What `kafka-log-dirs --describe` writes: some lines for people, and one of JSON.
+        counted: What `wc -c` writes about them: bytes and `.../TOPIC-PARTITION/SEGMENT.log`, and a total.
 
     Returns:
         Bytes by topic.
-
-    Raises:
-        ValueError: There is no line of JSON.
     """
-    line = next((each for each in described.splitlines() if each.startswith("{")), None)
-    if line is None:
-        raise ValueError(f"no JSON in {described[:200]!r}")
     sizes: dict[str, int] = {}
-    for broker in json.loads(line)["brokers"]:
-        for folder in broker["logDirs"]:
-            for each in folder["partitions"]:
-                topic = each["partition"].rpartition("-")[0]
-                sizes[topic] = sizes.get(topic, 0) + each["size"]
+    for line in counted.splitlines():
+        size, _, path = line.strip().partition(" ")
+        if path.endswith(".log"):
+            topic = path.split("/")[-2].rpartition("-")[0]
+            sizes[topic] = sizes.get(topic, 0) + int(size)
     return sizes
 
 
@@ -77,8 +71,8 @@ def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
     for each in fleet.containers():  # without its own llm-consumers, which are stopped
         services.setdefault(each.labels["com.docker.compose.service"], []).append(each)
     found = {(f"{CPU} {name}", "ms"): stage.cpu_seconds(services[name]) * 1000 for name in sorted(services)}
-    described = fleet.exec("kafka", "kafka-log-dirs", "--bootstrap-server", "localhost:9092", "--describe")
-    found |= {(f"{DISK} {topic}", "bytes"): size for topic, size in sorted(topic_bytes(described).items())}
+    counted = fleet.exec("kafka", "sh", "-c", f"wc -c {SEGMENTS}")
+    found |= {(f"{DISK} {topic}", "bytes"): size for topic, size in sorted(topic_bytes(counted).items())}
     [(tables, written, transactions)] = database.rows(
         """
         SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables),

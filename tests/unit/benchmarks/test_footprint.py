@@ -1,7 +1,3 @@
-import json
-
-import pytest
-
 from benchmarks import footprint
 
 
@@ -15,15 +11,8 @@ def test_a_question_took_what_rose_by_its_share():
     ]
 
 
-def test_the_sizes_of_a_topics_partitions_add_up():
-    folders = [
-        {"partitions": [{"partition": "a-b-0", "size": 10}, {"partition": "a-b-1", "size": 20}]},
-        {"partitions": [{"partition": "c-0", "size": 1}]},
-    ]
-    described = "Querying brokers\nReceived\n" + json.dumps({"version": 1, "brokers": [{"logDirs": folders}]})
-    assert footprint.topic_bytes(described) == {"a-b": 30, "c": 1}
-
-
-def test_what_is_no_description_is_said():
-    with pytest.raises(ValueError, match="no JSON"):
-        footprint.topic_bytes("Error: the broker is away")
+def test_the_sizes_of_a_topics_segments_add_up():
+    counted = (
+        "  10 /data/a-b-0/00.log\n  20 /data/a-b-0/10.log\n 300 /data/a-b-1/00.log\n   1 /data/c-0/00.log\n 331 total\n"
+    )
+    assert footprint.topic_bytes(counted) == {"a-b": 330, "c": 1}
