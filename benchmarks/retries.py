@@ -106,9 +106,10 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
         When the broker took each, in seconds since the epoch.
     """
     deadline, found = time.monotonic() + LONGEST_SECONDS, dict[str, float]()
-    for number, batch in enumerate(follow(topics.QUESTIONS_PENDING, new=True)):
-        if not number:
-            fail()
+    batches = follow(topics.QUESTIONS_PENDING, new=True)
+    next(batches)  # it follows from here on
+    fail()
+    for batch in batches:
         look()
         for each in batch:
             if each.question_id in ids:

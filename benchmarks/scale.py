@@ -155,7 +155,7 @@ def needs(load: Load, taken: Mapping[str, float]) -> Run:
     written = sum(each for name, each in taken.items() if name.startswith(footprint.DISK)) * answers
     brokers = max(cores("kafka", answers) / BROKER_CORES, written / BROKER_BYTES)
     if brokers > 1:
-        brokers = max(COPIES, COPIES * brokers)
+        brokers *= COPIES
     return {
         "questions/s": load.rate,
         "calls in flight": math.ceil(in_flight),

@@ -246,8 +246,8 @@ class Fleet:
                 read.setdefault(FLINK_GROUP if service == "flink-job" else service, []).append(topic.name)
         return {group: self.lag(group, names) for group, names in read.items()}
 
-    def rewind(self, group: str, names: Iterable[str]) -> None:
-        """Sets the committed offsets of a group without members to the beginning of some topics."""
+    def seek(self, group: str, names: Iterable[str], end: bool = False) -> None:
+        """Sets the committed offsets of a group without members to the beginning, or the end, of some topics."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
             known = consumer.list_topics(timeout=5).topics
@@ -255,7 +255,7 @@ class Fleet:
                 confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions
             ]
             for each in partitions:
-                each.offset = consumer.get_watermark_offsets(each, timeout=5)[0]
+                each.offset = consumer.get_watermark_offsets(each, timeout=5)[end]
             consumer.commit(offsets=partitions, asynchronous=False)
         finally:
             consumer.close()

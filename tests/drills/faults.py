@@ -331,7 +331,7 @@ class Replay(Fault):
                 each.stop(timeout=30)
         for service in self.services:
             _await_members(service, 0)
-            stage.fleet.rewind(service, [topic.name for topic in topics.ALL if service in topic.consumers])
+            stage.fleet.seek(service, [topic.name for topic in topics.ALL if service in topic.consumers])
 
     def undo(self, stage: Stage) -> None:
         for service in self.services:

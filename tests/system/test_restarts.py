@@ -91,6 +91,12 @@ def test_replayed_messages_change_nothing(fleet, unique):
     assert rows() == before
 
 
+@pytest.fixture
+def group():
+    """A consumer group that nobody has used."""
+    return f"tests-{uuid.uuid4()}"
+
+
 def produce_low_quality(questions):
     """Writes messages that no service acts upon."""
     with Producer(KafkaSettings(), "tests") as producer:
@@ -126,9 +132,10 @@ def looping(group, handle, heartbeat, topic=topics.LOW_QUALITY):
 
 
 @pytest.mark.parametrize("stop_after", [1, 50, 400])
-def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(fleet, unique, tmp_path, stop_after):
+def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(
+    fleet, unique, group, tmp_path, stop_after
+):
     """The loop against the real broker: two members in turn read each message at least once and end in time."""
-    group = unique("loop").replace(" ", "-").strip("()")
     records = [samples.response(question_text=unique("q")) for _ in range(500)]
     wanted = {each.question_id for each in records}
     seen: list[tuple[int, str]] = []
@@ -162,8 +169,7 @@ def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_mor
     assert len(seen) - len(set(seen)) <= 50, "more was repeated than was in flight"
 
 
-def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, unique, tmp_path):
-    group = unique("loop").replace(" ", "-").strip("()")
+def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, unique, group, tmp_path):
     records = [samples.response(question_text=unique("q")) for _ in range(500)]
     wanted = {each.question_id for each in records}
     first, *others = (each.question_id for each in records)
@@ -208,18 +214,8 @@ def produce_copies(document, count, size=0):
     assert not producer.flush(30)
 
 
-def start_at_the_end(group):
-    consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
-    ends = [confluent_kafka.TopicPartition(topics.VALIDATED, number) for number in range(PARTITIONS)]
-    for each in ends:
-        each.offset = consumer.get_watermark_offsets(each, timeout=10)[1]
-    consumer.commit(offsets=ends, asynchronous=False)
-    consumer.close()
-
-
-def test_all_partitions_with_a_backlog_are_served_alike(fleet, known, unique, tmp_path):
-    group = unique("loop").replace(" ", "-").strip("()")
-    start_at_the_end(group)
+def test_all_partitions_with_a_backlog_are_served_alike(fleet, known, group, tmp_path):
+    fleet.seek(group, [topics.VALIDATED], end=True)
     produce_copies(known, 1000, size=2000)
     seen, enough = [], threading.Event()
 
@@ -235,9 +231,8 @@ def test_all_partitions_with_a_backlog_are_served_alike(fleet, known, unique, tm
     assert min(served[number] for number in range(PARTITIONS)) >= 100, served
 
 
-def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_comes_back(fleet, known, unique, tmp_path):
-    group = unique("loop").replace(" ", "-").strip("()")
-    start_at_the_end(group)
+def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_comes_back(fleet, known, group, tmp_path):
+    fleet.seek(group, [topics.VALIDATED], end=True)
     produce_copies(known, 200)
     tried, read, taken, away = [], [], [], threading.Event()
     away.set()
