@@ -69,6 +69,19 @@ def test_the_job_comes_back_after_the_loss_of_its_jobmanager(fleet, unique):
     assert fleet.finish(question_id, 180)["status"] == "completed"
 
 
+@pytest.mark.parametrize("service", ["storage-service", "llm-consumer", "storage-writer", "score-validator"])
+def test_a_service_that_still_starts_ends_when_it_is_asked_to(fleet, service):
+    container = fleet.container(service)
+    container.stop(timeout=15)
+    container.start()
+    try:
+        container.kill("SIGTERM")
+        container.wait(timeout=15)
+    finally:
+        container.start()
+        fleet.wait_healthy(service)
+
+
 def test_replayed_messages_change_nothing(fleet, unique):
     reply = fleet.ask(unique("What is a duplicate?"), "A duplicate is a copy.", wait=60).json()
     question_id = reply["question_id"]
