@@ -43,6 +43,7 @@ class TestEveryService:
 
     def test_restarts_and_leaves_gracefully(self, name):
         assert SERVICES[name]["restart"] == ("on-failure" if name in ONE_SHOTS else "unless-stopped")
+        assert SERVICES[name]["init"] is True
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= 15
 
     def test_has_a_name_unless_it_scales(self, name):
