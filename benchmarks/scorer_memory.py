@@ -10,7 +10,7 @@ import resource
 from pathlib import Path
 
 from score_validator.questions import QUESTIONS_FILE, read_references
-from score_validator.scorer import OnnxScorer
+from score_validator.scorer import load_scorer
 from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
 
@@ -34,7 +34,7 @@ def main():
         length = 400 if chance.random() < 0.001 else chance.randint(1, 8)
         return " ".join(chance.choices(words, k=length))
 
-    scoring = Scoring(OnnxScorer(ScorerSettings()), REQUEST)
+    scoring = Scoring(load_scorer(ScorerSettings()), REQUEST)
     for done in range(0, options.pairs + 1, REQUEST):
         if done % (REQUEST * 100) == 0:
             print(f"{done:7} pairs {resident_mib():7.0f} MiB", flush=True)

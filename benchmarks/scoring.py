@@ -30,9 +30,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from score_validator.encoder import Cache
-from score_validator.scorer import OnnxScorer, load_bert_scorer
+from score_validator.scorer import load_scorer
 from score_validator.settings import ScorerSettings
 from score_validator.study import ATTEMPTS_FILE, read_attempts
+from score_validator.torch_encoder import load_bert_scorer
 
 CLIENTS = 32
 BATCH_SIZES = (8, 16, 32, 64)
@@ -138,7 +139,7 @@ def main():
     pairs = [(attempt.answer, attempt.reference) for attempt in attempts[: options.pairs]]
     candidates, references = map(list, zip(*pairs, strict=True))
     settings = ScorerSettings(scorer_threads=options.threads)
-    engine, small = OnnxScorer(settings), OnnxScorer(settings.model_copy(update={"scorer_precision": "int8"}))
+    engine, small = load_scorer(settings), load_scorer(settings.model_copy(update={"scorer_precision": "int8"}))
     bert, name, _ = load_bert_scorer(settings)
     service = Service(settings, options.port)
     size = settings.scorer_batch

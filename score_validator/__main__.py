@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from pipeline import logs
 from pipeline.settings import EXIT_USAGE, load
-from score_validator.scorer import EncoderError, Scored, load_scorer
+from score_validator.encoder import EncoderError
+from score_validator.scorer import Scored, load_scorer
 from score_validator.settings import ScorerSettings
 
 SERVICE = "score-validator"

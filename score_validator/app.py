@@ -39,7 +39,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     scoring = Scoring(
         scorer,
         settings.scorer_queue,
-        settings.scorer_batch if scorer.gains_from_batches else 1,
+        settings.scorer_batch,
         settings.scorer_batch_window_ms / 1000,
     )
     app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)

@@ -21,11 +21,12 @@ import numpy as np
 from pipeline.settings import EXIT_USAGE, load
 from score_validator import artifact
 from score_validator.calibration import FOLDER, file_name
-from score_validator.encoder import MAX_TOKENS
+from score_validator.encoder import MAX_TOKENS, EncoderError
 from score_validator.idf import FILE, Idf
 from score_validator.questions import QUESTIONS_FILE, read_references
-from score_validator.scorer import EncoderError, Scored, Scorer, TextPair, is_embedded, load_scorer
+from score_validator.scorer import Scored, Scorer, TextPair, is_embedded, load_scorer
 from score_validator.settings import ScorerSettings
+from score_validator.torch_encoder import embedded_folder
 
 PAIRS = 10_000
 SEED = 1
@@ -72,8 +73,6 @@ def write_idf(texts: Sequence[str], source: str) -> None:
     """Counts the tokens of texts as the embedded encoder splits them, and writes the counts."""
     from tokenizers import Tokenizer
 
-    from score_validator.scorer import embedded_folder
-
     tokenizer = Tokenizer.from_file(str(Path(embedded_folder()) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
@@ -84,7 +83,6 @@ def write_idf(texts: Sequence[str], source: str) -> None:
 def _provenance(settings: ScorerSettings) -> dict[str, Any]:
     if settings.bertscore_model:
         return {"encoder": settings.bertscore_model}
-    from score_validator.scorer import embedded_folder
 
     return {
         "encoder": "sentence-transformers/all-MiniLM-L6-v2",

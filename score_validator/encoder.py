@@ -1,33 +1,27 @@
-"""Embeds texts with ONNX Runtime: tokenised once, in batches of similar length, each text as if it were alone.
-
-onnxruntime and tokenizers are imported when an encoder is made, for only the container has them.
-"""
+"""What an encoder does, and what all have in common: names, the cache of embeddings, runs of similar length."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from score_validator import artifact
-from score_validator.idf import Idf
 from score_validator.matching import Embedded
-from score_validator.settings import Precision
+
+EMBEDDED_NAME = "all-MiniLM-L6-v2"
+EMBEDDED_LAYER = 5
+"""Of 6. With idf weights it tells right from wrong better than the last, and costs less (docs/threshold-study.md)."""
 
 MAX_TOKENS = 512
-"""What the encoder has positions for, its frame included."""
-
-MAX_RUN_TOKENS = 512
-MAX_RUN_TEXTS = 8
-MAX_PADDING = 0.1
-"""One run of the encoder takes up to 8 texts of up to 512 tokens together, of which a tenth is padding at most: on one
-core, larger runs are slower for each token (they leave the processor's cache), and padding costs what a token costs."""
-
-FILES: dict[Precision, str] = {"fp32": artifact.ENCODER_FILE, "int8": artifact.INT8_FILE}
+"""What the embedded encoder has positions for, its frame included; taken for those that do not say, too."""
 
 Ids = NDArray[np.int64]
+
+
+class EncoderError(Exception):
+    """The encoder cannot be had with these settings; the message names the variable."""
 
 
 class Tokens(NamedTuple):
@@ -40,6 +34,34 @@ class Tokens(NamedTuple):
 
     ids: Ids
     truncated: bool
+
+
+class Encoder(Protocol):
+    """Embeds texts, each as if it were alone; called by one thread at a time.
+
+    Attributes:
+        name: Encoder, layer and, where it is not single, precision, for example `all-MiniLM-L6-v2/layer5-idf`.
+        layer: That is compared.
+    """
+
+    name: str
+    layer: int
+
+    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Splits texts into tokens."""
+
+    def has_words(self, ids: Ids) -> bool:
+        """Is there a token that counts?"""
+
+    def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
+        """Embeds texts; padding is masked and left out of what comes back."""
+
+
+def encoder_name(model: str, layer: int) -> str:
+    """Returns how an encoder is called: a folder by its last part, a published model by its whole name."""
+    if not model:
+        return f"{EMBEDDED_NAME}/layer{layer}{'-idf' if layer == EMBEDDED_LAYER else ''}"
+    return f"{Path(model).resolve().name if Path(model).is_dir() else model}/layer{layer}"
 
 
 class Cache:
@@ -77,12 +99,36 @@ def _size(key: bytes, text: Embedded) -> int:
     return len(key) + text.vectors.nbytes + text.weights.nbytes
 
 
-def runs(lengths: Sequence[int], max_texts: int = MAX_RUN_TEXTS) -> Iterator[list[int]]:
+class RunLimits(NamedTuple):
+    """What one run of an encoder takes together.
+
+    Attributes:
+        texts: At most.
+        tokens: At most, padding included.
+        padding: Largest share of the tokens that is padding.
+    """
+
+    texts: int
+    tokens: int
+    padding: float
+
+
+ON_A_CORE = RunLimits(8, 512, 0.1)
+"""On one core, larger runs are slower for each token (they leave the processor's cache), and padding costs what a token
+costs."""
+
+ON_A_DEVICE = RunLimits(512, 32_768, 0.3)
+"""A GPU is slow at many small runs; so many tokens take a few hundred MB of its memory."""
+
+ALONE = RunLimits(1, ON_A_CORE.tokens, 0)
+
+
+def runs(lengths: Sequence[int], limits: RunLimits) -> Iterator[list[int]]:
     """Sorts texts by length and splits them into runs of the encoder.
 
     Args:
-        lengths: In tokens.
-        max_texts: Texts in a run.
+        lengths: In tokens; one that is longer than a run is a run of its own.
+        limits: Of a run.
 
     Yields:
         Indices of the texts of one run, shortest first.
@@ -93,7 +139,7 @@ def runs(lengths: Sequence[int], max_texts: int = MAX_RUN_TEXTS) -> Iterator[lis
         length = lengths[index]
         padded = length * (len(run) + 1)
         if run and (
-            len(run) == max_texts or padded > MAX_RUN_TOKENS or padded - (tokens + length) > MAX_PADDING * padded
+            len(run) == limits.texts or padded > limits.tokens or padded - (tokens + length) > limits.padding * padded
         ):
             yield run
             run, tokens = [], 0
@@ -101,77 +147,3 @@ def runs(lengths: Sequence[int], max_texts: int = MAX_RUN_TEXTS) -> Iterator[lis
         tokens += length
     if run:
         yield run
-
-
-class OnnxEncoder:
-    """An exported encoder. Safe for one thread at a time."""
-
-    def __init__(self, folder: Path, threads: int, idf: Idf, precision: Precision = "fp32") -> None:
-        """Loads it.
-
-        Args:
-            folder: That `score_validator.export` wrote.
-            threads: That compute.
-            idf: What each token counts.
-            precision: Of the weights. With int8 each text is a run of its own: the activations of a run share one
-                scale, and a text's vectors would depend on its neighbours.
-
-        Raises:
-            Damaged: A file is missing or damaged.
-        """
-        manifest = artifact.check(folder)
-        import onnxruntime
-        from tokenizers import Tokenizer
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the cores of the services beside this one.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps the memory of the longest run that it has seen and never gives it back.
-        options.enable_cpu_mem_arena = False
-        self._max_run_texts = MAX_RUN_TEXTS if precision == "fp32" else 1
-        self.model, self.layer = manifest.model, manifest.layer
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(folder / FILES[precision]), options, providers=["CPUExecutionProvider"]
-            )
-            self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
-        except Exception as error:  # onnxruntime's and tokenizers' own, without a common class
-            raise artifact.Damaged(f"the encoder in {folder} cannot be loaded: {error}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._weights = np.full(self._tokenizer.get_vocab_size(), idf.weight(0), dtype=np.float32)
-        for token, weight in idf.by_id(self._tokenizer.token_to_id).items():
-            self._weights[token] = weight
-
-    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        """Splits texts into tokens."""
-        return [
-            Tokens(np.array(each.ids, dtype=np.int64), bool(each.overflowing))
-            for each in self._tokenizer.encode_batch([text.strip() for text in texts])
-        ]
-
-    def has_words(self, ids: Ids) -> bool:
-        """Is there a token that counts?"""
-        return bool(self._weights[ids].any())
-
-    def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
-        """Embeds texts, each as if it were alone: padding is masked and left out of what comes back."""
-        embedded: list[Embedded | None] = [None] * len(texts)
-        for run in runs([len(ids) for ids in texts], self._max_run_texts):
-            longest = len(texts[run[-1]])
-            ids = np.zeros((len(run), longest), dtype=np.int64)
-            mask = np.zeros_like(ids)
-            for row, index in enumerate(run):
-                ids[row, : len(texts[index])] = texts[index]
-                mask[row, : len(texts[index])] = 1
-            (vectors,) = self._session.run(
-                None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            )
-            for row, index in enumerate(run):
-                own = vectors[row, : len(texts[index])]
-                # A copy: a view would keep the whole run in memory for as long as the text is cached.
-                unit = own / np.linalg.norm(own, axis=1, keepdims=True)
-                embedded[index] = Embedded(unit, self._weights[texts[index]])
-        return [each for each in embedded if each is not None]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from score_validator.artifact import ENCODER_FILE, INT8_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest, sha256_of
-from score_validator.scorer import EMBEDDED_LAYER, EMBEDDED_NAME, embedded_folder
+from score_validator.encoder import EMBEDDED_LAYER, EMBEDDED_NAME
+from score_validator.torch_encoder import embedded_folder
 
 OPSET = 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -19,8 +19,9 @@ import numpy as np
 
 from pipeline.settings import EXIT_USAGE, load
 from score_validator import plots
+from score_validator.encoder import EncoderError
 from score_validator.questions import LABELLED_FILE, Labelled, read_labelled
-from score_validator.scorer import EncoderError, TextPair, load_scorer
+from score_validator.scorer import TextPair, load_scorer
 from score_validator.separation import Interval, auc, bootstrap, gain, separation
 from score_validator.settings import ScorerSettings
 from score_validator.study import COMPARED, HARD, SEED, SHUFFLES, Scores, by_label, by_question, percentiles, table

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pipeline.settings import Port, Settings
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "bf16"]
 
 
 class ScorerSettings(Settings):
@@ -29,8 +29,8 @@ class ScorerSettings(Settings):
     )
     scorer_precision: Precision = Field(
         "fp32",
-        description="Of the embedded encoder's weights on the CPU: `int8` is faster and ranks almost alike, but its "
-        "scores are others, and need a threshold of their own.",
+        description="Of the encoder: `int8` (the embedded one on the CPU) and `bf16` (a GPU, or a CPU with matrix "
+        "units) are faster and rank almost alike, but their scores are others, and need a threshold of their own.",
     )
     scorer_queue: int = Field(
         128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."

@@ -4,7 +4,10 @@ Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in 
 service: one by one, many at once, and in batches among very different neighbours. Prints the largest difference of
 each way and exits with 1 if one is above 1e-5.
 
-The service has to run in single precision (`SCORER_PRECISION=fp32`, the default): int8 has other scores.
+`--in-process` asks the engine of the settings in this process instead of the service, for example that of the last
+layer in torch: `BERTSCORE_LAYER=6 python -m score_validator.verify --in-process`.
+
+Both have to be in single precision (`SCORER_PRECISION=fp32`, the default): others have other scores.
 
 It loads an encoder of its own beside that of the service: the container's memory has to hold both.
 """
@@ -17,12 +20,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.settings import load
-from score_validator.scorer import load_bert_scorer
+from score_validator.scorer import load_scorer
+from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
+from score_validator.torch_encoder import load_bert_scorer
 
 TOLERANCE = 1e-5
 CALLERS = 8
@@ -76,6 +81,32 @@ PAIRS: tuple[Pair, ...] = (
 )
 
 
+class Asked(Protocol):
+    """Who is compared with bert-score; safe for several threads."""
+
+    def score(self, pair: Pair) -> Numbers:
+        """Scores one pair."""
+
+    def batch(self, pairs: Sequence[Pair]) -> list[Numbers]:
+        """Scores pairs in one request."""
+
+
+class Engine:
+    """The scorer of the settings, behind a queue of its own."""
+
+    def __init__(self, settings: ScorerSettings) -> None:
+        """Loads it."""
+        self._scoring = Scoring(load_scorer(settings), CALLERS * len(PAIRS), settings.scorer_batch)
+
+    def score(self, pair: Pair) -> Numbers:
+        """Scores one pair."""
+        return self.batch([pair])[0]
+
+    def batch(self, pairs: Sequence[Pair]) -> list[Numbers]:
+        """Scores pairs in one request."""
+        return [(each.precision, each.recall, each.f1) for each in self._scoring.score(pairs)]
+
+
 class Service:
     """The endpoints of a running scorer."""
 
@@ -111,30 +142,30 @@ class Service:
         raise SystemExit(f"{path}: the scorer stayed busy")
 
 
-def one_by_one(service: Service) -> list[Numbers]:
+def one_by_one(asked: Asked) -> list[Numbers]:
     """Scores each pair alone."""
-    return [service.score(pair) for pair in PAIRS]
+    return [asked.score(pair) for pair in PAIRS]
 
 
-def concurrently(service: Service) -> list[Numbers]:
+def concurrently(asked: Asked) -> list[Numbers]:
     """Scores all pairs by several callers at once, in another order."""
     order = random.Random(SEED).sample(range(len(PAIRS)), len(PAIRS))
     with ThreadPoolExecutor(CALLERS) as pool:
-        scores = list(pool.map(lambda index: service.score(PAIRS[index]), order))
+        scores = list(pool.map(lambda index: asked.score(PAIRS[index]), order))
     return [scores[order.index(index)] for index in range(len(PAIRS))]
 
 
-def batched(service: Service) -> list[Numbers]:
+def batched(asked: Asked) -> list[Numbers]:
     """Scores all pairs in one batch: short beside long."""
-    return service.batch(PAIRS)
+    return asked.batch(PAIRS)
 
 
-def batched_with_long_neighbours(service: Service) -> list[Numbers]:
+def batched_with_long_neighbours(asked: Asked) -> list[Numbers]:
     """Scores each pair in a small batch between the longest and the shortest pair, two batches at a time."""
     longest = max(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
     shortest = min(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda pair: service.batch([longest, pair, shortest])[1], PAIRS))
+        return list(pool.map(lambda pair: asked.batch([longest, pair, shortest])[1], PAIRS))
 
 
 def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
@@ -146,7 +177,7 @@ def _numbers(score: dict[str, Any]) -> Numbers:
     return score["precision"], score["recall"], score["f1"]
 
 
-WAYS: tuple[Callable[[Service], list[Numbers]], ...] = (
+WAYS: tuple[Callable[[Asked], list[Numbers]], ...] = (
     one_by_one,
     concurrently,
     batched,
@@ -164,7 +195,9 @@ def main() -> int:
     settings = load(ScorerSettings)
     parser = argparse.ArgumentParser(prog="python -m score_validator.verify", description=__doc__)
     parser.add_argument("--url", default=f"http://127.0.0.1:{settings.scorer_port}", help="address of the scorer")
-    service = Service(parser.parse_args().url)
+    parser.add_argument("--in-process", action="store_true", help="the engine of the settings instead of the service")
+    options = parser.parse_args()
+    asked = Engine(settings) if options.in_process else Service(options.url)
 
     bert, name, _ = load_bert_scorer(settings)
     expected = [_alone(bert, candidate, reference) for candidate, reference in PAIRS]
@@ -173,7 +206,7 @@ def main() -> int:
     )
     worst = 0.0
     for way in WAYS:
-        differences = [difference(want, got) for want, got in zip(expected, way(service), strict=True)]
+        differences = [difference(want, got) for want, got in zip(expected, way(asked), strict=True)]
         largest = max(differences)
         worst = max(worst, largest)
         print(f"{way.__name__.replace('_', ' ')}: largest difference {largest:.1e}")

@@ -8,7 +8,8 @@ from gunicorn.arbiter import Arbiter
 
 from pipeline.settings import load
 from score_validator.app import create_app
-from score_validator.scorer import EncoderError, load_scorer
+from score_validator.encoder import EncoderError
+from score_validator.scorer import load_scorer
 from score_validator.settings import ScorerSettings
 
 log = structlog.get_logger()

@@ -127,6 +127,12 @@ def test_the_scorer_equals_bert_score_pair_by_pair(fleet):
     print(fleet.exec("score-validator", "python", "-m", "score_validator.verify"))
 
 
+def test_so_does_the_engine_for_other_encoders(fleet):
+    """The last layer without weights, which torch computes; in a process of its own."""
+    command = "BERTSCORE_LAYER=6 python -m score_validator.verify --in-process"
+    print(fleet.exec("score-validator", "sh", "-c", command))
+
+
 @pytest.mark.parametrize(
     ("service", "module"),
     [

@@ -15,7 +15,6 @@ class FakeScorer:
 
     name = "fake/words"
     baseline = 0.2
-    gains_from_batches = True
 
     def __init__(self):
         self.calls = []

@@ -185,11 +185,3 @@ def test_ready_and_openapi(client):
     assert set(pair["required"]) == {"candidate", "reference"}
     assert "scores 0" in pair["properties"]["candidate"]["description"]
     assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503"}
-
-
-@pytest.mark.parametrize(("gains", "largest"), [(True, 3), (False, 1)])
-def test_batches_are_made_for_engines_that_gain_from_them(scorer, gains, largest):
-    scorer.gains_from_batches = gains
-    client = create_app(ScorerSettings(), scorer).test_client()
-    assert client.post("/score/batch", json={"pairs": [SAME] * 3}).status_code == 200
-    assert max(map(len, scorer.calls)) == largest

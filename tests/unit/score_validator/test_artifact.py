@@ -3,7 +3,8 @@ import json
 import pytest
 
 from score_validator.artifact import ENCODER_FILE, INT8_FILE, MANIFEST_FILE, TOKENIZER_FILE, Damaged, check, sha256_of
-from score_validator.scorer import EncoderError, load_scorer
+from score_validator.encoder import EncoderError
+from score_validator.scorer import load_scorer
 from score_validator.settings import ScorerSettings
 
 

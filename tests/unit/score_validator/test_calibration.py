@@ -3,7 +3,7 @@ import json
 import pytest
 
 from score_validator.calibration import calibrated, file_name, find_baseline
-from score_validator.scorer import EMBEDDED_LAYER, scorer_name
+from score_validator.encoder import EMBEDDED_LAYER, encoder_name
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_our_own_baseline_is_found_by_the_name_of_the_scorer(tmp_path):
 
 
 def test_the_embedded_encoder_has_a_baseline():
-    baseline = find_baseline(scorer_name("", EMBEDDED_LAYER), "", EMBEDDED_LAYER)
+    baseline = find_baseline(encoder_name("", EMBEDDED_LAYER), "", EMBEDDED_LAYER)
     assert baseline is not None
     assert 0 < baseline < 0.5
 

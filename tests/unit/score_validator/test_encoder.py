@@ -3,27 +3,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score_validator.encoder import MAX_PADDING, MAX_RUN_TEXTS, MAX_RUN_TOKENS, Cache, runs
+from score_validator.encoder import ALONE, ON_A_CORE, ON_A_DEVICE, Cache, encoder_name, runs
 from score_validator.matching import Embedded
 
 
-@given(st.lists(st.integers(2, 512), max_size=60))
-def test_runs_hold_every_text_once_within_the_limits(lengths):
-    made = list(runs(lengths))
+@given(st.lists(st.integers(2, 512), max_size=60), st.sampled_from([ALONE, ON_A_CORE, ON_A_DEVICE]))
+def test_runs_hold_every_text_once_within_the_limits(lengths, limits):
+    made = list(runs(lengths, limits))
     assert sorted(index for run in made for index in run) == list(range(len(lengths)))
     for run in made:
         padded = max(lengths[index] for index in run) * len(run)
-        assert len(run) <= MAX_RUN_TEXTS
-        assert padded <= MAX_RUN_TOKENS
-        assert padded - sum(lengths[index] for index in run) <= MAX_PADDING * padded
+        assert len(run) <= limits.texts
+        assert padded <= limits.tokens
+        assert padded - sum(lengths[index] for index in run) <= limits.padding * padded
 
 
 def test_a_text_can_be_a_run_of_its_own():
-    assert [len(run) for run in runs([20] * 5, max_texts=1)] == [1] * 5
+    assert [len(run) for run in runs([20] * 5, ALONE)] == [1] * 5
 
 
 def test_equal_texts_fill_runs():
-    assert [len(run) for run in runs([20] * 17)] == [8, 8, 1]
+    assert [len(run) for run in runs([20] * 17, ON_A_CORE)] == [8, 8, 1]
 
 
 def text(tokens):
@@ -56,3 +56,12 @@ def test_the_cache_stays_within_its_memory(limit):
         cache.put(str(number).encode(), text(number % 5 + 1))
         cache.put(str(number).encode(), text(number % 5 + 1))
         assert cache.size <= limit
+
+
+def test_names(tmp_path):
+    folder = tmp_path / "my-encoder"
+    folder.mkdir()
+    assert encoder_name("", 5) == "all-MiniLM-L6-v2/layer5-idf"
+    assert encoder_name("", 6) == "all-MiniLM-L6-v2/layer6"
+    assert encoder_name(f"{folder}/", 3) == "my-encoder/layer3"
+    assert encoder_name("microsoft/deberta-xlarge-mnli", 40) == "microsoft/deberta-xlarge-mnli/layer40"
