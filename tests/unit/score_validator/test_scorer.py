@@ -2,7 +2,9 @@ import math
 
 import pytest
 
-from score_validator.scorer import Unscorable, checked
+from score_validator.encoder import EncoderError
+from score_validator.scorer import Unscorable, checked, load_scorer
+from score_validator.settings import ScorerSettings
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -17,3 +19,11 @@ def test_a_score_that_is_no_number_is_never_sent(wrong, place):
 
 def test_a_negative_score_is_a_score():
     assert checked(-0.1, 0.2, -0.4, ("reference",)).truncated == ("reference",)
+
+
+@pytest.mark.parametrize(
+    "other", [{"bertscore_layer": 6}, {"bertscore_model": "roberta-large"}, {"scorer_device": "cuda"}]
+)
+def test_int8_is_for_the_embedded_encoder_on_the_cpu(other):
+    with pytest.raises(EncoderError, match="SCORER_PRECISION"):
+        load_scorer(ScorerSettings(scorer_precision="int8", **other))
