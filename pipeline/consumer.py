@@ -13,17 +13,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
 import confluent_kafka
 import structlog
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from pipeline import messages, metrics, topics
 from pipeline.errors import Unavailable
-from pipeline.health import Heartbeat
+from pipeline.health import Heartbeat, Standstill
 from pipeline.kafka import client_config
 from pipeline.messages import Malformed, Message, Source, Unreadable
 from pipeline.offsets import LowWatermark, Progress
@@ -39,6 +40,8 @@ BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 
 COMMIT_INTERVAL_SECONDS = 1.0
 COMMITTED_TIMEOUT_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""Between two looks for partitions that the client does not read although it should."""
 LAST_COMMIT_SECONDS = 3.0
 """For which a commit is tried again before partitions go."""
 
@@ -159,6 +162,15 @@ class Consumer:
         """Those that are served next come first."""
         self._paused: set[_Key] = set()
         """librdkafka keeps a partition paused that goes and comes back."""
+        self._standstill: Standstill[_Key] = Standstill()
+        self._unread = False
+        """Whether a partition stands still."""
+        self._look_at = 0.0
+        self._ends: dict[_Key, Future[ListOffsetsResultInfo]] = {}
+        """Of partitions that ought to be read, as the broker was asked at the last look."""
+        # On connections of its own: on the consumer's it would wait for the fetch that is under way, 0.4 s. What is
+        # wrong with the broker the consumer tells.
+        self._admin = AdminClient(client_config(settings, group) | {"error_cb": lambda _: None})
         self._changed = threading.Condition()  # guards all that follows
         self._in_flight: set[_Ticket] = set()
         self._in_flight_bytes = 0
@@ -197,6 +209,7 @@ class Consumer:
                     raise self._failure
                 self._resume_due()
                 self._commit_finished()
+                self._look_for_standstill()
                 self._beat()
                 self._take()
                 self._pause_and_resume()
@@ -238,10 +251,37 @@ class Consumer:
             self._client.resume([confluent_kafka.TopicPartition(*key) for key in empty])
         self._paused = (self._paused | full) - empty
 
+    def _look_for_standstill(self) -> None:
+        """Compares positions with the ends that the broker was asked for at the look before, and asks anew.
+
+        A client can look well and yet not read one of its partitions. Nothing but a new one helps then: the heartbeat
+        ends.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        wanting = {key for key, each in self._partitions.items() if key not in self._paused and not each.ahead}
+        if not self._has_room():
+            wanting.clear()
+        ends = {
+            key: future.result().offset
+            for key, future in self._ends.items()
+            if key in wanting and future.done() and not future.exception()
+        }
+        positions = self._client.position([confluent_kafka.TopicPartition(*key) for key in ends])
+        found = {(each.topic, each.partition): each.offset for each in positions}
+        unread = self._standstill.look({key: (found[key], end) for key, end in ends.items()})
+        if unread and not self._unread:
+            log.error("read nothing of partitions that grow", partitions=[f"{topic}/{each}" for topic, each in unread])
+        self._unread = bool(unread)
+        asked = {confluent_kafka.TopicPartition(*key): OffsetSpec.latest() for key in wanting}  # type: ignore[no-untyped-call]
+        futures = self._admin.list_offsets(asked, request_timeout=LOOK_SECONDS) if asked else {}
+        self._ends = {(each.topic, each.partition): future for each, future in futures.items()}
+
     def _beat(self) -> None:
         with self._changed:
             oldest = min((ticket.since for ticket in self._at_work), default=time.monotonic())
-        if time.monotonic() - oldest < self._limits.stalled_seconds:
+        if time.monotonic() - oldest < self._limits.stalled_seconds and not self._unread:
             self._heartbeat.beat()
 
     # --- the way of one message ------------------------------------------------------------------------------

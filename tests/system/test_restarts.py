@@ -10,7 +10,7 @@ import confluent_kafka
 import pytest
 import requests
 
-from pipeline import topics
+from pipeline import consumer, topics
 from pipeline.consumer import Consumer, Limits
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
@@ -271,3 +271,41 @@ def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_come
         produce_copies(known, 1)
         everywhere = set(range(PARTITIONS))
         eventually(lambda: everywhere == set(read), "the first member reads all partitions", 60)
+
+
+def test_a_partition_that_the_client_does_not_read_ends_the_heartbeat(fleet, known, group, tmp_path, monkeypatch):
+    """As a fault of librdkafka would: its partitions are paused without the loop's knowledge."""
+    monkeypatch.setattr(consumer, "LOOK_SECONDS", 0.5)
+    fleet.seek(group, [topics.VALIDATED], end=True)
+    read, stop, stuck = [], threading.Event(), threading.Event()
+    everything = [confluent_kafka.TopicPartition(topics.VALIDATED, each) for each in range(PARTITIONS)]
+    heartbeat = Heartbeat(tmp_path / "heartbeat")
+
+    def handle(incoming):
+        read.append(incoming.source.partition)
+        return []
+
+    def silent():
+        produce_copies(known, 1)
+        return heartbeat.age_seconds > 3
+
+    with Producer(KafkaSettings(), "tests") as producer:
+        loop = Consumer(KafkaSettings(), group, [topics.VALIDATED], handle, producer, heartbeat=heartbeat)
+        monkeypatch.setattr(
+            loop,
+            "_pause_and_resume",  # in the thread that polls: from another one the client's calls block
+            lambda: loop._client.pause(everything) if stuck.is_set() else loop._client.resume(everything),
+        )
+        thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            produce_copies(known, 1)
+            eventually(lambda: set(read) == set(range(PARTITIONS)), "it reads", 60)
+            stuck.set()
+            eventually(silent, "the heartbeat ends", 30, interval=0.5)
+            stuck.clear()
+            eventually(lambda: heartbeat.age_seconds < 1, "it beats again once all is read", 30)
+        finally:
+            stop.set()
+            thread.join(15)
+    assert not thread.is_alive()
