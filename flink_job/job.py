@@ -146,6 +146,7 @@ def _outgoing(settings: FlinkJobSettings) -> TableDescriptor:
             "topic": ";".join(allowed),
             **settings.delivery_options,
             "properties.max.request.size": f"{topics.MAX_PERMANENT_BYTES}",
+            "properties.compression.type": "lz4",
         },
     )
 
