@@ -68,6 +68,8 @@ class Producer:
                 "message.max.bytes": MAX_PERMANENT_BYTES,
                 "linger.ms": 2,
                 "compression.type": "lz4",
+                # As Java's producers, and so Flink: who writes a key makes no difference to its partition.
+                "partitioner": "murmur2_random",
             }
         )
         self._closing = threading.Event()

@@ -64,10 +64,12 @@ class Record:
     Attributes:
         document: The JSON object that it holds; an empty one if it holds none, for any topic may hold poison.
         at: When the broker took it, in seconds since the epoch.
+        partition: Where it lies.
     """
 
     document: dict[str, Any]
     at: float
+    partition: int
 
     @property
     def question_id(self) -> str | None:
@@ -98,7 +100,9 @@ def follow(topic: str, new: bool = False) -> Iterator[list[Record]]:
         yield []
         while True:
             records = [each for each in consumer.consume(500, 0.5) if not each.error()]
-            yield [Record(_document(each.value()), each.timestamp()[1] / 1000) for each in records]
+            yield [
+                Record(_document(each.value()), each.timestamp()[1] / 1000, each.partition() or 0) for each in records
+            ]
     finally:
         consumer.close()
 

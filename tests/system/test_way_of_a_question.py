@@ -7,7 +7,7 @@ from decimal import Decimal
 import requests
 
 from pipeline import topics
-from tests.fleet import STORAGE, eventually
+from tests.fleet import STORAGE, eventually, follow
 
 REFERENCE = "Paris is the capital of France. It lies on the river Seine."
 
@@ -98,6 +98,17 @@ def test_many_at_once_all_end(fleet, unique):
         ids = [reply.json()["question_id"] for reply in pool.map(lambda text: fleet.ask(text, "A number."), texts)]
     assert len(set(ids)) == 12
     assert {fleet.finish(each, 180)["status"] for each in ids} == {"completed"}
+    answered, kept = (partitions_of(ids, topic) for topic in (topics.RESPONSES_SUCCESS, topics.VALIDATED))
+    assert answered == kept, "llm-consumer and Flink find one partition for each question"
+
+
+def partitions_of(question_ids, topic):
+    found = {}
+    for records in follow(topic):
+        found |= {each.question_id: each.partition for each in records if each.question_id in question_ids}
+        if len(found) == len(question_ids):
+            break
+    return found
 
 
 def test_statistics_count(fleet):
