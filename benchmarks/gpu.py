@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import structlog
 import torch
+from bert_score import BERTScorer
 from transformers import BertConfig, BertModel
 
 from benchmarks import report
@@ -86,7 +87,7 @@ def in_batches(score: Callable[[Pairs], object], size: int, pairs: Pairs) -> Non
         score(pairs[start : start + size])
 
 
-def whole(bert: object, size: int, pairs: Pairs) -> None:
+def whole(bert: BERTScorer, size: int, pairs: Pairs) -> None:
     """Scores pairs with bert-score, which makes its batches itself."""
     candidates, references = map(list, zip(*pairs, strict=True))
     bert.score(candidates, references, batch_size=size)

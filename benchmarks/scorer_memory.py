@@ -18,18 +18,20 @@ REQUEST = 64
 
 
 def resident_mib() -> float:
+    """Returns the memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
-def main():
+def main() -> None:
+    """Measures, and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=50_000)
     options = parser.parse_args()
     chance = random.Random(1)
     words = " ".join(read_references(QUESTIONS_FILE)).split()
 
-    def text():
+    def text() -> str:
         # Mostly short, so that so many take minutes; some as long as the encoder reads.
         length = 400 if chance.random() < 0.001 else chance.randint(1, 8)
         return " ".join(chance.choices(words, k=length))

@@ -24,13 +24,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from score_validator.encoder import Cache
-from score_validator.scorer import load_scorer
+from score_validator.scorer import EncoderScorer, TextPair, load_scorer
 from score_validator.settings import ScorerSettings
 from score_validator.study import ATTEMPTS_FILE, read_attempts
 from score_validator.torch_encoder import load_bert_scorer
@@ -47,7 +48,8 @@ class Rate(NamedTuple):
     clock: float
 
 
-def rate(pairs, call: Callable[[], object], cpu: Callable[[], float]) -> Rate:
+def rate(pairs: Sequence[TextPair], call: Callable[[], object], cpu: Callable[[], float]) -> Rate:
+    """Measures one call that scores all the pairs."""
     started, spent = time.perf_counter(), cpu()
     call()
     return Rate(len(pairs) / (cpu() - spent), len(pairs) / (time.perf_counter() - started))
@@ -56,7 +58,8 @@ def rate(pairs, call: Callable[[], object], cpu: Callable[[], float]) -> Rate:
 class Service:
     """The HTTP service in a process of its own."""
 
-    def __init__(self, settings: ScorerSettings, port: int):
+    def __init__(self, settings: ScorerSettings, port: int) -> None:
+        """Starts it and waits until it listens."""
         self.port = port
         environment = os.environ | {
             "SCORER_PORT": str(port),
@@ -87,14 +90,15 @@ class Service:
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def stop(self):
+    def stop(self) -> None:
+        """Ends it."""
         self.process.terminate()
         self.process.wait(30)
 
-    def clients(self, pairs):
+    def clients(self, pairs: Sequence[TextPair]) -> None:
         """Scores pairs from concurrent clients, each with one connection and one pair a request."""
 
-        def client(own):
+        def client(own: Sequence[TextPair]) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
             for pair in own:
                 post(connection, pair)
@@ -104,7 +108,8 @@ class Service:
             list(pool.map(client, [pairs[number::CLIENTS] for number in range(CLIENTS)]))
 
 
-def post(connection, pair):
+def post(connection: http.client.HTTPConnection, pair: TextPair) -> None:
+    """Scores one pair over HTTP."""
     body = json.dumps({"candidate": pair[0], "reference": pair[1]})
     connection.request("POST", "/score", body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
@@ -112,9 +117,9 @@ def post(connection, pair):
     assert answer.status == 200, content
 
 
-def latencies(pairs, calls) -> list[float]:
+def latencies(pairs: Sequence[TextPair], calls: Sequence[Callable[[TextPair], object]]) -> list[float]:
     """Medians of calls that take turns, pair by pair."""
-    seconds = [[] for _ in calls]
+    seconds: list[list[float]] = [[] for _ in calls]
     for pair in pairs:
         for own, call in zip(seconds, calls, strict=True):
             started = time.perf_counter()
@@ -123,7 +128,8 @@ def latencies(pairs, calls) -> list[float]:
     return [statistics.median(own) for own in seconds]
 
 
-def main():
+def main() -> None:
+    """Measures, and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE)
     parser.add_argument("--first", action="store_true", help="one answer for each reference")
@@ -144,18 +150,18 @@ def main():
     service = Service(settings, options.port)
     size = settings.scorer_batch
 
-    def known(scorer=engine):
+    def known(scorer: EncoderScorer = engine) -> None:
         for start in range(0, len(pairs), size):
             scorer.score(pairs[start : start + size])
 
-    def new():
+    def new() -> None:
         engine._references = Cache(settings.scorer_cache_mb * 1024 * 1024)
         known()
 
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "bert-score, one pair a call": lambda: [bert.score([first], [second]) for first, second in pairs],
         **{
-            f"bert-score, batches of {each}": lambda each=each: bert.score(candidates, references, batch_size=each)
+            f"bert-score, batches of {each}": partial(bert.score, candidates, references, batch_size=each)
             for each in BATCH_SIZES
         },
         "engine, references new": new,
@@ -166,7 +172,7 @@ def main():
     try:
         service.clients(pairs)  # now the service and the engines have seen the references
         known(small)
-        rates = {way: [] for way in ways}
+        rates: dict[str, list[Rate]] = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, call in ways.items():
                 rates[way].append(rate(pairs, call, service.cpu if way.startswith("HTTP") else time.process_time))
