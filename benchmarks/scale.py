@@ -21,6 +21,9 @@ RATES = (10, 1_000, 100_000)
 BUSY = 0.6
 """Share of a core, or of the calls in flight, that is used on average, so that peaks find room."""
 
+SCORED_ON_GPU = 1_200.0
+"""Pairs/s of one scorer on an NVIDIA H100 with the embedded encoder, as benchmarks/gpu.py measured it."""
+
 PARTITIONS_FOR_EACH = 4
 """Partitions for each llm-consumer: whoever has one more than another has at most a quarter more to do."""
 
@@ -124,6 +127,7 @@ class Load:
         model_seconds: Of one of them.
         concurrency: Calls in flight in each llm-consumer.
         scored: Pairs/s that a core of the scorer scores.
+        scored_on_gpu: Pairs/s that a scorer with a GPU scores.
     """
 
     rate: float
@@ -131,6 +135,7 @@ class Load:
     model_seconds: float
     concurrency: int
     scored: float
+    scored_on_gpu: float
 
 
 def taken_by(measured: Measurement) -> dict[str, float]:
@@ -165,6 +170,7 @@ def needs(load: Load, taken: Mapping[str, float]) -> Run:
         "storage-writer, processes": math.ceil(cores("storage-writer", answers)),
         "Flink, cores": math.ceil(cores("flink-taskmanager", answers)),
         "scorer, cores": math.ceil(answers / load.scored / BUSY),
+        "scorer, GPUs instead": math.ceil(answers / load.scored_on_gpu / BUSY),
         "topics, MB/s": written / 1e6,
         "brokers": math.ceil(brokers),
         "PostgreSQL, cores": math.ceil(cores("postgres", load.rate)),
@@ -191,6 +197,7 @@ def main() -> None:
     parser.add_argument("--model-seconds", type=float, default=1, help="of a call (default: 1)")
     parser.add_argument("--concurrency", type=int, default=64, help="calls in each llm-consumer (default: 64)")
     parser.add_argument("--scored", type=float, required=True, help="pairs/s that a core of the scorer scores")
+    parser.add_argument("--scored-on-gpu", type=float, default=SCORED_ON_GPU, help="pairs/s (default: %(default)s)")
     parser.add_argument("--growth-concurrency", type=int, default=16, help="that growth.py ran with (default: 16)")
     options = parser.parse_args()
     measured = {each.program: each for each in report.read(options.results)}
@@ -198,7 +205,9 @@ def main() -> None:
         raise SystemExit(f"{options.results} has no {footprint.PROGRAM}.json: run benchmarks.footprint first")
     taken = taken_by(measured[footprint.PROGRAM])
     loads = [
-        Load(rate, options.generations, options.model_seconds, options.concurrency, options.scored)
+        Load(
+            rate, options.generations, options.model_seconds, options.concurrency, options.scored, options.scored_on_gpu
+        )
         for rate in options.rate
     ]
     tables = [across([needs(load, taken) for load in loads])]

@@ -65,7 +65,7 @@ def test_what_was_measured_is_simulated_beside():
 
 
 def test_what_is_needed_grows_with_the_rate():
-    few, many = (scale.needs(Load(rate, 1.5, 2, 50, 100), TAKEN) for rate in (10, 1000))
+    few, many = (scale.needs(Load(rate, 1.5, 2, 50, 100, 1000), TAKEN) for rate in (10, 1000))
     assert (few["calls in flight"], many["calls in flight"]) == (30, 3000)
     assert (few["llm-consumers"], many["llm-consumers"]) == (1, 100)
     assert many["partitions of questions-pending"] == 400
@@ -73,7 +73,7 @@ def test_what_is_needed_grows_with_the_rate():
     assert (few["brokers"], many["brokers"]) == (1, 6)
     assert many["topics, MB/s"] == pytest.approx(4.5)
     assert many["PostgreSQL, GB/day"] == pytest.approx(259.2)
-    assert many["scorer, cores"] == 25
+    assert (many["scorer, cores"], many["scorer, GPUs instead"]) == (25, 3)
 
 
 def test_a_table_is_turned_round():
