@@ -32,13 +32,14 @@ from typing import NamedTuple
 
 from score_validator.encoder import Cache
 from score_validator.scorer import EncoderScorer, TextPair, load_scorer
-from score_validator.settings import ScorerSettings
+from score_validator.settings import Precision, ScorerSettings
 from score_validator.study import ATTEMPTS_FILE, read_attempts
 from score_validator.torch_encoder import load_bert_scorer
 
 CLIENTS = 32
 BATCH_SIZES = (8, 16, 32, 64)
 START_SECONDS = 120
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
 
 
 class Rate(NamedTuple):
@@ -145,7 +146,9 @@ def main() -> None:
     pairs = [(attempt.answer, attempt.reference) for attempt in attempts[: options.pairs]]
     candidates, references = map(list, zip(*pairs, strict=True))
     settings = ScorerSettings(scorer_threads=options.threads)
-    engine, small = load_scorer(settings), load_scorer(settings.model_copy(update={"scorer_precision": "int8"}))
+    engine, *others = (
+        load_scorer(settings.model_copy(update={"scorer_precision": precision})) for precision in PRECISIONS
+    )
     bert, name, _ = load_bert_scorer(settings)
     service = Service(settings, options.port)
     size = settings.scorer_batch
@@ -166,12 +169,16 @@ def main() -> None:
         },
         "engine, references new": new,
         "engine, references known": known,
-        "engine int8, references known": lambda: known(small),
+        **{
+            f"engine {precision}, references known": partial(known, each)
+            for precision, each in zip(PRECISIONS[1:], others, strict=True)
+        },
         f"HTTP, {CLIENTS} clients, references known": lambda: service.clients(pairs),
     }
     try:
         service.clients(pairs)  # now the service and the engines have seen the references
-        known(small)
+        for each in others:
+            known(each)
         rates: dict[str, list[Rate]] = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, call in ways.items():
@@ -193,7 +200,7 @@ def main() -> None:
         print(f"  {way:<42} {value.cpu:7.1f} by CPU time {value.clock:7.1f} by the clock")
     alone = best["bert-score, one pair a call"].cpu
     batched = max(best[f"bert-score, batches of {each}"].cpu for each in BATCH_SIZES)
-    for way in ("engine, references new", "engine, references known", "engine int8, references known"):
+    for way in (each for each in best if each.startswith("engine")):
         cpu = best[way].cpu
         print(f"{way}: {cpu / alone:.2f} x bert-score pair by pair, {cpu / batched:.2f} x its best batches")
     served, in_process_rate = best[f"HTTP, {CLIENTS} clients, references known"], best["engine, references known"]
