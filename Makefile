@@ -118,8 +118,8 @@ drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME
 
 # Half of what the drills' llm-consumers can do, so that they catch up between outages.
 .PHONY: soak
-soak: ## A fault each minute for an hour, or for MINUTES
-	@$(drills) --rate 5 soak --minutes $(or $(MINUTES),60)
+soak: ## A fault each minute for an hour, or for MINUTES; writes docs/soak.md
+	@$(drills) --rate 5 --output docs/soak.md soak --minutes $(or $(MINUTES),60)
 
 # The benchmarks that need the fleet, in this order.
 B ?= throughput latency api retries tokens growth footprint flink_alone scored sync_vs_async
