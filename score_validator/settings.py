@@ -29,8 +29,8 @@ class ScorerSettings(Settings):
     )
     scorer_precision: Precision = Field(
         "fp32",
-        description="Of the encoder: `int8` (the embedded one on the CPU) and `bf16` (a GPU, or a CPU with matrix "
-        "units) are faster and rank almost alike, but their scores are others, and need a threshold of their own.",
+        description="Of the encoder: `bf16` (a GPU, or a CPU with AMX) is faster and keeps scores and threshold "
+        "but for some thousandths; `int8` (the embedded encoder on the CPU) needs a threshold of its own.",
     )
     scorer_queue: int = Field(
         128, ge=1, le=4096, description="Pairs that may wait; a request that finds as many is answered with 503."

@@ -119,7 +119,8 @@ def markdown(results: Sequence[Result], about: About) -> str:
     lines = [
         "# Ledger",
         "",
-        "What became of questions that were asked while a part of the fleet broke. Written by `make drill` and `make soak`.",
+        "What became of questions that were asked while a part of the fleet broke. Written by `make drill` and",
+        "`make soak`.",
         "",
         about.line(),
         "",
