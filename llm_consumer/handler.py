@@ -1,6 +1,8 @@
 """From a question to what follows from asking it once."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,6 +31,9 @@ from pipeline.messages import (
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
+
+SAME_CALL_SECONDS = 0.5
+"""After which a copy looks again whether the call that it would repeat has ended."""
 
 _ERROR_TOPICS = {"overload": topics.ERROR_OVERLOAD, "quota": topics.ERROR_QUOTA}
 
@@ -127,15 +132,40 @@ class AskHandler:
         self._temperature = temperature
         self._longest_closed_seconds = longest_closed_seconds
         self._self_check = self_check
+        self._lock = threading.Lock()
+        self._asking: set[tuple[str, datetime, int, int]] = set()
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
         """Handles one message of `questions-pending`.
 
         Raises:
-            Unavailable: The provider wants to be left alone, or the day's budget is used up.
+            Unavailable: The provider wants to be left alone, the day's budget is used up, or a copy of the message is
+                at the provider just now.
         """
         question = incoming.message
         assert isinstance(question, Question)
+        with self._alone_with(question):
+            return self._handle(question, incoming.source)
+
+    @contextmanager
+    def _alone_with(self, question: Question) -> Iterator[None]:
+        """Keeps copies of a call apart: the one that comes later finds in the memo what came of it.
+
+        Copies come close together where a producer gave a question up that the broker took nevertheless, and the outbox
+        published it again. They have one key, so one partition, and so this consumer.
+        """
+        call = (question.question_id, question.asked_at, question.processing_attempts, question.retry_count)
+        with self._lock:
+            if call in self._asking:
+                raise Unavailable("this call is being made", SAME_CALL_SECONDS, told=True)
+            self._asking.add(call)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asking.discard(call)
+
+    def _handle(self, question: Question, source: Source) -> Sequence[Outgoing]:
         about = log.bind(
             question_id=question.question_id, attempt=question.processing_attempts, retry=question.retry_count
         )
@@ -151,7 +181,7 @@ class AskHandler:
         closed = self._budget.closed_seconds()
         if closed:
             raise Unavailable("the day's budget is used up", closed, told=True)
-        outgoing = self._call(provider, question, incoming.source, about)
+        outgoing = self._call(provider, question, source, about)
         self._memo.keep(question, provider.target, outgoing)
         return [outgoing]
 

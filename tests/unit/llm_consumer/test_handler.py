@@ -3,13 +3,14 @@
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from werkzeug import Response as HttpResponse
 
-from llm_consumer.handler import AskHandler, Provider, SelfCheck
+from llm_consumer.handler import SAME_CALL_SECONDS, AskHandler, Provider, SelfCheck
 from llm_consumer.llm import Llm
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
@@ -392,3 +393,35 @@ def test_usage_that_makes_no_sense_counts_nothing(httpserver, ask, usage):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
     message = ask().message
     assert (message.prompt_tokens, message.completion_tokens) == (0, 0)
+
+
+def test_a_copy_of_a_call_in_flight_waits_and_asks_nothing(httpserver, ask):
+    came, may_answer = threading.Event(), threading.Event()
+
+    def slowly(_request):
+        came.set()
+        assert may_answer.wait(20)
+        return HttpResponse(json.dumps(completion("Scattering.")), content_type="application/json")
+
+    httpserver.expect_request(PATH).respond_with_handler(slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        try:
+            assert came.wait(20)
+            with pytest.raises(Unavailable, match="is being made") as put_off:
+                ask()
+        finally:
+            may_answer.set()
+        answered = first.result(20)
+    assert (put_off.value.wait_seconds, put_off.value.told) == (SAME_CALL_SECONDS, True)
+    assert ask() == answered
+    assert len(httpserver.log) == 1
+
+
+def test_a_call_that_fails_lets_its_copies_go_on(httpserver):
+    gate = FakeGate()
+    gate.seconds = 3.0
+    ask_for = asker(httpserver.url_for("/v1"), gate)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="left alone"):
+            ask_for()
