@@ -202,9 +202,12 @@ class Fleet:
     # --- topics ---
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
-        """Writes raw bytes to a topic and waits for the acknowledgement; returns (partition, offset)."""
+        """Writes raw bytes to a topic and waits for the acknowledgement; returns (partition, offset).
+
+        A key lies in the partition in which the fleet puts it.
+        """
         where: list[tuple[int, int]] = []
-        producer = confluent_kafka.Producer({**CLIENT, "message.max.bytes": 2_000_000})
+        producer = confluent_kafka.Producer({**CLIENT, "message.max.bytes": 2_000_000, "partitioner": "murmur2_random"})
 
         def delivered(error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
             assert error is None, error

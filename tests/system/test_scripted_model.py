@@ -89,6 +89,26 @@ def test_equal_questions_in_flight_cost_one_call(fleet, scripted, unique):
     assert row["times_asked"] == 17
 
 
+def test_a_copy_of_a_call_in_flight_costs_none(fleet, scripted, unique):
+    """The outbox publishes what the broker took without saying so in time: copies close together."""
+    text = unique("Does water freeze?")
+    scripted.script(text, GOOD, GOOD, GOOD)
+    scripted.hold.clear()
+    try:
+        question_id = fleet.ask(text, REFERENCE).json()["question_id"]
+        eventually(lambda: scripted.calls(text), "the model is called", 20)
+        asked = fleet.messages(topics.QUESTIONS_PENDING, lambda message: message.get("question_id") == question_id)
+        # The last one is another call; when it is made, the copy before it in their partition has been read.
+        for message in (asked, asked | {"retry_count": 1}):
+            fleet.produce(topics.QUESTIONS_PENDING, question_id.encode(), json.dumps(message).encode())
+        eventually(lambda: len(scripted.calls(text)) > 1, "the model is called for the last one", 20)
+    finally:
+        scripted.hold.set()
+    assert fleet.finish(question_id)["status"] == "completed"
+    eventually(lambda: fleet.lag("llm-consumer", [topics.QUESTIONS_PENDING]) == 0, "the copy is done with", 20)
+    assert len(scripted.calls(text)) == 2
+
+
 def test_an_overloaded_provider_is_asked_again_after_the_delay(fleet, scripted, asked):
     started = time.monotonic()
     text, final = asked((503, {}, "busy"), (429, {"Retry-After": "1"}, "too many requests"), GOOD)
