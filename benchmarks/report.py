@@ -179,11 +179,9 @@ def markdown(measurements: Sequence[Measurement]) -> str:
         "The fleet beside what people would use instead. Every ratio was taken in one run on one machine; the",
         "[programs](../benchmarks/README.md) run anywhere with `make bench`, which writes this page.",
         "",
-        *table(figures),
-        "",
-        f"![How far each goal is reached]({PLOT})",
-        "",
     ]
+    if figures:
+        lines += [*table(figures), "", f"![How far each goal is reached]({PLOT})", ""]
     for each in measurements:
         lines += [
             f"## {each.program}",
@@ -292,9 +290,12 @@ def main() -> None:
     if not measurements:
         raise SystemExit(f"{options.results}: nothing was measured")
     write(options.output, markdown(measurements).encode())
-    picture = options.output.parent / PLOT
-    write(picture, plot([each for measurement in measurements for each in measurement.comparisons]))
-    print(f"wrote {options.output} and {picture}")
+    print(f"wrote {options.output}")
+    comparisons = [each for measurement in measurements for each in measurement.comparisons]
+    if comparisons:
+        picture = options.output.parent / PLOT
+        write(picture, plot(comparisons))
+        print(f"wrote {picture}")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -73,6 +74,16 @@ def test_the_document_tells_goals_method_machine_and_raw_numbers():
     assert "## retries" in text
     assert "Measured 2026-01-02 03:04 UTC on: Test CPU, 2 cores, 8.0 GiB, load 0.50 before the start." in text
     assert "| fleet | 301 |" in text
+
+
+def test_without_goals_there_is_neither_their_table_nor_their_plot(tmp_path, monkeypatch):
+    report.keep(measurement(program="footprint"), tmp_path / "results")
+    document = tmp_path / "benchmarks.md"
+    monkeypatch.setattr(sys, "argv", ["report", "--results", str(tmp_path / "results"), "--output", str(document)])
+    report.main()
+    assert "## footprint" in document.read_text()
+    assert "![" not in document.read_text()
+    assert not (tmp_path / report.PLOT).exists()
 
 
 def test_what_is_kept_is_read_again(tmp_path, capsys):
