@@ -1,7 +1,8 @@
-"""What does the fleet need for more questions a second? `python -m benchmarks.scale`; it needs no fleet.
+"""What does the fleet need for more questions a second? `python -m benchmarks.scale`, which needs no fleet.
 
-It reckons from the raw numbers that the other programs left (`benchmarks/footprint.py` above all), and checks the small
-simulation that stands behind the numbers of consumers and partitions against the measured points. Pure but for `main`.
+It fills the tables of docs/scale.md, which lie between comments that name them. It reckons from the raw numbers that
+the other programs left (`benchmarks/footprint.py` above all), and checks the small simulation that stands behind the
+numbers of consumers and partitions against the measured points. Pure but for `main`.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from pathlib import Path
 from benchmarks import footprint, report
 from benchmarks.report import Measurement, Run
 from tests.workers import SERVICE as LLM_CONSUMER
+
+DOCUMENT = Path("docs/scale.md")
 
 RATES = (10, 1_000, 100_000)
 
@@ -188,10 +191,25 @@ def across(rows: Sequence[Run]) -> list[Run]:
     return [{first: name, **{f"{row[first]:,}": row[name] for row in rows}} for name in others]
 
 
+def fill(document: str, name: str, rows: Sequence[Run]) -> str:
+    """Puts a table between the comments `<!-- NAME -->` and `<!-- end of NAME -->` of a document.
+
+    Raises:
+        ValueError: They are not there.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"there is no {begin.strip()} … {end}")
+    return "\n".join([before + begin, *report.table(rows), "", end + after])
+
+
 def main() -> None:
-    """Prints what was checked, and what is needed, as Markdown."""
+    """Prints what was checked, and what is needed, and puts it into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"raw numbers (default: {report.RESULTS})")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"that is filled (default: {DOCUMENT})")
     parser.add_argument("--rate", type=float, nargs="+", default=RATES, help="questions/s (default: %(default)s)")
     parser.add_argument("--generations", type=float, default=1.3, help="answers for each question (default: 1.3)")
     parser.add_argument("--model-seconds", type=float, default=1, help="of a call (default: 1)")
@@ -210,11 +228,17 @@ def main() -> None:
         )
         for rate in options.rate
     ]
-    tables = [across([needs(load, taken) for load in loads])]
+    tables: dict[str, Sequence[Run]] = {
+        "question": list(measured[footprint.PROGRAM].runs),
+        "needs": across([needs(load, taken) for load in loads]),
+    }
     if "growth" in measured:
-        tables.append(checks(measured["growth"], options.growth_concurrency))
-    for rows in tables:
+        tables["simulation"] = checks(measured["growth"], options.growth_concurrency)
+    document = options.document.read_text()
+    for name, rows in tables.items():
         print(*report.table(rows), "", sep="\n")
+        document = fill(document, name, rows)
+    options.document.write_text(document)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,12 @@ def test_a_table_is_turned_round():
         {"questions/s": "brokers", "10": 1, "1,000": 3},
         {"questions/s": "cores", "10": 2, "1,000": 20},
     ]
+
+
+def test_a_table_is_put_between_its_comments():
+    document = "# Scale\n\n<!-- needs -->\nold\n<!-- end of needs -->\n\nend\n"
+    once = scale.fill(document, "needs", [{"brokers": 3}])
+    assert once == "# Scale\n\n<!-- needs -->\n\n| brokers |\n| --- |\n| 3 |\n\n<!-- end of needs -->\n\nend\n"
+    assert scale.fill(once, "needs", [{"brokers": 3}]) == once
+    with pytest.raises(ValueError, match="simulation"):
+        scale.fill(document, "simulation", [])
