@@ -24,7 +24,7 @@ from transformers import BertConfig, BertModel
 
 from benchmarks import report
 from score_validator.encoder import MAX_TOKENS
-from score_validator.scorer import load_scorer
+from score_validator.scorer import TextPair, load_scorer
 from score_validator.settings import ScorerSettings
 from score_validator.study import ATTEMPTS_FILE, read_attempts
 from score_validator.torch_encoder import embedded_folder, load_bert_scorer
@@ -32,7 +32,7 @@ from score_validator.torch_encoder import embedded_folder, load_bert_scorer
 WARM_PAIRS = 64
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 
-Pairs = list[tuple[str, str]]
+Pairs = list[TextPair]
 
 
 class Shape(NamedTuple):

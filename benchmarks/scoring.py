@@ -4,6 +4,7 @@ One run, the same texts, the same threads; prints pairs/s and the ratios that ma
 
 - engine / bert-score called for each pair, and engine / bert-score on the whole list at its best batch size;
 - the HTTP service under concurrent clients / the same engine called in this process;
+- how far the other precisions move raw F1 of the labelled answers, and whether these keep their order;
 - latency of one request with no load / the engine called directly.
 
 The ways take turns in rounds, and the best of each counts. The engines are compared by pairs for each second of CPU
@@ -30,10 +31,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from score_validator.calibrate import score_all
 from score_validator.encoder import Cache
+from score_validator.questions import LABELLED_FILE, read_labelled
 from score_validator.scorer import EncoderScorer, TextPair, load_scorer
 from score_validator.settings import Precision, ScorerSettings
-from score_validator.study import ATTEMPTS_FILE, read_attempts
+from score_validator.study import ATTEMPTS_FILE, read_attempts, spearman
 from score_validator.torch_encoder import load_bert_scorer
 
 CLIENTS = 32
@@ -204,6 +207,15 @@ def main() -> None:
         cpu = best[way].cpu
         print(f"{way}: {cpu / alone:.2f} x bert-score pair by pair, {cpu / batched:.2f} x its best batches")
     served, in_process_rate = best[f"HTTP, {CLIENTS} clients, references known"], best["engine, references known"]
+    labelled = [(each.answer, each.reference) for each in read_labelled(LABELLED_FILE) if each.answer.strip()]
+    exact = [each.f1 for each in score_all(engine, labelled)]
+    for precision, other in zip(PRECISIONS[1:], others, strict=True):
+        found = [each.f1 for each in score_all(other, labelled)]
+        moved = [abs(left - right) for left, right in zip(exact, found, strict=True)]
+        print(
+            f"{precision}: F1 of {len(labelled)} labelled answers moves by {max(moved):.4f} at most, "
+            f"{statistics.mean(moved):.4f} in the mean; Spearman {spearman(exact, found):.5f}"
+        )
     print(
         f"HTTP / engine, references known: {served.cpu / in_process_rate.cpu:.2f} by CPU time, "
         f"{served.clock / in_process_rate.clock:.2f} by the clock"
