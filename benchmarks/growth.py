@@ -13,6 +13,7 @@ from benchmarks import report, stage
 from benchmarks.report import Comparison, Measurement, Run
 from benchmarks.requests_load import Client
 from benchmarks.stage import Database, ScriptedScorer
+from benchmarks.stored import fill
 from benchmarks.throughput import Course, Side
 from pipeline import topics
 from tests.fleet import CLIENT, Fleet, eventually
@@ -24,48 +25,12 @@ STORAGE_SERVICE = "storage-service"
 SLOW_SECONDS = 1.0
 
 METHOD = f"""\
-Completed questions with their answer and one attempt each are written into the tables until as many are there, and the
+Completed questions with their attempts and answer are written into the tables until as many are there, and the
 statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
 scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Partitions and
 llm-consumers are left as they are there. Then, with a model of {SLOW_SECONDS:g} s, as many questions for 2 and for 4
 llm-consumers; consumers beyond the partitions of questions-pending have nothing to do. Partitions that were added
 cannot be taken back, so more of them are measured only if `--raise-partitions` says so."""
-
-# Three statements: a part of one statement does not see what another part of it has written.
-_FILL = (
-    """
-    INSERT INTO questions (question_id, question_text, original_answer, status, asked_at, published_at)
-    SELECT md5(%s || n), %s || ', question ' || n || ': what was asked before?', 'An answer.', 'completed',
-           now() - interval '1 day', now() - interval '1 day'
-    FROM generate_series(1, %s) AS n
-    """,
-    """
-    INSERT INTO responses (question_id, question_text, original_answer, llm_response, quality, model,
-                           processing_attempts, total_processing_time_ms)
-    SELECT question_id, question_text, original_answer, 'An answer.', 'unscored', 'benchmark', 1, 1000
-    FROM questions WHERE question_text LIKE %s
-    """,
-    """
-    INSERT INTO attempts (question_id, attempt, model, llm_response, llm_latency_ms, prompt_tokens, completion_tokens,
-                          generated_at)
-    SELECT question_id, 1, 'benchmark', 'An answer.', 1000, 10, 5, now()
-    FROM questions WHERE question_text LIKE %s
-    """,
-)
-
-
-def fill(database: Database, wanted: int) -> int:
-    """Writes completed questions until so many questions are stored; returns how many are."""
-    [(stored,)] = database.rows("SELECT count(*) FROM questions")
-    if stored < wanted:
-        beginning, _ = stage.texts(0)
-        questions, *others = _FILL
-        database.rows(questions, beginning, beginning, wanted - stored)
-        for statement in others:
-            database.rows(statement, f"{beginning}%")
-        for table in ("questions", "responses", "attempts"):
-            database.rows(f"ANALYZE {table}")
-    return max(int(stored), wanted)
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:

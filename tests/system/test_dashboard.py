@@ -7,24 +7,15 @@ from pathlib import Path
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from pipeline import topics
+from tests.browser import DASHBOARD, await_charts, chromium
 from tests.fleet import STORAGE, eventually
 from tests.scripted_provider import refusal
 
-DASHBOARD = "http://viz-service:5002"
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 PAGES = {"overview": "/", "questions": "/questions", "question": None, "ask": "/ask", "failed": "/failed"}
-MARKS = {
-    "score-ranges": ".point",
-    "attempts": ".slice",
-    "score-histogram": ".point",
-    "improvement": ".point",
-    "score-timeseries": ".point, .js-line",
-}
-"""What Plotly draws of the data in each chart."""
-
 HOSTILE = (
     "Light scatters. <script>document.title = 'broken'</script>"
     '<img src="/nothing" onerror="document.title = \'broken\'"> <b>Blue</b> light scatters most.'
@@ -59,12 +50,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -97,12 +84,6 @@ def answered(fleet):
     return asked[0]
 
 
-def charts_are_drawn(page: Page) -> None:
-    # Not wait_for_function: it evaluates text in the page, which the page's policy forbids.
-    for name, mark in MARKS.items():
-        page.locator(f'[data-figure="{name}"] .plot {mark}').first.wait_for(state="attached", timeout=45_000)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("name", PAGES)
@@ -110,7 +91,7 @@ def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width
     watched = visit(width, scheme)
     page = watched.open(PAGES[name] or f"/questions/{answered}")
     if name == "overview":
-        charts_are_drawn(page)
+        await_charts(page)
         expect(page.locator("#picture svg")).to_be_visible()
         expect(page.locator("#what-if-outcomes dd").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
@@ -124,7 +105,7 @@ def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width
 
 def test_the_range_changes_the_charts_and_pause_stops_the_clock(watched):
     page = watched.open("/")
-    charts_are_drawn(page)
+    await_charts(page)
     wider = "/api/figures/score-timeseries"
     with page.expect_response(lambda reply: wider in reply.url and "hours=168" in reply.url):
         page.get_by_label("7 days").check()
