@@ -364,8 +364,9 @@ def document(
         f"{np.mean(np.array(first) >= old):.0%} of the model's first answers pass. Taken for a calibrated score, "
         f"{np.mean(np.array(labels['good']) >= OLD_THRESHOLD):.0%} of the good answers reach {OLD_THRESHOLD}. "
         "It was not kept.",
-        "- A question without a reference has no such score. How its answers agree with each other is judged on another "
-        "scale, with a threshold of its own from the same labelled answers: the [self-check study](self-check-study.md).",
+        "- A question without a reference has no such score. How its answers agree with each other is judged on "
+        "another scale, with a threshold of its own from the same labelled answers: the "
+        "[self-check study](self-check-study.md).",
         "",
         "## What the score cannot see",
         "",
