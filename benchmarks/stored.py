@@ -20,7 +20,7 @@ _ATTEMPTS = """
     SELECT question_id, attempt, 'benchmark', 'An answer.',
            (hashtext(question_id || attempt) & 1023) / 1023.0 * 0.3 + (tried = 1)::integer * 0.32,
            1000, 40, 5, asked_at + attempt * interval '1 second'
-    FROM (SELECT *, CASE WHEN hashtext(question_id) % 3 = 0 THEN 1 ELSE 3 END AS tried FROM questions) AS asked,
+    FROM (SELECT *, CASE WHEN hashtext(question_id) %% 3 = 0 THEN 1 ELSE 3 END AS tried FROM questions) AS asked,
          generate_series(1, tried) AS attempt
     WHERE question_text LIKE %s
 """

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import openai
+import aiohttp
 
 from benchmarks import report, stage
 from benchmarks.report import Comparison, Measurement, Run
@@ -106,31 +106,27 @@ def texts(count: int) -> tuple[str, list[str]]:
 async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) -> Spent:
     """Asks llm-server itself."""
     free = asyncio.Semaphore(in_flight)
-    client = openai.AsyncOpenAI(
-        base_url=settings.llm_base_url,
-        api_key=settings.llm_api_key.get_secret_value(),
-        timeout=settings.llm_timeout * len(asked),
-        max_retries=0,
-    )
+    timeout = aiohttp.ClientTimeout(settings.llm_timeout * len(asked))
 
-    async def ask(text: str) -> int:
-        question = Question(question_id=question_id(text), question_text=text, asked_at=datetime.now(UTC))
-        request = prompt(question, settings.llm_temperature)
-        async with free:
-            completion = await client.chat.completions.create(
-                model=settings.llm_model,
-                messages=request.messages,
-                temperature=request.temperature,
-                top_p=0.9,
-                max_tokens=settings.llm_max_tokens,
-                extra_body=settings.llm_extra_body,
-            )
-        return completion.usage.completion_tokens if completion.usage else 0
+    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
 
-    began = time.perf_counter()
-    tokens = sum(await asyncio.gather(*map(ask, asked)))
-    await client.close()
-    return Spent(tokens, time.perf_counter() - began)
+        async def ask(text: str) -> int:
+            question = Question(question_id=question_id(text), question_text=text, asked_at=datetime.now(UTC))
+            request = prompt(question, settings.llm_temperature)
+            body = {
+                "model": settings.llm_model,
+                "messages": request.messages,
+                "temperature": request.temperature,
+                "top_p": 0.9,
+                "max_tokens": settings.llm_max_tokens,
+                **settings.llm_extra_body,
+            }
+            async with free, session.post(f"{settings.llm_base_url}/chat/completions", json=body) as reply:
+                return int((await reply.json())["usage"]["completion_tokens"])
+
+        began = time.perf_counter()
+        tokens = sum(await asyncio.gather(*map(ask, asked)))
+        return Spent(tokens, time.perf_counter() - began)
 
 
 def through_fleet(client: Client, database: Database, beginning: str, asked: Sequence[str]) -> Spent:

@@ -1,6 +1,7 @@
 """llm-consumer: asks the model."""
 
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import structlog
@@ -36,27 +37,29 @@ def main() -> None:
     targets = settings.targets
     gates = {target.base_url: ProviderGate(redis, target.base_url) for target in targets}
 
-    def provider(target: Target) -> Provider:
-        ask: Ask = Llm(settings, target).ask
-        if overload or quota:
-            ask = with_faults(ask, overload, quota)
-        return Provider(target, ask, gates[target.base_url])
-
     self_check = SelfCheck(settings.self_check_samples, settings.self_check_temperature)
-    handler = AskHandler(
-        [provider(target) for target in targets],
-        Memo(redis),
-        _budget(settings, redis),
-        settings.llm_temperature,
-        settings.retry_after_max,
-        self_check,
-    )
     limits = consumer.Limits(
         concurrency=settings.llm_concurrency,
         in_flight=settings.llm_concurrency + (SET_ASIDE if len(gates) > 1 else 0),
         stalled_seconds=settings.llm_timeout * (1 + self_check.samples) + 10,
     )
-    service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
+    with ExitStack() as calls:
+
+        def provider(target: Target) -> Provider:
+            ask: Ask = calls.enter_context(Llm(settings, target)).ask
+            if overload or quota:
+                ask = with_faults(ask, overload, quota)
+            return Provider(target, ask, gates[target.base_url])
+
+        handler = AskHandler(
+            [provider(target) for target in targets],
+            Memo(redis),
+            _budget(settings, redis),
+            settings.llm_temperature,
+            settings.retry_after_max,
+            self_check,
+        )
+        service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
 
 
 def _budget(settings: LlmSettings, redis: Volatile) -> Budget:

@@ -69,7 +69,8 @@ def variables(target: Target, settings: LlmSettings) -> Variables:
 
 def _ask(settings: LlmSettings, target: Target) -> Answer:
     question = Question(question_id=question_id(QUESTION), question_text=QUESTION, asked_at=datetime.now(UTC))
-    return Llm(settings, target).ask(prompt(question, settings.llm_temperature))
+    with Llm(settings, target) as llm:
+        return llm.ask(prompt(question, settings.llm_temperature))
 
 
 def _short(text: str) -> str:

@@ -1,14 +1,20 @@
-"""One call to the model through the OpenAI SDK."""
+"""One call to the model: `POST /chat/completions`, as OpenAI's API has it and many others do.
+
+Not through OpenAI's SDK: it takes ten times the processor time for it, and what it adds (retries, types) is not wanted
+here, where any of a dozen servers may answer and an error waits in a topic.
+"""
 
 import asyncio
+import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
-import openai
-from openai.types.chat import ChatCompletion
+import aiohttp
 
 from llm_consumer.errors import no_answer, sort_empty, sort_error_body, sort_status
 from llm_consumer.prompt import Prompt
@@ -19,6 +25,10 @@ from pipeline.messages import CallError
 
 MAX_ANSWER_CHARACTERS = 32_000
 """Longer answers are cut, so that three of them with their question fit into a message."""
+
+
+MAX_HEADER_BYTES = 65_536
+"""Of one header of an answer."""
 
 
 class CallFailed(Exception):
@@ -69,15 +79,9 @@ class Llm:
         """
         self._settings = settings
         self._target = target or settings.targets[0]
-        # Retries are the fleet's: they wait in topics, where they outlive this process.
-        self._client = openai.AsyncOpenAI(
-            base_url=self._target.base_url,
-            api_key=self._target.api_key.get_secret_value(),
-            timeout=settings.llm_timeout,
-            max_retries=0,
-        )
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True).start()
+        self._session = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
 
     def ask(self, prompt: Prompt) -> Answer:
         """Asks the model once, for `LLM_TIMEOUT` seconds at most.
@@ -89,65 +93,97 @@ class Llm:
         started = time.monotonic()
         completion = asyncio.run_coroutine_threadsafe(self._complete(prompt), self._loop).result()
         try:
-            choice = completion.choices[0]
-            text = storable(choice.message.content or "").strip()
-        except (TypeError, AttributeError, LookupError, ValueError) as error:
+            choice = completion["choices"][0]
+            message = choice["message"]
+            text = storable(message.get("content") or "").strip()
+            finish_reason = choice.get("finish_reason") or "stop"
+        except (TypeError, AttributeError, LookupError) as error:
             raise _unreadable(error, completion) from error
         prompt_tokens = _tokens(completion, "prompt_tokens")
         # What a model thinks is paid for as what it says. OpenAI counts it among the tokens of the completion, others
         # only in the total (router-for-me/CLIProxyAPI#5733, mozilla-ai/any-llm#1290).
         thought_and_said = _tokens(completion, "total_tokens") - prompt_tokens
         completion_tokens = max(_tokens(completion, "completion_tokens"), thought_and_said)
-        finish_reason = choice.finish_reason or "stop"
         if not text:
-            refusal = getattr(choice.message, "refusal", None)
+            refusal = message.get("refusal")
             meaning = sort_empty(finish_reason, refusal if isinstance(refusal, str) else None)
             kind = CallFailed if meaning.type == "permanent" else EmptyAnswer
             raise kind(meaning, prompt_tokens, completion_tokens)
         return Answer(
             text=(whole_sentences(text) if finish_reason == "length" else text)[:MAX_ANSWER_CHARACTERS],
-            model=storable(completion.model or self._target.model),
+            model=storable(completion.get("model") or self._target.model),
             latency_ms=round((time.monotonic() - started) * 1000),
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             finish_reason=finish_reason,
         )
 
-    async def _complete(self, prompt: Prompt) -> ChatCompletion:
+    def close(self) -> None:
+        """Ends the connections; a call that is still under way fails."""
+        asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            headers={
+                "Authorization": f"Bearer {self._target.api_key.get_secret_value()}",
+                "Accept": "application/json",
+            },
+            connector=aiohttp.TCPConnector(limit=0),  # LLM_CONCURRENCY is the limit
+            timeout=aiohttp.ClientTimeout(),  # `_complete` limits the whole of it
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            trust_env=True,  # proxies
+        )
+
+    async def _complete(self, prompt: Prompt) -> dict[str, Any]:
         settings = self._settings
-        fields = {"temperature": prompt.temperature, "top_p": 0.9, "max_tokens": settings.llm_max_tokens}
-        fields |= self._target.extra_body
+        fields = {
+            "model": self._target.model,
+            "messages": prompt.messages,
+            "temperature": prompt.temperature,
+            "top_p": 0.9,
+            "max_tokens": settings.llm_max_tokens,
+            **self._target.extra_body,
+        }
+        asked = {name: value for name, value in fields.items() if value is not None}
         try:
-            async with asyncio.timeout(settings.llm_timeout):
-                return await self._client.chat.completions.create(
-                    model=self._target.model,
-                    messages=prompt.messages,
-                    extra_body={name: value for name, value in fields.items() if value is not None},
-                )
+            async with (
+                asyncio.timeout(settings.llm_timeout),
+                self._session.post(f"{self._target.base_url.rstrip('/')}/chat/completions", json=asked) as response,
+            ):
+                body = await response.read()
         except TimeoutError as error:
             raise CallFailed(no_answer(f"timed out after {settings.llm_timeout:g} s")) from error
-        except openai.APIStatusError as error:
-            raise CallFailed(
-                sort_status(error.status_code, error.response.text, error.response.headers, datetime.now(UTC))
-            ) from error
-        except openai.APIConnectionError as error:  # includes the SDK's time-outs
-            raise CallFailed(no_answer(f"{error} {error.__cause__ or ''}")) from error
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
-            # What a server sent that is not a completion shows as any of these in the SDK.
+        except aiohttp.ClientError as error:
+            raise CallFailed(no_answer(f"Connection error: {error}")) from error
+        if not response.ok:
+            text = body.decode(errors="replace")
+            raise CallFailed(sort_status(response.status, text, response.headers, datetime.now(UTC)))
+        try:
+            completion = json.loads(body)
+        except ValueError as error:
             raise _unreadable(error) from error
+        if not isinstance(completion, dict):
+            raise CallFailed(no_answer("unreadable answer: not a JSON object"))
+        return completion
 
 
-def _tokens(completion: ChatCompletion, kind: str) -> int:
+def _tokens(completion: Mapping[str, Any], kind: str) -> int:
     """Returns a count of the usage; 0 where the provider sends none, or something else."""
-    count = getattr(completion.usage, kind, 0)
+    usage = completion.get("usage")
+    count = usage.get(kind) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and count >= 0 else 0
 
 
-def _unreadable(error: Exception, completion: Any = None) -> CallFailed:
+def _unreadable(error: Exception, completion: Mapping[str, Any] = MappingProxyType({})) -> CallFailed:
     """Sorts a success without a completion: an error of the provider, or garbage."""
-    body = getattr(completion, "error", None)
-    if getattr(completion, "object", None) == "error":  # the body is the error itself
-        body = completion.model_dump()
+    body = completion if completion.get("object") == "error" else completion.get("error")
     if isinstance(body, dict):
         return CallFailed(sort_error_body(body, datetime.now(UTC)))
     return CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}"))

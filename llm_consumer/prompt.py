@@ -6,8 +6,6 @@ and nothing else.
 
 from dataclasses import dataclass, replace
 
-from openai.types.chat import ChatCompletionMessageParam
-
 from pipeline.messages import Question
 
 SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
@@ -24,7 +22,7 @@ class Prompt:
         temperature: Of the sampling, from 0 to 2.
     """
 
-    messages: list[ChatCompletionMessageParam]
+    messages: list[dict[str, str]]
     temperature: float
 
 
@@ -46,7 +44,7 @@ def prompt(question: Question, temperature: float) -> Prompt:
     asked = question.question_text
     if question.question_context:
         asked = f"{asked}\n\n{question.question_context}"
-    messages: list[ChatCompletionMessageParam] = [
+    messages: list[dict[str, str]] = [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": asked},
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 NO_KEY = SecretStr("not-needed")
-"""For a base URL without a key: the SDK wants one."""
+"""For a base URL without a key."""
 
 COST_DIGITS = 9
 """Of the fraction of a cost, in messages and in the database: a token of the cheapest models costs about 0.00000001."""

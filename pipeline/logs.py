@@ -45,5 +45,5 @@ def configure(service: str, settings: Settings | None = None) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3", "werkzeug", "asyncio"):
+    for noisy in ("urllib3", "werkzeug", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,13 +1,15 @@
 """The questions in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from pipeline import postgres
+from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
 from pipeline.messages import Question
@@ -23,9 +25,13 @@ from storage_service.schemas import (
     Usage,
 )
 
-_INSERT = text("""
-    INSERT INTO questions (question_id, question_text, question_context, original_answer, topic, asked_at)
-    VALUES (:question_id, :question_text, :question_context, :original_answer, :topic, :asked_at)
+_NEW = ("question_id", "question_text", "question_context", "original_answer", "topic", "asked_at")
+
+_INSERT = text(f"""
+    INSERT INTO questions ({", ".join(_NEW)})
+    SELECT * FROM unnest(CAST(:question_id AS text[]), CAST(:question_text AS text[]),
+                         CAST(:question_context AS text[]), CAST(:original_answer AS text[]), CAST(:topic AS text[]),
+                         CAST(:asked_at AS timestamptz[]))
     ON CONFLICT (question_id) DO NOTHING
     RETURNING question_id
 """)
@@ -131,6 +137,10 @@ _STATISTICS = text("""
 """)
 
 
+Row = dict[str, Any]
+"""Of the table, by column."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """What became of a question when it was recorded.
@@ -162,12 +172,14 @@ class Store:
 
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
+        self._new = Batcher(self._insert)
 
     def record(self, question: Question, outbox_limit: int | None = None, topic: str | None = None) -> Recorded:
-        """Records that a question was asked, in one transaction.
+        """Records that a question was asked.
 
-        Of equal questions at the same time exactly one is told to publish. A question that failed (or whose answer
-        somebody has deleted) starts anew, with the reference that it had unless it brings another.
+        New ones that come at the same time share a transaction. Of equal questions at the same time exactly one is
+        told to publish. A question that failed (or whose answer somebody has deleted) starts anew, with the reference
+        that it had unless it brings another.
 
         Args:
             question: What was asked.
@@ -175,10 +187,11 @@ class Store:
                 `Unavailable`, and nothing is recorded. None: do not look, there is no limit.
             topic: What it is about; kept unless it has one. It stays here, messages do not carry it.
         """
+        row = _row(question) | {"topic": topic}
+        full = outbox_limit is not None and self._is_full(outbox_limit)
+        if not full and self._new.do(row):
+            return Recorded(publish=question)
         with postgres.transaction(self._pool) as connection:
-            full = _is_full(connection, outbox_limit)
-            if not full and connection.execute(_INSERT, _row(question) | {"topic": topic}).first():
-                return Recorded(publish=question)
             again = {"question_id": question.question_id, "topic": topic}
             status = connection.execute(_ASK_AGAIN, again).scalar_one_or_none()
             if status == "pending":
@@ -266,8 +279,24 @@ class Store:
         with postgres.transaction(self._pool) as connection:
             connection.execute(text("SELECT FROM questions LIMIT 0"))
 
+    def _insert(self, rows: Sequence[Row]) -> list[bool]:
+        """Returns which of the rows were new; of equal ones it is the first."""
+        firsts: dict[str, Row] = {}
+        for row in rows:
+            firsts.setdefault(row["question_id"], row)
+        # In one order: two transactions that wait for each other's rows would be a deadlock.
+        ordered = sorted(firsts.values(), key=itemgetter("question_id"))
+        with postgres.transaction(self._pool) as connection:
+            columns = {name: [row[name] for row in ordered] for name in _NEW}
+            inserted = set(connection.execute(_INSERT, columns).scalars())
+        return [row is firsts[row["question_id"]] and row["question_id"] in inserted for row in rows]
 
-def _row(question: Question) -> dict[str, Any]:
+    def _is_full(self, outbox_limit: int) -> bool:
+        with postgres.transaction(self._pool) as connection:
+            return _is_full(connection, outbox_limit)
+
+
+def _row(question: Question) -> Row:
     names = {"question_id", "question_text", "question_context", "original_answer"}
     return question.model_dump(include=names) | {"asked_at": question.asked_at}
 

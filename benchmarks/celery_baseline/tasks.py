@@ -9,7 +9,6 @@ nothing. Results are not kept, they travel along the chain. A retry waits in the
 from datetime import UTC, datetime
 from typing import Any
 
-import openai
 import requests
 from celery import Celery, Task, chain
 from celery.exceptions import Ignore
@@ -48,7 +47,7 @@ def generate(self: Task, question: Question) -> Question:
     retries = self.request.retries
     try:
         generation = model.ask(question)
-    except (openai.OpenAIError, EmptyAnswer) as error:
+    except (requests.RequestException, EmptyAnswer) as error:
         wait = wait_seconds(error, retries)
         if wait is not None and retries < MAX_RETRIES:
             raise self.retry(countdown=wait, exc=error) from error

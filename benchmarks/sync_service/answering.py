@@ -9,7 +9,6 @@ from concurrent.futures import TimeoutError as NotInTime
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import openai
 import requests
 
 from benchmarks.celery_baseline.generations import final, judged
@@ -165,7 +164,7 @@ class Answering:
                 raise GaveUp(503, "the model is busy", 1)
             try:
                 return self._model.ask(question)
-            except (openai.OpenAIError, EmptyAnswer) as error:
+            except (requests.RequestException, EmptyAnswer) as error:
                 pause, said = pause_seconds(error, retries, random.random()), str(error)[:200]
             finally:
                 self._slots.release()  # whoever waits for the next try needs none

@@ -2,16 +2,20 @@
 
 from datetime import UTC, datetime
 
-import httpx2
-import openai
 import pytest
+import requests
 
 from benchmarks.celery_baseline import providers
 from benchmarks.celery_baseline.question import question_id
 from llm_consumer.errors import sort_status
 from pipeline.question import question_id as fleets_question_id
 
-REQUEST = httpx2.Request("POST", "http://model/v1/chat/completions")
+
+def refusal(status, body, headers):
+    response = requests.Response()
+    response.status_code, response._content = status, body.encode()
+    response.headers.update(headers)
+    return requests.HTTPError("failed", response=response)
 
 
 @pytest.mark.parametrize(
@@ -39,17 +43,16 @@ def test_the_same_questions_are_the_same(text, context):
     ],
 )
 def test_the_same_errors_mean_the_same(status, body, headers):
-    response = httpx2.Response(status, text=body, headers=headers, request=REQUEST)
-    error = openai.APIStatusError("failed", response=response, body=None)
-    meaning = sort_status(status, body, response.headers, datetime.now(UTC)).type
+    error = refusal(status, body, headers)
+    meaning = sort_status(status, body, error.response.headers, datetime.now(UTC)).type
     wait = providers.wait_seconds(error, 0)
     assert {None: "permanent", 2: "overload"}.get(wait, "quota") == meaning
     assert wait is None or wait == max(wait, float(headers.get("Retry-After", 0)))
 
 
 def test_no_connection_is_an_overload_that_waits_longer_each_time():
-    error = openai.APIConnectionError(request=REQUEST)
-    assert [providers.wait_seconds(error, retries) for retries in range(3)] == [2, 4, 8]
+    for error in (requests.ConnectionError("gone"), requests.Timeout("late")):
+        assert [providers.wait_seconds(error, retries) for retries in range(3)] == [2, 4, 8]
 
 
 def test_an_empty_answer_is_asked_for_again():

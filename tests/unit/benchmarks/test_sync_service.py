@@ -2,20 +2,18 @@
 
 import threading
 
-import httpx2
-import openai
 import pytest
 import requests
 
 from benchmarks.celery_baseline.generations import judged
 from benchmarks.sync_service.answering import Answering, GaveUp, pause_seconds
 
-REQUEST = httpx2.Request("POST", "http://model/v1/chat/completions")
-
 
 def refusal(status, headers=None, body=""):
-    response = httpx2.Response(status, text=body, headers=headers or {}, request=REQUEST)
-    return openai.APIStatusError("failed", response=response, body=None)
+    response = requests.Response()
+    response.status_code, response._content = status, body.encode()
+    response.headers.update(headers or {})
+    return requests.HTTPError("failed", response=response)
 
 
 class Scripted:

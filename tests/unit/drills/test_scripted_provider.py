@@ -27,13 +27,17 @@ def provider():
 
 @pytest.fixture(scope="module")
 def ask(provider):
-    patient, brief = (Llm(LlmSettings(llm_base_url=provider.base_url, llm_timeout=seconds)) for seconds in (30, 1))
+    def settings(seconds):
+        return LlmSettings(llm_base_url=provider.base_url, llm_timeout=seconds)
 
-    def call(text, attempt=1, hangs=False):
-        question = samples.question(question_text=text, processing_attempts=attempt, best=BEST if attempt > 1 else None)
-        return (brief if hangs else patient).ask(prompt(question, TEMPERATURE)).text
+    with Llm(settings(30)) as patient, Llm(settings(1)) as brief:
 
-    return call
+        def call(text, attempt=1, hangs=False):
+            best = BEST if attempt > 1 else None
+            question = samples.question(question_text=text, processing_attempts=attempt, best=best)
+            return (brief if hangs else patient).ask(prompt(question, TEMPERATURE)).text
+
+        yield call
 
 
 def test_a_script_is_said_call_by_call_and_its_end_repeats(provider, ask):

@@ -1,4 +1,4 @@
-"""Recorded answers of providers, through the real SDK, against the table that sorts them and the check's diagnosis."""
+"""Recorded answers of providers, over HTTP, against the table that sorts them and the check's diagnosis."""
 
 import json
 
@@ -24,7 +24,8 @@ def ask(httpserver):
             recorded.headers,
             content_type="text/plain" if is_text else "application/json",
         )
-        return Llm(LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=5)).ask(PROMPT)
+        with Llm(LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=5)) as llm:
+            return llm.ask(PROMPT)
 
     return respond
 

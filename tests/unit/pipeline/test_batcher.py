@@ -1,0 +1,92 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+
+from pipeline.batcher import Batcher
+from pipeline.errors import Unavailable
+
+SECONDS = 10
+
+
+class Work:
+    """Doubles numbers; holds the first call back until it is let go."""
+
+    def __init__(self, wrong=()):
+        self.calls = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self._wrong = wrong
+
+    def __call__(self, items):
+        self.calls.append(list(items))
+        self.begun.set()
+        assert self.go.wait(SECONDS)
+        for item in items:
+            if item in self._wrong:
+                raise self._wrong[item]
+        return [item * 2 for item in items]
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def behind(work, threads, items, most=64):
+    """Lets items queue up behind a first one, 0; returns what becomes of all."""
+    batcher = Batcher(work, most)
+    futures = [threads.submit(batcher.do, 0)]
+    assert work.begun.wait(SECONDS)
+    for number, item in enumerate(items, 2):
+        futures.append(threads.submit(batcher.do, item))
+        while len(batcher) < number:
+            pass
+    work.go.set()
+    assert not wait(futures, SECONDS).not_done
+    return futures
+
+
+def test_who_is_alone_waits_for_nobody():
+    work = Work()
+    work.go.set()
+    batcher = Batcher(work)
+    assert [batcher.do(1), batcher.do(2)] == [2, 4]
+    assert work.calls == [[1], [2]]
+
+
+def test_who_comes_meanwhile_is_done_together(threads):
+    work = Work()
+    futures = behind(work, threads, [1, 2, 3])
+    assert [each.result() for each in futures] == [0, 2, 4, 6]
+    assert work.calls == [[0], [1, 2, 3]]
+
+
+def test_a_batch_has_a_limit(threads):
+    work = Work()
+    futures = behind(work, threads, [1, 2, 3], most=2)
+    assert [each.result() for each in futures] == [0, 2, 4, 6]
+    assert work.calls == [[0], [1, 2], [3]]
+
+
+def test_an_error_is_only_for_the_item_at_fault(threads):
+    work = Work({2: ValueError("two")})
+    _, one, two, three = behind(work, threads, [1, 2, 3])
+    assert (one.result(), three.result()) == (2, 6)
+    with pytest.raises(ValueError, match="two"):
+        two.result()
+
+
+def test_what_is_away_is_away_for_all_at_once(threads):
+    work = Work({2: Unavailable("away")})
+    for each in behind(work, threads, [1, 2, 3])[1:]:
+        with pytest.raises(Unavailable):
+            each.result()
+    assert work.calls == [[0], [1, 2, 3]]
+
+
+def test_everybody_gets_what_is_theirs_under_load(threads):
+    with ThreadPoolExecutor(32) as many:
+        batcher = Batcher(lambda items: [item + 1 for item in items], most=5)
+        assert list(many.map(batcher.do, range(5000))) == list(range(1, 5001))
+    assert len(batcher) == 0
