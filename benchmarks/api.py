@@ -33,14 +33,16 @@ SCRATCH = "benchmark-bare"
 
 WARM_UP = 200
 CACHED, EMPTY, ACCEPTED, BARE = "cached answer", "empty view", "accepted question", "bare insert and produce"
+BUSY = "accepted question, fleet at work"
 
 METHOD = """\
 A process of its own posts over keep-alive connections, each request as soon as its connection is free. Cached: the same
 question again and again, once it is answered. Empty view: Flask under gunicorn with the same worker class, threads and
-keep-alive. Accepted: unique questions; they are worked off by the fleet (with fakes of model and scorer) meanwhile, as
-they would be, and each round waits until all are. Bare: threads, as many as the client has connections, that insert the
-same row into a table of the same columns and index over as many connections as storage-service has, commit, produce the
-body with the same producer settings and wait for its acknowledgement."""
+keep-alive. Accepted: unique questions, which wait in their topic until the round is over; then llm-consumers start and
+work them off (with fakes of model and scorer). Fleet at work: the same while they are worked off, on the same cores.
+Bare: threads, as many as the client has connections, that insert the same row into a table of the same columns and
+index over as many connections as storage-service has, commit, produce the body with the same producer settings and wait
+for its acknowledgement."""
 
 
 def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> Run:
@@ -222,7 +224,7 @@ def main() -> None:
         with (
             stage.quiet_fleet() as fleet,
             ScriptedScorer(fleet),
-            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "16"}, WORKERS),
+            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "16"}, WORKERS) as workers,
             empty_view(fleet),
         ):
             stage.await_members(SERVICE, WORKERS)
@@ -237,11 +239,15 @@ def main() -> None:
                 for number in range(1, options.rounds + 1):
                     for case, url in ((CACHED, STORAGE), (EMPTY, EMPTY_URL)):
                         keep(_load_run(case, number, post(url, [body] * options.requests, 200)))
-                    beginning, texts = stage.texts(options.questions)
-                    bodies = [question(text, REFERENCE) for text in texts]
-                    load = post(STORAGE, bodies, 202)
-                    keep(_load_run(ACCEPTED, number, load))
-                    stage.await_final(database, beginning, len(texts), load.started, 60 + len(texts) * 0.2)
+                    for case, waiting in ((ACCEPTED, True), (BUSY, False)):
+                        if waiting:
+                            workers.scale(0)
+                        beginning, texts = stage.texts(options.questions)
+                        bodies = [question(text, REFERENCE) for text in texts]
+                        load = post(STORAGE, bodies, 202)
+                        keep(_load_run(case, number, load))
+                        workers.scale(WORKERS)
+                        stage.await_final(database, beginning, len(texts), load.started, 60 + len(texts) * 0.2)
                     keep(summary(BARE, number, *bare.run(bodies)))
             finally:
                 bare.close()
