@@ -163,6 +163,7 @@ def main() -> None:
             for _ in range(options.rounds):
                 runs.append(one_round(holder, options.errors))
                 print(runs[-1], flush=True)
+            stage.await_worked_off(fleet)
     finally:
         provider.close()
     report.keep(

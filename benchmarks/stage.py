@@ -23,6 +23,7 @@ import psycopg2.extensions
 from docker.models.containers import Container
 
 from benchmarks import scripted_scorer
+from pipeline import topics
 from pipeline.settings import PostgresSettings
 from tests.fleet import CLIENT, PROJECT, Fleet, eventually
 from tests.scripted_provider import ScriptedProvider, answer
@@ -33,6 +34,7 @@ BASELINE_IMAGE = "askfleet/celery-baseline"
 BASELINE_DATABASE = "celery_baseline"
 BASELINE_URL = "http://celery-web:5001"
 QUIET_SECONDS = 400
+MARKERS = 3 * len(topics.ALL)
 LOOK_SECONDS, LAST_LOOKS_SECONDS, LAST = 0.5, 0.05, 0.9
 """Time between looks at how many questions are completed: until this share of them is, and from then on."""
 
@@ -54,10 +56,27 @@ def quiet_fleet() -> Iterator[Fleet]:
     pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
     eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", QUIET_SECONDS, interval=1)
     eventually(fleet.job_works, "the job runs", QUIET_SECONDS, interval=1)
+    await_worked_off(fleet)
     try:
         yield fleet
+        await_worked_off(fleet)  # what comes later would be rows again
     finally:
         forget(fleet)
+
+
+def await_worked_off(fleet: Fleet) -> None:
+    """Waits until nobody reads any more; call it before fakes go that have not answered all yet.
+
+    A transaction leaves a marker at the end of a partition, which no reader ever sees: `MARKERS` may stay for ever.
+    """
+    before = -1
+
+    def settled() -> bool:
+        nonlocal before
+        unread, before = before, sum(fleet.lags().values())
+        return before <= MARKERS and before == unread
+
+    eventually(settled, "all messages are worked off", QUIET_SECONDS, interval=1)
 
 
 def texts(count: int) -> tuple[str, list[str]]:
