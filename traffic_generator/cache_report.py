@@ -67,7 +67,7 @@ def method(course: Course, known: int, mean_bytes: float, redis_version: str, ma
     return [
         f"- A Redis {redis_version} of its own, set as the fleet's is but for `maxmemory` and `maxmemory-policy`;",
         "  samples of the eviction are Redis's default (5).",
-        "- Each lookup runs the code that storage-service runs (`pipeline/cache.py`): `GET answer:ID`, and on a miss",
+        "- Each lookup runs the code that storage-service runs (`pipeline/cache.py`): `MGET answer:ID`, and on a miss",
         "  the answer is put there, as after a read from PostgreSQL. The database is left out, so is all before it.",
         f"- {course.questions:,} questions that all have an answer. Their sizes are real: the {known} answers that",
         f"  this fleet had for its question set, each under many ids ({mean_bytes:,.0f} bytes of JSON in the mean).",
