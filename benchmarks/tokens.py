@@ -38,9 +38,10 @@ CONNECTIONS = 16
 
 METHOD = """\
 The embedded model answers on both sides, with the fleet's own settings. Straight: the requests that llm-consumer makes
-(same prompts, temperature, limit and HTTP client), as many in flight as all replicas of llm-consumer have together. Answers
-are sampled, so that their lengths differ: tokens/s are compared, not seconds. Each round asks other texts (a number is put
-before the question), for the fleet would know the answers; the fleet's clock stops when PostgreSQL has the last row."""
+(same prompts, temperature, limit, HTTP client), as many in flight as all replicas of llm-consumer have together.
+Answers are sampled, so that their lengths differ: tokens/s are compared, not seconds. Each round asks other texts (a
+number is put before the question), for the fleet would know the answers; the fleet's clock stops when PostgreSQL has
+the last row."""
 
 
 @dataclass(frozen=True)
