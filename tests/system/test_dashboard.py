@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width
     violations = Axe().run(page).response["violations"]
     grave = [(each["id"], each["nodes"][0]["html"]) for each in violations if each["impact"] in ("serious", "critical")]
     assert grave == []
+    watched.check()
+
+
+def test_labels_of_times_stand_apart_on_a_narrow_screen(visit):
+    watched = visit(width=360)
+    page = watched.open("/")
+    await_charts(page)
+    ticks = page.locator('[data-figure="score-timeseries"] .xtick text')
+    labels = sorted((each["x"], each["x"] + each["width"]) for each in (tick.bounding_box() for tick in ticks.all()))
+    assert labels
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(labels))
     watched.check()
 
 

@@ -2,6 +2,7 @@
 import { get, Problem, t, theme } from "./core.js";
 
 const language = document.documentElement.lang;
+const TICK_PX = 100;
 // Plotly runs after the modules of the page, which have shown the numbers and asked for the figures by then.
 const library = new Promise((resolve, reject) => {
   const script = document.getElementById("plotly");
@@ -38,6 +39,11 @@ function inReadersZone(figure) {
   }
 }
 
+// Only as many labels of times side by side as there is room for.
+function thinOut(axis, width) {
+  if (axis?.type === "date") axis.nticks = Math.max(2, Math.min(axis.nticks, Math.floor(width / TICK_PX)));
+}
+
 async function show(card, figure) {
   const [plot, placeholder, caption] = [".plot", ".placeholder", "figcaption"].map((name) => card.querySelector(name));
   card.classList.toggle("empty-chart", figure.empty);
@@ -50,6 +56,7 @@ async function show(card, figure) {
   if (card.drawn === drawn) return; // drawing again what is there would cost half a second on a small machine
   card.drawn = drawn;
   inReadersZone(figure);
+  thinOut(figure.layout.xaxis, plot.clientWidth);
   await globalThis.Plotly.react(plot, figure.data, figure.layout, config);
 }
 
