@@ -239,8 +239,8 @@ def main() -> None:
                 for number in range(1, options.rounds + 1):
                     for case, url in ((CACHED, STORAGE), (EMPTY, EMPTY_URL)):
                         keep(_load_run(case, number, post(url, [body] * options.requests, 200)))
-                    for case, waiting in ((ACCEPTED, True), (BUSY, False)):
-                        if waiting:
+                    for case in (ACCEPTED, BUSY):
+                        if case == ACCEPTED:
                             workers.scale(0)
                         beginning, texts = stage.texts(options.questions)
                         bodies = [question(text, REFERENCE) for text in texts]

@@ -9,13 +9,7 @@ from benchmarks.celery_baseline import providers
 from benchmarks.celery_baseline.question import question_id
 from llm_consumer.errors import sort_status
 from pipeline.question import question_id as fleets_question_id
-
-
-def refusal(status, body, headers):
-    response = requests.Response()
-    response.status_code, response._content = status, body.encode()
-    response.headers.update(headers)
-    return requests.HTTPError("failed", response=response)
+from tests.unit.benchmarks.refusals import refusal
 
 
 @pytest.mark.parametrize(

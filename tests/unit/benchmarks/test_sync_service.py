@@ -7,13 +7,7 @@ import requests
 
 from benchmarks.celery_baseline.generations import judged
 from benchmarks.sync_service.answering import Answering, GaveUp, pause_seconds
-
-
-def refusal(status, headers=None, body=""):
-    response = requests.Response()
-    response.status_code, response._content = status, body.encode()
-    response.headers.update(headers or {})
-    return requests.HTTPError("failed", response=response)
+from tests.unit.benchmarks.refusals import refusal
 
 
 class Scripted:
@@ -102,7 +96,7 @@ def test_without_a_reference_nothing_is_scored():
 
 
 def test_errors_are_retried_and_the_provider_is_heard():
-    scripted = Scripted(refusal(503), refusal(429, {"Retry-After": "5"}), "Yes.")
+    scripted = Scripted(refusal(503), refusal(429, headers={"Retry-After": "5"}), "Yes.")
     answering(scripted).answer(question())
     first, second = scripted.pauses
     assert 0.25 <= first <= 0.5

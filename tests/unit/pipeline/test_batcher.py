@@ -1,4 +1,5 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -40,8 +41,9 @@ def behind(work, threads, items, most=64):
     assert work.begun.wait(SECONDS)
     for number, item in enumerate(items, 2):
         futures.append(threads.submit(batcher.do, item))
+        deadline = time.monotonic() + SECONDS
         while len(batcher) < number:
-            pass
+            assert time.monotonic() < deadline, "it did not queue up"
     work.go.set()
     assert not wait(futures, SECONDS).not_done
     return futures
