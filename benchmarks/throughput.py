@@ -23,7 +23,7 @@ from tests.fleet import STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
 PROGRAM = "throughput"
-WARM_UP = 300
+WARM_UP = 3000
 WORKERS = 2
 LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
 BACKGROUND = ("postgres", "redis")

@@ -48,6 +48,9 @@ LAST_COMMIT_SECONDS = 3.0
 READ_AHEAD, READ_AHEAD_BYTES = 256, 1_048_576
 """Of a partition, at hand before they are begun; fetching of one that has so many messages or bytes is paused."""
 
+READ_AT_ONCE = 32
+"""Records at most before the loop looks after those that it has."""
+
 FETCH_BYTES = 65_536
 """Of a partition at a time; a larger message comes alone. What was fetched of a paused partition is fetched again."""
 
@@ -109,11 +112,23 @@ class _Partition:
     committed: Progress | None = None
     ahead: deque[confluent_kafka.Message] = field(default_factory=deque)
     """Read and not begun."""
+    ahead_bytes: int = 0
 
     @property
     def full(self) -> bool:
         """Whether enough is at hand."""
-        return len(self.ahead) >= READ_AHEAD or sum(len(each) for each in self.ahead) >= READ_AHEAD_BYTES
+        return len(self.ahead) >= READ_AHEAD or self.ahead_bytes >= READ_AHEAD_BYTES
+
+    def put(self, record: confluent_kafka.Message) -> None:
+        """Keeps a record at hand."""
+        self.ahead.append(record)
+        self.ahead_bytes += len(record)
+
+    def take(self) -> confluent_kafka.Message:
+        """Returns the record at hand that is to be begun next."""
+        record = self.ahead.popleft()
+        self.ahead_bytes -= len(record)
+        return record
 
 
 @dataclass(eq=False)
@@ -213,21 +228,28 @@ class Consumer:
                 self._beat()
                 self._take()
                 self._pause_and_resume()
-                record = self._client.poll(self._patience())
-                if record is None:
-                    continue
-                error = record.error()
-                if error is None:
-                    self._partitions[_key(record)].ahead.append(record)
-                elif error.fatal():
-                    raise confluent_kafka.KafkaException(error)
-                else:
-                    log.warning("met a Kafka error", error=error.str())
+                self._read()
         finally:
             self._stop()
 
     def _has_room(self) -> bool:
         return len(self._in_flight) < self._limits.in_flight and self._in_flight_bytes < self._limits.in_flight_bytes
+
+    def _read(self) -> None:
+        """Waits a moment for a record, and takes those that have come with it."""
+        patience = self._patience()
+        for _ in range(READ_AT_ONCE):
+            record = self._client.poll(patience)
+            if record is None:
+                return
+            error = record.error()
+            if error is None:
+                self._partitions[_key(record)].put(record)
+            elif error.fatal():
+                raise confluent_kafka.KafkaException(error)
+            else:
+                log.warning("met a Kafka error", error=error.str())
+            patience = 0
 
     def _patience(self) -> float:
         """Returns for how long the next message may be waited for, in seconds; what is at hand waits for room first."""
@@ -294,7 +316,7 @@ class Consumer:
                 return
             partition = self._partitions.pop(key)
             self._partitions[key] = partition
-            self._begin(partition, partition.ahead.popleft())
+            self._begin(partition, partition.take())
 
     def _begin(self, partition: _Partition, record: confluent_kafka.Message) -> None:
         source = _source(record)

@@ -145,6 +145,8 @@ class Store:
 
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
+        # A change of state is one statement: BEGIN and COMMIT around it would be two more round trips.
+        self._at_once = pool.execution_options(isolation_level="AUTOCOMMIT")
 
     def note(self, question: Question) -> bool:
         """Keeps the attempts and failed calls so far of a pending question.
@@ -153,7 +155,7 @@ class Store:
             Whether it is pending, and not asked anew since then.
         """
         row = _history(question) | {"question_id": question.question_id, "asked_at": question.asked_at}
-        with _transaction(self._pool) as connection:
+        with _transaction(self._at_once) as connection:
             return connection.execute(_NOTE, row).first() is not None
 
     def complete(self, question: Question, answer: Answer) -> bool:
@@ -185,7 +187,7 @@ class Store:
             Whether it failed; False when it is unknown, final, or was asked after `failed_at`.
         """
         row = _failure(reason, last_error, failed_at, retry_count=0)
-        with _transaction(self._pool) as connection:
+        with _transaction(self._at_once) as connection:
             found = connection.execute(
                 _FAIL,
                 row | {"question_id": question_id, "attempts": "[]", "errors": "[]", "not_before": failed_at},
@@ -208,11 +210,11 @@ class Store:
     def _finish(self, statement: TextClause, question: Question, row: Mapping[str, Any]) -> bool:
         known = question.model_dump(include={"question_id", "question_text", "question_context", "original_answer"})
         row = {**row, **known, "asked_at": question.asked_at}
-        with _transaction(self._pool) as connection:
+        with _transaction(self._at_once) as connection:
             if connection.execute(statement, row).first():
                 return True
             # Nearly always a replay. Otherwise the question has no row: the database was reset, or the message was
-            # written by hand.
+            # written by hand. A crash between the next two leaves it pending, and the message is read again.
             inserted = connection.execute(_INSERT_QUESTION, row).first()
             return inserted is not None and connection.execute(statement, row).first() is not None
 
