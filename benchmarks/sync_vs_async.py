@@ -7,6 +7,7 @@ the middle. Writes docs/sync-vs-async.md with its plots beside the raw numbers.
 
 import argparse
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -41,6 +42,7 @@ STORAGE_SERVICE = "storage-service"
 WORKERS = 2
 BAD_ANSWER = "Bananas are yellow."
 DOWN_SECONDS = 5.0
+OUTAGE_SECONDS = 15.0
 SETTLE_SECONDS = 150.0
 """After the last visitor has left: for what is still on its way, quota waits of 60 s among it."""
 
@@ -50,11 +52,13 @@ open loop), and gives up {PATIENCE_SECONDS:g} s later, as browsers, load balance
 service they wait for the reply of `POST /query`, which is the answer. At the fleet they get 202 and look at
 `/status/ID?wait=`; what they see late because too many wait at once counts against the fleet. One answer in five is bad
 at first and asked for again. The model is a fake; both sides have as many calls of it in flight. The scorer is the real
-one. The synchronous service: Flask under gunicorn with 64 threads, retries with growing, spread pauses that honour
-Retry-After, up to three generations, the best kept, a cache, one PostgreSQL transaction at each end; it answers with
-an error after 55 s, so that its client learns why. Killed: SIGKILL in the middle of the asking, started again
-{DOWN_SECONDS:g} s later; at the fleet all that does the same job is killed, storage-service and both llm-consumers.
-Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
+one. Faulty: a fifth of the questions meets 503 twice, and after a third of the time the model refuses everybody for
+{OUTAGE_SECONDS:g} s, with 429 and a Retry-After until the end of it. The synchronous service: Flask under gunicorn with
+64 threads, retries with growing, spread pauses that honour Retry-After, up to three generations, the best kept, a
+cache, one PostgreSQL transaction at each end; it answers with an error after 55 s, so that its client learns why.
+Killed: SIGKILL in the middle of the asking, started again {DOWN_SECONDS:g} s later; at the fleet all that does the same
+job is killed, storage-service and both llm-consumers. Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after
+the last visitor left, or once nothing is pending."""
 
 DISADVANTAGES = """\
 - **More to run and to understand.** One service, a database and a cache on one side; a broker, a stream processor, two
@@ -78,13 +82,15 @@ class Scenario:
     Attributes:
         name: Shown in the table.
         due: When each question comes, in seconds from the start.
-        faulty: Whether the model fails now and then.
+        faulty: Whether the model is busy now and then.
+        outage_at: When the model begins to refuse everybody, in seconds from the start; None: never.
         kill_at: When the service is killed, in seconds from the start; None: not.
     """
 
     name: str
     due: tuple[float, ...]
     faulty: bool = False
+    outage_at: float | None = None
     kill_at: float | None = None
 
 
@@ -100,7 +106,7 @@ def scenarios(rate: float, seconds: float, burst: int) -> list[Scenario]:
     return [
         Scenario("steady", steady),
         Scenario("burst", (0.0,) * burst),
-        Scenario("faulty", steady, faulty=True),
+        Scenario("faulty", steady, faulty=True, outage_at=seconds / 3),
         Scenario("killed", steady, kill_at=seconds / 2),
     ]
 
@@ -108,8 +114,7 @@ def scenarios(rate: float, seconds: float, burst: int) -> list[Scenario]:
 def script(text: str, latency_seconds: float, faulty: bool) -> ByAttempt:
     """Tells what the model says to a question: the same for each side, for the text's number decides.
 
-    A fifth of the first answers is bad. With faults a fifth of the questions meets 503 twice, a tenth 429 with
-    Retry-After 5 once, one in thirty an exhausted quota with Retry-After 60 once.
+    A fifth of the first answers is bad. With faults a fifth of the questions meets 503 twice.
 
     Args:
         text: Of the question, from whose number alone it follows.
@@ -122,17 +127,24 @@ def script(text: str, latency_seconds: float, faulty: bool) -> ByAttempt:
     first = [answer(BAD_ANSWER, latency_seconds)] if dealt % 5 == 0 else good
     if not faulty:
         return [first, good]
-    kind = dealt // 5 % 30
-    if kind < 6:
+    if dealt // 5 % 5 == 0:
         return [[refusal(503, "the server is busy")] * 2 + first, good]
-    if kind < 9:
-        return [[refusal(429, "too many requests", {"Retry-After": "5"}), *first], good]
-    if kind < 10:
-        return [[refusal(429, "insufficient_quota", {"Retry-After": "60"}), *first], good]
     return [first, good]
 
 
-def summary(scenario: Scenario, side: str, fates: Sequence[Fate], kept: Collection[int], calls: int) -> Run:
+def refused_to_all(seconds_left: float) -> ByAttempt:
+    """Returns what the model says to every question while it wants to be left alone."""
+    return [[refusal(429, "too many requests", {"Retry-After": str(math.ceil(seconds_left))})]]
+
+
+def summary(
+    scenario: Scenario,
+    side: str,
+    fates: Sequence[Fate],
+    kept: Collection[int],
+    pending: Collection[int],
+    calls: int,
+) -> Run:
     """Returns the raw numbers of one run; times in seconds.
 
     Args:
@@ -140,6 +152,7 @@ def summary(scenario: Scenario, side: str, fates: Sequence[Fate], kept: Collecti
         side: Who was asked.
         fates: One for each question.
         kept: Places of those that have an answer in the end.
+        pending: Places of those that may still get one.
         calls: Of the model.
     """
     outcomes = Counter(each.outcome for each in fates)
@@ -158,7 +171,10 @@ def summary(scenario: Scenario, side: str, fates: Sequence[Fate], kept: Collecti
         "refused": outcomes["refused"],
         "broken off": outcomes["broken"],
         "kept in the end": len(kept) / len(fates),
-        "accepted, then lost": sum(each.accepted and place not in kept for place, each in enumerate(fates)),
+        "accepted, pending in the end": sum(each.accepted and place in pending for place, each in enumerate(fates)),
+        "accepted, then lost": sum(
+            each.accepted and place not in kept and place not in pending for place, each in enumerate(fates)
+        ),
         "calls of the model/answer": calls / len(kept) if kept else "",
     }
 
@@ -181,10 +197,17 @@ class Course:
             database: Where its answers are.
             killed: Containers that are killed if the load says so.
         """
-        self._provider.default = lambda text: script(text, self._latency, scenario.faulty)
         beginning, texts = stage.texts(len(scenario.due))
         before = sum(self._provider.counts().values())
         start = time.time() + 1
+
+        def said(text: str) -> ByAttempt:
+            left = start + scenario.outage_at + OUTAGE_SECONDS - time.time() if scenario.outage_at is not None else 0
+            if 0 < left <= OUTAGE_SECONDS:
+                return refused_to_all(left)
+            return script(text, self._latency, scenario.faulty)
+
+        self._provider.default = said
         visiting = self._pool.submit(visit, url, [question(text, REFERENCE) for text in texts], scenario.due, start)
         if scenario.kill_at is not None:
             time.sleep(start + scenario.kill_at - time.time())  # it is due then, whatever the state
@@ -194,19 +217,22 @@ class Course:
             for each in killed:
                 each.start()
         fates = visiting.result()
-        answered = await_kept(database, beginning, SETTLE_SECONDS)
-        kept = {place for place, text in enumerate(texts) if text in answered}
-        return summary(scenario, side, fates, kept, sum(self._provider.counts().values()) - before)
+        statuses = await_final(database, beginning, SETTLE_SECONDS)
+        kept, pending = (
+            {place for place, text in enumerate(texts) if statuses.get(text) == status}
+            for status in ("completed", "pending")
+        )
+        return summary(scenario, side, fates, kept, pending, sum(self._provider.counts().values()) - before)
 
 
-def await_kept(database: Database, beginning: str, seconds: float) -> set[str]:
-    """Waits until no question is pending, but for so long at most; returns the texts of those that have an answer."""
+def await_final(database: Database, beginning: str, seconds: float) -> dict[str, str]:
+    """Waits until no question is pending, but for so long at most; returns their statuses by their texts."""
     deadline = time.monotonic() + seconds
     while True:
         rows = database.rows("SELECT question_text, status FROM questions WHERE question_text LIKE %s", f"{beginning}%")
         pending = any(status == "pending" for _, status in rows)
         if not pending or time.monotonic() > deadline:
-            return {text for text, status in rows if status == "completed"}
+            return dict(rows)
         time.sleep(stage.LOOK_SECONDS)
 
 
@@ -257,8 +283,8 @@ def document(measurement: Measurement) -> str:
             "",
             "Times are of those who got a reply, or an answer: read them beside the share that did. `refused`: an",
             "error, or nobody listened; `broken off`: the connection ended without a reply. `accepted, then lost`: the",
-            "service had said that it has the question, and there is no answer in the end; a visitor who was refused",
-            "or broken off knows, and may ask again.",
+            "service had said that it has the question, and nobody works on it, nor is there an answer; a visitor who",
+            "was refused or broken off knows, and may ask again.",
             "",
             "## What it says",
             "",
