@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 
+import confluent_kafka
 import pytest
 
 from pipeline import topics
 from pipeline.messages import LowQuality
+from tests.fleet import CLIENT
 from tests.unit import samples
 
 # Reads a topic that holds messages already, as a group of its own.
@@ -83,3 +86,20 @@ def test_a_loop_that_can_read_nothing_stands_still_instead_of_draining_the_topic
     assert process.poll() is None, "an end would only start it anew"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 1
+
+
+def test_what_a_transaction_has_not_committed_is_no_standstill(fleet, loop):
+    process = loop(0)
+    producer = confluent_kafka.Producer({**CLIENT, "transactional.id": f"tests-{uuid.uuid4()}"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    until = time.monotonic() + 25  # five looks of the loop at what grows
+    while time.monotonic() < until:
+        producer.produce(topics.LOW_QUALITY, b"never committed")
+        producer.flush(5)
+        time.sleep(0.5)
+    producer.abort_transaction(30)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert "left the group" in output
+    assert "read nothing of partitions that grow" not in output
