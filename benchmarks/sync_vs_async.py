@@ -202,9 +202,10 @@ class Course:
         start = time.time() + 1
 
         def said(text: str) -> ByAttempt:
-            left = start + scenario.outage_at + OUTAGE_SECONDS - time.time() if scenario.outage_at is not None else 0
-            if 0 < left <= OUTAGE_SECONDS:
-                return refused_to_all(left)
+            if scenario.outage_at is not None:
+                left = start + scenario.outage_at + OUTAGE_SECONDS - time.time()
+                if 0 < left <= OUTAGE_SECONDS:
+                    return refused_to_all(left)
             return script(text, self._latency, scenario.faulty)
 
         self._provider.default = said
@@ -217,7 +218,7 @@ class Course:
             for each in killed:
                 each.start()
         fates = visiting.result()
-        statuses = await_final(database, beginning, SETTLE_SECONDS)
+        statuses = await_settled(database, beginning, SETTLE_SECONDS)
         kept, pending = (
             {place for place, text in enumerate(texts) if statuses.get(text) == status}
             for status in ("completed", "pending")
@@ -225,7 +226,7 @@ class Course:
         return summary(scenario, side, fates, kept, pending, sum(self._provider.counts().values()) - before)
 
 
-def await_final(database: Database, beginning: str, seconds: float) -> dict[str, str]:
+def await_settled(database: Database, beginning: str, seconds: float) -> dict[str, str]:
     """Waits until no question is pending, but for so long at most; returns their statuses by their texts."""
     deadline = time.monotonic() + seconds
     while True:

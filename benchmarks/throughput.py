@@ -24,6 +24,7 @@ from tests.workers import SERVICE, Workers
 
 PROGRAM = "throughput"
 WARM_UP = 3000
+"""Questions of each side that do not count: JVMs compile what runs often, and are slower before."""
 WORKERS = 2
 LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
 BACKGROUND = ("postgres", "redis")

@@ -20,7 +20,6 @@ from enum import Enum, auto
 
 import confluent_kafka
 import structlog
-from confluent_kafka import IsolationLevel
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from pipeline import messages, metrics, topics
@@ -298,9 +297,10 @@ class Consumer:
             log.error("read nothing of partitions that grow", partitions=[f"{topic}/{each}" for topic, each in unread])
         self._unread = bool(unread)
         asked = {confluent_kafka.TopicPartition(*key): OffsetSpec.latest() for key in wanting}  # type: ignore[no-untyped-call]
-        # What a transaction has not committed yet nobody may read.
-        readable = {"isolation_level": IsolationLevel.READ_COMMITTED, "request_timeout": LOOK_SECONDS}
-        futures = self._admin.list_offsets(asked, **readable) if asked else {}
+        committed = confluent_kafka.IsolationLevel.READ_COMMITTED  # of an open transaction nobody may read
+        futures = (
+            self._admin.list_offsets(asked, isolation_level=committed, request_timeout=LOOK_SECONDS) if asked else {}
+        )
         self._ends = {(each.topic, each.partition): future for each, future in futures.items()}
 
     def _beat(self) -> None:
