@@ -21,6 +21,8 @@ from tests.fleet import CLIENT, Fleet, eventually
 PROGRAM = "growth"
 GROWTH = 1.1
 SCALING = 1.9
+OCCUPIED = 0.9
+"""Share of the calls that may be in flight."""
 STORAGE_SERVICE = "storage-service"
 SLOW_SECONDS = 1.0
 
@@ -62,8 +64,13 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     )
 
 
-def compare_scaling(runs: Sequence[Run]) -> tuple[Comparison, ...]:
-    """Compares twice as many consumers with half as many, for each number of partitions that has both."""
+def compare_scaling(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
+    """Compares twice as many consumers with half as many, for each number of partitions that has both.
+
+    Args:
+        runs: With a model of `SLOW_SECONDS`.
+        concurrency: Calls in flight in each consumer.
+    """
     found = []
     for partitions in dict.fromkeys(int(run["partitions"]) for run in runs):
         own = [run for run in runs if run["partitions"] == partitions]
@@ -74,7 +81,7 @@ def compare_scaling(runs: Sequence[Run]) -> tuple[Comparison, ...]:
             report.median([run for run in own if run["llm-consumers"] == count], "completed/s")
             for count in (fewest, most)
         )
-        found.append(
+        found += [
             Comparison(
                 figure=f"questions/s with {most} llm-consumers, {partitions} partitions",
                 unit="questions/s",
@@ -82,8 +89,16 @@ def compare_scaling(runs: Sequence[Run]) -> tuple[Comparison, ...]:
                 against=half,
                 baseline=f"with {fewest}",
                 goal=SCALING,
-            )
-        )
+            ),
+            Comparison(
+                figure=f"questions/s with {fewest} llm-consumers, {partitions} partitions, of what their calls allow",
+                unit="questions/s",
+                fleet=half,
+                against=fewest * concurrency / SLOW_SECONDS,
+                baseline=f"{fewest} x LLM_CONCURRENCY {concurrency} / {SLOW_SECONDS:g} s",
+                goal=OCCUPIED,
+            ),
+        ]
     return tuple(found)
 
 
@@ -148,7 +163,7 @@ def main() -> None:
             method=METHOD,
             at=report.now(),
             machine=machine,
-            comparisons=(*compare(runs), *compare_scaling(scaled)),
+            comparisons=(*compare(runs), *compare_scaling(scaled, options.concurrency)),
             runs=(*runs, *scaled),
         ),
         options.results,

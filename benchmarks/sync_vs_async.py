@@ -48,17 +48,17 @@ SETTLE_SECONDS = 150.0
 
 METHOD = f"""\
 Each question is a visitor with a connection of their own who comes when it is due, whatever becomes of the others (an
-open loop), and gives up {PATIENCE_SECONDS:g} s later, as browsers, load balancers and people do. At the synchronous
-service they wait for the reply of `POST /query`, which is the answer. At the fleet they get 202 and look at
-`/status/ID?wait=`; what they see late because too many wait at once counts against the fleet. One answer in five is bad
-at first and asked for again. The model is a fake; both sides have as many calls of it in flight. The scorer is the real
-one. Faulty: a fifth of the questions meets 503 twice, and after a third of the time the model refuses everybody for
-{OUTAGE_SECONDS:g} s, with 429 and a Retry-After until the end of it. The synchronous service: Flask under gunicorn with
-64 threads, retries with growing, spread pauses that honour Retry-After, up to three generations, the best kept, a
-cache, one PostgreSQL transaction at each end; it answers with an error after 55 s, so that its client learns why.
-Killed: SIGKILL in the middle of the asking, started again {DOWN_SECONDS:g} s later; at the fleet all that does the same
-job is killed, storage-service and both llm-consumers. Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after
-the last visitor left, or once nothing is pending."""
+open loop), tries again each second while nobody listens, and gives up {PATIENCE_SECONDS:g} s after coming, as
+browsers, load balancers and people do. At the synchronous service they wait for the reply of `POST /query`, which is
+the answer. At the fleet they get 202 and look at `/status/ID?wait=`; what they see late because too many wait at once
+counts against the fleet. One answer in five is bad at first and asked for again. The model is a fake; both sides have
+as many calls of it in flight. The scorer is the real one. Faulty: a fifth of the questions meets 503 twice, and after
+a third of the time the model refuses everybody for {OUTAGE_SECONDS:g} s, with 429 and a Retry-After until the end of
+it. The synchronous service: Flask under gunicorn with 64 threads, retries with growing, spread pauses that honour
+Retry-After, up to three generations, the best kept, a cache, one PostgreSQL transaction at each end; it answers with
+an error after 55 s, so that its client learns why. Killed: SIGKILL in the middle of the asking, started again
+{DOWN_SECONDS:g} s later; at the fleet all that does the same job is killed, storage-service and both llm-consumers.
+Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
 
 DISADVANTAGES = """\
 - **More to run and to understand.** One service, a database and a cache on one side; a broker, a stream processor, two
@@ -283,9 +283,9 @@ def document(measurement: Measurement) -> str:
             *report.table(measurement.runs),
             "",
             "Times are of those who got a reply, or an answer: read them beside the share that did. `refused`: an",
-            "error, or nobody listened; `broken off`: the connection ended without a reply. `accepted, then lost`: the",
-            "service had said that it has the question, and nobody works on it, nor is there an answer; a visitor who",
-            "was refused or broken off knows, and may ask again.",
+            "error; `broken off`: the connection ended without a reply. `accepted, then lost`: the service had said",
+            "that it has the question, and nobody works on it, nor is there an answer; a visitor who was refused or",
+            "broken off knows, and may ask again.",
             "",
             "## What it says",
             "",

@@ -12,6 +12,9 @@ import aiohttp
 PATIENCE_SECONDS = 60.0
 """After this time a browser's page, a load balancer or its user gives up: defaults of the usual ones are 30 to 60 s."""
 
+CONNECT_SECONDS = 1.0
+"""Between tries while nobody listens: the network may let a connection wait, or say so at once."""
+
 LOOK_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Between looks at a pending question when the service does not hold them back; the last repeats."""
 HOLD_SECONDS = 10
@@ -24,8 +27,7 @@ class Fate:
     """What became of one visitor. Times are seconds from when the question was due.
 
     Attributes:
-        outcome: answered; gave up waiting; refused: an error status, or nobody listened; broken: the connection ended
-            without a reply.
+        outcome: answered; gave up waiting; refused: an error status; broken: the connection ended without a reply.
         accepted: Whether the service said that it has the question.
         first_reply: When there was any reply; None: never.
         answer: When there was an answer; None: never.
@@ -69,10 +71,7 @@ async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: f
     try:
         async with asyncio.timeout(due + PATIENCE_SECONDS - time.monotonic()):
             try:
-                async with session.post(f"{url}/query", data=body) as reply:
-                    status, said = reply.status, await reply.read()
-            except aiohttp.ClientConnectorError:
-                return Fate("refused", False, None, None)
+                status, said = await _ask(session, f"{url}/query", body)
             except aiohttp.ClientError:
                 return Fate("broken", False, None, None)
             first = time.monotonic() - due
@@ -84,6 +83,16 @@ async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: f
             return await _follow(session, f"{url}/status/{json.loads(said)['question_id']}", due, first)
     except TimeoutError:
         return Fate("gave up", accepted, first, None)
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, bytes]:
+    """Returns status and body of the reply of whoever listens, now or later."""
+    while True:
+        try:
+            async with session.post(url, data=body) as reply:
+                return reply.status, await reply.read()
+        except aiohttp.ClientConnectorError:
+            await asyncio.sleep(CONNECT_SECONDS)
 
 
 async def _follow(session: aiohttp.ClientSession, url: str, due: float, first: float) -> Fate:

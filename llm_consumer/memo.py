@@ -25,8 +25,8 @@ class Memo:
 
     def recall(self, question: Question, target: Target) -> Outgoing | None:
         """Returns what came of this call, None when it was not made or Redis is away."""
-        kept = self._redis.attempt(lambda client: client.get(_key(question, target)))
-        if not isinstance(kept, bytes):
+        kept = self._redis.get(_key(question, target))
+        if kept is None:
             return None
         topic, _, body = kept.partition(b"\n")
         key = question.question_id.encode()
@@ -38,7 +38,7 @@ class Memo:
     def keep(self, question: Question, target: Target, outgoing: Outgoing) -> None:
         """Keeps what came of a call for an hour."""
         kept = outgoing.topic.encode() + b"\n" + outgoing.message.to_bytes()
-        self._redis.attempt(lambda client: client.set(_key(question, target), kept, ex=TTL_SECONDS))
+        self._redis.put(_key(question, target), kept, TTL_SECONDS)
 
 
 def _key(question: Question, target: Target) -> str:

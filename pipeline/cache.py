@@ -3,11 +3,8 @@
 storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
 """
 
-from collections.abc import Sequence
-
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.batcher import Batcher
 from pipeline.messages import Quality
 from pipeline.settings import CacheSettings
 from pipeline.volatile import Volatile
@@ -43,12 +40,11 @@ class Cache:
     def __init__(self, settings: CacheSettings, client_name: str) -> None:
         self._ttl = settings.cache_ttl_seconds
         self._redis = Volatile(settings, client_name)
-        self._bodies = Batcher(self._get)
 
     def get(self, question_id: str) -> Answer | None:
         """Returns the answer, or None when it is not there or Redis is not."""
-        body = self._bodies.do(question_id)
-        if not isinstance(body, bytes):
+        body = self._redis.get(_key(question_id))
+        if body is None:
             return None
         try:
             return Answer.model_validate_json(body)
@@ -57,15 +53,11 @@ class Cache:
 
     def put(self, answer: Answer) -> None:
         """Keeps an answer for the time to live."""
-        self._redis.attempt(lambda client: client.set(_key(answer.question_id), answer.model_dump_json(), ex=self._ttl))
+        self._redis.put(_key(answer.question_id), answer.model_dump_json(), self._ttl)
 
     def ping(self) -> None:
         """Raises when Redis is away."""
         self._redis.ping()
-
-    def _get(self, question_ids: Sequence[str]) -> Sequence[object]:
-        keys = [_key(each) for each in question_ids]
-        return self._redis.attempt(lambda client: client.mget(keys)) or [None] * len(keys)
 
 
 def _key(question_id: str) -> str:

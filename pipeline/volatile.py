@@ -1,12 +1,13 @@
 """Redis as it is used here: for what may vanish at any time without loss. An absent Redis is like an empty one."""
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import redis
 import structlog
 
+from pipeline.batcher import Batcher
 from pipeline.settings import RedisSettings
 
 log = structlog.get_logger()
@@ -15,6 +16,12 @@ T = TypeVar("T")
 
 PAUSE_SECONDS = 2
 """After a failure Redis is left alone for so long: each call to an absent one may take a second."""
+
+
+class _Entry(NamedTuple):
+    key: str
+    value: str | bytes
+    ttl_seconds: int
 
 
 class Volatile:
@@ -28,6 +35,16 @@ class Volatile:
             socket_connect_timeout=1,
         )
         self._away_until = 0.0
+        self._reads = Batcher(self._get)
+        self._writes = Batcher(self._set)
+
+    def get(self, key: str) -> bytes | None:
+        """Returns a value, None when it is not there or Redis is away; threads share the round trip."""
+        return self._reads.do(key)
+
+    def put(self, key: str, value: str | bytes, ttl_seconds: int) -> None:
+        """Keeps a value for so long; threads share the round trip."""
+        self._writes.do(_Entry(key, value, ttl_seconds))
 
     def attempt(self, call: Callable[[redis.Redis], T]) -> T | None:
         """Returns what `call` returns, or None when Redis is away."""
@@ -43,3 +60,17 @@ class Volatile:
     def ping(self) -> None:
         """Raises when Redis is away."""
         self._client.ping()
+
+    def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        found = self.attempt(lambda client: client.mget(keys)) or [None] * len(keys)
+        return [each if isinstance(each, bytes) else None for each in found]
+
+    def _set(self, entries: Sequence[_Entry]) -> Sequence[None]:
+        def set_all(client: redis.Redis) -> None:
+            pipeline = client.pipeline(transaction=False)
+            for key, value, ttl_seconds in entries:
+                pipeline.set(key, value, ex=ttl_seconds)
+            pipeline.execute()
+
+        self.attempt(set_all)
+        return [None] * len(entries)

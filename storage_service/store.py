@@ -106,19 +106,34 @@ _FAILED = text(f"""
     LIMIT :limit OFFSET :offset
 """)
 
+# Both lock their rows in this order, as storage-writer does: two that wait for each other's would be a deadlock.
 _MARK_PUBLISHED = text("""
-    UPDATE questions AS q
-    SET published_at = mark.published_at
-    FROM unnest(CAST(:ids AS text[]), CAST(:asked AS timestamptz[]), CAST(:published AS timestamptz[]))
-        AS mark (question_id, asked_at, published_at)
-    WHERE q.question_id = mark.question_id AND q.asked_at = mark.asked_at AND q.published_at IS NULL
+    UPDATE questions
+    SET published_at = published.published_at
+    FROM (
+        SELECT question_id, mark.published_at
+        FROM questions
+        JOIN unnest(CAST(:ids AS text[]), CAST(:asked AS timestamptz[]), CAST(:published AS timestamptz[]))
+            AS mark (question_id, asked_at, published_at) USING (question_id)
+        WHERE question_id = ANY(:ids) AND questions.asked_at = mark.asked_at AND questions.published_at IS NULL
+        ORDER BY question_id
+        FOR NO KEY UPDATE OF questions
+    ) AS published
+    WHERE questions.question_id = published.question_id
 """)
 
 _ADD_TIMES_ASKED = text("""
-    UPDATE questions AS q
-    SET times_asked = q.times_asked + hits.times
-    FROM unnest(CAST(:ids AS text[]), CAST(:times AS integer[])) AS hits (question_id, times)
-    WHERE q.question_id = hits.question_id
+    UPDATE questions
+    SET times_asked = times_asked + hits.times
+    FROM (
+        SELECT question_id, hits.times
+        FROM questions
+        JOIN unnest(CAST(:ids AS text[]), CAST(:times AS integer[])) AS hits (question_id, times) USING (question_id)
+        WHERE question_id = ANY(:ids)
+        ORDER BY question_id
+        FOR NO KEY UPDATE OF questions
+    ) AS hits
+    WHERE questions.question_id = hits.question_id
 """)
 
 _STATISTICS = text("""

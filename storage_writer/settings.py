@@ -8,7 +8,7 @@ from pipeline.settings import CacheSettings, KafkaSettings, PostgresSettings
 class WriterSettings(KafkaSettings, PostgresSettings, CacheSettings):
     """What storage-writer reads from the environment."""
 
-    writer_concurrency: int = Field(4, ge=1, le=32, description="Messages written at the same time.")
+    writer_concurrency: int = Field(16, ge=1, le=64, description="Messages written at the same time.")
     republish_after_seconds: float = Field(
         15,
         ge=11,

@@ -13,10 +13,11 @@ def scaled(partitions, consumers, rate):
 
 def test_twice_as_many_consumers_are_compared_where_the_partitions_are_the_same():
     runs = [scaled(3, 2, 30.0), scaled(3, 2, 32.0), scaled(3, 4, 46.5), scaled(12, 2, 31.0), scaled(12, 4, 60.0)]
-    few, many = growth.compare_scaling(runs)
+    few, _, many, occupied = growth.compare_scaling(runs, concurrency=16)
     assert (few.judged, few.met) == (pytest.approx(46.5 / 31), False)
     assert (many.judged, many.met) == (pytest.approx(60 / 31), True)
-    assert growth.compare_scaling(runs[:2]) == ()
+    assert (occupied.judged, occupied.met) == (pytest.approx(31 / 32), True)
+    assert growth.compare_scaling(runs[:2], concurrency=16) == ()
 
 
 def test_the_most_stored_are_compared_with_the_fewest():

@@ -1,5 +1,7 @@
 """The comparison without the fleet: loads, the model's script, visitors against a scripted service, the page."""
 
+import socket
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -98,6 +100,12 @@ def address(httpserver: HTTPServer) -> str:
     return httpserver.url_for("").rstrip("/")
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def visit(address):
     return visitors.visit(address, [b"{}"], [0.0], time.time())[0]
 
@@ -126,8 +134,29 @@ def test_an_error_is_a_refusal(httpserver: HTTPServer, address, status, outcome)
     assert fate.first_reply is not None
 
 
-def test_nobody_listens():
-    assert visit("http://127.0.0.1:1").outcome == "refused"
+def test_a_connection_without_a_reply_is_broken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close()).start()
+        assert visit(f"http://127.0.0.1:{server.getsockname()[1]}").outcome == "broken"
+
+
+def test_who_finds_nobody_tries_again(monkeypatch):
+    monkeypatch.setattr(visitors, "CONNECT_SECONDS", 0.1)
+    later = HTTPServer(port=free_port())
+    later.expect_request("/query").respond_with_json({"status": "completed"})
+    threading.Timer(0.5, later.start).start()
+    try:
+        fate = visit(f"http://127.0.0.1:{later.port}")
+    finally:
+        later.stop()
+    assert fate.outcome == "answered"
+    assert fate.first_reply >= 0.5
+
+
+def test_who_finds_nobody_gives_up_in_the_end(monkeypatch):
+    monkeypatch.setattr(visitors, "PATIENCE_SECONDS", 0.3)
+    fate = visit("http://127.0.0.1:1")
+    assert (fate.outcome, fate.accepted, fate.first_reply) == ("gave up", False, None)
 
 
 def test_patience_ends(httpserver: HTTPServer, address, monkeypatch):

@@ -1,0 +1,200 @@
+"""What storage-writer writes when much comes at the same time, in the real database."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import storage_service.store
+from pipeline import postgres
+from pipeline.cache import Answer
+from pipeline.messages import Attempt, Unreadable
+from pipeline.question import question_id
+from pipeline.settings import PostgresSettings
+from storage_writer.store import Store
+from tests.unit import samples
+
+SECONDS = 60
+MOST_INT = 2**31 - 1
+
+
+@pytest.fixture
+def pool():
+    pool = postgres.engine(PostgresSettings(), "tests")
+    yield pool
+    pool.dispose()
+
+
+@pytest.fixture
+def store(fleet, pool):
+    return Store(pool)
+
+
+@pytest.fixture
+def pending(fleet, unique):
+    """Makes pending questions without a model at work on them; they and all that hangs on them are deleted."""
+    made = []
+
+    def make(count, known=True):
+        now = datetime.now(UTC).replace(microsecond=0)
+        texts = [unique(f"question {number}") for number in range(count)]
+        questions = [
+            samples.question(question_text=text, asked_at=now, attempts=(attempt(1), attempt(2))) for text in texts
+        ]
+        made.extend(each.question_id for each in questions)
+        if known:
+            for each in questions:
+                fleet.sql(
+                    "INSERT INTO questions (question_id, question_text, asked_at) VALUES (%s, %s, %s) RETURNING 1",
+                    each.question_id,
+                    each.question_text,
+                    each.asked_at,
+                )
+        return questions
+
+    yield make
+    for table in ("responses", "attempts", "call_errors", "failed_questions", "questions"):
+        fleet.sql(f"DELETE FROM {table} WHERE question_id = ANY(%s) RETURNING 1", made)
+
+
+def attempt(number):
+    return Attempt(
+        attempt=number,
+        model="scripted",
+        llm_response=f"Answer ñ {number}.",
+        bert_score=0.25 * number,
+        llm_latency_ms=12,
+        prompt_tokens=3,
+        completion_tokens=4,
+        generated_at=samples.NOW,
+    )
+
+
+def answer(question):
+    return Answer(
+        question_id=question.question_id,
+        question_text=question.question_text,
+        original_answer=question.original_answer,
+        llm_response=f"It is “{question.question_id}”.",
+        bert_score=0.5,
+        bert_precision=0.9,
+        bert_recall=0.8,
+        bert_f1=0.85,
+        quality="accepted",
+        scorer="bertscore",
+        model="scripted",
+        processing_attempts=2,
+        total_processing_time_ms=1234,
+        created_at=samples.NOW,
+    )
+
+
+def at_once(calls):
+    """Makes all calls at the same time; returns what each returned or raised."""
+
+    def outcome(call):
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(outcome, calls, timeout=SECONDS))
+
+
+def completing(store, questions):
+    return [lambda each=each: store.complete(each, answer(each)) for each in questions]
+
+
+def kept(fleet, questions):
+    """Returns the answers and how many attempts each has, by question id."""
+    rows = fleet.sql(
+        "SELECT question_id, r.llm_response, count(attempt) AS n"
+        " FROM responses AS r JOIN questions USING (question_id) LEFT JOIN attempts USING (question_id)"
+        " WHERE status = 'completed' AND question_id = ANY(%s) GROUP BY 1, 2",
+        [each.question_id for each in questions],
+    )
+    return {row["question_id"]: (row["llm_response"], row["n"]) for row in rows}
+
+
+def test_each_of_many_gets_its_own_answer(fleet, store, pending):
+    questions = pending(24)
+    assert at_once(completing(store, questions)) == [True] * 24
+    assert kept(fleet, questions) == {each.question_id: (answer(each).llm_response, 2) for each in questions}
+    assert at_once(completing(store, questions)) == [False] * 24
+
+
+def test_of_copies_one_is_kept(fleet, store, pending):
+    questions = pending(4)
+    told = at_once(completing(store, questions * 4))
+    assert [sum(told[place::4]) for place in range(4)] == [1, 1, 1, 1]
+    assert len(kept(fleet, questions)) == 4
+
+
+def test_questions_without_a_row_bring_it(fleet, store, pending):
+    questions = pending(3) + pending(3, known=False)
+    assert at_once(completing(store, questions * 2)).count(True) == 6
+    assert len(kept(fleet, questions)) == 6
+    (row,) = fleet.sql(
+        "SELECT question_text, original_answer, asked_at FROM questions WHERE question_id = %s",
+        questions[-1].question_id,
+    )
+    assert row == {name: getattr(questions[-1], name) for name in row}
+
+
+@pytest.mark.parametrize("wrong", [{"llm_response": "a \x00"}, {"prompt_tokens": MOST_INT + 1}], ids=["NUL", "number"])
+def test_what_is_refused_spoils_nothing_else(fleet, store, pending, wrong):
+    bad, *good = pending(12)
+    bad = bad.model_copy(update={"attempts": (attempt(1).model_copy(update=wrong),)})
+    refused, *told = at_once(completing(store, [bad, *good]))
+    assert isinstance(refused, Unreadable)
+    assert told == [True] * 11
+    assert kept(fleet, [bad, *good]).keys() == {each.question_id for each in good}
+
+
+def test_attempts_of_one_question_are_noted_one_after_the_other(fleet, store, pending):
+    (question,) = pending(1)
+    histories = [tuple(attempt(number) for number in range(1, last + 1)) for last in (1, 2, 3)] * 4
+    told = at_once([lambda h=h: store.note(question.model_copy(update={"attempts": h})) for h in histories])
+    assert told == [True] * 12
+    rows = fleet.sql("SELECT attempt FROM attempts WHERE question_id = %s ORDER BY 1", question.question_id)
+    assert [row["attempt"] for row in rows] == [1, 2, 3]
+
+
+def test_an_older_failure_is_not_that_of_a_question_that_was_asked_anew(fleet, store, pending):
+    old, *failed = pending(8)
+    old = old.model_copy(update={"asked_at": old.asked_at - timedelta(seconds=1)})
+    fails = [
+        lambda each=each: store.fail(each, "retries_exhausted", "busy \x00", samples.NOW) for each in [old, *failed]
+    ]
+    assert at_once(fails) == [False] + [True] * 7
+    rows = fleet.sql(
+        "SELECT last_error FROM failed_questions WHERE question_id = ANY(%s)", [each.question_id for each in failed]
+    )
+    assert [row["last_error"] for row in rows] == ["busy \ufffd"] * 7
+
+
+def test_those_who_write_the_same_rows_at_once_do_not_wait_for_each_other_in_a_circle(fleet, pool, store, pending):
+    marks = storage_service.store.Store(pool)
+    questions = pending(200)
+    dealt = random.Random(5)
+    for start in range(0, 200, 40):
+        some = questions[start : start + 40]
+
+        def mixed(some=some):
+            return dealt.sample(some, len(some))
+
+        noting = [lambda each=each: store.note(each) for each in mixed()]
+        marking = [
+            lambda order=mixed(): marks.mark_published({(e.question_id, e.asked_at): samples.NOW for e in order})
+            for _ in range(4)
+        ]
+        counting = [lambda order=mixed(): marks.add_times_asked({e.question_id: 1 for e in order}) for _ in range(4)]
+        told = at_once([*noting, *marking, *counting, *completing(store, mixed())])
+        assert [each for each in told if isinstance(each, Exception)] == []
+    rows = fleet.sql(
+        "SELECT DISTINCT times_asked, published_at FROM questions WHERE question_id = ANY(%s)",
+        [question_id(each.question_text) for each in questions],
+    )
+    assert rows == [{"times_asked": 5, "published_at": samples.NOW}]
