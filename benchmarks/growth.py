@@ -7,23 +7,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import confluent_kafka.admin
-
 from benchmarks import report, stage
 from benchmarks.report import Comparison, Measurement, Run
 from benchmarks.requests_load import Client
 from benchmarks.stage import Database, ScriptedScorer
 from benchmarks.stored import fill
 from benchmarks.throughput import Course, Side
-from pipeline import topics
-from tests.fleet import CLIENT, Fleet, eventually
 
 PROGRAM = "growth"
 GROWTH = 1.1
 SCALING = 1.9
 OCCUPIED = 0.9
 """Share of the calls that may be in flight."""
-STORAGE_SERVICE = "storage-service"
 SLOW_SECONDS = 1.0
 
 METHOD = f"""\
@@ -102,26 +97,6 @@ def compare_scaling(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, 
     return tuple(found)
 
 
-def partitions() -> int:
-    """Returns how many partitions questions-pending has."""
-    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
-    return len(admin.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING].partitions)
-
-
-def raise_partitions(fleet: Fleet, wanted: int) -> None:
-    """Raises the partitions of questions-pending, for good, and waits until the broker knows them.
-
-    storage-service would learn of them with its next look at the topic, within five minutes: it is started again.
-    """
-    if partitions() < wanted:
-        admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
-        raised = admin.create_partitions([confluent_kafka.admin.NewPartitions(topics.QUESTIONS_PENDING, wanted)])
-        raised[topics.QUESTIONS_PENDING].result(30)
-        eventually(lambda: partitions() == wanted, f"{wanted} partitions", 30)
-        fleet.container(STORAGE_SERVICE).restart(timeout=15)
-        fleet.wait_healthy(STORAGE_SERVICE)
-
-
 def main() -> None:
     """Measures and keeps the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,11 +124,12 @@ def main() -> None:
             runs += [{"stored": stored, **run} for run in course.run(plan)]
         scaled: list[Run] = []
         for wanted in (0, *sorted(options.raise_partitions)):
-            raise_partitions(fleet, wanted)
+            stage.raise_partitions(fleet, wanted)
+            partitions = stage.partitions()
             for count in options.consumers:
                 course = Course(fleet, client, SLOW_SECONDS, options.slow_questions, options.connections, count)
                 plan = [(number + 1, side) for number in range(options.rounds)]
-                scaled += [{"partitions": partitions(), "llm-consumers": count, **run} for run in course.run(plan)]
+                scaled += [{"partitions": partitions, "llm-consumers": count, **run} for run in course.run(plan)]
         database.close()
     client.close()
     report.keep(

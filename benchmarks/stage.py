@@ -38,6 +38,7 @@ MARKERS = 3 * len(topics.ALL)
 LOOK_SECONDS, LAST_LOOKS_SECONDS, LAST = 0.5, 0.05, 0.9
 """Time between looks at how many questions are completed: until this share of them is, and from then on."""
 
+_ASKED = "storage-service"
 _SCORER = "score-validator"
 _SCORER_ALIASES = [_SCORER, "score_validator"]
 _NAME = f"{PROJECT}-benchmark"
@@ -214,6 +215,26 @@ def await_members(group: str, count: int) -> None:
         return len(found.members) == count and found.state == confluent_kafka.ConsumerGroupState.STABLE
 
     eventually(settled, f"{group} has {count} members", 90, interval=0.5)
+
+
+def partitions() -> int:
+    """Returns how many partitions questions-pending has."""
+    admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+    return len(admin.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING].partitions)
+
+
+def raise_partitions(fleet: Fleet, wanted: int) -> None:
+    """Raises the partitions of questions-pending, for good, and waits until the broker knows them.
+
+    storage-service would learn of them with its next look at the topic, within five minutes: it is started again.
+    """
+    if partitions() < wanted:
+        admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+        raised = admin.create_partitions([confluent_kafka.admin.NewPartitions(topics.QUESTIONS_PENDING, wanted)])
+        raised[topics.QUESTIONS_PENDING].result(30)
+        eventually(lambda: partitions() == wanted, f"{wanted} partitions", 30)
+        fleet.container(_ASKED).restart(timeout=15)
+        fleet.wait_healthy(_ASKED)
 
 
 def cpu_seconds(containers: Iterable[Container]) -> float:
