@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import footprint, report
+from benchmarks import footprint, report, scaling
 from benchmarks.report import Measurement, Run
 from tests.workers import SERVICE as LLM_CONSUMER
 
@@ -88,24 +88,22 @@ def simulate(shape: Shape, questions: int, seed: int = 0) -> float:
     return questions / last
 
 
-def checks(growth: Measurement, concurrency: int) -> list[Run]:
+def checks(scaling: Measurement, concurrency: int) -> list[Run]:
     """Simulates what was measured with several llm-consumers and partitions.
 
     Args:
-        growth: What `benchmarks/growth.py` measured.
+        scaling: What `benchmarks/scaling.py` measured.
         concurrency: Calls in flight in each llm-consumer then.
     """
     found: list[Run] = []
-    for run in growth.runs:
-        if "llm-consumers" not in run:
-            continue
+    for run in scaling.runs:
         shape = Shape(
             int(run["partitions"]),
             int(run["llm-consumers"]),
             concurrency,
             float(str(run["model"]).removesuffix(" s")),
             float(run["CPU ms/question"]) / 1000,
-            growth.machine.cores,
+            scaling.machine.cores,
         )
         simulated, measured = simulate(shape, int(run["questions"])), float(run["completed/s"])
         found.append(
@@ -216,7 +214,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64, help="calls in each llm-consumer (default: 64)")
     parser.add_argument("--scored", type=float, required=True, help="pairs/s that a core of the scorer scores")
     parser.add_argument("--scored-on-gpu", type=float, default=SCORED_ON_GPU, help="pairs/s (default: %(default)s)")
-    parser.add_argument("--growth-concurrency", type=int, default=16, help="that growth.py ran with (default: 16)")
+    parser.add_argument("--scaling-concurrency", type=int, default=16, help="that scaling.py ran with (default: 16)")
     options = parser.parse_args()
     measured = {each.program: each for each in report.read(options.results)}
     if footprint.PROGRAM not in measured:
@@ -232,8 +230,8 @@ def main() -> None:
         "question": list(measured[footprint.PROGRAM].runs),
         "needs": across([needs(load, taken) for load in loads]),
     }
-    if "growth" in measured:
-        tables["simulation"] = checks(measured["growth"], options.growth_concurrency)
+    if scaling.PROGRAM in measured:
+        tables["simulation"] = checks(measured[scaling.PROGRAM], options.scaling_concurrency)
     document = options.document.read_text()
     for name, rows in tables.items():
         print(*report.table(rows), "", sep="\n")

@@ -51,16 +51,16 @@ def test_what_was_measured_is_simulated_beside():
     }
     machine = Machine(processor="x", cores=2, memory_bytes=1, load=0)
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    growth = Measurement(
-        program="growth",
+    scaling = Measurement(
+        program="scaling",
         question="",
         method="",
         at=at,
         machine=machine,
         comparisons=(),
-        runs=({"stored": 1000, "completed/s": 300.0}, run),
+        runs=(run,),
     )
-    [checked] = scale.checks(growth, 10)
+    [checked] = scale.checks(scaling, 10)
     assert checked["simulated / measured"] == pytest.approx(15 / 14, rel=0.06)
 
 
