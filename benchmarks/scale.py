@@ -88,22 +88,22 @@ def simulate(shape: Shape, questions: int, seed: int = 0) -> float:
     return questions / last
 
 
-def checks(scaling: Measurement, concurrency: int) -> list[Run]:
+def checks(scaled: Measurement, concurrency: int) -> list[Run]:
     """Simulates what was measured with several llm-consumers and partitions.
 
     Args:
-        scaling: What `benchmarks/scaling.py` measured.
+        scaled: What `benchmarks/scaling.py` measured.
         concurrency: Calls in flight in each llm-consumer then.
     """
     found: list[Run] = []
-    for run in scaling.runs:
+    for run in scaled.runs:
         shape = Shape(
             int(run["partitions"]),
             int(run["llm-consumers"]),
             concurrency,
             float(str(run["model"]).removesuffix(" s")),
             float(run["CPU ms/question"]) / 1000,
-            scaling.machine.cores,
+            scaled.machine.cores,
         )
         simulated, measured = simulate(shape, int(run["questions"])), float(run["completed/s"])
         found.append(

@@ -283,11 +283,9 @@ def _one_of_each(rows: Sequence[Row], write: Callable[[Sequence[Row]], Collectio
     return written
 
 
-_QUESTION_COLUMNS = {"question_id", "question_text", "question_context", "original_answer", "asked_at"}
-
-
 def _row(question: Question) -> Row:
-    return question.model_dump(mode="json", include={*_QUESTION_COLUMNS, "attempts", "errors"})
+    columns = {"question_id", "question_text", "question_context", "original_answer", "asked_at", "attempts", "errors"}
+    return question.model_dump(mode="json", include=columns)
 
 
 def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: int, not_before: datetime) -> Row:

@@ -10,7 +10,6 @@ import storage_service.store
 from pipeline import postgres
 from pipeline.cache import Answer
 from pipeline.messages import Attempt, Unreadable
-from pipeline.question import question_id
 from pipeline.settings import PostgresSettings
 from storage_writer.store import Store
 from tests.unit import samples
@@ -195,6 +194,6 @@ def test_those_who_write_the_same_rows_at_once_do_not_wait_for_each_other_in_a_c
         assert [each for each in told if isinstance(each, Exception)] == []
     rows = fleet.sql(
         "SELECT DISTINCT times_asked, published_at FROM questions WHERE question_id = ANY(%s)",
-        [question_id(each.question_text) for each in questions],
+        [each.question_id for each in questions],
     )
     assert rows == [{"times_asked": 5, "published_at": samples.NOW}]
