@@ -23,7 +23,7 @@ from benchmarks.report import Comparison, Measurement, Run
 from benchmarks.requests_load import Client
 from benchmarks.requests_load import question as body_of
 from benchmarks.stage import Database
-from llm_consumer.prompt import prompt
+from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from pipeline.messages import Question
 from pipeline.question import question_id
@@ -113,7 +113,7 @@ async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) 
 
         async def ask(text: str) -> int:
             question = Question(question_id=question_id(text), question_text=text, asked_at=datetime.now(UTC))
-            request = prompt(question, settings.llm_temperature)
+            [request] = prompts(question, settings.llm_temperature)
             body = {
                 "model": settings.llm_model,
                 "messages": request.messages,

@@ -5,12 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from flink_job.scoring import Refused
-from pipeline import messages, routing, topics
-from pipeline.messages import CallError, Failed, Malformed, Response, Source, Unreadable
-from pipeline.routing import BertScore, Gate
-
-BATCH_OVERHEAD_BYTES = 512
-"""What the broker counts beside key and value when it compares a record with `topics.MAX_MESSAGE_BYTES`."""
+from pipeline import messages, routing, sizes, topics
+from pipeline.messages import CallError, Malformed, Response, Source, Unreadable
+from pipeline.routing import BertScore, Gate, Routed
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def decide(record: Record, result: BertScore | Refused | None, gate: Gate, now: 
     if isinstance(result, Refused):
         return _failed(record, response, result.status_code, f"the scorer refused the answer: {result.message}", now)
     routed = routing.decide(response, result, gate, now)
-    sent = tuple(Sent(each.topic, record.key, each.message.to_bytes()) for each in routed)
-    if any(_too_large(each) for each in sent):
+    sent = tuple(_sized(record, each) for each in routed)
+    if not all(sizes.fits(each.topic, each.key, each.value) for each in sent):
         return _failed(record, response, None, "the answer and its history are too large for a message", now)
     return Decision(sent, _verdict(routed), about | {"score": round(result.score, 4) if result else None})
 
@@ -101,26 +98,27 @@ def _verdict(routed: list[routing.Routed]) -> str:
     return first.quality if isinstance(first, messages.Validated) else "regenerate"
 
 
-def _too_large(record: Sent) -> bool:
-    return len(record.key or b"") + len(record.value) + BATCH_OVERHEAD_BYTES > topics.MAX_MESSAGE_BYTES
+def _sized(record: Record, routed: Routed) -> Sent:
+    """Returns the record for a message, with its history cut if it would be too large."""
+    sent = Sent(routed.topic, record.key, routed.message.to_bytes())
+    if sizes.fits(sent.topic, sent.key, sent.value):
+        return sent
+    return Sent(routed.topic, record.key, sizes.with_short_history(routed.message).to_bytes())
 
 
 def _failed(record: Record, response: Response, status_code: int | None, why: str, now: datetime) -> Decision:
-    failed = response.become(
-        Failed,
-        reason="not_retryable",
-        error=CallError(type="permanent", status_code=status_code, message=why),
-        source=record.source,
-        failed_at=now,
-    )
+    error = CallError(type="permanent", status_code=status_code, message=why)
+    response = response.model_copy(update={"errors": response.errors_with(error, now)})
+    ended = routing.give_up(response, error, "not_retryable", record.source, now)
     about = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": why}
-    return Decision((Sent(topics.PERMANENT, record.key, failed.to_bytes()),), "not_retryable", about)
+    verdict = ended.message.quality if isinstance(ended.message, messages.Validated) else "not_retryable"
+    return Decision((_sized(record, ended),), verdict, about)
 
 
 def _malformed(record: Record, why: str, now: datetime) -> Decision:
     malformed = Malformed.of(record.key, record.value, record.source, why, now)
     value = malformed.to_bytes()
-    if len(record.key or b"") + len(value) + BATCH_OVERHEAD_BYTES > topics.MAX_PERMANENT_BYTES:
+    if not sizes.fits(topics.PERMANENT, record.key, value):
         # Only a topic with a limit of its own can bring this about.
         why = f"{why} (too large to forward: see its source)"
         value = Malformed.of(record.key, None, record.source, why, now).to_bytes()

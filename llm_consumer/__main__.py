@@ -6,23 +6,27 @@ from datetime import UTC, datetime
 
 import structlog
 
+from llm_consumer.adaptations import SharedAdaptations
+from llm_consumer.admission import Admission, Identity
 from llm_consumer.budget import DayBudget, Limits, NoBudget
-from llm_consumer.faults import Ask, with_faults
-from llm_consumer.gate import ProviderGate
-from llm_consumer.handler import AskHandler, Budget, Provider, SelfCheck
+from llm_consumer.faults import FaultyProvider
+from llm_consumer.handler import AskHandler, Budget, SelfCheck, Waiting
+from llm_consumer.handler import Provider as Asked
 from llm_consumer.llm import Llm
 from llm_consumer.memo import Memo
+from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import spent_on
 from llm_consumer.targets import Target
 from pipeline import budget, consumer, health, service, topics
+from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
 from pipeline.volatile import Volatile
 
 SERVICE = "llm-consumer"
 
 SET_ASIDE = 1000
-"""Questions that may wait for the gate of one API while those for others pass them."""
+"""Questions that may wait for one provider while those for others pass them."""
 
 log = structlog.get_logger()
 
@@ -34,32 +38,39 @@ def main() -> None:
     if overload or quota:
         log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
     redis = Volatile(settings, SERVICE)
+    share = Share()
     targets = settings.targets
-    gates = {target.base_url: ProviderGate(redis, target.base_url) for target in targets}
+    admissions = {
+        each: Admission(redis, each, settings.bounds(each.base_url), share)
+        for each in dict.fromkeys(map(Identity.of, targets))
+    }
+    adaptations = SharedAdaptations(redis)
 
     self_check = SelfCheck(settings.self_check_samples, settings.self_check_temperature)
+    concurrency = settings.llm_concurrency * len(admissions)
     limits = consumer.Limits(
-        concurrency=settings.llm_concurrency,
-        in_flight=settings.llm_concurrency + (SET_ASIDE if len(gates) > 1 else 0),
+        concurrency=concurrency,
+        in_flight=concurrency + (SET_ASIDE if len(admissions) > 1 else 0),
+        of_group=concurrency,
         stalled_seconds=settings.llm_timeout * (1 + self_check.samples) + 10,
+        drain_seconds=settings.llm_timeout + 5,
     )
     with ExitStack() as calls:
 
-        def provider(target: Target) -> Provider:
-            ask: Ask = calls.enter_context(Llm(settings, target)).ask
-            if overload or quota:
-                ask = with_faults(ask, overload, quota)
-            return Provider(target, ask, gates[target.base_url])
+        def provider(target: Target) -> Asked:
+            llm = calls.enter_context(Llm(settings, target, adaptations))
+            made = Provider(target, llm.ask, admissions[Identity.of(target)], settings.llm_max_tokens)
+            return FaultyProvider(made, overload, quota) if overload or quota else made
 
         handler = AskHandler(
             [provider(target) for target in targets],
             Memo(redis),
             _budget(settings, redis),
             settings.llm_temperature,
-            settings.retry_after_max,
+            Waiting(settings.llm_patience, settings.max_quota_retries is not None),
             self_check,
         )
-        service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits)
+        service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits, share=share)
 
 
 def _budget(settings: LlmSettings, redis: Volatile) -> Budget:

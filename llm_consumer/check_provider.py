@@ -7,14 +7,23 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import structlog
+
+from llm_consumer.adaptation import Adaptation
+from llm_consumer.adaptations import SharedAdaptations
+from llm_consumer.admission import Admission, Identity
 from llm_consumer.diagnosis import Variables, diagnose
+from llm_consumer.errors import redacted
 from llm_consumer.llm import Answer, CallFailed, Llm
-from llm_consumer.prompt import prompt
+from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import Target, same_api
 from pipeline.messages import Question
+from pipeline.provider import ProviderStatus
 from pipeline.question import question_id
 from pipeline.settings import load
+from pipeline.share import Share
+from pipeline.volatile import Volatile
 
 QUESTION = "Why is the sky blue?"
 
@@ -22,28 +31,39 @@ QUESTION = "Why is the sky blue?"
 def main() -> None:
     """Checks each provider once; ends the process with status 1 when one of them does not answer."""
     settings = load(LlmSettings)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the lines below say all there is to say
+    redis = Volatile(settings, "check-provider")
     failed = False
     for target in dict.fromkeys(settings.targets):
         print(f"{target.model} at {target.base_url}", flush=True)
-        try:
-            for line in report(_ask(settings, target), target, settings):
-                print(f"  {line}")
-        except CallFailed as failure:
-            failed = True
-            for line in complaint(failure, target, settings):
-                print(f"  {line}")
+        admission = Admission(redis, Identity.of(target), settings.bounds(target.base_url), Share())
+        with Llm(settings, target, SharedAdaptations(redis)) as llm:
+            try:
+                lines = [*report(_ask(settings, llm), target, settings)]
+                admission.reopen()  # the fleet need not wait any longer
+            except CallFailed as failure:
+                failed = True
+                lines = [*complaint(failure, target, settings)]
+            lines += [*learnt(llm.adaptation), *limits(admission.status())]
+        for line in lines:
+            print(f"  {line}")
     sys.exit(1 if failed else 0)
 
 
 def report(answer: Answer, target: Target, settings: LlmSettings) -> Iterator[str]:
     """Yields what to say of an answer."""
+    usage = answer.usage
     yield f"works: answered in {answer.latency_ms / 1000:.1f} s: {_short(answer.text)}"
-    if answer.prompt_tokens + answer.completion_tokens:
-        cost = target.price.cost(answer.prompt_tokens, answer.completion_tokens) if target.price else None
+    if usage.prompt_tokens + usage.completion_tokens:
+        cost = target.price.cost(usage.prompt_tokens, usage.completion_tokens) if target.price else None
         price = "no price in LLM_PRICES" if cost is None else f"cost {cost:f}"
-        yield f"{answer.prompt_tokens} tokens in, {answer.completion_tokens} out; {price}"
+        thought = f" ({usage.reasoning_tokens} of them thoughts)" if usage.reasoning_tokens else ""
+        yield f"{usage.prompt_tokens} tokens in, {usage.completion_tokens} out{thought}; {price}"
     else:
         yield "It does not say how many tokens that took: costs are unknown, and a budget counts a token for each byte."
+    for each in answer.limits:
+        if each.limit and each.window_seconds in (None, 60.0):
+            yield f"It tells a limit of {each.limit} {each.kind}; the fleet keeps to it."
     if answer.finish_reason == "length":
         yield f"The answer was cut off at LLM_MAX_TOKENS={settings.llm_max_tokens}."
 
@@ -57,6 +77,27 @@ def complaint(failure: CallFailed, target: Target, settings: LlmSettings) -> Ite
         yield f"It says: {_without_keys(found.said, settings)}"
 
 
+def learnt(adaptation: Adaptation) -> Iterator[str]:
+    """Yields what was learnt of fields that the target does not take."""
+    for rule in sorted(adaptation):
+        yield f"learnt from its refusals, and done for each request: {rule}"
+
+
+def limits(status: ProviderStatus) -> Iterator[str]:
+    """Yields what the fleet knows of the provider's limits, and until when it waits for it."""
+    sources = {"settings": "as set", "provider": "as the provider says", "refusals": "learnt from refusals"}
+    known = [
+        f"{limit:g} {kind} a minute"
+        for limit, kind in ((status.requests_per_minute, "calls"), (status.tokens_per_minute, "tokens"))
+        if limit
+    ]
+    if known:
+        source = sources[status.limit_source or "refusals"]
+        yield f"limit: {', '.join(known)} ({source}); {status.calls_last_minute} calls in the last minute"
+    if status.waiting_until:
+        yield f"the fleet waits for it until {status.waiting_until:%Y-%m-%d %H:%M:%S} UTC ({status.cause})"
+
+
 def variables(target: Target, settings: LlmSettings) -> Variables:
     """Returns where in `.env` a target's model, address and key stand."""
     first = same_api(target.base_url, settings.llm_base_url)
@@ -67,10 +108,9 @@ def variables(target: Target, settings: LlmSettings) -> Variables:
     )
 
 
-def _ask(settings: LlmSettings, target: Target) -> Answer:
+def _ask(settings: LlmSettings, llm: Llm) -> Answer:
     question = Question(question_id=question_id(QUESTION), question_text=QUESTION, asked_at=datetime.now(UTC))
-    with Llm(settings, target) as llm:
-        return llm.ask(prompt(question, settings.llm_temperature))
+    return llm.ask(prompts(question, settings.llm_temperature)[0])
 
 
 def _short(text: str) -> str:
@@ -80,9 +120,7 @@ def _short(text: str) -> str:
 
 def _without_keys(text: str, settings: LlmSettings) -> str:
     """Takes the keys out of a text: a provider may repeat what it was sent."""
-    for target in settings.targets:
-        text = text.replace(target.api_key.get_secret_value(), "…")
-    return text
+    return redacted(text, [target.api_key.get_secret_value() for target in settings.targets])
 
 
 if __name__ == "__main__":

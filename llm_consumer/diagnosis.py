@@ -1,13 +1,14 @@
 """What is wrong with a provider, in plain words, and what to change. Pure."""
 
-import re
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from llm_consumer.errors import redacted
 from llm_consumer.llm import CallFailed
+from pipeline.messages import CallError
 
 Kind = Literal[
     "name",
@@ -16,26 +17,21 @@ Kind = Literal[
     "timeout",
     "connection",
     "key",
-    "content",
-    "field",
-    "model",
-    "address",
+    "access",
+    "credit",
+    "rate",
     "quota",
+    "model",
+    "content",
+    "context",
+    "field",
+    "address",
     "overload",
     "incompatible",
+    "thinking",
     "empty",
     "other",
 ]
-
-_KEY = re.compile(r"api[ _]key|unauthorized|authenticat|invalid_api_key|permission_denied")
-_CONTENT = re.compile(r"content[ _](?:filter|policy|management policy|refused)|responsibleaipolicy")
-_FIELD = re.compile(
-    r"unsupported[ _](?:parameter|value)|unknown name|unrecognized request argument|unknown parameter|extra inputs are "
-    r"not permitted|extra fields not permitted"
-)
-_MODEL = re.compile(
-    r"model.{0,200}(?:not[ _]found|not exist|not a valid|unknown)|(?:no such|unknown|invalid) model|models?/\S+ is not"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,8 @@ class Diagnosis:
         kind: For programs.
         problem: For people.
         remedy: What to change.
-        said: What the provider said; empty where it may hold parts of a key, or adds nothing.
+        said: What the provider said, without what looks like a key; empty where it adds nothing. The caller takes out
+            the keys that it knows.
     """
 
     kind: Kind
@@ -73,11 +70,20 @@ class Diagnosis:
 def diagnose(failure: CallFailed, variables: Variables) -> Diagnosis:
     """Says what a call failed of."""
     error = failure.error
-    if error.status_code is None:
-        found = _without_answer(failure, variables)
-        if found:
-            return found
-    return _of_answer(error.type, error.status_code, error.message, variables)
+    found = _without_answer(failure, variables) if error.status_code is None else None
+    return found or _of_message(error, variables) or _of_cause(error, variables)
+
+
+def duration(seconds: float) -> str:
+    """Returns a wait as people write it, in its two largest units: `9 m 38 s`, `26 s`, `0.1 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    left, parts = round(seconds), []
+    for name, length in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2])
 
 
 def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | None:
@@ -88,7 +94,7 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
         return Diagnosis(
             "name",
             "no such host: its name is not known to the containers",
-            f"Mend the host in {where}. The machine that the fleet runs on is host.docker.internal there.",
+            f"Correct the host in {where}. The machine that the fleet runs on is host.docker.internal there.",
         )
     broken_tls = [
         each for each in causes if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLWantReadError)
@@ -97,18 +103,18 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
         return Diagnosis(
             "tls",
             "no secure connection: the certificate is not trusted, or the server does not speak TLS",
-            f"Mend {where}: http:// for a server without TLS, and the host's name as it stands in the certificate.",
+            f"Correct {where}: http:// for a server without TLS, and the host's name as it stands in the certificate.",
             str(broken_tls[-1]),
         )
     if any(isinstance(each, ConnectionRefusedError) for each in causes):
         return Diagnosis(
             "refused",
             "the connection was refused: nothing listens there",
-            f"Start the server, or mend host and port in {where}. To a container localhost is the container itself: "
+            f"Start the server, or correct host and port in {where}. To a container localhost is the container itself: "
             "name the machine host.docker.internal, and let the server listen on all its addresses (Ollama: "
             "OLLAMA_HOST=0.0.0.0).",
         )
-    if "timed out" in text:
+    if text.startswith("timed out"):
         return Diagnosis(
             "timeout",
             f"no answer: {text}",
@@ -122,73 +128,131 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
     return None
 
 
-def _of_answer(kind: str, status: int | None, text: str, variables: Variables) -> Diagnosis:
-    lowered = text.lower()
-    http = f" (HTTP {status})" if status else ""
-    if status in (401, 403) or (status == 400 and _KEY.search(lowered)):
-        return Diagnosis(
-            "key",
-            f"the key is wrong, or may not do this{http}",
-            f"Set {variables.key} to a key of this provider; it is sent to {variables.base_url} alone.",
-        )
-    if kind == "quota":
-        return Diagnosis(
-            "quota",
-            f"the quota is used up{http}",
-            "Wait, add credit, or name another model or provider; the fleet itself waits and goes on.",
-            text,
-        )
-    if _CONTENT.search(lowered):
-        return Diagnosis(
-            "content",
-            f"the provider refuses the question of this check{http}",
-            f"It was a harmless one. Name another model in {variables.model}, or loosen the provider's filter.",
-            text,
-        )
-    if _FIELD.search(lowered):
-        return Diagnosis(
-            "field",
-            f"the provider does not take one of the fields of the request{http}",
-            "Take it out with LLM_EXTRA_BODY: {} sends none but the usual ones, null takes one out. Newer models of "
-            'OpenAI take {"max_tokens": null, "max_completion_tokens": 1000, "temperature": null, "top_p": null}.',
-            text,
-        )
-    if _MODEL.search(lowered):
-        return Diagnosis(
-            "model",
-            f"the provider does not have this model{http}",
-            f"Mend its name in {variables.model} (Ollama: `ollama pull` it first).",
-            text,
-        )
-    if status in (404, 405):
+def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
+    """Says what is wrong when the client itself found it, and its own message says so."""
+    text, http = error.message, _http(error)
+    if text.startswith("redirected to"):
         return Diagnosis(
             "address",
-            f"there is no such page{http}",
-            f"Mend the path in {variables.base_url}: it is what stands before /chat/completions, most often /v1.",
-            text,
+            f"the API is at another address{http}",
+            f"Set {variables.base_url} to the address that it names, without /chat/completions. A call is not sent on "
+            "by itself, as the key belongs to the address that was configured.",
+            redacted(text),
         )
-    if text.startswith("empty answer"):
-        return Diagnosis(
-            "empty",
-            "the model said nothing",
-            "Raise LLM_MAX_TOKENS: a model that thinks first needs hundreds of tokens before its first word.",
-            text,
-        )
-    if text.startswith("unreadable answer"):
+    if text.startswith(("unreadable answer", "answer too large")):
         return Diagnosis(
             "incompatible",
             "what answers is not an OpenAI-compatible API",
-            f"Mend {variables.base_url}: host, port and path, most often with /v1 at its end.",
-            text,
+            f"Correct {variables.base_url}: host, port and path, most often with /v1 at its end.",
+            redacted(text),
         )
-    if kind == "overload":
+    if error.cause != "no_answer":
+        return None
+    if "thinking" in text or "thoughts" in text:
         return Diagnosis(
-            "overload",
-            f"the provider is there, and overloaded{http}",
-            "Try again in a moment; the fleet itself waits and goes on. Lower LLM_CONCURRENCY if it stays so.",
-            text,
+            "thinking",
+            "the model thought, and got no further",
+            "Raise LLM_MAX_TOKENS: thoughts count, and take hundreds of tokens before the first word of the answer. Or "
+            "turn thinking off with LLM_EXTRA_BODY.",
+            redacted(text),
         )
-    return Diagnosis("other", f"the provider refuses the call{http}", "Do what it says:", text)
+    return Diagnosis(
+        "empty",
+        "the model said nothing",
+        "Raise LLM_MAX_TOKENS: a model that thinks first needs hundreds of tokens before its first word.",
+        redacted(text),
+    )
+
+
+def _of_cause(error: CallError, variables: Variables) -> Diagnosis:
+    kind, problem, remedy = _by_cause(error, variables)
+    wait = error.retry_after_seconds
+    told = f"; it says to wait {duration(wait)}" if wait else ""
+    return Diagnosis(kind, f"{problem}{_http(error)}{told}", remedy, redacted(error.message))
+
+
+def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
+    """Returns the kind, the problem and the remedy."""
+    match error.cause:
+        case "key":
+            return (
+                "key",
+                "the provider does not accept the key",
+                f"Set {variables.key} to a valid key of this provider; it is sent to {variables.base_url} alone.",
+            )
+        case "access":
+            return (
+                "access",
+                "the provider bars this client or account, whatever the key",
+                "It may be the country or address that calls come from (a proxy or VPN helps, or hinders), a firewall "
+                "such as Cloudflare's before the API, or what the account has to do first: verify its organization, "
+                "accept terms, enable the API.",
+            )
+        case "credit":
+            return (
+                "credit",
+                "the account has no credit left, or reached its spending limit",
+                f"Add credit, raise the limit at the provider, or name another provider in {variables.base_url}. The "
+                "questions wait; the fleet tries again now and then, and goes on by itself.",
+            )
+        case "rate_limit":
+            return (
+                "rate",
+                "the provider admits no more calls for now",
+                "Nothing has to be done: the fleet waits and goes on. If its limits are known, set LLM_RPM and LLM_TPM "
+                "to them, so that no call is refused.",
+            )
+        case "quota":
+            return (
+                "quota",
+                "the quota is used up",
+                "Wait, ask the provider for more, or name another model or provider; the fleet itself waits and goes "
+                "on.",
+            )
+        case "model":
+            return (
+                "model",
+                "the provider does not have this model, or not for this key",
+                f"Correct its name in {variables.model} (Ollama: `ollama pull` it first), or have the key given access "
+                "to it.",
+            )
+        case "refused_content":
+            return (
+                "content",
+                "the provider refuses the question of this check",
+                f"It was a harmless one. Name another model in {variables.model}, or loosen the provider's filter.",
+            )
+        case "context_length":
+            return (
+                "context",
+                "the question of this check is too long for the model as it is set up",
+                "It was a short one. Lower LLM_MAX_TOKENS, which counts, and give the model a larger context (Ollama: "
+                "num_ctx, llama.cpp: --ctx-size, vLLM: --max-model-len) or the account a higher rate of tokens.",
+            )
+        case "field":
+            return (
+                "field",
+                "the provider does not take one of the fields of the request",
+                "Change it with LLM_EXTRA_BODY: {} sends none but the usual ones, null takes one out. Newer models of "
+                'OpenAI take {"max_tokens": null, "max_completion_tokens": 1000, "temperature": null, "top_p": null}.',
+            )
+    if error.cause == "other" and error.status_code in (404, 405):
+        return (
+            "address",
+            "there is no such page",
+            f"Correct the path in {variables.base_url}: it is what stands before /chat/completions, most often /v1.",
+        )
+    if error.type == "permanent":
+        return "other", "the provider refuses the call", "Do what it says:"
+    return (
+        "overload",
+        "the provider is there, and overloaded or out of order",
+        "Try again in a moment; the fleet itself waits and goes on. Lower LLM_CONCURRENCY if it stays so.",
+    )
+
+
+def _http(error: CallError) -> str:
+    return f" (HTTP {error.status_code})" if error.status_code else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -2,32 +2,56 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from llm_consumer.llm import Answer, CallFailed
 from llm_consumer.prompt import Prompt
-from pipeline.messages import CallError
+from llm_consumer.provider import Provider
+from llm_consumer.targets import Target
+from pipeline.messages import CallError, Question
 
-Ask = Callable[[Prompt], Answer]
 
+@dataclass(frozen=True)
+class FaultyProvider:
+    """A provider whose calls fail now and then, before they are made. Its limiter learns nothing from that.
 
-def with_faults(ask: Ask, overload_rate: float, quota_rate: float, chance: Callable[[], float] = random.random) -> Ask:
-    """Returns a call that fails now and then instead of asking.
-
-    Args:
-        ask: The call.
-        overload_rate: Share of calls that fail as if the provider were overloaded, from 0 to 1.
+    Attributes:
+        provider: The provider.
+        overload_rate: Share of calls that fail as if it were overloaded, from 0 to 1.
         quota_rate: Share that fails as if the quota were exhausted; with the other at most 1.
         chance: Draws from 0 to 1.
     """
 
-    def ask_or_fail(prompt: Prompt) -> Answer:
-        drawn = chance()
-        if drawn < overload_rate:
-            raise CallFailed(
-                CallError(type="overload", status_code=503, message="made on purpose by FAULT_OVERLOAD_RATE")
-            )
-        if drawn < overload_rate + quota_rate:
-            raise CallFailed(CallError(type="quota", status_code=429, message="made on purpose by FAULT_QUOTA_RATE"))
-        return ask(prompt)
+    provider: Provider
+    overload_rate: float
+    quota_rate: float
+    chance: Callable[[], float] = random.random
 
-    return ask_or_fail
+    @property
+    def target(self) -> Target:
+        """Whom it asks."""
+        return self.provider.target
+
+    def ask(self, question: Question, prompt: Prompt) -> Answer:
+        """Asks once, or fails."""
+        drawn = self.chance()
+        if drawn < self.overload_rate:
+            raise CallFailed(
+                CallError(
+                    type="overload",
+                    cause="unavailable",
+                    status_code=503,
+                    message="made on purpose by FAULT_OVERLOAD_RATE",
+                )
+            )
+        if drawn < self.overload_rate + self.quota_rate:
+            raise CallFailed(
+                CallError(
+                    type="quota",
+                    cause="quota",
+                    status_code=429,
+                    message="made on purpose by FAULT_QUOTA_RATE",
+                    counts_as_retry=False,
+                )
+            )
+        return self.provider.ask(question, prompt)

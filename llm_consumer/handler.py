@@ -1,28 +1,28 @@
 """From a question to what follows from asking it once."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 
 from llm_consumer.budget import tokens_at_most
-from llm_consumer.llm import Answer, CallFailed, EmptyAnswer
-from llm_consumer.prompt import Prompt, hotter, prompt
+from llm_consumer.completions import Usage
+from llm_consumer.llm import Answer, CallFailed
+from llm_consumer.memo import Paid
+from llm_consumer.prompt import Prompt, hotter, prompts
 from llm_consumer.targets import Target
-from pipeline import metrics, topics
+from pipeline import metrics, routing, topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
 from pipeline.messages import (
     MAX_RETRIES,
     MAX_SAMPLE_CHARACTERS,
     CallError,
-    CallFailure,
-    Failed,
     FailedCall,
     Question,
     Response,
@@ -35,27 +35,26 @@ log = structlog.get_logger()
 SAME_CALL_SECONDS = 0.5
 """After which a copy looks again whether the call that it would repeat has ended."""
 
+PATIENCE_SLACK_SECONDS = 60.0
+"""A question that waits as long as its patience, since the provider said so, is asked once more."""
+
 _ERROR_TOPICS = {"overload": topics.ERROR_OVERLOAD, "quota": topics.ERROR_QUOTA}
 
 
-class Gate(Protocol):
-    """Whether the provider may be called."""
-
-    def closed_seconds(self) -> float:
-        """Returns for how long not; 0 when it may."""
-
-    def close(self, seconds: float, /) -> None:
-        """Forbids it to all for so long."""
-
-
 class Memo(Protocol):
-    """What came of calls of late."""
+    """What came of recent calls."""
 
     def recall(self, question: Question, target: Target, /) -> Outgoing | None:
         """Returns what came of this call, if it was made."""
 
     def keep(self, question: Question, target: Target, outgoing: Outgoing, /) -> None:
         """Keeps what came of a call."""
+
+    def recall_paid(self, question: Question, target: Target, /) -> list[Paid]:
+        """Returns the answers that an attempt has already, of those that it needs."""
+
+    def keep_paid(self, question: Question, target: Target, paid: Sequence[Paid], /) -> None:
+        """Keeps the answers that an attempt has already."""
 
 
 class Budget(Protocol):
@@ -68,19 +67,15 @@ class Budget(Protocol):
         """Counts what a call took."""
 
 
-@dataclass(frozen=True)
-class Provider:
-    """What a call of a target goes through.
+class Provider(Protocol):
+    """Whom an attempt asks."""
 
-    Attributes:
-        target: Whom it asks.
-        ask: The call.
-        gate: Before the target's API, which it may share with other targets.
-    """
+    @property
+    def target(self) -> Target:
+        """Model, address, price."""
 
-    target: Target
-    ask: Callable[[Prompt], Answer]
-    gate: Gate
+    def ask(self, question: Question, prompt: Prompt, /) -> Answer:
+        """Asks once; raises `CallFailed`, or `Unavailable` while the provider has no room for a call."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +92,23 @@ class SelfCheck:
 
 
 @dataclass(frozen=True)
-class _Paid:
-    """An answer and what it cost; None where that is not known."""
+class Waiting:
+    """What a question does whose call the provider does not admit.
 
-    answer: Answer
-    cost: Decimal | None
+    Attributes:
+        patience_seconds: For which it waits since it was first refused.
+        quota_counts: A quota error costs a retry, as a fault of the question's own does.
+    """
+
+    patience_seconds: float = 86_400
+    quota_counts: bool = False
+
+    def is_over(self, question: Question, now: datetime, wait_seconds: float) -> bool:
+        """Returns whether a question would wait too long with a further wait of so many seconds."""
+        if question.waiting_since is None:
+            return False
+        waited = (now - question.waiting_since).total_seconds()
+        return waited + wait_seconds > self.patience_seconds + PATIENCE_SLACK_SECONDS
 
 
 class AskHandler:
@@ -113,24 +120,24 @@ class AskHandler:
         memo: Memo,
         budget: Budget,
         temperature: float,
-        longest_closed_seconds: float,
+        waiting: Waiting,
         self_check: SelfCheck = SelfCheck(),
     ) -> None:
         """Makes a handler.
 
         Args:
             providers: For each attempt; the last one serves further attempts, too.
-            memo: What came of calls of late: a question that comes again is not asked again.
+            memo: What came of recent calls: a question that comes again is not asked again.
             budget: What calls may take on a day.
             temperature: Of first attempts.
-            longest_closed_seconds: For which a provider may have the gate closed at most.
+            waiting: What a question does whose call the provider does not admit.
             self_check: For questions without reference.
         """
         self._providers = providers
         self._memo = memo
         self._budget = budget
         self._temperature = temperature
-        self._longest_closed_seconds = longest_closed_seconds
+        self._waiting = waiting
         self._self_check = self_check
         self._lock = threading.Lock()
         self._asking: set[tuple[str, datetime, int, int]] = set()
@@ -139,7 +146,7 @@ class AskHandler:
         """Handles one message of `questions-pending`.
 
         Raises:
-            Unavailable: The provider wants to be left alone, the day's budget is used up, or a copy of the message is
+            Unavailable: The provider has no room for a call, the day's budget is used up, or a copy of the message is
                 at the provider just now.
         """
         question = incoming.message
@@ -175,9 +182,6 @@ class AskHandler:
             metrics.LLM_CALLS.labels("spared").inc()
             about.info("sent again what came of this call", topic=known.topic)
             return [known]
-        closed = provider.gate.closed_seconds()
-        if closed:
-            raise Unavailable("the provider asked to be left alone", closed, told=True)
         closed = self._budget.closed_seconds()
         if closed:
             raise Unavailable("the day's budget is used up", closed, told=True)
@@ -188,35 +192,39 @@ class AskHandler:
     def _call(
         self, provider: Provider, question: Question, source: Source, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
-        asked = prompt(question, self._temperature)
-        wanted = 0 if question.original_answer else self._self_check.samples
+        wanted = 1 + (0 if question.original_answer else self._self_check.samples)
+        paid = self._memo.recall_paid(question, provider.target) if wanted > 1 else []
+        before = len(paid)
         try:
-            # One after the other: LLM_CONCURRENCY stays the number of calls in flight. Not one call with `n`, which
-            # many providers do not know. One that fails fails the attempt, as without it there is nothing to judge by.
-            paid = [self._ask(provider, asked)]
-            paid += [self._ask(provider, hotter(asked, self._self_check.temperature)) for _ in range(wanted)]
+            self._ask_all(provider, question, wanted, paid)
         except CallFailed as failure:
-            error = failure.error
-            took = {"prompt_tokens": failure.prompt_tokens, "completion_tokens": failure.completion_tokens}
-            if any(took.values()):
-                error = error.model_copy(update={**took, "cost": self._charge(provider.target, **took)})
-            if isinstance(failure, EmptyAnswer) and question.retry_count >= MAX_RETRIES:
-                error = error.model_copy(update={"type": "permanent"})
-            metrics.LLM_CALLS.labels(error.type).inc()
-            about.warning("failed to get an answer", meaning=error.type, status=error.status_code, error=error.message)
-            if error.type == "quota" and error.retry_after_seconds:
-                provider.gate.close(min(error.retry_after_seconds, self._longest_closed_seconds))
-            return _failure(question, error, source)
+            error = self._with_tokens(failure, provider.target, paid[before:])
+            self._memo.keep_paid(question, provider.target, [each.recorded() for each in paid])
+            return self._failure(question, error, source, about)
+        except Unavailable as error:
+            if len(paid) > before:
+                self._memo.keep_paid(question, provider.target, paid)
+            if not self._waiting.is_over(question, datetime.now(UTC), error.wait_seconds or 0):
+                raise
+            last = question.errors[-1]
+            about.warning("gave up waiting for the provider", since=question.waiting_since, error=last.message)
+            names = ("type", "cause", "status_code", "message", "counts_as_retry")  # what it took is counted already
+            last_error = CallError(**{name: getattr(last, name) for name in names})
+            return _ended(question, last_error, "patience_exhausted", source, datetime.now(UTC))
         answer, *samples = (each.answer for each in paid)
+        usages = [each.answer.usage for each in paid]
         costs = [each.cost for each in paid if each.cost is not None]
-        about.info("got an answer", latency_ms=answer.latency_ms, tokens=answer.completion_tokens, samples=len(samples))
+        about.info(
+            "got an answer", latency_ms=answer.latency_ms, tokens=answer.usage.completion_tokens, samples=len(samples)
+        )
         response = question.become(
             Response,
             llm_response=answer.text,
             model=answer.model,
             llm_latency_ms=answer.latency_ms,
-            prompt_tokens=sum(each.prompt_tokens for each in (answer, *samples)),
-            completion_tokens=sum(each.completion_tokens for each in (answer, *samples)),
+            prompt_tokens=sum(each.prompt_tokens for each in usages),
+            completion_tokens=sum(each.completion_tokens for each in usages),
+            reasoning_tokens=sum(each.reasoning_tokens for each in usages),
             cost=sum(costs, Decimal()) if len(costs) == len(paid) else None,
             finish_reason=answer.finish_reason,
             generated_at=datetime.now(UTC),
@@ -224,41 +232,98 @@ class AskHandler:
         )
         return Outgoing.of(topics.RESPONSES_SUCCESS, response)
 
-    def _ask(self, provider: Provider, asked: Prompt) -> _Paid:
+    def _ask_all(self, provider: Provider, question: Question, wanted: int, paid: list[Paid]) -> None:
+        """Asks for an answer and its samples until `wanted` are in `paid`.
+
+        One after the other: LLM_CONCURRENCY stays the number of calls in flight. Not one call with `n`, which many
+        providers do not know. One that fails fails the attempt, as without it there is nothing to judge by.
+        """
+        asked, *shorter = prompts(question, self._temperature)
+        while len(paid) < wanted:
+            try:
+                paid.append(
+                    self._ask(provider, question, hotter(asked, self._self_check.temperature) if paid else asked)
+                )
+            except CallFailed as failure:
+                if failure.error.cause != "context_length" or not shorter:
+                    raise
+                asked, *shorter = shorter
+
+    def _ask(self, provider: Provider, question: Question, asked: Prompt) -> Paid:
         with metrics.LLM_SECONDS.time():
-            answer = provider.ask(asked)
+            answer = provider.ask(question, asked)
         metrics.LLM_CALLS.labels("answer").inc()
-        cost = self._charge(provider.target, answer.prompt_tokens, answer.completion_tokens)
-        if not answer.prompt_tokens + answer.completion_tokens:
+        cost = self._charge(provider.target, answer.usage)
+        if not answer.usage.prompt_tokens + answer.usage.completion_tokens:
             # The provider does not say. A budget must not be blind to it: it counts what there was at most.
             price = provider.target.price
             at_most = tokens_at_most(asked, answer.text)
             self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
             cost = None
-        return _Paid(answer, cost)
+        return Paid(answer, cost)
 
-    def _charge(self, target: Target, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+    def _charge(self, target: Target, usage: Usage) -> Decimal | None:
         """Counts what a call took; returns its cost, None where no price is known."""
-        metrics.LLM_TOKENS.labels("prompt").inc(prompt_tokens)
-        metrics.LLM_TOKENS.labels("completion").inc(completion_tokens)
-        cost = target.price.cost(prompt_tokens, completion_tokens) if target.price else None
+        metrics.LLM_TOKENS.labels("prompt").inc(usage.prompt_tokens)
+        metrics.LLM_TOKENS.labels("completion").inc(usage.completion_tokens)
+        cost = target.price.cost(usage.prompt_tokens, usage.completion_tokens) if target.price else None
         if cost:
             metrics.LLM_COST.labels(target.model).inc(float(cost))
-        if prompt_tokens or completion_tokens:
-            self._budget.charge(prompt_tokens + completion_tokens, cost)
+        if usage.prompt_tokens or usage.completion_tokens:
+            self._budget.charge(usage.prompt_tokens + usage.completion_tokens, cost)
         return cost
 
-
-def _failure(question: Question, error: CallError, source: Source) -> Outgoing:
-    now = datetime.now(UTC)
-    failure = CallFailure(
-        attempt=question.processing_attempts, retry=question.retry_count, failed_at=now, **error.model_dump()
-    )
-    errors = (*question.errors, failure)
-    if error.type == "permanent":
-        failed = question.become(
-            Failed, errors=errors, reason="not_retryable", error=error, source=source, failed_at=now
+    def _with_tokens(self, failure: CallFailed, target: Target, paid: Sequence[Paid]) -> CallError:
+        """Returns the error of an attempt with all that it took: the failed call, and answers before it."""
+        usages = [failure.usage, *(each.answer.usage for each in paid)]
+        prompt_tokens = sum(each.prompt_tokens for each in usages)
+        completion_tokens = sum(each.completion_tokens for each in usages)
+        if not prompt_tokens + completion_tokens:
+            return failure.error
+        costs = [self._charge(target, failure.usage), *(each.cost for each in paid)]
+        known = [each for each in costs if each is not None]
+        return failure.error.model_copy(
+            update={
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "cost": sum(known, Decimal()) if known else None,
+            }
         )
-        return Outgoing.of(topics.PERMANENT, failed)
-    failed_call = question.become(FailedCall, errors=errors, error=error, failed_at=now)
-    return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)
+
+    def _failure(
+        self, question: Question, error: CallError, source: Source, about: structlog.stdlib.BoundLogger
+    ) -> Outgoing:
+        now = datetime.now(UTC)
+        if error.cause == "no_answer" and question.retry_count >= MAX_RETRIES:
+            error = error.model_copy(update={"type": "permanent"})
+        if error.type == "quota" and self._waiting.quota_counts:
+            error = error.model_copy(update={"counts_as_retry": True})
+        metrics.LLM_CALLS.labels(error.type).inc()
+        about.warning(
+            "failed to get an answer",
+            meaning=error.type,
+            cause=error.cause,
+            status=error.status_code,
+            counts_as_retry=error.counts_as_retry,
+            error=error.message,
+        )
+        question = question.model_copy(update={"errors": question.errors_with(error, now)})
+        if error.type == "permanent":
+            return _ended(question, error, "not_retryable", source, now)
+        if not error.counts_as_retry:
+            if self._waiting.is_over(question, now, 0):
+                return _ended(question, error, "patience_exhausted", source, now)
+            question = question.model_copy(update={"waiting_since": question.waiting_since or now})
+        failed_call = question.become(FailedCall, error=error, failed_at=now)
+        return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)
+
+
+def _ended(
+    question: Question,
+    error: CallError,
+    reason: Literal["patience_exhausted", "not_retryable"],
+    source: Source,
+    now: datetime,
+) -> Outgoing:
+    ended = routing.give_up(question, error, reason, source, now)
+    return Outgoing.of(ended.topic, ended.message)

@@ -1,4 +1,4 @@
-"""What came of calls of late, so that a message that is read twice costs no second call.
+"""What came of recent calls, so that a message that is read twice costs no second call.
 
 A question comes again when a consumer or the broker dies before an offset is committed, and when the Flink job goes
 back to its last checkpoint and sends the regenerations since then once more. What came of it is sent again, too, and
@@ -6,7 +6,13 @@ those who read it drop the copy. It lies in Redis and may vanish: then the call 
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 
+from llm_consumer.completions import Usage
+from llm_consumer.llm import Answer
 from llm_consumer.targets import Target
 from pipeline import messages
 from pipeline.messages import Question, Unreadable
@@ -15,6 +21,18 @@ from pipeline.volatile import Volatile
 
 TTL_SECONDS = 3600
 """As long as Flink knows a copy of an answer to be one."""
+
+
+@dataclass(frozen=True)
+class Paid:
+    """An answer and what it cost; None where that is not known."""
+
+    answer: Answer
+    cost: Decimal | None
+
+    def recorded(self) -> "Paid":
+        """Returns it as one that takes nothing more, for what it took stands in a message already."""
+        return Paid(replace(self.answer, usage=Usage()), Decimal(0))
 
 
 class Memo:
@@ -37,13 +55,53 @@ class Memo:
 
     def keep(self, question: Question, target: Target, outgoing: Outgoing) -> None:
         """Keeps what came of a call for an hour."""
-        kept = outgoing.topic.encode() + b"\n" + outgoing.message.to_bytes()
+        kept = outgoing.topic.encode() + b"\n" + outgoing.value
         self._redis.put(_key(question, target), kept, TTL_SECONDS)
+
+    def recall_paid(self, question: Question, target: Target) -> list[Paid]:
+        """Returns the answers that an attempt has already: its answer, and samples to compare it with."""
+        kept = self._redis.get(_paid_key(question, target))
+        try:
+            return [_read_paid(each) for each in json.loads(kept or b"[]")]
+        except (ValueError, TypeError, LookupError, InvalidOperation):  # written by another version
+            return []
+
+    def keep_paid(self, question: Question, target: Target, paid: Sequence[Paid]) -> None:
+        """Keeps the answers that an attempt has already, for an hour."""
+        if paid:
+            body = json.dumps([_write_paid(each) for each in paid])
+            self._redis.put(_paid_key(question, target), body, TTL_SECONDS)
+
+
+def _write_paid(paid: Paid) -> dict[str, object]:
+    answer = paid.answer
+    return {
+        **{name: getattr(answer, name) for name in ("text", "model", "latency_ms", "finish_reason")},
+        "usage": [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.reasoning_tokens],
+        "cost": None if paid.cost is None else str(paid.cost),
+    }
+
+
+def _read_paid(document: dict[str, object]) -> Paid:
+    fields = dict(document)
+    usage, cost = fields.pop("usage"), fields.pop("cost")
+    assert isinstance(usage, list)
+    return Paid(Answer(usage=Usage(*usage), **fields), None if cost is None else Decimal(str(cost)))  # type: ignore[arg-type]
+
+
+def _paid_key(question: Question, target: Target) -> str:
+    return f"paid:{_call(question, target)}:{question.processing_attempts}"
 
 
 def _key(question: Question, target: Target) -> str:
-    # A failed question that is asked anew starts with attempt 1 again, at another time; a model that was exchanged is
+    # Calls that cost no retry have the same count; when the last of them failed tells them apart.
+    failed_ms = round(question.errors[-1].failed_at.timestamp() * 1000) if question.errors else 0
+    return f"call:{_call(question, target)}:{question.processing_attempts}:{question.retry_count}:{failed_ms}"
+
+
+def _call(question: Question, target: Target) -> str:
+    # A failed question that is asked again starts with attempt 1, at another time; a model that was exchanged is
     # another call.
     asked_ms = round(question.asked_at.timestamp() * 1000)
     asked = hashlib.sha256(f"{target.base_url} {target.model}".encode()).hexdigest()[:16]
-    return f"call:{question.question_id}:{asked_ms}:{question.processing_attempts}:{question.retry_count}:{asked}"
+    return f"{question.question_id}:{asked_ms}:{asked}"

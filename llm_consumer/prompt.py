@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 from pipeline.messages import Question
 
 SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
-TEMPERATURE_STEP = 0.2
-MAX_TEMPERATURE = 1.2
+TEMPERATURE_STEP = 0.15
+MAX_TEMPERATURE = 1.0
+"""Some providers take no higher one."""
+
+MAX_EARLIER_CHARACTERS = 4_000
+"""Of the earlier answer in a regeneration."""
+SHORT_EARLIER_CHARACTERS = 400
+"""The same where the whole does not fit the model's context."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,12 @@ def hotter(asked: Prompt, temperature: float) -> Prompt:
     return replace(asked, temperature=max(asked.temperature, temperature))
 
 
-def prompt(question: Question, temperature: float) -> Prompt:
-    """Makes the prompt of a question's current attempt.
+def prompts(question: Question, temperature: float) -> list[Prompt]:
+    """Makes the prompt of a question's current attempt, and shorter ones for a model whose context it does not fit.
 
     A regeneration differs from the first attempt: it is sampled hotter, and it shows the best answer so far with the
-    request to do better.
+    request to do better. In its shorter form that answer is cut and the question not repeated; in its shortest it is
+    the prompt of the first attempt.
 
     Args:
         question: The question with its attempt and its best answer so far.
@@ -44,18 +51,20 @@ def prompt(question: Question, temperature: float) -> Prompt:
     asked = question.question_text
     if question.question_context:
         asked = f"{asked}\n\n{question.question_context}"
-    messages: list[dict[str, str]] = [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": asked},
-    ]
+    first = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
+    forms = [first]
     if question.best:
-        messages += [
-            {"role": "assistant", "content": question.best.llm_response},
-            {
-                "role": "user",
-                "content": "That answer was not good enough. Answer the question again, better: "
-                f"more precise and more complete.\n\n{asked}",
-            },
+        earlier = question.best.llm_response
+        again = "That answer was not good enough. Answer the question again, better: more precise and more complete."
+        forms = [
+            [*first, *_dialogue(earlier[:MAX_EARLIER_CHARACTERS], f"{again}\n\n{asked}")],
+            [*first, *_dialogue(earlier[:SHORT_EARLIER_CHARACTERS], again)],
+            first,
         ]
     raised = temperature + TEMPERATURE_STEP * (question.processing_attempts - 1)
-    return Prompt(messages, min(raised, max(temperature, MAX_TEMPERATURE)))
+    hot = round(min(raised, max(temperature, MAX_TEMPERATURE)), 4)
+    return [Prompt(messages, hot) for messages in forms]
+
+
+def _dialogue(answer: str, reply: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": answer}, {"role": "user", "content": reply}]

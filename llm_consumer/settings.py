@@ -7,19 +7,25 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from llm_consumer.limiter import Bounds
 from llm_consumer.targets import (
     NO_KEY,
     ModelName,
     Price,
     Target,
+    fields_of,
     price_of,
     read_keys,
+    read_limits,
     read_models,
     read_prices,
     same_api,
 )
 from pipeline.messages import MAX_SAMPLES
-from pipeline.settings import KafkaSettings, RedisSettings, RetryAfterSettings
+from pipeline.settings import KafkaSettings, PatienceSettings, RedisSettings
+
+CALL_SLACK_SECONDS = 15.0
+"""Beyond `LLM_TIMEOUT`, after which a call of a worker that died is no longer in flight."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,7 +35,7 @@ def _text(read: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
-class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
+class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
     """Which model is asked, and how."""
 
     llm_base_url: str = Field(
@@ -58,16 +64,34 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
         decimal_places=6,
         description="The same for what they cost, in the currency of `LLM_PRICES`.",
     )
-    llm_concurrency: int = Field(4, ge=1, le=256, description="Calls in flight in each replica.")
+    llm_rpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field(
+        {},
+        description="Requests that a provider admits a minute: of `LLM_BASE_URL`, and `BASE_URL=LIMIT` by commas. "
+        "Empty: as it tells, or is learnt.",
+    )
+    llm_tpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field({}, description="The same for tokens.")
+    llm_concurrency: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Calls in flight of the whole fleet at one provider, whatever the number of replicas.",
+    )
     llm_timeout: float = Field(
         60, gt=0, le=600, description="Seconds after which a call is given up, whatever came of it so far."
     )
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
-    llm_temperature: float = Field(0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.2 each.")
+    llm_temperature: float = Field(
+        0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.15 each, up to 1."
+    )
     llm_extra_body: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of each request to `LLM_BASE_URL`, as JSON, for what a provider adds; null takes a "
         "field out.",
+    )
+    llm_extra_bodies: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="The same for each target of `LLM_MODELS`: a JSON object of such objects by `BASE_URL`, `MODEL` or "
+        "`MODEL@BASE_URL`.",
     )
     self_check_samples: int = Field(
         0,
@@ -90,10 +114,55 @@ class LlmSettings(KafkaSettings, RedisSettings, RetryAfterSettings):
     def _target(self, name: ModelName) -> Target:
         base_url = (name.base_url or self.llm_base_url).rstrip("/")  # one API has one name: its gate hangs on it
         price = price_of(self.llm_prices, name.model, base_url)
+        fields = fields_of(self.llm_extra_bodies, name.model, base_url)
         if same_api(base_url, self.llm_base_url):
-            return Target(name.model, base_url, self.llm_api_key, self.llm_extra_body, price)
+            return Target(name.model, base_url, self.llm_api_key, self.llm_extra_body | fields, price)
         keys = [key for address, key in self.llm_api_keys.items() if same_api(address, base_url)]
-        return Target(name.model, base_url, keys[0] if keys else NO_KEY, price=price)
+        return Target(name.model, base_url, keys[0] if keys else NO_KEY, fields, price)
+
+    def bounds(self, base_url: str) -> Bounds:
+        """Returns what is set of the limits of a provider."""
+
+        def limit(limits: dict[str, int]) -> int | None:
+            first = limits.get("") if same_api(base_url, self.llm_base_url) else None
+            return next((each for name, each in limits.items() if same_api(name, base_url)), first)
+
+        return Bounds(
+            concurrency=self.llm_concurrency,
+            requests_per_minute=limit(self.llm_rpm),
+            tokens_per_minute=limit(self.llm_tpm),
+            call_seconds=self.llm_timeout + CALL_SLACK_SECONDS,
+            longest_wait_seconds=self.retry_after_max,
+        )
+
+    @field_validator("llm_api_key", mode="before")
+    @classmethod
+    def _key_is_one_line(cls, key: Any) -> Any:
+        """Drops white space around a key, as a line end from a file; what is left goes into a header as it is."""
+        text = key.get_secret_value() if isinstance(key, SecretStr) else key
+        if not isinstance(text, str):
+            return key
+        if not text.strip().isascii() or not text.strip().isprintable():
+            raise ValueError("a key is one line of printable ASCII")
+        return text.strip()
+
+    @field_validator("llm_base_url")
+    @classmethod
+    def _address_holds_no_password(cls, base_url: str) -> str:
+        if "@" in base_url.split("/")[2]:
+            raise ValueError("no user or password in an address: the key is LLM_API_KEY")
+        return base_url
+
+    @field_validator("llm_extra_bodies")
+    @classmethod
+    def _fields_are_of_use(cls, fields: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        """Finds the typo in a name, for which a provider would refuse the request."""
+        named = info.data.get("llm_models") or (ModelName(info.data.get("llm_model", "")),)
+        first = info.data.get("llm_base_url", "")
+        for name in fields:
+            if not any(fields_of({name: {"any": 1}}, each.model, each.base_url or first) for each in named):
+                raise ValueError(f"no model that is asked has the name or address {name}")
+        return fields
 
     @field_validator("llm_api_keys")
     @classmethod

@@ -13,7 +13,7 @@ import structlog
 
 from pipeline import budget, messages, topics
 from pipeline.kafka import client_config
-from pipeline.messages import Message, Question, Response, Unreadable
+from pipeline.messages import CallError, Failed, FailedCall, Message, Response, Unreadable
 from pipeline.settings import KafkaSettings
 from pipeline.topics import MAX_PERMANENT_BYTES
 
@@ -46,17 +46,14 @@ def add_up(day: date, outcomes: Iterable[Message]) -> Spent:
     """Adds up what calls took on a day, by what came of them. One that was sent twice was paid for once."""
     calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
     for each in outcomes:
-        # The last of a failed question's errors is the call that it failed of; retries that are used up send it again.
-        call = (
-            each
-            if isinstance(each, Response)
-            else each.errors[-1]
-            if isinstance(each, Question) and each.errors
-            else None
-        )
-        if call is None or not isinstance(each, Question):
-            continue
-        at = call.generated_at if isinstance(call, Response) else call.failed_at
+        call: Response | CallError
+        match each:
+            case Response():
+                call, at = each, each.generated_at
+            case Failed() | FailedCall():  # retries that are used up send the same failure again
+                call, at = each.error, each.failed_at
+            case _:
+                continue
         if at.astimezone(UTC).date() == day:
             calls[each.question_id, at] = (call.prompt_tokens + call.completion_tokens, call.cost or Decimal(0))
     return Spent(

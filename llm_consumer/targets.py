@@ -130,6 +130,51 @@ def read_prices(text: str) -> dict[ModelName, Price]:
     return prices
 
 
+def read_limits(text: str) -> dict[str, int]:
+    """Reads `LIMIT, BASE_URL=LIMIT, …`: whole numbers above 0, by base URL; the one without an address has `""`.
+
+    Raises:
+        ValueError: It is nothing of that kind.
+    """
+    limits: dict[str, int] = {}
+    for entry in _entries(text, "LIMIT or BASE_URL=LIMIT"):
+        base_url, _, number = (part.strip() for part in entry.rpartition("="))
+        if (base_url and not re.fullmatch(r"https?://\S+", base_url)) or not re.fullmatch(r"[1-9]\d{0,9}", number):
+            raise ValueError(f"{entry!r} is not LIMIT or BASE_URL=LIMIT, as 60 or https://api.openai.com/v1=500")
+        if any(same_api(base_url, other) for other in limits):
+            raise ValueError(f"two limits for {base_url or 'LLM_BASE_URL'}")
+        limits[base_url] = int(number)
+    return limits
+
+
+def fields_of(fields: Mapping[str, Mapping[str, Any]], model: str, base_url: str) -> dict[str, Any]:
+    """Returns the further fields of a target: those of its API, then those of its model, then those of both together.
+
+    Args:
+        fields: By `BASE_URL`, `MODEL` or `MODEL@BASE_URL`.
+        model: The target's.
+        base_url: The target's.
+    """
+    found: dict[str, Any] = {}
+    for rank in (_is_api, _is_model, _is_both):
+        for name, more in fields.items():
+            if rank(name, model, base_url):
+                found |= more
+    return found
+
+
+def _is_api(name: str, model: str, base_url: str) -> bool:
+    return same_api(name, base_url)
+
+
+def _is_model(name: str, model: str, base_url: str) -> bool:
+    return name == model
+
+
+def _is_both(name: str, model: str, base_url: str) -> bool:
+    return name.startswith(f"{model}@") and same_api(name.removeprefix(f"{model}@"), base_url)
+
+
 def price_of(prices: Mapping[ModelName, Price], model: str, base_url: str) -> Price | None:
     """Returns the price of a model at an API: the one for that API before the one for the model anywhere."""
     for name, price in prices.items():

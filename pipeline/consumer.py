@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
@@ -22,16 +22,17 @@ import confluent_kafka
 import structlog
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
-from pipeline import messages, metrics, topics
+from pipeline import messages, metrics, routing, sizes, topics
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat, Standstill
 from pipeline.kafka import client_config
-from pipeline.messages import Malformed, Message, Source, Unreadable
+from pipeline.messages import CallError, Malformed, Message, Question, Source, Unreadable
 from pipeline.offsets import LowWatermark, Progress
 from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing, Producer
 from pipeline.schedule import Schedule
 from pipeline.settings import KafkaSettings
+from pipeline.share import Share
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class Limits:
     Attributes:
         concurrency: Handlers at work at the same time.
         in_flight: Messages read and not yet done, those that wait for their due time included.
+        of_group: Of these two, how many are those of the whole group: this member has its share of them.
         in_flight_bytes: The same in bytes of their values.
         stalled_seconds: A handler that runs longer ends the heartbeat, and so the process (`pipeline.health`).
         drain_seconds: Time for what is in flight when partitions are revoked or the service stops.
@@ -80,6 +82,7 @@ class Limits:
 
     concurrency: int = 1
     in_flight: int = 64
+    of_group: int = 0
     in_flight_bytes: int = 32 * 1024 * 1024
     stalled_seconds: float = 20
     drain_seconds: float = 8
@@ -164,7 +167,9 @@ class Consumer:
         producer: Producer,
         limits: Limits = Limits(),
         heartbeat: Heartbeat | None = None,
+        share: Share | None = None,
     ) -> None:
+        self._share = share or Share()
         self._handler = handler
         self._subscribed = list(subscribed)
         self._producer = producer
@@ -175,6 +180,8 @@ class Consumer:
         # These two belong to the thread that polls, which also makes the callbacks.
         self._partitions: dict[_Key, _Partition] = {}
         """Those that are served next come first."""
+        self._topic_partitions = 1
+        """Of the first topic."""
         self._paused: set[_Key] = set()
         """librdkafka keeps a partition paused that goes and comes back."""
         self._standstill: Standstill[_Key] = Standstill()
@@ -206,6 +213,8 @@ class Consumer:
                 "fetch.message.max.bytes": FETCH_BYTES,
                 "queued.max.messages.kbytes": 16_384,
                 "topic.metadata.refresh.interval.ms": 10_000,
+                # A member that drains does not poll; beyond this time the group would take it for dead.
+                "max.poll.interval.ms": max(300_000, round(limits.drain_seconds + 60) * 1000),
             }
         )
 
@@ -233,7 +242,9 @@ class Consumer:
             self._stop()
 
     def _has_room(self) -> bool:
-        return len(self._in_flight) < self._limits.in_flight and self._in_flight_bytes < self._limits.in_flight_bytes
+        limits = self._limits
+        most = limits.in_flight - limits.of_group + self._share.of(limits.of_group)
+        return len(self._in_flight) < most and self._in_flight_bytes < limits.in_flight_bytes
 
     def _read(self) -> None:
         """Waits a moment for a record, and takes those that have come with it."""
@@ -388,7 +399,7 @@ class Consumer:
         log.warning("rejected a message", error=why, **ticket.source.model_dump())
         self._poison.rejected(why)
         malformed = Malformed.of(ticket.key, ticket.value, ticket.source, why, datetime.now(UTC))
-        if len(malformed.to_bytes()) > topics.MAX_PERMANENT_BYTES:
+        if not sizes.fits(topics.PERMANENT, ticket.key, malformed.to_bytes()):
             malformed = Malformed.of(
                 ticket.key, None, ticket.source, f"{why} (too large to forward: see its source)", datetime.now(UTC)
             )
@@ -409,6 +420,33 @@ class Consumer:
         for each in at_once:
             self._send(ticket, each)
 
+    def _sized(self, ticket: _Ticket, outgoing: Outgoing) -> Outgoing:
+        """Returns a message that fits its topic: itself, with its history cut, or the end of its question."""
+        if sizes.fits(outgoing.topic, outgoing.key, outgoing.value):
+            return outgoing
+        shorter = replace(outgoing, message=sizes.with_short_history(outgoing.message))
+        if sizes.fits(shorter.topic, shorter.key, shorter.value):
+            log.warning(
+                "cut the history of a question to fit its topic", topic=shorter.topic, **ticket.source.model_dump()
+            )
+            return shorter
+        return self._end(ticket, f"what follows is too large for {outgoing.topic}")
+
+    def _end(self, ticket: _Ticket, why: str) -> Outgoing:
+        """Ends the question of a message from which nothing can follow."""
+        question = messages.read(ticket.source.topic, ticket.key, ticket.value)
+        if not isinstance(question, Question):
+            return self._reject(ticket, why)
+        now = datetime.now(UTC)
+        error = CallError(type="permanent", message=why)
+        question = question.model_copy(update={"errors": question.errors_with(error, now)})
+        ended = routing.give_up(question, error, "not_retryable", ticket.source, now)
+        outgoing = Outgoing(ended.topic, sizes.with_short_history(ended.message), ticket.key)
+        if not sizes.fits(outgoing.topic, outgoing.key, outgoing.value):
+            return self._reject(ticket, why)
+        log.warning("ended a question", error=why, question_id=question.question_id, **ticket.source.model_dump())
+        return outgoing
+
     def _resume_due(self) -> None:
         with self._changed:
             due = [each for each in self._waiting.pop_due(datetime.now(UTC)) if not each[0].partition.closing.is_set()]
@@ -423,8 +461,14 @@ class Consumer:
             else:
                 self._pool.submit(self._work, ticket)
 
-    def _send(self, ticket: _Ticket, outgoing: Outgoing) -> None:
+    def _send(self, ticket: _Ticket, unsized: Outgoing) -> None:
+        outgoing = self._sized(ticket, unsized)
+
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
+            too_large = error and error.code() == confluent_kafka.KafkaError.MSG_SIZE_TOO_LARGE
+            if too_large and outgoing.topic != topics.PERMANENT:  # a topic with a lower limit: the message is at fault
+                self._send(ticket, self._reject(ticket, f"the broker finds it too large for {outgoing.topic}"))
+                return
             if error:
                 self._fail(confluent_kafka.KafkaException(error))
                 return
@@ -468,6 +512,24 @@ class Consumer:
             for each in partitions:
                 progress = committed.get((each.topic, each.partition))
                 self._partitions[each.topic, each.partition] = _Partition(LowWatermark(progress), committed=progress)
+        self._count_partitions()
+        self._note_share()
+
+    def _count_partitions(self) -> None:
+        """Learns how many partitions the first topic has; more may have come since the last time."""
+        topic = self._subscribed[0]
+        try:
+            self._topic_partitions = len(
+                self._client.list_topics(topic, COMMITTED_TIMEOUT_SECONDS).topics[topic].partitions
+            )
+        except (confluent_kafka.KafkaException, KeyError) as error:
+            log.warning("failed to learn how many partitions there are", topic=topic, error=str(error))
+
+    def _note_share(self) -> None:
+        """Notes which part of the first topic this member has."""
+        mine = [number for topic, number in self._partitions if topic == self._subscribed[0]]
+        # Its own numbers tell at least as many.
+        self._share.set(mine, max([self._topic_partitions, *(number + 1 for number in mine)]))
 
     def _revoked(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.info("gave partitions back", partitions=_names(partitions))
@@ -476,17 +538,27 @@ class Consumer:
         with self._changed:
             for each in mine:
                 each.closing.set()
-            drained = self._changed.wait_for(lambda: not self._busy(mine), self._limits.drain_seconds)
-            if not drained:
+            if not self._drain(mine):
                 log.warning("left messages unfinished; they will be read again", count=len(self._busy(mine)))
             offsets = _uncommitted(revoked)
         if offsets:
             self._commit_now(offsets)
         self._close(mine)
+        self._note_share()
+
+    def _drain(self, mine: list[_Partition]) -> bool:
+        """Waits for what is in flight, for `drain_seconds` at most; returns whether it is done."""
+        until = time.monotonic() + self._limits.drain_seconds
+        while not self._changed.wait_for(lambda: not self._busy(mine), min(1.0, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                return False
+            self._beat()
+        return True
 
     def _lost(self, _client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         log.warning("lost partitions", partitions=_names(partitions))
         self._close(list(self._taken_out(partitions).values()))
+        self._note_share()
 
     def _taken_out(self, partitions: list[confluent_kafka.TopicPartition]) -> dict[_Key, _Partition]:
         keys = [(each.topic, each.partition) for each in partitions]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pipeline.messages import FailedCall
+
 
 @dataclass(frozen=True)
 class Delays:
@@ -10,31 +12,39 @@ class Delays:
 
     Attributes:
         seconds: Wait before retry 1, 2, …; the last one serves all further retries.
+        waiting_seconds: The same for calls that cost no retry: those that the provider did not admit, or that met one
+            that was unavailable for everybody.
         longest_seconds: Cap on what a provider's `Retry-After` may ask for.
+        patience_seconds: After which a question that waits is due in any case, counted from the first refusal.
         jitter_seconds: Longest addition at random, so that calls that failed together do not come back together.
     """
 
     seconds: tuple[float, ...]
-    longest_seconds: float = 600
+    waiting_seconds: tuple[float, ...]
+    longest_seconds: float = 86_400
+    patience_seconds: float = 86_400
     jitter_seconds: float = 0.25
 
-    def due_at(
-        self, failed_at: datetime, retry_count: int, retry_after_seconds: float | None, chance: float
-    ) -> datetime:
+    def due_at(self, failed: FailedCall, chance: float) -> datetime:
         """Returns when the question is due: the strategy's delay or the provider's, whichever is longer.
 
-        It counts from the failure itself, so that a restarted consumer does not start the wait anew.
+        It counts from the failure itself, so that a restarted consumer does not begin the wait again.
 
         Args:
-            failed_at: Time of the failure.
-            retry_count: Error retries so far.
-            retry_after_seconds: What the provider asked for.
+            failed: The failed call.
             chance: From 0 to 1, drawn at random: the share of the jitter that is added.
         """
-        delay = self.seconds[min(retry_count, len(self.seconds) - 1)]
-        asked = min(retry_after_seconds or 0, self.longest_seconds)
-        return failed_at + timedelta(seconds=max(delay, asked) + self.jitter_seconds * chance)
+        if failed.error.counts_as_retry:
+            waits, number = self.seconds, failed.retry_count
+        else:
+            waits, number = self.waiting_seconds, failed.errors[-1].times - 1 if failed.errors else 0
+        delay = waits[min(number, len(waits) - 1)]
+        asked = min(failed.error.retry_after_seconds or 0, self.longest_seconds)
+        if failed.waiting_since:
+            left = (failed.waiting_since - failed.failed_at).total_seconds() + self.patience_seconds
+            asked = min(asked, max(0, left))
+        return failed.failed_at + timedelta(seconds=max(delay, asked) + self.jitter_seconds * chance)
 
 
-OVERLOAD = Delays((2, 4, 8))
-QUOTA = Delays((60,))
+OVERLOAD = Delays((2, 4, 8), (2, 4, 8, 16, 32, 60))
+QUOTA = Delays((60,), (60,))

@@ -40,7 +40,7 @@ Quality = Literal[
 
 `self_check_…`: agreement with further answers of the same model, for want of a reference; `unscored`: none; the others:
 against the reference."""
-Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
+Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", "malformed"]
 QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", description="Key of every message.")]
 Text = Annotated[str, Field(min_length=1)]
 Milliseconds = Annotated[int, Field(ge=0)]
@@ -55,6 +55,28 @@ Cost = Annotated[
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """`bert_score`: calibrated, 0 is chance and 1 identity. `bert_precision`, `bert_recall`, `bert_f1`: raw."""
 ErrorType = Literal["overload", "quota", "permanent"]
+Cause = Literal[
+    "rate_limit",
+    "quota",
+    "credit",
+    "unavailable",
+    "no_answer",
+    "refused_content",
+    "context_length",
+    "field",
+    "key",
+    "model",
+    "access",
+    "other",
+]
+"""Why a call failed.
+
+`rate_limit`, `quota` (of a day, say) and `credit`: the provider did not admit the call. `unavailable`: there was no
+answer, or a server's error. `no_answer`: an answer that holds none (empty, cut off in its thoughts). The others are
+final: `refused_content` (a filter), `context_length` (the prompt is too long), `field` (a field that the provider does
+not take), `key`, `model` (unknown, or not for this key), `access` (a country, a blocked client), `other`."""
+NOT_ADMITTED: frozenset[Cause] = frozenset({"rate_limit", "quota", "credit"})
+"""Causes for which the question is not at fault: it waits until the provider has room."""
 RetryAfter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Seconds."""
 
@@ -102,6 +124,7 @@ class Best(BaseModel):
     bert_f1: Score | None = None
     attempt: Annotated[int, Field(ge=1)]
     model: str
+    scorer: str | None = None
 
 
 class Attempt(BaseModel):
@@ -116,24 +139,36 @@ class Attempt(BaseModel):
     llm_latency_ms: Milliseconds
     prompt_tokens: Tokens
     completion_tokens: Tokens
+    reasoning_tokens: Tokens = 0
     cost: Cost | None = None
     generated_at: Timestamp
 
 
-class CallFailure(BaseModel):
-    """One failed call of the model, as the history of a question keeps it."""
+class CallError(BaseModel):
+    """What the provider said."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    attempt: Annotated[int, Field(ge=1)]
-    retry: Annotated[int, Field(ge=0)]
     type: ErrorType
-    status_code: int | None
+    cause: Cause = "other"
+    status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
     message: str
-    retry_after_seconds: RetryAfter | None
-    prompt_tokens: Tokens = 0
+    retry_after_seconds: RetryAfter | None = None
+    counts_as_retry: bool = Field(
+        default=True,
+        description="False: the provider did not admit the call, or was unavailable for everybody. It costs time only.",
+    )
+    prompt_tokens: Tokens = Field(default=0, description="Taken all the same, for an answer that is empty or refused.")
     completion_tokens: Tokens = 0
     cost: Cost | None = None
+
+
+class CallFailure(CallError):
+    """Failed calls of one attempt and retry, as the history of a question keeps them: the last one, and how many."""
+
+    attempt: Annotated[int, Field(ge=1)]
+    retry: Annotated[int, Field(ge=0)]
+    times: Annotated[int, Field(ge=1, description="Calls; more than one where the first ones cost no retry.")] = 1
     failed_at: Timestamp
     due_at: Timestamp | None = Field(default=None, description="When the call was to be made again; null: never.")
 
@@ -148,9 +183,33 @@ class Question(Message):
     processing_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Which generation.")] = 1
     retry_count: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Error retries of this generation.")] = 0
     asked_at: Timestamp
+    waiting_since: Annotated[
+        Timestamp | None,
+        Field(description="When the provider first refused to admit this generation, or was unavailable; null: never."),
+    ] = None
     best: Best | None = None
     attempts: tuple[Attempt, ...] = ()
     errors: Annotated[tuple[CallFailure, ...], Field(description="Failed calls so far, of all generations.")] = ()
+
+    def errors_with(self, error: CallError, failed_at: datetime) -> tuple[CallFailure, ...]:
+        """Returns the history with one more failed call; those of one attempt and retry are one entry."""
+        earlier, times, took = self.errors, 1, {}
+        last = self.errors[-1] if self.errors else None
+        if last and (last.attempt, last.retry) == (self.processing_attempts, self.retry_count):
+            earlier, times = self.errors[:-1], last.times + 1
+            took = {
+                "prompt_tokens": last.prompt_tokens + error.prompt_tokens,
+                "completion_tokens": last.completion_tokens + error.completion_tokens,
+                "cost": None if last.cost is None and error.cost is None else (last.cost or 0) + (error.cost or 0),
+            }
+        failure = CallFailure(
+            attempt=self.processing_attempts,
+            retry=self.retry_count,
+            times=times,
+            failed_at=failed_at,
+            **error.model_dump() | took,
+        )
+        return (*earlier, failure)
 
     def become(self, kind: type[Q], **changes: Any) -> Q:
         """Returns a message of another kind: the fields that both kinds have, and `changes`."""
@@ -165,7 +224,8 @@ class Response(Question):
     model: str
     llm_latency_ms: Milliseconds
     prompt_tokens: Tokens = 0
-    completion_tokens: Tokens = 0
+    completion_tokens: Annotated[int, Field(ge=0, description="Thoughts included.")] = 0
+    reasoning_tokens: Annotated[int, Field(ge=0, description="Of these, what the model thought.")] = 0
     cost: Cost | None = Field(default=None, description="In the currency of LLM_PRICES; null: no price is known.")
     finish_reason: str = "stop"
     generated_at: Timestamp
@@ -177,20 +237,6 @@ class Response(Question):
             "compared with. The tokens of the response include theirs.",
         ),
     ] = ()
-
-
-class CallError(BaseModel):
-    """What the provider said."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    type: ErrorType
-    status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
-    message: str
-    retry_after_seconds: RetryAfter | None = None
-    prompt_tokens: Tokens = Field(default=0, description="Taken all the same, for an answer that is empty or refused.")
-    completion_tokens: Tokens = 0
-    cost: Cost | None = None
 
 
 class FailedCall(Question):
@@ -241,7 +287,7 @@ class Source(BaseModel):
 class Failed(Question):
     """A question that cannot be answered (`llm-responses-error-permanent`)."""
 
-    reason: Literal["retries_exhausted", "not_retryable"]
+    reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"]
     error: CallError
     source: Source
     failed_at: Timestamp

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +42,11 @@ class Outgoing:
     def of(cls, topic: str, message: Question, due_at: datetime | None = None) -> Self:
         """Addresses a message that carries a question."""
         return cls(topic, message, message.question_id.encode(), due_at)
+
+    @cached_property
+    def value(self) -> bytes:
+        """The message as bytes."""
+        return self.message.to_bytes()
 
 
 Delivered = Callable[[confluent_kafka.KafkaError | None], None]
@@ -81,11 +87,10 @@ class Producer:
 
         It waits while the local queue is full. A message over the broker's limit is reported to `delivered`.
         """
-        value = outgoing.message.to_bytes()
         while True:
             try:
                 self._client.produce(
-                    outgoing.topic, value, outgoing.key, on_delivery=lambda error, _message: delivered(error)
+                    outgoing.topic, outgoing.value, outgoing.key, on_delivery=lambda error, _message: delivered(error)
                 )
                 return
             except BufferError:

@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline import topics
-from pipeline.messages import Attempt, Best, LowQuality, Quality, Question, Response, Validated
+from pipeline.messages import (
+    Attempt,
+    Best,
+    CallError,
+    Failed,
+    LowQuality,
+    Quality,
+    Question,
+    Response,
+    Source,
+    Validated,
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
     """
     attempts = (*response.attempts, _attempt(response, score))
     if score is None:
-        return [_keep(response, None, attempts, "unscored", None, now)]
+        return [_unscored(response, attempts, now)]
     this = Best(
         llm_response=response.llm_response,
         model=response.model,
@@ -88,6 +99,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         bert_precision=score.precision,
         bert_recall=score.recall,
         bert_f1=score.f1,
+        scorer=score.scorer,
     )
     passed, used_up = _QUALITIES[bool(response.original_answer)]
     if score.score >= gate.of(response):
@@ -105,6 +117,32 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
     ]
 
 
+def give_up(
+    question: Question,
+    error: CallError,
+    reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"],
+    source: Source,
+    now: datetime,
+) -> Routed:
+    """Ends a question whose current attempt has no answer.
+
+    The best answer is never thrown away: with one scored before, the question ends as one whose attempts are used up,
+    and the cause stands in its history.
+
+    Args:
+        question: The question, with the last failure in its `errors`.
+        error: The last failure.
+        reason: Why there is no further try.
+        source: Where the message stood that ends here.
+        now: Time of the decision.
+    """
+    if question.best is None:
+        failed = question.become(Failed, reason=reason, error=error, source=source, failed_at=now)
+        return Routed(topics.PERMANENT, failed)
+    used_up = _QUALITIES[bool(question.original_answer)][1]
+    return _keep(question, question.best, question.attempts, used_up, question.best.scorer, now)
+
+
 def _attempt(response: Response, score: BertScore | None) -> Attempt:
     return Attempt(
         attempt=response.processing_attempts,
@@ -114,6 +152,7 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
         llm_latency_ms=response.llm_latency_ms,
         prompt_tokens=response.prompt_tokens,
         completion_tokens=response.completion_tokens,
+        reasoning_tokens=response.reasoning_tokens,
         cost=response.cost,
         generated_at=response.generated_at,
     )
@@ -121,37 +160,59 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
 
 def _again(response: Response, best: Best, attempts: tuple[Attempt, ...]) -> Question:
     return response.become(
-        Question, processing_attempts=response.processing_attempts + 1, retry_count=0, best=best, attempts=attempts
+        Question,
+        processing_attempts=response.processing_attempts + 1,
+        retry_count=0,
+        waiting_since=None,
+        best=best,
+        attempts=attempts,
     )
 
 
 def _keep(
-    response: Response,
-    best: Best | None,
+    question: Question,
+    best: Best,
     attempts: tuple[Attempt, ...],
     quality: Quality,
     scorer: str | None,
     now: datetime,
 ) -> Routed:
-    elapsed = (now - response.asked_at).total_seconds()
-    return Routed(
-        topics.VALIDATED,
-        response.become(
-            Validated,
-            best=best,
-            attempts=attempts,
-            llm_response=best.llm_response if best else response.llm_response,
-            model=best.model if best else response.model,
-            bert_score=best.bert_score if best else None,
-            bert_precision=best.bert_precision if best else None,
-            bert_recall=best.bert_recall if best else None,
-            bert_f1=best.bert_f1 if best else None,
-            quality=quality,
-            scorer=scorer,
-            total_processing_time_ms=max(0, round(elapsed * 1000)),
-            validated_at=now,
-        ),
+    return _validated(
+        question,
+        now,
+        best=best,
+        attempts=attempts,
+        llm_response=best.llm_response,
+        model=best.model,
+        bert_score=best.bert_score,
+        bert_precision=best.bert_precision,
+        bert_recall=best.bert_recall,
+        bert_f1=best.bert_f1,
+        quality=quality,
+        scorer=scorer,
     )
+
+
+def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) -> Routed:
+    return _validated(
+        response,
+        now,
+        best=None,
+        attempts=attempts,
+        llm_response=response.llm_response,
+        model=response.model,
+        bert_score=None,
+        bert_precision=None,
+        bert_recall=None,
+        quality="unscored",
+        scorer=None,
+    )
+
+
+def _validated(question: Question, now: datetime, **fields: Any) -> Routed:
+    elapsed = max(0, round((now - question.asked_at).total_seconds() * 1000))
+    kept = question.become(Validated, total_processing_time_ms=elapsed, validated_at=now, **fields)
+    return Routed(topics.VALIDATED, kept)
 
 
 def _record(

@@ -14,6 +14,7 @@ from pipeline.health import Heartbeat
 from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Producer
 from pipeline.settings import KafkaSettings, Settings, load
+from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ def consume(
     handler: Handler,
     limits: Limits = Limits(),
     beside: Sequence[Callable[[threading.Event], None]] = (),
+    share: Share | None = None,
 ) -> None:
     """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
 
@@ -56,6 +58,7 @@ def consume(
         limits: How much the loop takes on.
         beside: What runs in threads of its own meanwhile, each until the event that it gets is set; one that fails ends
             the process, too.
+        share: Told which part of the first topic this member has.
     """
     metrics.serve(settings.metrics_port)
     heartbeat = Heartbeat()
@@ -76,7 +79,7 @@ def consume(
         threading.Thread(target=health.watch, args=(heartbeat, ended, _give_up), daemon=True).start()
         try:
             with Producer(settings, group) as producer:
-                Consumer(settings, group, subscribed, handler, producer, limits, heartbeat).run(stop)
+                Consumer(settings, group, subscribed, handler, producer, limits, heartbeat, share).run(stop)
         except TooManyUnreadable as error:
             ended.set()
             while True:

@@ -37,11 +37,25 @@ class KafkaSettings(Settings):
     )
 
 
-class RetryAfterSettings(Settings):
-    """For services that heed what a provider asks for."""
+class PatienceSettings(Settings):
+    """For services that wait for a provider."""
 
     retry_after_max: float = Field(
-        600, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+        86_400, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
+    )
+    llm_patience: float = Field(
+        86_400,
+        ge=1,
+        le=2_592_000,
+        description="Seconds for which a question waits for a provider that does not admit it, or is unavailable, "
+        "since it was first refused; then it ends, with its best answer if there is one.",
+    )
+    max_quota_retries: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="Retries after quota errors, each after 60 s, before a question is given up. Empty: it waits until "
+        "the provider has room.",
     )
 
 

@@ -58,14 +58,14 @@ ALL = (
     Topic(
         ERROR_OVERLOAD,
         2,
-        "Calls that met an overloaded provider; asked again after 2, 4, 8 s.",
+        "Calls that met an overloaded provider, or a rate limit; asked again after 2, 4, 8 s or as it says.",
         producers=("llm-consumer",),
         consumers=("retry-overload-consumer",),
     ),
     Topic(
         ERROR_QUOTA,
         2,
-        "Calls that met an exhausted quota; asked again after 60 s.",
+        "Calls that met an exhausted quota, or credit; asked again after 60 s or as it says.",
         producers=("llm-consumer",),
         consumers=("retry-quota-consumer",),
     ),

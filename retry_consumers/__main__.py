@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipeline import service, topics
 from pipeline.consumer import Limits
 from pipeline.delays import OVERLOAD, QUOTA
+from pipeline.messages import MAX_RETRIES
 from pipeline.settings import EXIT_USAGE
 from retry_consumers.handler import RetryHandler
 from retry_consumers.settings import RetrySettings
@@ -24,8 +25,10 @@ def main() -> None:
     name = f"retry-{sys.argv[1]}-consumer"
     topic, delays = STRATEGIES[sys.argv[1]]
     settings = service.start(name, RetrySettings)
-    delays = replace(delays, longest_seconds=settings.retry_after_max)
-    service.consume(name, settings, [topic], RetryHandler(delays), LIMITS)
+    delays = replace(delays, longest_seconds=settings.retry_after_max, patience_seconds=settings.llm_patience)
+    most = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
+    handler = RetryHandler(delays, MAX_RETRIES if most is None else most)
+    service.consume(name, settings, [topic], handler, LIMITS)
 
 
 if __name__ == "__main__":

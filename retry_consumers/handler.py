@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from pipeline import topics
+from pipeline import routing, topics
 from pipeline.consumer import Incoming
 from pipeline.delays import Delays
-from pipeline.messages import MAX_RETRIES, Failed, FailedCall, Question
+from pipeline.messages import MAX_RETRIES, FailedCall, Question
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -17,14 +17,18 @@ log = structlog.get_logger()
 class RetryHandler:
     """Applies one strategy."""
 
-    def __init__(self, delays: Delays, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, delays: Delays, max_retries: int = MAX_RETRIES, chance: Callable[[], float] = random.random
+    ) -> None:
         """Makes a handler.
 
         Args:
             delays: The strategy.
+            max_retries: After which a question is given up; calls that cost no retry do not count.
             chance: Draws the share of the jitter, from 0 to 1.
         """
         self._delays = delays
+        self._max_retries = max_retries
         self._chance = chance
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
@@ -32,14 +36,14 @@ class RetryHandler:
         failed = incoming.message
         assert isinstance(failed, FailedCall)
         about = log.bind(question_id=failed.question_id, attempt=failed.processing_attempts, retry=failed.retry_count)
-        if failed.retry_count >= MAX_RETRIES:
-            about.warning("gave up", error=failed.error.message)
-            given_up = failed.become(Failed, reason="retries_exhausted", source=incoming.source)
-            return [Outgoing.of(topics.PERMANENT, given_up)]
-        due_at = self._delays.due_at(
-            failed.failed_at, failed.retry_count, failed.error.retry_after_seconds, self._chance()
-        )
-        about.info("scheduled a retry", due_at=due_at.isoformat(timespec="milliseconds"))
+        charged = failed.error.counts_as_retry
+        if charged and failed.retry_count >= self._max_retries:
+            # The time of the failure, not of now: what is read twice gives the same twice.
+            ended = routing.give_up(failed, failed.error, "retries_exhausted", incoming.source, failed.failed_at)
+            about.warning("gave up", error=failed.error.message, kept_attempt=failed.best and failed.best.attempt)
+            return [Outgoing.of(ended.topic, ended.message)]
+        due_at = self._delays.due_at(failed, self._chance())
+        about.info("scheduled a retry", due_at=due_at.isoformat(timespec="milliseconds"), counts=charged)
         last = (each.model_copy(update={"due_at": due_at}) for each in failed.errors[-1:])
-        again = failed.become(Question, retry_count=failed.retry_count + 1, errors=(*failed.errors[:-1], *last))
+        again = failed.become(Question, retry_count=failed.retry_count + charged, errors=(*failed.errors[:-1], *last))
         return [Outgoing.of(topics.QUESTIONS_PENDING, again, due_at)]

@@ -1,7 +1,7 @@
 """Settings of the retry consumers."""
 
-from pipeline.settings import KafkaSettings, RetryAfterSettings
+from pipeline.settings import KafkaSettings, PatienceSettings
 
 
-class RetrySettings(KafkaSettings, RetryAfterSettings):
+class RetrySettings(KafkaSettings, PatienceSettings):
     """What the retry consumers read from the environment."""

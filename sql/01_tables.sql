@@ -75,6 +75,8 @@ COMMENT ON TABLE attempts IS
 ALTER TABLE attempts ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
 COMMENT ON COLUMN attempts.cost IS
     'Of the call, in the currency of LLM_PRICES; null: no price of the model was known.';
+ALTER TABLE attempts ADD COLUMN IF NOT EXISTS reasoning_tokens integer NOT NULL DEFAULT 0;
+COMMENT ON COLUMN attempts.reasoning_tokens IS 'Of the completion tokens, those of what the model thought.';
 
 CREATE TABLE IF NOT EXISTS call_errors (
     question_id text NOT NULL REFERENCES questions,
@@ -92,16 +94,41 @@ ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS completion_tokens integer NOT N
 ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS cost numeric(18, 9);
 COMMENT ON COLUMN call_errors.cost IS
     'Of an answer that was empty or refused; null: the call took nothing, or no price of the model was known.';
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS cause text NOT NULL DEFAULT 'other';
+COMMENT ON COLUMN call_errors.cause IS 'Why, in more detail than type: rate_limit, unavailable, refused_content and others.';
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS times integer NOT NULL DEFAULT 1;
+COMMENT ON COLUMN call_errors.times IS
+    'Failed calls of this attempt and retry; the row is of the last one. Whoever counts calls takes sum(times).';
+ALTER TABLE call_errors ADD COLUMN IF NOT EXISTS counts_as_retry boolean NOT NULL DEFAULT true;
+COMMENT ON COLUMN call_errors.counts_as_retry IS
+    'False: the provider did not admit the call, or was unavailable for everybody. It cost time, and no retry.';
 COMMENT ON TABLE call_errors IS
     'Failed calls of the model: in which attempt, after how many retries, and when the next one was due (null: never).';
 
 CREATE TABLE IF NOT EXISTS failed_questions (
     question_id text PRIMARY KEY REFERENCES questions,
-    reason      text NOT NULL CHECK (reason IN ('retries_exhausted', 'not_retryable', 'malformed')),
+    reason      text NOT NULL,
     retry_count integer NOT NULL,
     last_error  text NOT NULL,
     failed_at   timestamptz NOT NULL
 );
+-- As that of responses.quality.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = 'failed_questions'::regclass AND conname = 'failed_questions_reason_check'
+              AND pg_get_constraintdef(oid) LIKE '%patience_exhausted%'
+    ) THEN
+        ALTER TABLE failed_questions DROP CONSTRAINT IF EXISTS failed_questions_reason_check;
+        ALTER TABLE failed_questions ADD CONSTRAINT failed_questions_reason_check CHECK (reason IN (
+            'retries_exhausted', 'patience_exhausted', 'not_retryable', 'malformed'
+        ));
+    END IF;
+END
+$$;
+COMMENT ON COLUMN failed_questions.reason IS
+    'patience_exhausted: the provider admitted no call for longer than a question waits.';
 
 CREATE INDEX IF NOT EXISTS questions_unpublished ON questions (asked_at)
     WHERE status = 'pending' AND published_at IS NULL;

@@ -8,11 +8,12 @@ from typing import Any, get_args
 from flask import Response, request
 from flask_openapi3 import OpenAPI, Tag
 
-from pipeline import budget, logs, postgres
+from pipeline import budget, logs, postgres, provider
 from pipeline.budget import Budget
 from pipeline.cache import Cache
 from pipeline.errors import Unavailable
 from pipeline.producer import Producer
+from pipeline.provider import ProviderStatus
 from pipeline.settings import load
 from pipeline.volatile import Volatile
 from pipeline.web import Check, create_api, json_response, problem, problems
@@ -27,6 +28,7 @@ from storage_service.schemas import (
     FailedPage,
     Final,
     Pending,
+    Providers,
     QuestionPath,
     State,
     Statistics,
@@ -75,6 +77,7 @@ def create_api_of(
     checks: Mapping[str, Check],
     optional: Mapping[str, Check],
     budget_of: Callable[[date], Budget],
+    providers_of: Callable[[], list[ProviderStatus]],
 ) -> OpenAPI:
     """Makes the application around the use cases.
 
@@ -83,6 +86,7 @@ def create_api_of(
         checks: Dependencies without which the service is not ready, by name.
         optional: Dependencies without which it is only slower, by name.
         budget_of: Looks up a day's budget; raises `Unavailable` when nobody can tell.
+        providers_of: Looks up how the providers of the model stand; raises it likewise.
     """
     app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
 
@@ -153,7 +157,11 @@ def create_api_of(
         "/stats", tags=[_TAG], summary="The service in figures", responses={"200": Statistics, **problems(422, 503)}
     )
     def stats() -> Any:
-        return json_response(questions.statistics())
+        try:
+            known = providers_of()
+        except Unavailable:
+            known = []
+        return json_response(questions.statistics(known))
 
     @app.get(
         "/budget",
@@ -164,6 +172,16 @@ def create_api_of(
     )
     def day_budget() -> Any:
         return json_response(budget_of(datetime.now(UTC).date()))
+
+    @app.get(
+        "/providers",
+        tags=[_TAG],
+        summary="How do the providers of the model stand?",
+        description="As the llm-consumers know it. While one is not `open`, its calls wait; nothing is lost.",
+        responses={"200": Providers, **problems(422, 503)},
+    )
+    def providers() -> Any:
+        return json_response(Providers(providers=providers_of()))
 
     return app
 
@@ -185,6 +203,18 @@ def _budget(redis: Volatile, day: date) -> Budget:
     if fields is None:
         raise Unavailable("Redis is away; the llm-consumers go on counting by themselves")
     return budget.read(day, fields)
+
+
+def _providers(redis: Volatile, now: datetime) -> list[ProviderStatus]:
+    def look_up(client: Any) -> list[bytes | None]:
+        ids = sorted(each.decode() for each in client.smembers(provider.INDEX))
+        stored: list[bytes | None] = client.mget([provider.status_key(each) for each in ids]) if ids else []
+        return stored
+
+    stored = redis.attempt(look_up)
+    if stored is None:
+        raise Unavailable("Redis does not answer; the llm-consumers go on by what each of them knows")
+    return provider.read_statuses(stored, now)
 
 
 class Background:
@@ -239,6 +269,7 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         checks={"postgres": store.ping, "kafka": producer.ping},
         optional={"redis": cache.ping},
         budget_of=lambda day: _budget(redis, day),
+        providers_of=lambda: _providers(redis, datetime.now(UTC)),
     )
     app.extensions["background"] = Background(bells, Listener(pool, bells), ledger, producer)
     return app

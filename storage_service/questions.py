@@ -3,7 +3,7 @@ recorded first and published then, so that no question is lost while Kafka is aw
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from pipeline import metrics, topics
 from pipeline.cache import Answer
 from pipeline.messages import Question
 from pipeline.producer import Delivered, Outgoing
+from pipeline.provider import ProviderStatus
 from pipeline.question import question_id
 from storage_service.events import Watch
 from storage_service.ledger import Ledger
@@ -181,8 +182,11 @@ class Questions:
         """Yields server-sent events until the question is final."""
         return self._watch.stream(known)
 
-    def statistics(self) -> Statistics:
+    def statistics(self, providers: Sequence[ProviderStatus]) -> Statistics:
         """Returns the service in figures.
+
+        Args:
+            providers: How they stand; it is told among the figures.
 
         Raises:
             Unavailable: PostgreSQL is away.
@@ -193,7 +197,11 @@ class Questions:
             for sample in metric.samples
             if sample.name.endswith("_total")
         }
-        return Statistics(**dict(self._records.statistics()), replies=BySource.model_validate(replies))
+        return Statistics(
+            **dict(self._records.statistics()),
+            replies=BySource.model_validate(replies),
+            providers=list(providers),
+        )
 
     def _limit(self) -> int | None:
         """Returns the limit of the outbox while it may fill: looking at it costs nothing otherwise."""

@@ -307,6 +307,8 @@ def main(
         python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --dry-run
       Start it anew, ten a second:
         python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --rate 10
+      What waited too long for a provider that has room again:
+        python -m storage_service.retry_failed --reason patience_exhausted
 
     \b
     Exit status:

@@ -20,6 +20,7 @@ from pydantic import (
 from pipeline.budget import Budget
 from pipeline.cache import Answer
 from pipeline.messages import Cost, QuestionId, Reason, Timestamp
+from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 
 MAX_QUESTION_CHARACTERS = 2_000
@@ -367,6 +368,33 @@ class DayBudget(Budget):
     )
 
 
+_PROVIDER = {
+    "provider": "https://api.example.com/v1",
+    "state": "limited",
+    "cause": "rate_limit",
+    "message": "Rate limit reached for requests per minute",
+    "waiting_until": "2026-01-31T12:00:41.500Z",
+    "requests_per_minute": 10.0,
+    "tokens_per_minute": None,
+    "limit_source": "refusals",
+    "calls_last_minute": 10,
+    "refused_last_minute": 1,
+    "tokens_last_minute": 1480,
+    "in_flight": 0,
+    "at": "2026-01-31T12:00:02.000Z",
+}
+
+
+class Providers(BaseModel):
+    """The providers of the model."""
+
+    model_config = _documented(
+        "How each provider stands; none before the first call of the model.", {"providers": [_PROVIDER]}
+    )
+
+    providers: list[ProviderStatus]
+
+
 class ByStatus(BaseModel):
     """Questions by status."""
 
@@ -428,7 +456,9 @@ class Statistics(Stored):
             "usage": {"attempts": 201, "prompt_tokens": 14204, "completion_tokens": 12511, "cost": "0.025699200"},
             "outbox": 0,
             "replies": {"cache": 150, "database": 12, "pending": 124, "failed": 0},
+            "providers": [_PROVIDER],
         },
     )
 
     replies: BySource = Field(description="Replies since the service started.")
+    providers: list[ProviderStatus] = Field(description="As `GET /providers` tells; empty while Redis does not answer.")

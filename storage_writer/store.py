@@ -39,30 +39,39 @@ _GIVEN = """
 
 # Two parts of a statement that keep the history of the questions in `final`. What is there already is replaced: the
 # history that a final message brings is the one that its answer was chosen from.
+# A field that messages of an older version lack is null: then it is what was true of all of them.
 _HISTORY = """
     scored AS (
         INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
-                              completion_tokens, cost, generated_at)
-        SELECT question_id, scored.*
+                              completion_tokens, reasoning_tokens, cost, generated_at)
+        SELECT question_id, attempt, scored.model, scored.llm_response, scored.bert_score, llm_latency_ms,
+               prompt_tokens, completion_tokens, coalesce(reasoning_tokens, 0), cost, generated_at
         FROM final JOIN given USING (question_id) CROSS JOIN json_to_recordset(given.attempts)
             AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
-                       prompt_tokens integer, completion_tokens integer, cost numeric, generated_at timestamptz)
+                       prompt_tokens integer, completion_tokens integer, reasoning_tokens integer, cost numeric,
+                       generated_at timestamptz)
         ON CONFLICT (question_id, attempt) DO UPDATE
-        SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, cost, generated_at)
+        SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, reasoning_tokens, cost,
+             generated_at)
             = (excluded.model, excluded.llm_response, excluded.bert_score, excluded.llm_latency_ms,
-               excluded.prompt_tokens, excluded.completion_tokens, excluded.cost, excluded.generated_at)
+               excluded.prompt_tokens, excluded.completion_tokens, excluded.reasoning_tokens, excluded.cost,
+               excluded.generated_at)
     ), erred AS (
-        INSERT INTO call_errors (question_id, attempt, retry, type, status_code, message, prompt_tokens,
-                                 completion_tokens, cost, failed_at, due_at)
-        SELECT question_id, erred.*
+        INSERT INTO call_errors (question_id, attempt, retry, type, cause, status_code, message, counts_as_retry, times,
+                                 prompt_tokens, completion_tokens, cost, failed_at, due_at)
+        SELECT question_id, attempt, retry, type, coalesce(cause, 'other'), status_code, message,
+               coalesce(counts_as_retry, true), coalesce(times, 1), prompt_tokens, completion_tokens, cost,
+               erred.failed_at, due_at
         FROM final JOIN given USING (question_id) CROSS JOIN json_to_recordset(given.errors)
-            AS erred (attempt integer, retry integer, type text, status_code integer, message text,
-                      prompt_tokens integer, completion_tokens integer, cost numeric, failed_at timestamptz,
-                      due_at timestamptz)
+            AS erred (attempt integer, retry integer, type text, cause text, status_code integer, message text,
+                      counts_as_retry boolean, times integer, prompt_tokens integer, completion_tokens integer,
+                      cost numeric, failed_at timestamptz, due_at timestamptz)
         ON CONFLICT (question_id, attempt, retry) DO UPDATE
-        SET (type, status_code, message, prompt_tokens, completion_tokens, cost, failed_at, due_at)
-            = (excluded.type, excluded.status_code, excluded.message, excluded.prompt_tokens,
-               excluded.completion_tokens, excluded.cost, excluded.failed_at, excluded.due_at)
+        SET (type, cause, status_code, message, counts_as_retry, times, prompt_tokens, completion_tokens, cost,
+             failed_at, due_at)
+            = (excluded.type, excluded.cause, excluded.status_code, excluded.message, excluded.counts_as_retry,
+               excluded.times, excluded.prompt_tokens, excluded.completion_tokens, excluded.cost, excluded.failed_at,
+               excluded.due_at)
     )
 """
 

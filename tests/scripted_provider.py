@@ -8,9 +8,10 @@ import asyncio
 import json
 import socket
 import threading
-from collections import Counter, defaultdict
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -24,6 +25,9 @@ TEMPERATURE = 0.7
 """Of first attempts; the llm-consumers that ask this provider are told so."""
 
 DRIP_INTERVAL_SECONDS = 0.5
+TOKENS = 15
+"""Of each answer, prompt included."""
+
 NEVER_SECONDS = 600.0
 """Longer than any caller waits."""
 
@@ -121,6 +125,64 @@ def untold(text: str) -> ByAttempt:
     return [[answer("I was not told what to say.")]]
 
 
+@dataclass(frozen=True)
+class RateLimit:
+    """What a provider admits in any minute.
+
+    Attributes:
+        requests: Calls; None: any number.
+        tokens: That its answers take; None: any number.
+        headers: Its answers and refusals tell the limit, as OpenAI's do.
+        retry_after: Its refusals say after how many seconds there is room for one more; None: they do not.
+    """
+
+    requests: int | None = None
+    tokens: int | None = None
+    headers: bool = False
+    retry_after: float | None = None
+
+
+class _Limited:
+    """A sliding window of a minute over requests and tokens."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+        self._taken: deque[tuple[float, int]] = deque()
+
+    def admit(self, tokens: int) -> bool:
+        """Takes a call in, or refuses it."""
+        now = time.monotonic()
+        while self._taken and self._taken[0][0] <= now - 60:
+            self._taken.popleft()
+        requests, limit = len(self._taken), self._limit
+        if limit.requests is not None and requests >= limit.requests:
+            return False
+        if limit.tokens is not None and sum(each for _, each in self._taken) + tokens > limit.tokens:
+            return False
+        self._taken.append((now, tokens))
+        return True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What replies tell of the limit."""
+        limit = self._limit
+        told = {} if limit.retry_after is None else {"Retry-After": f"{limit.retry_after:g}"}
+        if not limit.headers:
+            return told
+        reset = f"{60 - (time.monotonic() - self._taken[0][0]) if self._taken else 0:.3f}s"
+        for kind, most, taken in (
+            ("requests", limit.requests, len(self._taken)),
+            ("tokens", limit.tokens, sum(each for _, each in self._taken)),
+        ):
+            if most is not None:
+                told |= {
+                    f"x-ratelimit-limit-{kind}": str(most),
+                    f"x-ratelimit-remaining-{kind}": str(most - taken),
+                    f"x-ratelimit-reset-{kind}": reset,
+                }
+        return told
+
+
 class Gate:
     """An event of another thread's loop: calls pass while it is set."""
 
@@ -152,12 +214,16 @@ class ScriptedProvider:
     Questions without a script of their own get the one that `default` makes of their text.
     """
 
-    def __init__(self, default: Callable[[str], ByAttempt] | None = None) -> None:
+    def __init__(self, default: Callable[[str], ByAttempt] | None = None, limit: RateLimit | None = None) -> None:
         """Starts serving, in a thread.
 
         Args:
             default: Makes the script of a question without one; None: `untold`.
+            limit: What it admits; None: everything.
         """
+        self._limited = _Limited(limit) if limit else None
+        self.refused = 0
+        """Calls that it did not admit."""
         self.default = default or untold
         """Makes the script of a question without one; it may be replaced at any time."""
         self._sequences: dict[str, list[Reply]] = {}
@@ -199,6 +265,15 @@ class ScriptedProvider:
 
         return peak
 
+    def go_down(self) -> None:
+        """Refuses connections from now on, and breaks those that there are."""
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+
+    def come_up(self) -> None:
+        """Takes connections again, at the same address."""
+        port = int(self.base_url.split(":")[2].split("/")[0])
+        self._runner, _ = asyncio.run_coroutine_threadsafe(self._serve(port), self._loop).result(10)
+
     def close(self) -> None:
         """Stops serving."""
         self.hold.set()
@@ -207,13 +282,13 @@ class ScriptedProvider:
         self._thread.join()
         self._loop.close()
 
-    async def _serve(self) -> tuple[web.AppRunner, int]:
+    async def _serve(self, port: int = 0) -> tuple[web.AppRunner, int]:
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._complete)
         # A caller that is gone, killed for example, is no call in flight.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "0.0.0.0", 0)
+        site = web.TCPSite(runner, "0.0.0.0", port)
         await site.start()
         return runner, runner.addresses[0][1]
 
@@ -222,13 +297,23 @@ class ScriptedProvider:
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)
         try:
-            reply = self._next(await request.json())
+            asked = await request.json()
+            if self._limited and not self._limited.admit(TOKENS):
+                self.refused += 1
+                return await _send(request, refusal(429, "too many requests", self._limited.headers))
+            reply = self._next(asked)
+            if self._limited:
+                reply = replace(reply, headers={**reply.headers, **self._answer_headers()})
             await self.hold.passed(30)
             await asyncio.sleep(reply.latency_seconds)
             return await _send(request, reply)
         finally:
             with self._lock:
                 self._in_flight -= 1
+
+    def _answer_headers(self) -> dict[str, str]:
+        headers = self._limited.headers if self._limited else {}
+        return {name: value for name, value in headers.items() if name != "Retry-After"}
 
     def _next(self, request: dict[str, Any]) -> Reply:
         asked = normalise(next(str(each["content"]) for each in request["messages"] if each["role"] == "user"))

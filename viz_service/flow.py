@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pipeline import topics
 from pipeline.budget import Budget
-from pipeline.delays import OVERLOAD, QUOTA
+from pipeline.provider import ProviderStatus
 from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError, Why
 
 RATE_SECONDS = 30.0
@@ -21,8 +21,8 @@ STALL_SECONDS = 90.0
 """A group that has work and commits nothing for this long is stalled, in seconds. The Flink job commits with its
 checkpoints, every 30 s."""
 
-KEPT_SECONDS = max(OVERLOAD.longest_seconds, QUOTA.longest_seconds) + 2 * STALL_SECONDS
-"""How long samples are kept, in seconds."""
+KEPT_SECONDS = 600.0
+"""How long samples are kept, in seconds: an alert about a stalled group tells no longer time."""
 
 MIN_ANSWERS = 20
 """Fewer scored answers make no share to be alarmed about."""
@@ -40,7 +40,7 @@ def group_of(topic: topics.Topic) -> str | None:
 
 
 MODEL_GROUP = "llm-consumer"
-"""The one whose calls a budget pauses."""
+"""The one whose calls wait for the day's budget and for the providers."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     group: tuple(each.name for each in topics.ALL if group_of(each) == group)
@@ -50,6 +50,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Topics by consumer group."""
 
 SHOWN_ERRORS = 5
+SHOWN_CHARACTERS = 160
+"""Of what a provider says, in an alert."""
 
 _RETRIES = (
     ("retry-overload-consumer", topics.ERROR_OVERLOAD),
@@ -77,13 +79,16 @@ class Sample:
         first: First offset by topic and partition.
         ends: Offset after the last message by topic and partition.
         committed: Committed offset by group, topic and partition; -1: none yet.
+        ahead: How many messages beyond that one are finished already, likewise; none where it is not told.
         groups: What the broker says of the groups.
         flink: The job, or None when Flink is away.
         flink_error: Why, or None.
         services: Health by service.
         replies: Replies of storage-service by source since its start, or None.
         budget: What calls of the model took today and may take, or None when nobody has told.
+        providers: How the providers of the model stand; empty when nobody has told.
         errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
+        due: When the first unfinished message of an error topic is due, or was, by topic; none without one.
     """
 
     at: float
@@ -92,13 +97,16 @@ class Sample:
     first: Mapping[tuple[str, int], int] = field(default_factory=dict)
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
     committed: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
+    ahead: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     groups: Mapping[str, Member] = field(default_factory=dict)
     flink: Flink | None = None
     flink_error: Why | None = None
     services: Sequence[ServiceState] = ()
     replies: Mapping[str, int] | None = None
     budget: Budget | None = None
+    providers: Sequence[ProviderStatus] = ()
     errors: Sequence[WaitingError] = ()
+    due: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def end(sample: Sample, topic: str) -> int | None:
@@ -108,19 +116,22 @@ def end(sample: Sample, topic: str) -> int | None:
 
 
 def position(sample: Sample, group: str, topic: str) -> int | None:
-    """Returns how far a group has committed, summed over partitions; without a commit one counts from its start."""
+    """Returns how far a group has come, summed over partitions; without a commit one counts from its start.
+
+    What is finished out of order counts: one message that waits for a day must not hide what is done meanwhile.
+    """
     partitions = [each for each in sample.ends if each[0] == topic]
     offsets = [sample.committed.get((group, *each)) for each in partitions]
     if not partitions or None in offsets:
         return None
     return sum(
-        max(offset if offset is not None else -1, sample.first.get(each, 0))
+        max(offset if offset is not None else -1, sample.first.get(each, 0)) + sample.ahead.get((group, *each), 0)
         for each, offset in zip(partitions, offsets, strict=True)
     )
 
 
 def lag(sample: Sample, group: str, topic: str) -> int | None:
-    """Returns how many messages a group has still to commit; None when it is not known."""
+    """Returns how many messages a group has still to finish; None when it is not known."""
     last, done = end(sample, topic), position(sample, group, topic)
     return None if last is None or done is None else max(0, last - done)
 
@@ -139,7 +150,7 @@ def rate(samples: Sequence[Sample], topic: str) -> float | None:
 
 
 def stalled_for(samples: Sequence[Sample], group: str, topic: str) -> float:
-    """Returns for how many seconds a group has had work and committed nothing, as far as samples go back."""
+    """Returns for how many seconds a group has had work to do and finished nothing, as far as samples go back."""
     since = None
     done = None
     for sample in reversed(samples):
@@ -148,23 +159,24 @@ def stalled_for(samples: Sequence[Sample], group: str, topic: str) -> float:
             continue  # not known: neither a reason for an alarm nor against one
         if done is None:
             done = current
-        if current != done or not lag(sample, group, topic) or (group == MODEL_GROUP and _paused(sample)):
+        if current != done or not lag(sample, group, topic) or _waits(sample, group, topic):
             break
         since = sample.at
     return samples[-1].at - since if since is not None else 0.0
 
 
-def _paused(sample: Sample) -> bool:
-    """Returns whether calls of the model wait since the day's budget is used up: their group is not stalled."""
-    return sample.budget is not None and sample.budget.paused
+def _waits(sample: Sample, group: str, topic: str) -> bool:
+    """Returns whether a group leaves its work alone as it is meant to: it is not stalled.
 
-
-def stall_limit(topic: str) -> float:
-    """Returns after how many seconds without a commit a topic's group is stalled.
-
-    An error waits for its due time without a commit, as long as the provider may ask for.
+    Calls of the model wait for the day's budget and for a provider that admits none; an error waits for its due time.
     """
-    return STALL_SECONDS + (max(OVERLOAD.longest_seconds, QUOTA.longest_seconds) if topic in _ERROR_TOPICS else 0.0)
+    if group == MODEL_GROUP:
+        paused = sample.budget is not None and sample.budget.paused
+        return paused or any(each.state != "open" for each in sample.providers)
+    if topic in _ERROR_TOPICS:
+        due_at = sample.due.get(topic)
+        return due_at is None or due_at > sample.taken_at
+    return False
 
 
 def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
@@ -184,6 +196,7 @@ def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
         flink=newest.flink if newest else None,
         flink_error=newest.flink_error if newest else None,
         services=list(newest.services) if newest else [],
+        providers=list(newest.providers) if newest else [],
         cache_hit_rate=cache_hit_rate(newest.replies if newest else None),
     )
 
@@ -245,12 +258,20 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
         for each in newest.services
         if not each.healthy
     ]
+    found += [
+        Alert(kind="provider-unavailable", values=_standing(each))
+        for each in newest.providers
+        if each.state == "unavailable"
+    ]
     if newest.budget and newest.budget.paused:
         found.append(Alert(kind="budget-used-up", values=_spent(newest.budget)))
+    found += [
+        Alert(kind="provider-limited", values=_standing(each)) for each in newest.providers if each.state == "limited"
+    ]
     for group, names in GROUPS.items():
         for name in names:
             seconds, waiting = stalled_for(samples, group, name), lag(newest, group, name)
-            if waiting and seconds >= stall_limit(name):
+            if waiting and seconds >= STALL_SECONDS:
                 found.append(
                     Alert(
                         kind="stalled",
@@ -275,6 +296,15 @@ def _spent(budget: Budget) -> dict[str, str | float]:
     return values
 
 
+def _standing(provider: ProviderStatus) -> dict[str, str | float]:
+    """Returns how a provider stands, as values of an alert; what it says itself is shortened."""
+    values: dict[str, str | float] = provider.model_dump(mode="json", exclude_none=True, exclude={"state", "at"})
+    if provider.message:
+        said = " ".join(provider.message.split())
+        values["message"] = said if len(said) <= SHOWN_CHARACTERS else f"{said[: SHOWN_CHARACTERS - 1]}…"
+    return values
+
+
 def _reason(why: Why | None) -> dict[str, str | float]:
     """Returns the reason as values of an alert: `why` is the kind, `detail` what comes with it."""
     return {"why": why.kind, "detail": why.detail} if why else {}
@@ -289,7 +319,7 @@ def _topic(samples: Sequence[Sample], topic: topics.Topic) -> TopicState:
         messages=end(newest, topic.name) if newest else None,
         lag=lag(newest, group, topic.name) if newest and group else None,
         rate=rate(samples, topic.name),
-        stalled=bool(group and samples and stalled_for(samples, group, topic.name) >= stall_limit(topic.name)),
+        stalled=bool(group and samples and stalled_for(samples, group, topic.name) >= STALL_SECONDS),
     )
 
 

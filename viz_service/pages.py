@@ -6,7 +6,7 @@ the part marked `data-live`, so that there is one place that knows how a row loo
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, make_response, render_template, request, send_file, url_for
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import NotFound
 
 from pipeline.errors import Unavailable
-from pipeline.messages import QuestionId
+from pipeline.messages import QuestionId, Reason
 from viz_service import assets, timeline
 from viz_service.queries import Queries
 from viz_service.sampler import State
@@ -136,6 +136,7 @@ def blueprint(
             total=found.get("total", 0),
             pages=-(-int(found.get("total", 0)) // PAGE_SIZE),
             filtered=bool(query.reason or query.text.strip()),
+            reasons=get_args(Reason),
         )
         return make_response(html, 422 if wrong else 200)
 
@@ -165,14 +166,13 @@ def texts() -> Texts:
 def _with_errors_on_their_way(question: QuestionDetail, seen: State) -> QuestionDetail:
     """Adds the failed calls that the database will hear of only with the question's next record."""
     samples = seen.samples()
-    known = {(each.attempt, each.retry) for each in question.errors}
-    more = [
-        each
-        for each in as_call_errors(samples[-1].errors if samples else (), question.question_id)
-        # An older one belongs to an earlier life of the question, before it failed and was asked again.
-        if (each.attempt, each.retry) not in known and each.failed_at >= question.asked_at
-    ]
-    return question.model_copy(update={"errors": [*question.errors, *more]})
+    found = {(each.attempt, each.retry): each for each in question.errors}
+    for each in as_call_errors(samples[-1].errors if samples else (), question.question_id):
+        known = found.get((each.attempt, each.retry))
+        # One that failed earlier belongs to an earlier life of the question, before it failed and was asked again.
+        if each.failed_at >= question.asked_at and (known is None or known.times < each.times):
+            found[each.attempt, each.retry] = each
+    return question.model_copy(update={"errors": list(found.values())})
 
 
 def _language() -> Language:

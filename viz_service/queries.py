@@ -315,14 +315,15 @@ DETAIL_FAILURE = text("""
     SELECT reason, retry_count, last_error, failed_at FROM failed_questions WHERE question_id = :question_id
 """)
 DETAIL_ATTEMPTS = text("""
-    SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, cost,
-           generated_at
+    SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens,
+           reasoning_tokens, cost, generated_at
     FROM attempts
     WHERE question_id = :question_id
     ORDER BY attempt
 """)
 DETAIL_ERRORS = text("""
-    SELECT attempt, retry, type, status_code, message, prompt_tokens, completion_tokens, cost, failed_at, due_at
+    SELECT attempt, retry, type, cause, status_code, message, counts_as_retry, times, prompt_tokens, completion_tokens,
+           cost, failed_at, due_at
     FROM call_errors
     WHERE question_id = :question_id
     ORDER BY failed_at, attempt, retry

@@ -18,12 +18,14 @@ import requests
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import topics
 from pipeline.budget import Budget
 from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
+from pipeline.offsets import Progress
+from pipeline.provider import ProviderStatus
 from viz_service import flow
 from viz_service.flow import Member, Sample
 from viz_service.schemas import Flink, Pipeline, ServiceState, Why
@@ -38,6 +40,8 @@ JOB_NAME = "score-validator"
 
 LOOPS = ("llm-consumer", "retry-overload-consumer", "retry-quota-consumer", "storage-writer")
 """Services on the consumer loop: they are there when their metrics are."""
+
+_PROVIDERS = TypeAdapter(list[ProviderStatus])
 
 Look = Callable[[], Mapping[str, Any]]
 """Returns some fields of a `Sample`."""
@@ -72,6 +76,8 @@ class KafkaLook:
         ends = self._offsets(client, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         first = self._offsets(client, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         committed: dict[tuple[str, str, int], int] = {}
+        ahead: dict[tuple[str, str, int], int] = {}
+        done = {each: Progress(offset) for each, offset in first.items()}
         groups = self._existing(client)
         for group in groups:
             names = flow.GROUPS[group]
@@ -81,16 +87,23 @@ class KafkaLook:
             asked = [ConsumerGroupTopicPartitions(group, wanted)]
             for future in client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_SECONDS).values():
                 for each in future.result(TIMEOUT_SECONDS).topic_partitions or ():
-                    if not each.error:
-                        committed[group, each.topic, each.partition] = each.offset
-        done = {(topic, number): offset for (_, topic, number), offset in committed.items()}
-        start = {each: max(offset, done.get(each, -1)) for each, offset in first.items()}
+                    if each.error:
+                        continue
+                    committed[group, each.topic, each.partition] = each.offset
+                    # Below the first offset there is no commit yet, or it is of messages that are gone.
+                    if each.offset >= first[each.topic, each.partition]:
+                        progress = Progress.of(each.offset, each.metadata or "")
+                        done[each.topic, each.partition] = progress
+                        ahead[group, each.topic, each.partition] = sum(map(len, progress.ahead))
+        errors = self._errors.read(ends, done)
         return {
             "ends": ends,
             "first": first,
             "committed": committed,
+            "ahead": ahead,
             "groups": self._groups(client, groups),
-            "errors": self._errors.read(ends, start),
+            "errors": errors.known,
+            "due": errors.due,
         }
 
     def _offsets(
@@ -240,6 +253,20 @@ class BudgetLook:
             return {}
 
 
+class ProvidersLook:
+    """Reads how the providers of the model stand."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Returns the providers as a field of a sample; none while storage-service, or Redis, does not answer."""
+        try:
+            return {"providers": _PROVIDERS.validate_python(self._storage.providers()["providers"])}
+        except (Unavailable, KeyError, ValidationError):
+            return {}
+
+
 class State(Protocol):
     """What the routes ask for."""
 
@@ -305,6 +332,7 @@ def sampler(settings: VizSettings, storage: Storage) -> Sampler:
         ServicesLook(settings),
         StorageLook(storage),
         BudgetLook(storage),
+        ProvidersLook(storage),
     ]
     return Sampler(looks, settings.viz_sample_seconds)
 

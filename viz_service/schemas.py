@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.messages import Cost, Quality, QuestionId
+from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason
+from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 from viz_service.texts import Language
 
@@ -14,7 +15,6 @@ Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)
 
 Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
-Reason = Literal["retries_exhausted", "not_retryable", "malformed"]
 SELF_CHECKED: frozenset[Quality] = frozenset({"self_check_accepted", "self_check_max_retries_reached"})
 """Scored against further answers of the same model: another scale than that of scores against a reference."""
 Theme = Literal["light", "dark"]
@@ -363,18 +363,24 @@ class Attempt(Output):
     llm_latency_ms: int
     prompt_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = Field(0, description="Of the completion's, those of what the model thought.")
     cost: Cost | None = Field(description="In the currency of `LLM_PRICES`; null: no price was known.")
     generated_at: Time
 
 
 class CallError(Output):
-    """A call to the model that failed, and when it is (or was) due again."""
+    """Calls to the model that failed at the same attempt and retry: the last one, and when it is (or was) due again."""
 
     attempt: int
     retry: int
     type: str
+    cause: Cause = "other"
     status_code: int | None
     message: str
+    counts_as_retry: bool = Field(
+        True, description="False: the provider did not admit it, or was unavailable for everybody; no retry was spent."
+    )
+    times: int = Field(1, description="How many calls: more than one where the first ones cost no retry.")
     prompt_tokens: int = Field(0, description="Taken all the same, for an answer that was empty or refused.")
     completion_tokens: int = 0
     cost: Cost | None = None
@@ -471,8 +477,11 @@ class WaitingError(Output):
     attempt: int
     retry: int
     type: str
+    cause: Cause = "other"
     status_code: int | None
     message: str
+    counts_as_retry: bool = True
+    times: int = 1
     failed_at: Time
     due_at: Time
 
@@ -480,7 +489,7 @@ class WaitingError(Output):
 class Waiting(Output):
     """Errors that wait for their due time, as they were seen last on their topics."""
 
-    overload: int = Field(description="Errors on the topic that the retry consumer has still to commit.")
+    overload: int = Field(description="Errors on the topic that the retry consumer has still to finish.")
     quota: int
     next: list[WaitingError] = Field(description="Those that are due next.")
 
@@ -491,9 +500,9 @@ class TopicState(Output):
     name: str
     group: str | None = Field(description="Consumer group; null: nobody reads it.")
     messages: int | None = Field(description="Messages written since the topic was made.")
-    lag: int | None = Field(description="Messages that the group has still to commit.")
+    lag: int | None = Field(description="Messages that the group has still to finish.")
     rate: float | None = Field(description="Messages written per second, over the last 30 s.")
-    stalled: bool = Field(description="It has work and commits nothing.")
+    stalled: bool = Field(description="It has work that does not have to wait, and finishes none of it.")
 
 
 class GroupState(Output):
@@ -552,6 +561,8 @@ class Alert(Output):
         "postgres-away",
         "max-retries",
         "budget-used-up",
+        "provider-limited",
+        "provider-unavailable",
     ]
     values: dict[str, str | float] = Field(description="What its text tells.")
 
@@ -567,6 +578,7 @@ class Pipeline(Output):
     flink: Flink | None
     flink_error: Why | None
     services: list[ServiceState]
+    providers: list[ProviderStatus] = Field(description="Of the model; empty: nothing is known of them.")
     cache_hit_rate: float | None = Field(description="Of storage-service's replies since its start, 0 to 1.")
 
 

@@ -3,12 +3,12 @@
 from pydantic import Field, SecretStr
 
 from pipeline.messages import MAX_ATTEMPTS_LIMIT
-from pipeline.settings import KafkaSettings, Port, PostgresSettings, RetryAfterSettings
+from pipeline.settings import KafkaSettings, PatienceSettings, Port, PostgresSettings
 
 _URL = r"^https?://[^/]+$"
 
 
-class VizSettings(KafkaSettings, PostgresSettings, RetryAfterSettings):
+class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings):
     """Environment of the container."""
 
     # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/03_reader.sql).

@@ -69,6 +69,9 @@ class Storage(Protocol):
     def budget(self) -> dict[str, Any]:
         """Returns the day's budget."""
 
+    def providers(self) -> dict[str, Any]:
+        """Returns how the providers of the model stand."""
+
 
 class HttpStorage:
     """Storage-service over HTTP."""
@@ -106,6 +109,10 @@ class HttpStorage:
     def budget(self) -> dict[str, Any]:
         """See `Storage`."""
         return self._document("/budget", {})
+
+    def providers(self) -> dict[str, Any]:
+        """See `Storage`."""
+        return self._document("/providers", {})
 
     def _document(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         reply = self._call("GET", path, params=query)

@@ -6,8 +6,9 @@ group.
 """
 
 import time
+from bisect import bisect
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -16,6 +17,8 @@ from pipeline import messages, topics
 from pipeline.delays import OVERLOAD, QUOTA, Delays
 from pipeline.kafka import client_config
 from pipeline.messages import MAX_RETRIES, FailedCall, Unreadable
+from pipeline.offsets import MAX_METADATA_BYTES, Progress
+from pipeline.settings import PatienceSettings
 from viz_service.schemas import CallError, WaitingError
 from viz_service.settings import VizSettings
 
@@ -24,33 +27,60 @@ REMEMBERED = timedelta(minutes=10)
 """How long an error that was asked again is remembered: until then, most are in the database."""
 MOST = 5_000
 """Errors that are remembered at most; the oldest go first."""
+MOST_DUE = 100_000
+"""Due times that are remembered at most, of each partition."""
+FULL_METADATA_BYTES = MAX_METADATA_BYTES - 32
+"""Metadata of a commit that are as long, or longer, had no room for the next run."""
 READ_SECONDS = 1.5
 TEXT_CHARACTERS = 120
 
 Key = tuple[str, int, int]
 """Question id, attempt, retry."""
 
+Partition = tuple[str, int]
 
-def read_error(topic: str, key: bytes | None, value: bytes | None, longest_seconds: float) -> WaitingError | None:
+
+@dataclass(frozen=True)
+class Errors:
+    """What is known of the errors on their way.
+
+    Attributes:
+        known: Those that wait, or waited not long ago, by due time.
+        due: When the first message that is not finished is due, or was, by topic.
+    """
+
+    known: list[WaitingError]
+    due: Mapping[str, datetime]
+
+
+def read_error(topic: str, key: bytes | None, value: bytes | None, settings: PatienceSettings) -> WaitingError | None:
     """Reads a message of an error topic; None for one that cannot be read, or is not tried again. Pure."""
     try:
         failed = messages.read(topic, key, value)
     except Unreadable:
         return None
-    if not isinstance(failed, FailedCall) or failed.retry_count >= MAX_RETRIES:
+    if not isinstance(failed, FailedCall):
         return None
-    delays = replace(ERROR_TOPICS[topic], longest_seconds=longest_seconds)
+    most = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
+    if failed.error.counts_as_retry and failed.retry_count >= (MAX_RETRIES if most is None else most):
+        return None
+    delays = replace(
+        ERROR_TOPICS[topic], longest_seconds=settings.retry_after_max, patience_seconds=settings.llm_patience
+    )
     return WaitingError(
         question_id=failed.question_id,
         question_text=failed.question_text[:TEXT_CHARACTERS],
         attempt=failed.processing_attempts,
         retry=failed.retry_count,
         type=failed.error.type,
+        cause=failed.error.cause,
         status_code=failed.error.status_code,
         message=failed.error.message,
+        counts_as_retry=failed.error.counts_as_retry,
+        times=failed.errors[-1].times if failed.errors else 1,
         failed_at=failed.failed_at,
         # Without the jitter, which is drawn when the retry is scheduled: a quarter of a second at most.
-        due_at=delays.due_at(failed.failed_at, failed.retry_count, failed.error.retry_after_seconds, 0),
+        due_at=delays.due_at(failed, 0),
     )
 
 
@@ -69,38 +99,67 @@ def as_call_errors(known: Iterable[WaitingError], question_id: str) -> list[Call
     ]
 
 
+def unfinished(due: Mapping[int, datetime], progress: Progress) -> dict[int, datetime]:
+    """Returns the due times, by offset, of the messages that a group has not finished. Pure."""
+    starts = [each.start for each in progress.ahead]
+
+    def is_finished(offset: int) -> bool:
+        place = bisect(starts, offset)
+        return offset < progress.position or (place > 0 and offset in progress.ahead[place - 1])
+
+    return {offset: at for offset, at in due.items() if not is_finished(offset)}
+
+
+def first_due(due: Mapping[int, datetime], progress: Progress) -> datetime | None:
+    """Returns when the first of the unfinished messages is due, or was; None without one. Pure.
+
+    Of messages beyond what had room in the metadata of the commit nobody knows whether they are finished: they are left
+    out.
+    """
+    full = len(progress.metadata) >= FULL_METADATA_BYTES
+    return min((at for offset, at in due.items() if not full or offset < progress.ahead[-1].stop), default=None)
+
+
 class ErrorReader:
     """Follows the error topics."""
 
     def __init__(self, settings: VizSettings) -> None:
         self._settings = settings
         self._client: Consumer | None = None
-        self._positions: dict[tuple[str, int], int] = {}
+        self._positions: dict[Partition, int] = {}
         self._known: dict[Key, WaitingError] = {}
+        self._due: dict[Partition, dict[int, datetime]] = {}
+        """Of messages that may be unfinished, by offset."""
 
-    def read(self, ends: Mapping[tuple[str, int], int], start: Mapping[tuple[str, int], int]) -> list[WaitingError]:
-        """Reads what is new and returns what is known, by due time.
+    def read(self, ends: Mapping[Partition, int], done: Mapping[Partition, Progress]) -> Errors:
+        """Reads what is new and returns what is known.
 
         Args:
             ends: Offset after the last message by topic and partition.
-            start: Where to begin on a partition: what is below has been asked again, or is gone.
+            done: What is finished on a partition, or gone; reading begins after that.
 
         Raises:
             KafkaException: The broker is away.
         """
         partitions = {each: end for each, end in ends.items() if each[0] in ERROR_TOPICS}
-        self._assign(partitions, start)
+        self._assign(partitions, done)
         until = time.monotonic() + READ_SECONDS
         while self._client and self._behind(partitions) and time.monotonic() < until:
             for record in self._client.consume(500, timeout=0.2):
                 self._take(record)
         self._known = remembered(self._known.values(), datetime.now(UTC))
-        return list(self._known.values())
+        due: dict[str, datetime] = {}
+        for each in partitions:
+            self._due[each] = unfinished(self._due[each], done[each])
+            first = first_due(self._due[each], done[each])
+            if first:
+                due[each[0]] = min(first, due.get(each[0], first))
+        return Errors(list(self._known.values()), due)
 
-    def _behind(self, partitions: Mapping[tuple[str, int], int]) -> bool:
+    def _behind(self, partitions: Mapping[Partition, int]) -> bool:
         return any(self._positions[each] < end for each, end in partitions.items())
 
-    def _assign(self, partitions: Mapping[tuple[str, int], int], start: Mapping[tuple[str, int], int]) -> None:
+    def _assign(self, partitions: Mapping[Partition, int], done: Mapping[Partition, Progress]) -> None:
         # A position beyond the end means that the topic was made anew.
         new = [each for each, end in partitions.items() if self._positions.get(each, end + 1) > end]
         if not new:
@@ -109,7 +168,8 @@ class ErrorReader:
             config = {"group.id": "viz-service", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
             self._client = Consumer(client_config(self._settings, "viz-service") | config)
         for each in new:
-            self._positions[each] = start.get(each, 0)
+            self._positions[each] = done[each].position
+            self._due[each] = {}
         self._client.assign([TopicPartition(*each, offset) for each, offset in self._positions.items()])
 
     def _take(self, record: Message) -> None:
@@ -122,6 +182,9 @@ class ErrorReader:
         assert partition is not None
         assert offset is not None
         self._positions[topic, partition] = offset + 1
-        found = read_error(topic, record.key(), record.value(), self._settings.retry_after_max)
+        found = read_error(topic, record.key(), record.value(), self._settings)
         if found:
             self._known[found.question_id, found.attempt, found.retry] = found
+        if len(self._due[topic, partition]) < MOST_DUE:
+            # What waits for nothing is due at once.
+            self._due[topic, partition][offset] = found.due_at if found else datetime.now(UTC)

@@ -36,9 +36,20 @@ def response(**changes: Any) -> Response:
 
 
 def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
-    error = CallError(type=kind, status_code=503, message="busy", retry_after_seconds=changes.pop("retry_after", None))
+    error = CallError(
+        type=kind,
+        status_code=503,
+        message="busy",
+        retry_after_seconds=changes.pop("retry_after", None),
+        counts_as_retry=changes.pop("counts", True),
+    )
+    times = changes.pop("times", 1)
     asked = question(**changes)
     failure = CallFailure(
-        attempt=asked.processing_attempts, retry=asked.retry_count, failed_at=NOW, **error.model_dump()
+        attempt=asked.processing_attempts,
+        retry=asked.retry_count,
+        times=times,
+        failed_at=NOW,
+        **error.model_dump(),
     )
     return asked.become(FailedCall, errors=(*asked.errors, failure), error=error, failed_at=NOW)

@@ -20,7 +20,8 @@ const NOTES = {
   "total_processing_time_ms.p95": "duration",
 };
 // Alerts about what works as it was told to.
-const TOLERABLE = new Set(["max-retries", "budget-used-up"]);
+const TOLERABLE = new Set(["max-retries", "budget-used-up", "provider-limited"]);
+const PROVIDER_DOTS = { open: "accepted", limited: "below", unavailable: "failed" };
 const lookUp = (path, values) => path.split(".").reduce((part, key) => part?.[key], values);
 
 function showNumbers(statistics, pipeline) {
@@ -70,8 +71,45 @@ function budgetText(values) {
   return t("alert.budget-used-up", { spent: spent.join(", "), time: time("short", values.resumes_at) });
 }
 
+// A provider as people know it: its address without scheme, and without a key that may stand in it.
+function providerName(address) {
+  if (!URL.canParse(address)) return address;
+  const { host, pathname } = new URL(address);
+  return host + pathname.replace(/\/$/, "");
+}
+
+const until = ({ waiting_until: moment }) => (moment ? time("short", moment) : format("count", null));
+
+// The limits of a provider, and its last minute.
+function providerFacts(status) {
+  const number = (value) => format(Number.isInteger(value) ? "count" : "rate", value);
+  const limits = [
+    status.requests_per_minute && t("provider.requests", { count: number(status.requests_per_minute) }),
+    status.tokens_per_minute && t("provider.tokens", { count: number(status.tokens_per_minute) }),
+  ].filter(Boolean);
+  const limit = limits.length && [
+    t("provider.limit", { limits: limits.join(", ") }),
+    ...(status.limit_source ? [t(`provider.source.${status.limit_source}`)] : []),
+  ];
+  const calls = [
+    plural("provider.calls", status.calls_last_minute),
+    ...(status.refused_last_minute ? [plural("provider.refused", status.refused_last_minute)] : []),
+  ];
+  return [limit, calls].filter(Boolean).map((parts) => parts.join(", "));
+}
+
+function providerText(kind, values) {
+  const facts = [
+    kind === "provider-limited" && values.cause && t(`cause.${values.cause}`),
+    ...providerFacts(values),
+    values.message && t("why.said", { detail: values.message }),
+  ];
+  return t(`alert.${kind}`, { provider: providerName(values.provider), time: until(values), facts: facts.filter(Boolean).join(" · ") });
+}
+
 function alertText({ kind, values }) {
   if (kind === "budget-used-up") return budgetText(values);
+  if (kind.startsWith("provider-")) return providerText(kind, values);
   const why = values.why && { reason: reason({ kind: values.why, detail: values.detail }) };
   const written = Object.entries(values).map(([name, value]) => [
     name,
@@ -131,6 +169,18 @@ function showPipeline(pipeline) {
     services.push(item);
   }
   replace(at("services"), services.length ? services : [element("li", "muted", t("services.none"))]);
+
+  at("providers-part").hidden = !pipeline.providers.length;
+  replace(at("providers"), pipeline.providers.map((each) => {
+    const item = element("li");
+    const state = t(`provider.${each.state}`, { time: until(each) });
+    item.append(
+      element("span", `dot ${PROVIDER_DOTS[each.state]}`),
+      element("span", "", providerName(each.provider)),
+      element("span", "muted", [state, ...providerFacts(each)].join(" · ")),
+    );
+    return item;
+  }));
 
   replace(at("topics"), pipeline.topics.map((each) => {
     const row = cells(each.name, each.group ?? t("topics.nobody"), each.group ? count(each.lag) : "–", format("rate", each.rate), count(each.messages));

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from llm_consumer.llm import CallFailed, EmptyAnswer, Llm
-from llm_consumer.prompt import prompt
+from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from pipeline.messages import Best
 from pipeline.question import normalise
@@ -35,7 +35,7 @@ def ask(provider):
         def call(text, attempt=1, hangs=False):
             best = BEST if attempt > 1 else None
             question = samples.question(question_text=text, processing_attempts=attempt, best=best)
-            return (brief if hangs else patient).ask(prompt(question, TEMPERATURE)).text
+            return (brief if hangs else patient).ask(prompts(question, TEMPERATURE)[0]).text
 
         yield call
 

@@ -5,6 +5,7 @@ import pytest
 from flink_job.decision import Record, decide
 from flink_job.scoring import Refused
 from pipeline import messages, topics
+from pipeline.messages import Best
 from pipeline.routing import BertScore, Gate
 from tests.unit import samples
 
@@ -58,11 +59,31 @@ def test_what_the_scorer_refuses_fails_for_good():
     assert "reference: is empty" in told.error.message
 
 
-def test_a_history_too_large_for_a_message_fails_for_good():
+def test_a_history_too_large_for_a_message_is_cut():
     answer = samples.response(llm_response="a" * 600_000)
+    again, _ = decide(record(answer), score(0.1), GATE, samples.NOW).sent
+    told = messages.read(again.topic, again.key, again.value)
+    assert again.topic == topics.QUESTIONS_PENDING
+    assert told.best.llm_response == answer.llm_response
+    assert len(told.attempts[0].llm_response) == 500
+
+
+def test_an_answer_too_large_for_a_message_fails_for_good():
+    answer = samples.response(original_answer="r" * 500_000, llm_response="a" * 600_000)
     found = decide(record(answer), score(0.1), GATE, samples.NOW)
     assert [each.topic for each in found.sent] == [topics.PERMANENT]
     assert json.loads(found.sent[0].value)["reason"] == "not_retryable"
+
+
+def test_what_the_scorer_refuses_ends_with_the_best_answer_so_far():
+    best = Best(
+        llm_response="It is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m", scorer="s"
+    )
+    answer = samples.response(processing_attempts=2, best=best)
+    [sent] = decide(record(answer), Refused(422, "reference: is empty"), GATE, samples.NOW).sent
+    told = messages.read(topics.VALIDATED, sent.key, sent.value)
+    assert (told.quality, told.llm_response, told.scorer) == ("max_retries_reached", "It is.", "s")
+    assert "reference: is empty" in told.errors[-1].message
 
 
 def test_events_hold_ids_and_no_payload():

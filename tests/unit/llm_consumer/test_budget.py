@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
-from llm_consumer.prompt import prompt
+from llm_consumer.prompt import prompts
 from llm_consumer.spending import Spent, add_up
 from pipeline import budget
 from pipeline.messages import CallError, CallFailure, Failed, FailedCall, Malformed
@@ -212,7 +212,7 @@ def test_limits_are_there_or_not(limits, any_):
 
 
 def test_no_token_is_shorter_than_a_byte():
-    made = prompt(samples.question(), 0.7)
+    [made] = prompts(samples.question(), 0.7)
     assert tokens_at_most(made, "ä") - tokens_at_most(made, "") == 2
 
 
@@ -233,9 +233,7 @@ def test_an_empty_answer_adds_up_once_though_it_is_sent_on_as_failed():
     asked = samples.question(retry_count=2)
     first = asked.become(FailedCall, errors=(earlier,), error=error, failed_at=earlier.failed_at)
     second = asked.become(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
-    given_up = second.become(
-        Failed, reason="retries_exhausted", source=samples.SOURCE, failed_at=samples.NOW + timedelta(seconds=9)
-    )
+    given_up = second.become(Failed, reason="retries_exhausted", source=samples.SOURCE)
     unreadable = Malformed.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
     spent = add_up(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
     assert (spent.tokens, spent.nanocost) == (40, 200)

@@ -1,11 +1,17 @@
 """The check against what does not work, on real sockets."""
 
+import json
 import socket
 
 import pytest
 
 from llm_consumer import check_provider
+from llm_consumer.diagnosis import Variables, diagnose, duration
+from llm_consumer.errors import no_answer, redacted, sort_empty, sort_status
+from llm_consumer.llm import CallFailed
+from pipeline.messages import CallError
 from tests.unit.llm_consumer.provider_responses import RECORDED, completion
+from tests.unit.samples import NOW
 
 PATH = "/v1/chat/completions"
 KEY = "sk-very-secret"
@@ -50,7 +56,7 @@ def test_each_provider_is_asked_once_and_one_that_fails_fails_the_check(check, h
     status, said = check(small, LLM_MODELS=f"small, small, big@{big}")
     assert status == 1
     assert f"small at {small}\n  works" in said
-    assert f"big at {big}\n  does not work: the key is wrong, or may not do this (HTTP 401)" in said
+    assert f"big at {big}\n  does not work: the provider does not accept the key (HTTP 401)" in said
     assert "LLM_API_KEYS" in said
     assert len(httpserver.log) == 2
 
@@ -99,10 +105,82 @@ def test_one_that_repeats_the_key(check, httpserver):
 @pytest.mark.parametrize(
     "recorded", [each for each in RECORDED if each.diagnosis == "key"], ids=lambda each: each.provider
 )
-def test_what_a_provider_says_of_a_key_is_not_repeated(check, httpserver, recorded):
+def test_what_a_provider_says_of_a_key_is_repeated_without_it(check, httpserver, recorded):
     httpserver.expect_request(PATH).respond_with_json(recorded.body, recorded.status)
     status, said = check(httpserver.url_for("/v1"))
     assert status == 1
     assert "LLM_API_KEY" in said
+    assert "It says" in said
     assert "wjh3" not in said
-    assert "It says" not in said
+
+
+# --- what the diagnosis makes of an error ------------------------------------------------------------------------
+
+VARIABLES = Variables("LLM_MODELS", "LLM_BASE_URL", "LLM_API_KEYS")
+
+
+def diagnosis_of(error):
+    return diagnose(CallFailed(error), VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [each for each in RECORDED if each.status != 200],
+    ids=lambda each: f"{each.provider}: {each.case}",
+)
+def test_each_recorded_error_has_its_diagnosis_in_the_words_of_the_provider(recorded):
+    body = recorded.body if isinstance(recorded.body, str) else json.dumps(recorded.body)
+    error = sort_status(recorded.status, body, recorded.headers, NOW)
+    found = diagnosis_of(error)
+    assert found.kind == recorded.diagnosis
+    assert f"(HTTP {recorded.status})" in found.problem
+    assert found.remedy
+    assert found.said == redacted(error.message)
+    assert ("accept the key" in found.problem) == (recorded.cause == "key")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (no_answer("empty answer: all of LLM_MAX_TOKENS went before its first word"), "empty", "LLM_MAX_TOKENS"),
+        (no_answer("empty answer: the model only sent thoughts; raise LLM_MAX_TOKENS"), "thinking", "LLM_EXTRA_BODY"),
+        (no_answer("empty answer: the model was still thinking"), "thinking", "LLM_MAX_TOKENS"),
+        (no_answer("answer too large: more than 1000 bytes"), "incompatible", "/v1"),
+        (no_answer("unreadable answer: not a JSON object"), "incompatible", "/v1"),
+        (no_answer("redirected to https://x.example/v1/chat/completions"), "address", "LLM_BASE_URL"),
+        (no_answer("timed out after 1 s"), "timeout", "LLM_TIMEOUT"),
+        (no_answer("Connection error: gone"), "connection", "HTTP server"),
+        (sort_empty("content_filter", None), "content", "LLM_MODELS"),
+        (sort_status(404, "404 page not found", {}, NOW), "address", "LLM_BASE_URL"),
+        (sort_status(405, "", {}, NOW), "address", "LLM_BASE_URL"),
+        (sort_status(418, "I am a teapot", {}, NOW), "other", "Do what it says"),
+        (CallError(type="overload", status_code=503, message="made on purpose"), "overload", "Try again"),
+    ],
+)
+def test_other_errors_have_a_diagnosis_too(error, kind, says):
+    found = diagnosis_of(error)
+    assert found.kind == kind
+    assert says in found.remedy
+
+
+def test_a_diagnosis_tells_the_wait_that_the_provider_asks_for():
+    error = sort_status(429, "Rate limit reached on requests per day (RPD). Please try again in 9m38.016s.", {}, NOW)
+    assert diagnosis_of(error).problem == "the quota is used up (HTTP 429); it says to wait 9 m 38 s"
+    assert "wait" not in diagnosis_of(sort_status(429, "too many requests", {}, NOW)).problem
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.12, "0.1 s"),
+        (5, "5 s"),
+        (26.4, "26 s"),
+        (59.9, "1 m"),
+        (578.016, "9 m 38 s"),
+        (3600, "1 h"),
+        (47_941, "13 h 19 m"),
+        (86_400 * 3 + 61, "3 d 1 m"),
+    ],
+)
+def test_waits_are_told_in_two_units(seconds, text):
+    assert duration(seconds) == text

@@ -2,20 +2,26 @@ from collections import Counter
 
 import pytest
 
-from llm_consumer.faults import with_faults
+from llm_consumer.completions import Usage
+from llm_consumer.faults import FaultyProvider
 from llm_consumer.llm import Answer, CallFailed
 from llm_consumer.settings import LlmSettings
 
-ANSWER = Answer("Yes.", "m", 1, 1, 1, "stop")
+
+class Willing:
+    """A provider that always answers."""
+
+    def ask(self, question, prompt):
+        return Answer("Yes.", "m", 1, Usage(), "stop")
 
 
 def test_as_many_calls_fail_as_were_asked_for():
     drawn = iter(number / 100 for number in range(100))
-    ask = with_faults(lambda _: ANSWER, 0.25, 0.5, chance=lambda: next(drawn))
+    provider = FaultyProvider(Willing(), 0.25, 0.5, chance=lambda: next(drawn))
     outcomes = Counter()
     for _ in range(100):
         try:
-            outcomes[ask(None).text] += 1
+            outcomes[provider.ask(None, None).text] += 1
         except CallFailed as failed:
             outcomes[failed.error.type, failed.error.status_code, failed.error.message] += 1
     assert outcomes == {

@@ -11,13 +11,14 @@ from decimal import Decimal
 import pytest
 from werkzeug import Response as HttpResponse
 
-from llm_consumer.handler import SAME_CALL_SECONDS, AskHandler, Provider, SelfCheck
+from llm_consumer.handler import SAME_CALL_SECONDS, AskHandler, SelfCheck, Waiting
 from llm_consumer.llm import Llm
+from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import MAX_SAMPLE_CHARACTERS, Failed, FailedCall, Response
+from pipeline.messages import MAX_SAMPLE_CHARACTERS, Best, Failed, FailedCall, Response
 from tests.unit import samples
 
 PATH = "/v1/chat/completions"
@@ -34,24 +35,40 @@ def completion(text, finish_reason="stop"):
     }
 
 
-class FakeGate:
-    """Stands for the gate in Redis."""
+class FakeAdmission:
+    """Stands for the limiter in Redis: it notes what it is told."""
 
     def __init__(self):
-        self.seconds = 0.0
+        self.wait = 0.0
+        self.at_fault = True
+        self.admitted = []
+        self.told = []
 
-    def closed_seconds(self):
-        return self.seconds
+    def admit(self, tokens):
+        if self.wait:
+            raise Unavailable("no room", self.wait, told=True)
+        self.admitted.append(tokens)
+        return str(len(self.admitted))
 
-    def close(self, seconds):
-        self.seconds = seconds
+    def answered(self, call_id, tokens, limits):
+        self.told.append(("answered", call_id, tokens))
+
+    def refused(self, call_id, error, limits):
+        self.told.append(("refused", call_id, error.cause))
+
+    def failed(self, call_id, question_id, since, error):
+        self.told.append(("failed", call_id, since))
+        return self.at_fault
+
+    def abandoned(self, call_id):
+        self.told.append(("abandoned", call_id))
 
 
 class FakeMemo(dict):
     """Stands for the memo in Redis."""
 
     def _key(self, question, target):
-        attempt = (question.processing_attempts, question.retry_count)
+        attempt = (question.processing_attempts, question.retry_count, len(question.errors))
         return question.question_id, question.asked_at, *attempt, target.base_url, target.model
 
     def recall(self, question, target):
@@ -59,6 +76,12 @@ class FakeMemo(dict):
 
     def keep(self, question, target, outgoing):
         self[self._key(question, target)] = outgoing
+
+    def recall_paid(self, question, target):
+        return list(self.get(("paid", question.question_id, question.processing_attempts), []))
+
+    def keep_paid(self, question, target, paid):
+        self["paid", question.question_id, question.processing_attempts] = list(paid)
 
 
 class FakeBudget:
@@ -75,6 +98,16 @@ class FakeBudget:
         self.charged.append((tokens, cost))
 
 
+BEST = Best(
+    llm_response="It just is.",
+    bert_score=0.2,
+    bert_precision=0.2,
+    bert_recall=0.2,
+    attempt=1,
+    model="m",
+    scorer="encoder/6",
+)
+
 CALLS = ExitStack()
 """Ends the connections of all of this module's clients."""
 
@@ -85,12 +118,12 @@ def connections():
         yield
 
 
-def asker(base_url, gate=None, budget=None, gates=None, self_check=SelfCheck(), **more):
+def asker(base_url, admission=None, budget=None, admissions=None, self_check=SelfCheck(), waiting=Waiting(), **more):
     settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, **{"llm_extra_body": {"top_k": 40}} | more)
-    gates = gates or {target.base_url: gate or FakeGate() for target in settings.targets}
+    admissions = admissions or {target.base_url: admission or FakeAdmission() for target in settings.targets}
     llms = [(each, CALLS.enter_context(Llm(settings, each))) for each in settings.targets]
-    providers = [Provider(target, llm.ask, gates[target.base_url]) for target, llm in llms]
-    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, 600, self_check)
+    providers = [Provider(target, llm.ask, admissions[target.base_url], 128) for target, llm in llms]
+    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check)
 
     def once(**changes):
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
@@ -133,11 +166,11 @@ def test_a_question_without_reference_brings_further_answers(httpserver):
     assert sent[0]["messages"] == sent[1]["messages"]
 
 
-def test_a_sample_is_never_colder_than_the_answer(httpserver):
+def test_a_sample_is_at_least_as_hot_as_the_answer(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     ask_for = asker(httpserver.url_for("/v1"), self_check=SelfCheck(1, 1.0))
     ask_for(original_answer=None, processing_attempts=3)
-    assert [json.loads(request.data)["temperature"] for request, _ in httpserver.log] == pytest.approx([1.1, 1.1])
+    assert [json.loads(request.data)["temperature"] for request, _ in httpserver.log] == pytest.approx([1.0, 1.0])
 
 
 def test_a_question_with_reference_brings_none(httpserver):
@@ -206,7 +239,7 @@ def test_an_empty_answer_is_retried_and_then_permanent(httpserver, ask):
     assert (last.topic, last.message.reason) == (topics.PERMANENT, "not_retryable")
 
 
-@pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b'{"choices": []}', b"\xff\xfe", b'{"choices": [{}]}'])
+@pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b"\xff\xfe"])
 def test_garbage_with_status_200_is_overload(httpserver, ask, body):
     httpserver.expect_request(PATH).respond_with_data(body, content_type="application/json")
     outgoing = ask()
@@ -278,39 +311,139 @@ def test_an_answer_of_a_megabyte_is_cut_and_what_cannot_be_stored_replaced(https
     assert len(text) == 32_000
 
 
-def test_a_quota_error_with_retry_after_closes_the_gate_for_all(httpserver):
-    gate = FakeGate()
-    ask = asker(httpserver.url_for("/v1"), gate)
-    httpserver.expect_request(PATH).respond_with_data("quota", 429, {"Retry-After": "7200"})
-    assert ask().topic == topics.ERROR_QUOTA
-    assert gate.seconds == 600, "no longer than RETRY_AFTER_MAX"
-    with pytest.raises(Unavailable) as parked:
-        ask(retry_count=1)
-    assert parked.value.wait_seconds == 600
-    assert len(httpserver.log) == 1, "a closed gate costs no call"
+@pytest.mark.parametrize(
+    ("status", "body", "told", "counts"),
+    [
+        (429, "slow down", ("refused", "1", "rate_limit"), False),
+        (402, "pay", ("refused", "1", "credit"), False),
+        (503, "busy", ("failed", "1", None), True),
+        (400, "bad request", ("answered", "1", 0), True),
+    ],
+)
+def test_the_limiter_is_told_what_became_of_a_call(httpserver, status, body, told, counts):
+    admission = FakeAdmission()
+    httpserver.expect_request(PATH).respond_with_data(body, status)
+    message = asker(httpserver.url_for("/v1"), admission)().message
+    assert admission.told == [told]
+    assert message.error.counts_as_retry is counts
 
 
-@pytest.mark.parametrize(("status", "headers"), [(429, {"Retry-After": "3"}), (402, {})])
-def test_other_errors_leave_the_gate_open(httpserver, status, headers):
-    gate = FakeGate()
-    httpserver.expect_request(PATH).respond_with_data("no", status, headers)
-    asker(httpserver.url_for("/v1"), gate)()
-    assert gate.seconds == 0
+def test_the_limiter_is_told_what_an_answer_took(httpserver):
+    admission = FakeAdmission()
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    asker(httpserver.url_for("/v1"), admission)()
+    assert admission.told == [("answered", "1", 40)]
+
+
+def test_a_call_that_is_not_admitted_waits_and_costs_nothing(httpserver):
+    httpserver.expect_request(PATH).respond_with_data("slow down", 429)
+    message = asker(httpserver.url_for("/v1"))(retry_count=1).message
+    assert (message.retry_count, message.error.counts_as_retry) == (1, False)
+    assert message.waiting_since == message.failed_at
+    again = asker(httpserver.url_for("/v1"))(retry_count=1, errors=message.errors, waiting_since=samples.NOW).message
+    assert again.waiting_since == samples.NOW, "patience counts from the first refusal"
+    [error] = again.errors
+    assert (error.retry, error.times) == (1, 2)
+
+
+def test_a_provider_that_is_unavailable_to_everybody_costs_no_retry(httpserver):
+    admission = FakeAdmission()
+    admission.at_fault = False
+    httpserver.expect_request(PATH).respond_with_data("busy", 503)
+    message = asker(httpserver.url_for("/v1"), admission)().message
+    assert message.error.counts_as_retry is False
+    asker(httpserver.url_for("/v1"), admission)(errors=message.errors)
+    assert admission.told[1] == ("failed", "2", message.failed_at), "since its failure before"
+
+
+def test_quota_errors_count_where_their_retries_are_limited(httpserver):
+    httpserver.expect_request(PATH).respond_with_data("pay", 402)
+    message = asker(httpserver.url_for("/v1"), waiting=Waiting(quota_counts=True))().message
+    assert (message.error.counts_as_retry, message.waiting_since) == (True, None)
+
+
+def test_patience_that_is_used_up_ends_the_question_when_it_is_refused(httpserver):
+    httpserver.expect_request(PATH).respond_with_data("slow down", 429)
+    outgoing = asker(httpserver.url_for("/v1"))(waiting_since=samples.NOW)
+    assert (outgoing.topic, outgoing.message.reason) == (topics.PERMANENT, "patience_exhausted")
+
+
+def test_patience_that_is_used_up_ends_the_question_while_there_is_no_room(httpserver):
+    admission = FakeAdmission()
+    admission.wait = 40
+    ask = asker(httpserver.url_for("/v1"), admission)
+    with pytest.raises(Unavailable):
+        ask()
+    earlier = samples.failed_call("quota")
+    outgoing = ask(errors=earlier.errors, waiting_since=samples.NOW)
+    assert (outgoing.topic, outgoing.message.reason) == (topics.PERMANENT, "patience_exhausted")
+    assert outgoing.message.error.message == "busy"
+
+
+def test_a_question_that_waited_as_long_as_its_patience_is_asked_once_more(httpserver):
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    assert asker(httpserver.url_for("/v1"))(waiting_since=samples.NOW).topic == topics.RESPONSES_SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "waiting_since"),
+    [(401, "wrong key", None), (400, "maximum context length", None), (429, "slow down", samples.NOW)],
+)
+def test_the_best_answer_is_kept_when_a_regeneration_fails(httpserver, status, body, waiting_since):
+    httpserver.expect_request(PATH).respond_with_data(body, status)
+    outgoing = asker(httpserver.url_for("/v1"))(processing_attempts=2, best=BEST, waiting_since=waiting_since)
+    message = outgoing.message
+    assert (outgoing.topic, message.quality) == (topics.VALIDATED, "max_retries_reached")
+    assert (message.llm_response, message.bert_score, message.scorer) == ("It just is.", 0.2, "encoder/6")
+    assert message.errors[-1].status_code == status
+
+
+def test_a_prompt_that_does_not_fit_is_asked_again_shorter(httpserver):
+    for _ in range(2):
+        httpserver.expect_ordered_request(PATH).respond_with_data("exceed_context_size_error", 400)
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
+    best = BEST.model_copy(update={"llm_response": "It just is. " * 100})
+    outgoing = asker(httpserver.url_for("/v1"))(processing_attempts=2, best=best)
+    assert outgoing.topic == topics.RESPONSES_SUCCESS
+    sizes = [
+        sum(len(each["content"]) for each in json.loads(request.data)["messages"]) for request, _ in httpserver.log
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
+def test_answers_paid_for_before_a_sample_failed_are_recorded_and_not_asked_for_again(httpserver):
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("First."))
+    httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
+    httpserver.expect_ordered_request(PATH).respond_with_json(completion("Second."))
+    budget = FakeBudget()
+    ask = asker(
+        httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="smollm2-135m-instruct=1/2"
+    )
+    failed = ask(original_answer=None).message
+    assert (failed.error.prompt_tokens, failed.error.completion_tokens) == (62, 18)
+    assert failed.error.cost == Decimal("0.000098")
+    answered = ask(original_answer=None, retry_count=1, errors=failed.errors).message
+    assert (answered.llm_response, answered.samples) == ("Scattering.", ("First.", "Second."))
+    assert (answered.prompt_tokens, answered.cost) == (31, Decimal("0.000049")), "the others are recorded already"
+    assert len(httpserver.log) == 4
+    assert len(budget.charged) == 3
 
 
 def test_a_question_that_comes_again_costs_no_second_call(httpserver):
-    gate = FakeGate()
-    ask = asker(httpserver.url_for("/v1"), gate)
+    admission = FakeAdmission()
+    ask = asker(httpserver.url_for("/v1"), admission)
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     first = ask(processing_attempts=2)
-    gate.seconds = 30
+    admission.wait = 30
     again = ask(processing_attempts=2)
     assert (again.topic, again.message) == (first.topic, first.message)
     assert len(httpserver.log) == 1
-    gate.seconds = 0
+    admission.wait = 0
     ask(processing_attempts=3)
     ask(processing_attempts=2, asked_at=samples.NOW + timedelta(seconds=9))
-    assert len(httpserver.log) == 3, "another attempt, or a question asked anew, is another call"
+    assert len(httpserver.log) == 3, "another attempt, or a question asked again later, is another call"
 
 
 def test_each_attempt_asks_its_model_at_its_address_with_its_key(httpserver):
@@ -338,12 +471,12 @@ def test_each_attempt_asks_its_model_at_its_address_with_its_key(httpserver):
     assert "top_k" not in json.loads(httpserver.log[1][0].data), "what one provider adds to the API is not for another"
 
 
-def test_a_closed_gate_holds_back_its_own_questions_alone(httpserver):
+def test_a_provider_without_room_holds_back_its_own_questions_alone(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     small, big = httpserver.url_for("/v1"), httpserver.url_for("/big")
-    gates = {small: FakeGate(), big: FakeGate()}
-    ask = asker(small, gates=gates, llm_models=f"small, big@{big}")
-    gates[big].seconds = 40
+    admissions = {small: FakeAdmission(), big: FakeAdmission()}
+    ask = asker(small, admissions=admissions, llm_models=f"small, big@{big}")
+    admissions[big].wait = 40
     with pytest.raises(Unavailable) as held:
         ask(processing_attempts=2)
     assert held.value.wait_seconds == 40
@@ -355,7 +488,7 @@ def test_a_null_in_the_extra_body_takes_a_field_out(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     asker(httpserver.url_for("/v1"), llm_extra_body={"max_tokens": None, "max_completion_tokens": 900, "top_p": None})()
     sent = json.loads(httpserver.log[0][0].data)
-    assert sent.keys() == {"model", "messages", "temperature", "max_completion_tokens"}
+    assert sent.keys() == {"model", "messages", "temperature", "max_completion_tokens", "stream"}
 
 
 def test_a_budget_that_is_used_up_holds_questions_and_costs_no_call(httpserver):
@@ -431,9 +564,47 @@ def test_a_copy_of_a_call_in_flight_waits_and_asks_nothing(httpserver, ask):
 
 
 def test_a_call_that_fails_lets_its_copies_go_on(httpserver):
-    gate = FakeGate()
-    gate.seconds = 3.0
-    ask_for = asker(httpserver.url_for("/v1"), gate)
+    admission = FakeAdmission()
+    admission.wait = 3.0
+    ask_for = asker(httpserver.url_for("/v1"), admission)
     for _ in range(2):
-        with pytest.raises(Unavailable, match="left alone"):
+        with pytest.raises(Unavailable, match="no room"):
             ask_for()
+
+
+def test_a_fault_of_our_own_in_a_call_fails_the_call_not_the_message(httpserver, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("llm_consumer.llm.completions.read", broken)
+    httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
+    admission = FakeAdmission()
+    outgoing = asker(httpserver.url_for("/v1"), admission)()
+    assert outgoing.topic == topics.ERROR_OVERLOAD
+    assert "ZeroDivisionError" in outgoing.message.error.message
+    assert admission.told == [("abandoned", "1")]
+
+
+def test_a_call_broken_off_by_our_own_stop_is_no_failure_and_not_remembered(httpserver):
+    came, release = threading.Event(), threading.Event()
+
+    def hang(_request):
+        came.set()
+        release.wait(20)
+        raise ConnectionError
+
+    httpserver.expect_request(PATH).respond_with_handler(hang)
+    settings = LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=20)
+    llm, memo, admission = Llm(settings), FakeMemo(), FakeAdmission()
+    handler = AskHandler([Provider(settings.targets[0], llm.ask, admission, 128)], memo, FakeBudget(), 0.7, Waiting())
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            call = pool.submit(handler, Incoming(samples.question(), samples.SOURCE))
+            assert came.wait(20)
+            llm.close()
+            with pytest.raises(Unavailable, match="stops"):
+                call.result(20)
+        finally:
+            release.set()
+    assert admission.told == [("abandoned", "1")]
+    assert memo == {}

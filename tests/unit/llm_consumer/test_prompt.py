@@ -1,6 +1,6 @@
 import pytest
 
-from llm_consumer.prompt import prompt
+from llm_consumer.prompt import prompts
 from pipeline.messages import Best
 from tests.unit import samples
 
@@ -12,7 +12,7 @@ def text(made):
 
 
 def test_question_and_context_are_asked():
-    made = prompt(samples.question(question_context="Seen from Earth."), 0.7)
+    made = prompts(samples.question(question_context="Seen from Earth."), 0.7)[0]
     assert "Why is the sky blue?" in text(made)
     assert "Seen from Earth." in text(made)
     assert made.temperature == 0.7
@@ -21,18 +21,31 @@ def test_question_and_context_are_asked():
 @pytest.mark.parametrize("best", [None, BEST])
 def test_the_reference_never_reaches_the_prompt(best):
     question = samples.question(original_answer="A REFERENCE", best=best, processing_attempts=2 if best else 1)
-    assert "REFERENCE" not in text(prompt(question, 0.7))
+    assert "REFERENCE" not in text(prompts(question, 0.7)[0])
 
 
 def test_a_regeneration_is_hotter_and_shows_the_best_answer():
-    first = prompt(samples.question(), 0.7)
-    again = prompt(samples.question(best=BEST, processing_attempts=2), 0.7)
-    third = prompt(samples.question(best=BEST, processing_attempts=3), 0.7)
+    first = prompts(samples.question(), 0.7)[0]
+    again = prompts(samples.question(best=BEST, processing_attempts=2), 0.7)[0]
+    third = prompts(samples.question(best=BEST, processing_attempts=3), 0.7)[0]
     assert "It just is." in text(again)
     assert "better" in text(again)
     assert first.temperature < again.temperature < third.temperature
 
 
 def test_temperature_has_a_limit_but_never_falls():
-    assert prompt(samples.question(best=BEST, processing_attempts=10), 0.7).temperature == 1.2
-    assert prompt(samples.question(best=BEST, processing_attempts=2), 1.5).temperature == 1.5
+    assert prompts(samples.question(best=BEST, processing_attempts=10), 0.7)[0].temperature == 1.0
+    assert prompts(samples.question(best=BEST, processing_attempts=2), 1.5)[0].temperature == 1.5
+
+
+def test_shorter_forms_of_a_regeneration_cut_the_earlier_answer_first():
+    best = BEST.model_copy(update={"llm_response": "x" * 5000})
+    question = samples.question(best=best, processing_attempts=2)
+    whole, short, shortest = prompts(question, 0.7)
+    assert [text(each).count("x") for each in (whole, short, shortest)] == [4000, 400, 0]
+    assert [text(each).count("Why is the sky blue?") for each in (whole, short, shortest)] == [2, 1, 1]
+    assert whole.temperature == short.temperature == shortest.temperature == 0.85
+
+
+def test_a_first_attempt_has_one_form():
+    assert len(prompts(samples.question(), 0.7)) == 1

@@ -35,7 +35,7 @@ def test_each_recorded_answer_is_sorted_by_what_it_means(ask, recorded):
     if recorded.meaning == "answer":
         answer = ask(recorded)
         assert answer.text
-        assert (answer.prompt_tokens, answer.completion_tokens) == (19, 10)
+        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (19, 10)
         return
     with pytest.raises(CallFailed) as failed:
         ask(recorded)

@@ -197,13 +197,19 @@ class Fleet:
             outbox_limit,
         )
         self.budget = None
-        self.api = create_api_of(self.questions, checks or {}, optional or {}, self._budget_of)
+        self.providers = None
+        self.api = create_api_of(self.questions, checks or {}, optional or {}, self._budget_of, self._providers_of)
         self.client = self.api.test_client()
 
     def _budget_of(self, day):
         if self.budget is None:
             raise Unavailable("Redis is away")
         return self.budget
+
+    def _providers_of(self):
+        if self.providers is None:
+            raise Unavailable("Redis does not answer")
+        return self.providers
 
     def ask(self, text="Why is the sky blue?", **more):
         path = more.pop("path", "/query")

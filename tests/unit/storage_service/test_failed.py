@@ -46,14 +46,14 @@ def test_pages(failed):
 
 def test_filter_is_handed_on_in_utc(failed):
     query = {
-        "reason": "malformed",
+        "reason": "patience_exhausted",
         "text": "50% of",
         "since": "2026-01-31T13:00:00+01:00",
         "until": "2026-02-01T00:00:00Z",
     }
     assert failed.client.get("/failed", query_string=query).status_code == 200
     wanted = failed.records.wanted
-    assert (wanted.reason, wanted.text) == ("malformed", "50% of")
+    assert (wanted.reason, wanted.text) == ("patience_exhausted", "50% of")
     assert wanted.since == datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert wanted.since.utcoffset().total_seconds() == 0
     assert wanted.until == datetime(2026, 2, 1, tzinfo=UTC)

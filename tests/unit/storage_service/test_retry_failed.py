@@ -166,11 +166,13 @@ def test_questions_are_retried_over_http(fleet, served):
 
 def test_filter_reaches_the_service(fleet, served):
     done = run(
-        "--url", served, "--dry-run", "--reason", "malformed", "--text", "50%", "--since", "2026-01-31T13:00:00+01:00"
+        *("--url", served, "--dry-run"),
+        *("--reason", "patience_exhausted", "--text", "50%", "--since", "2026-01-31T13:00:00+01:00"),
     )
     assert done.exit_code == 0, done.output
     wanted = fleet.records.wanted
-    assert (wanted.reason, wanted.text, wanted.since.isoformat()) == ("malformed", "50%", "2026-01-31T12:00:00+00:00")
+    assert (wanted.reason, wanted.text) == ("patience_exhausted", "50%")
+    assert wanted.since.isoformat() == "2026-01-31T12:00:00+00:00"
     assert wanted.until is not None
 
 

@@ -1,14 +1,18 @@
 """`GET /status`, `/stats`, `/ready` and the document, on fakes of PostgreSQL, Redis and Kafka."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
+from pipeline import provider
 from pipeline.budget import Budget
+from pipeline.errors import Unavailable
+from pipeline.provider import ProviderStatus
 from pipeline.question import question_id
-from storage_service.schemas import Ask
+from storage_service import app
+from storage_service.schemas import Ask, Providers, Statistics
 from tests.unit.samples import NOW
 from tests.unit.storage_service.fakes import Fleet
 
@@ -93,6 +97,78 @@ def test_without_redis_nobody_can_tell_the_budget(fleet):
     assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
 
 
+LIMITED = ProviderStatus(
+    provider="https://api.example.com/v1",
+    state="limited",
+    cause="rate_limit",
+    message="slow down",
+    waiting_until=NOW + timedelta(seconds=30),
+    requests_per_minute=10,
+    limit_source="refusals",
+    calls_last_minute=10,
+    refused_last_minute=1,
+    at=NOW,
+)
+LIMITED_JSON = {
+    "provider": "https://api.example.com/v1",
+    "state": "limited",
+    "cause": "rate_limit",
+    "message": "slow down",
+    "waiting_until": "2026-01-02T03:04:35.000Z",
+    "requests_per_minute": 10,
+    "tokens_per_minute": None,
+    "limit_source": "refusals",
+    "calls_last_minute": 10,
+    "refused_last_minute": 1,
+    "tokens_last_minute": 0,
+    "in_flight": 0,
+    "at": "2026-01-02T03:04:05.000Z",
+}
+
+
+def test_how_the_providers_stand(fleet):
+    fleet.providers = [LIMITED]
+    assert fleet.client.get("/providers").json == {"providers": [LIMITED_JSON]}
+    assert fleet.client.get("/stats").json["providers"] == [LIMITED_JSON]
+    fleet.providers = []
+    assert fleet.client.get("/providers").json == {"providers": []}
+
+
+def test_without_redis_nobody_can_tell_the_providers_and_the_figures_are_there_all_the_same(fleet):
+    reply = fleet.client.get("/providers")
+    assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
+    stats = fleet.client.get("/stats")
+    assert (stats.status_code, stats.json["providers"]) == (200, [])
+
+
+class FakeRedis:
+    """Stands for a Redis with these statuses, by the providers' ids; None: it does not answer."""
+
+    def __init__(self, statuses):
+        self.statuses = statuses
+
+    def attempt(self, call):
+        return None if self.statuses is None else call(self)
+
+    def smembers(self, key):
+        assert key == provider.INDEX
+        return {each.encode() for each in self.statuses}
+
+    def mget(self, keys):
+        assert keys, "Redis refuses an MGET of nothing"
+        return [self.statuses[key.removeprefix(provider.status_key(""))] for key in keys]
+
+
+def test_statuses_are_read_by_the_index_of_providers():
+    stored = LIMITED.model_dump_json().encode()
+    assert app._providers(FakeRedis({"gone": None, "a": stored, "strange": b"{"}), NOW) == [LIMITED]
+    [later] = app._providers(FakeRedis({"a": stored}), NOW + timedelta(seconds=31))
+    assert (later.state, later.waiting_until) == ("open", None)
+    assert app._providers(FakeRedis({}), NOW) == []
+    with pytest.raises(Unavailable):
+        app._providers(FakeRedis(None), NOW)
+
+
 def test_a_state_says_what_the_question_took(fleet):
     fleet.ask()
     assert fleet.client.get(f"/status/{ID}").json["usage"] == {
@@ -128,6 +204,7 @@ def test_document_describes_every_route(fleet):
     assert statuses["/failed"] == {"200", "422", "503"}
     assert statuses["/failed/{question_id}/retry"] == {"200", "202", "404", "422", "503"}
     assert statuses["/budget"] == {"200", "422", "503"}
+    assert statuses["/providers"] == {"200", "422", "503"}
     assert statuses["/stats"] == {"200", "422", "503"}
     for path, each in document["paths"].items():
         for method in each.values():
@@ -144,3 +221,7 @@ def test_document_resolves_and_its_example_is_valid(fleet):
     assert used <= names
     example = document["paths"]["/query"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert Ask.model_validate(example)
+    for path, model in (("/providers", Providers), ("/stats", Statistics)):
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+        [named] = content["examples"].values()
+        assert model.model_validate(named["value"]).providers

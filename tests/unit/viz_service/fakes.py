@@ -146,6 +146,23 @@ USED_UP: dict[str, Any] = {
 }
 """A reply of `GET /budget`."""
 
+LIMITED: dict[str, Any] = {
+    "provider": "https://api.example.com/v1",
+    "state": "limited",
+    "cause": "rate_limit",
+    "message": f"slow down {SCRIPT}",
+    "waiting_until": "2026-03-04T12:31:00.000Z",
+    "requests_per_minute": 10.0,
+    "tokens_per_minute": 6000.0,
+    "limit_source": "refusals",
+    "calls_last_minute": 10,
+    "refused_last_minute": 1,
+    "tokens_last_minute": 480,
+    "in_flight": 0,
+    "at": "2026-03-04T12:30:00.000Z",
+}
+"""One of the providers in a reply of `GET /providers`."""
+
 
 class FakeQueries:
     """A few answers, none, or a database that is away; keeps the parameters it was asked with."""
@@ -309,6 +326,7 @@ class FakeStorage:
         self.called: list[tuple[str, Any]] = []
         self.stream = FakeStream()
         self.day: dict[str, Any] = USED_UP
+        self.standing: dict[str, Any] = {"providers": [LIMITED]}
         self.rows: list[dict[str, Any]] = [
             {
                 "question_id": KNOWN,
@@ -348,6 +366,10 @@ class FakeStorage:
     def budget(self) -> dict[str, Any]:
         self._call("budget", None)
         return self.day
+
+    def providers(self) -> dict[str, Any]:
+        self._call("providers", None)
+        return self.standing
 
 
 class FakeState:

@@ -7,7 +7,9 @@ from typing import get_args
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.viz_service.fakes import KNOWN, UNKNOWN, FakeQueries, client_for
+from pipeline.provider import ProviderStatus
+from tests.unit.viz_service.fakes import KNOWN, LIMITED, NOW, UNKNOWN, FakeQueries, FakeState, client_for, question
+from viz_service.flow import Sample
 from viz_service.pages import CHARTS
 from viz_service.schemas import FigureName
 
@@ -156,6 +158,26 @@ def test_overview_has_it_all(client: FlaskClient) -> None:
     assert overview["pipeline"]["waiting"] is None, "nothing has been seen yet"
     assert overview["pipeline"]["sampled_at"] is None
     assert len(overview["pipeline"]["topics"]) == 7
+    assert overview["pipeline"]["providers"] == []
+
+
+def test_overview_and_pipeline_tell_how_the_providers_stand(rows: FakeQueries) -> None:
+    seen = Sample(at=0, taken_at=NOW, providers=[ProviderStatus.model_validate(LIMITED)])
+    client = client_for(rows, state=FakeState(seen))
+    for pipeline in (client.get("/api/overview").get_json()["pipeline"], client.get("/api/pipeline").get_json()):
+        assert pipeline["providers"] == [LIMITED]
+        assert [each["kind"] for each in pipeline["alerts"]] == ["provider-limited"]
+
+
+def test_a_question_tells_why_its_calls_failed_and_how_often(client: FlaskClient, rows: FakeQueries) -> None:
+    refused = question().errors[0].model_copy(update={"cause": "rate_limit", "times": 3, "counts_as_retry": False})
+    rows.detail = question(errors=[*question().errors, refused])
+    body = client.get(f"/api/questions/{KNOWN}").get_json()
+    assert [(each["cause"], each["times"], each["counts_as_retry"]) for each in body["errors"]] == [
+        ("other", 1, True),
+        ("rate_limit", 3, False),
+    ]
+    assert [each["reasoning_tokens"] for each in body["attempts"]] == [0, 0]
 
 
 @pytest.mark.parametrize(("below", "alerted"), [(50, False), (51, True)])

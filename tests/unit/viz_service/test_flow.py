@@ -8,8 +8,9 @@ import pytest
 
 from pipeline import topics
 from pipeline.budget import Budget
+from pipeline.provider import ProviderStatus
 from pipeline.topics import Topic
-from tests.unit.viz_service.fakes import NOW, USED_UP, FakeStorage, waiting_error
+from tests.unit.viz_service.fakes import LIMITED, NOW, SCRIPT, USED_UP, FakeStorage, waiting_error
 from viz_service import flow
 from viz_service.flow import Member, Sample
 from viz_service.sampler import BudgetLook
@@ -120,10 +121,34 @@ def test_a_group_without_work_is_not_stalled() -> None:
     assert flow.stalled_for(just_began, CONSUMER, PENDING) == 0
 
 
-def test_an_error_may_wait_as_long_as_the_provider_may_ask_for() -> None:
-    seen = [sample(at, (3, 0), (1, 0), topics.ERROR_QUOTA) for at in range(0, 600, 5)]
-    assert kinds(*seen) == []
-    assert kinds(*seen, *(sample(at, (3, 0), (1, 0), topics.ERROR_QUOTA) for at in range(600, 700, 5))) == ["stalled"]
+def errors(begin: int, end: int, due_seconds: float | None, ahead: int = 0) -> list[Sample]:
+    """Samples of an error topic with messages that nobody commits; the first one is due in so many seconds."""
+    where = ("retry-quota-consumer", topics.ERROR_QUOTA, 0)
+    due = {} if due_seconds is None else {topics.ERROR_QUOTA: NOW + timedelta(seconds=due_seconds)}
+    return [
+        replace(sample(at, (9, 0), (1, 0), topics.ERROR_QUOTA), due=due, ahead={where: ahead})
+        for at in range(begin, end, 5)
+    ]
+
+
+def test_an_error_may_wait_as_long_as_it_is_told_to() -> None:
+    assert kinds(*errors(0, 600, 86_400)) == []
+    assert kinds(*errors(0, 600, None)) == []
+
+
+def test_errors_that_are_due_and_not_asked_again_are_a_stall() -> None:
+    waited, due = errors(0, 600, 86_400), errors(600, 695, 0)
+    assert kinds(*waited, *due[:-1]) == []
+    [alert] = flow.alerts([*waited, *due], 1.0, 0, 0, 0.5, 25)
+    assert alert.kind == "stalled"
+    assert alert.values == {"group": "retry-quota-consumer", "topic": topics.ERROR_QUOTA, "lag": 8, "seconds": 90}
+
+
+def test_a_message_that_waits_does_not_hide_what_is_finished_after_it() -> None:
+    one, two = errors(0, 90, -1, ahead=2), errors(90, 180, -1, ahead=3)
+    assert kinds(*one, *two) == []
+    assert flow.lag(two[-1], "retry-quota-consumer", topics.ERROR_QUOTA) == 5
+    assert flow.stalled_for([*one, *two], "retry-quota-consumer", topics.ERROR_QUOTA) == 85
 
 
 @pytest.mark.parametrize(
@@ -195,6 +220,73 @@ def test_others_are_stalled_whatever_the_budget_is() -> None:
     assert kinds(*(replace(sample(at, (9, 0), (7, 0), name), budget=PAUSED) for at in range(0, 100, 5))) == [
         "budget-used-up",
         "stalled",
+    ]
+
+
+def provider(**changes: object) -> ProviderStatus:
+    return ProviderStatus.model_validate(LIMITED | changes)
+
+
+@pytest.mark.parametrize("state", ["limited", "unavailable"])
+def test_a_provider_that_admits_no_call_says_until_when_why_and_what_its_limits_are(state: str) -> None:
+    [alert] = flow.alerts([replace(sample(0), providers=[provider(state=state)])], 1, 0, 0, 0.5, 30)
+    assert alert.kind == f"provider-{state}"
+    assert alert.values == {
+        "provider": "https://api.example.com/v1",
+        "cause": "rate_limit",
+        "message": f"slow down {SCRIPT}",
+        "waiting_until": "2026-03-04T12:31:00.000Z",
+        "requests_per_minute": 10,
+        "tokens_per_minute": 6000,
+        "limit_source": "refusals",
+        "calls_last_minute": 10,
+        "refused_last_minute": 1,
+        "tokens_last_minute": 480,
+        "in_flight": 0,
+    }
+
+
+def test_what_a_provider_says_is_shortened_to_one_line() -> None:
+    said = provider(message=f"slow\n  down {'!' * 500}")
+    [alert] = flow.alerts([replace(sample(0), providers=[said])], 1, 0, 0, 0.5, 30)
+    text = alert.values["message"]
+    assert isinstance(text, str)
+    assert text.startswith("slow down !!!")
+    assert text.endswith("!…")
+    assert len(text) == flow.SHOWN_CHARACTERS
+
+
+def test_an_open_provider_is_no_alert_and_shown_all_the_same() -> None:
+    seen = replace(sample(0), providers=[provider(state="open", cause=None, message=None, waiting_until=None)])
+    assert kinds(seen) == []
+    assert [each.state for each in flow.pipeline([seen], 1).providers] == ["open"]
+    assert flow.pipeline([], None).providers == []
+
+
+@pytest.mark.parametrize("state", ["limited", "unavailable"])
+def test_who_waits_for_a_provider_is_not_stalled(state: str) -> None:
+    others = provider(provider="https://another.example.com", state="open")
+    waits = [replace(sample(at, (9, 0), (7, 0)), providers=[others, provider(state=state)]) for at in range(0, 300, 5)]
+    assert kinds(*waits) == [f"provider-{state}"]
+    assert not any(each.stalled for each in flow.pipeline(waits, 1.0).topics)
+    # Once it admits calls, it counts from there.
+    goes_on = [replace(sample(at, (9, 0), (7, 0)), providers=[others]) for at in range(300, 395, 5)]
+    assert kinds(*waits, *goes_on[:-1]) == []
+    assert kinds(*waits, *goes_on) == ["stalled"]
+
+
+def test_others_are_stalled_whatever_the_providers_do() -> None:
+    name = topics.VALIDATED
+    seen = [replace(sample(at, (9, 0), (7, 0), name), providers=[provider()]) for at in range(0, 100, 5)]
+    assert kinds(*seen) == ["provider-limited", "stalled"]
+
+
+def test_an_unavailable_provider_comes_before_what_works_as_it_was_told() -> None:
+    both = [provider(), provider(provider="https://another.example.com", state="unavailable")]
+    assert kinds(replace(sample(0), budget=PAUSED, providers=both)) == [
+        "provider-unavailable",
+        "budget-used-up",
+        "provider-limited",
     ]
 
 

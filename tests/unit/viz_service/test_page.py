@@ -7,11 +7,12 @@ from datetime import timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from flask.testing import FlaskClient
 
+from pipeline.messages import Reason
 from tests.unit.viz_service.fakes import (
     KNOWN,
     NOW,
@@ -26,12 +27,13 @@ from tests.unit.viz_service.fakes import (
 )
 from viz_service import assets, figures
 from viz_service.flow import Sample
-from viz_service.schemas import Failure, FigureName, Usage
+from viz_service.schemas import Alert, CallError, Failure, FigureName, Usage
 from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
 QUESTION = f"/questions/{KNOWN}"
 PAGES = ("/", "/questions", QUESTION, "/ask", "/failed")
+FAR = NOW + timedelta(days=36_500)
 
 
 class Page(HTMLParser):
@@ -202,6 +204,24 @@ def test_the_overview_stays_up_without_the_database(away_client: FlaskClient) ->
     assert json.loads(known["data-known"] or "")["statistics"] is None
 
 
+def test_the_overview_has_every_element_that_its_module_asks_for(client: FlaskClient) -> None:
+    asked = set(re.findall(r'\bat\("([\w-]+)"\)', (STATIC / "overview.js").read_text()))
+    seen = page(client, "/").tags
+    assert {"alerts", "providers"} < asked
+    assert asked - {attrs.get("id") for _, attrs in seen} == set()
+    # Shown once there is a provider to show.
+    assert next("hidden" in attrs for _, attrs in seen if attrs.get("id") == "providers-part")
+
+
+def test_what_works_as_it_was_told_to_is_no_failure() -> None:
+    """Amber and not red: alerts about limits that somebody has set or a provider has."""
+    listed = re.search(r"TOLERABLE = new Set\(\[(.*?)\]\)", (STATIC / "overview.js").read_text())
+    assert listed
+    kinds = re.findall(r'"([\w-]+)"', listed[1])
+    assert kinds == ["max-retries", "budget-used-up", "provider-limited"]
+    assert set(kinds) <= set(get_args(Alert.model_fields["kind"].annotation))
+
+
 def test_texts_never_become_markup() -> None:
     scripts = list(STATIC.glob("*.js"))
     assert len(scripts) >= 8
@@ -283,6 +303,38 @@ def test_a_failed_call_that_took_tokens_says_so(client: FlaskClient, rows: FakeQ
     assert "cost 0.0000124" in seen
 
 
+def uncharged(**changes: Any) -> CallError:
+    """A call that the provider did not admit, three times by now."""
+    refused = {"cause": "rate_limit", "type": "quota", "times": 3, "counts_as_retry": False}
+    return question().errors[0].model_copy(update=refused | changes)
+
+
+def test_failed_calls_say_why_how_often_and_what_they_cost(client: FlaskClient, rows: FakeQueries) -> None:
+    seen = page(client, QUESTION).text
+    for text in ("rate limit", "another cause", "the last one is shown", "no retry was spent", "Due to be asked again"):
+        assert text not in seen, text
+    assert "Due for retry 1" in seen
+    rows.detail = question(attempts=[], errors=[uncharged()])
+    seen = page(client, QUESTION).text
+    for text in ("rate limit", "3 calls, the last one is shown", "no retry was spent", "Due to be asked again"):
+        assert text in seen, text
+    assert "Due for retry" not in seen
+    rows.detail = question(status="pending", answer=None, attempts=[], errors=[uncharged(due_at=FAR)])
+    assert "Waits for the provider, due" in page(client, QUESTION).text
+    rows.detail = question(status="pending", answer=None, attempts=[], errors=[uncharged(due_at=FAR, times=1234)])
+    spanish = page(client, QUESTION, headers={"Accept-Language": "es"}).text
+    assert "1234 llamadas, se muestra la última" in spanish
+    assert "límite de ritmo" in spanish
+
+
+def test_an_attempt_says_how_much_of_it_were_thoughts(client: FlaskClient, rows: FakeQueries) -> None:
+    assert "thoughts" not in page(client, QUESTION).text
+    rows.detail = question(
+        attempts=[each.model_copy(update={"reasoning_tokens": 32}) for each in question().attempts[:1]]
+    )
+    assert page(client, QUESTION).text.count("32 of them thoughts") == 1
+
+
 def test_each_quality_has_the_colour_of_its_outcome() -> None:
     css = (STATIC / "dashboard.css").read_text()
     for quality, colour in (
@@ -300,6 +352,36 @@ def test_a_question_in_flight_shows_errors_that_only_kafka_knows(rows: FakeQueri
     assert "on its way" in seen.text
     assert "another" not in seen.text
     assert "an earlier life" not in seen.text
+
+
+def test_of_calls_that_cost_no_retry_the_last_one_is_shown(rows: FakeQueries) -> None:
+    def seen(times_known: int, times_on_its_way: int) -> str:
+        known = uncharged(attempt=1, retry=0, times=times_known, message="of the database", due_at=None)
+        rows.detail = question(status="pending", answer=None, attempts=[], errors=[known])
+        news = waiting_error(times=times_on_its_way, counts_as_retry=False, message="on its way", due_at=FAR)
+        return page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=[news]))), QUESTION).text
+
+    later, older = seen(2, 3), seen(3, 3)
+    assert ("on its way" in later, "of the database" in later) == (True, False)
+    assert ("on its way" in older, "of the database" in older) == (False, True)
+
+
+def test_a_question_that_waited_too_long_says_so(client: FlaskClient, rows: FakeQueries, storage: FakeStorage) -> None:
+    failure = Failure(reason="patience_exhausted", retry_count=0, last_error="quota 429: tomorrow", failed_at=NOW)
+    rows.detail = question(status="failed", answer=None, attempts=[], failure=failure)
+    storage.rows[0]["reason"] = "patience_exhausted"
+    for path in (QUESTION, "/failed"):
+        assert "waited too long for the provider" in page(client, path).text
+        spanish = page(client, path, headers={"Accept-Language": "es"}).text
+        assert "esperó demasiado al proveedor" in spanish
+
+
+def test_failed_questions_are_filtered_by_every_reason(client: FlaskClient, storage: FakeStorage) -> None:
+    options = [attrs["value"] for attrs in page(client, "/failed").named("option")]
+    assert options == ["", *get_args(Reason)]
+    storage.called.clear()
+    assert client.get("/failed?reason=patience_exhausted").status_code == 200
+    assert storage.called[0][1]["reason"] == "patience_exhausted"
 
 
 def test_a_failed_question_says_why(client: FlaskClient, rows: FakeQueries) -> None:

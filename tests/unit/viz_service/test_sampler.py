@@ -1,19 +1,25 @@
 """The sampler: what it reads from its neighbours, and that it outlives them."""
 
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pytest_httpserver import HTTPServer
 
 from pipeline import topics
-from tests.unit.viz_service.fakes import FakeStorage
-from viz_service import sampler
-from viz_service.sampler import BudgetLook, FlinkLook, KafkaLook, Sampler, ServicesLook, StorageLook
+from pipeline.offsets import Progress
+from tests.unit.viz_service.fakes import NOW, FakeStorage, waiting_error
+from viz_service import flow, sampler
+from viz_service.flow import Sample
+from viz_service.sampler import BudgetLook, FlinkLook, KafkaLook, ProvidersLook, Sampler, ServicesLook, StorageLook
 from viz_service.schemas import Why
 from viz_service.settings import VizSettings
+from viz_service.waiting import Errors
 
 JOB = {
     "jid": "1",
@@ -85,9 +91,30 @@ def test_an_absent_or_unreadable_budget_is_unknown() -> None:
     assert BudgetLook(strange)() == {}
 
 
-def test_the_sampler_looks_at_the_budget() -> None:
+def test_the_providers_come_from_storage_service() -> None:
+    [provider] = ProvidersLook(FakeStorage())()["providers"]
+    assert (provider.state, provider.requests_per_minute, provider.cause) == ("limited", 10, "rate_limit")
+    assert provider.waiting_until == datetime(2026, 3, 4, 12, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("standing", [{}, {"providers": None}, {"providers": [{"state": "asleep"}]}])
+def test_absent_or_unreadable_providers_are_unknown(standing: dict[str, Any]) -> None:
+    assert ProvidersLook(FakeStorage(away=True))() == {}
+    strange = FakeStorage()
+    strange.standing = standing
+    assert ProvidersLook(strange)() == {}
+
+
+@pytest.mark.parametrize("look", [BudgetLook, ProvidersLook])
+def test_the_sampler_looks_at_what_calls_wait_for(look: type) -> None:
     looks = sampler.sampler(VizSettings(), FakeStorage())._looks
-    assert [type(each) for each in looks].count(BudgetLook) == 1
+    assert [type(each) for each in looks].count(look) == 1
+
+
+def test_a_day_of_waiting_needs_no_day_of_samples() -> None:
+    kept = Sampler([dict], 5)._samples.maxlen
+    assert kept is not None
+    assert 2 * flow.STALL_SECONDS / 5 <= kept <= 200
 
 
 def test_kafka_is_away() -> None:
@@ -117,6 +144,69 @@ def test_kafka_tells_offsets() -> None:
         -1001,
         -1,
     }
+
+
+def done(result: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+class FakeAdmin:
+    """A broker with one partition of each error topic: offsets from 5 to 20, and what the quota's group committed."""
+
+    def __init__(self, offset: int, metadata: str | None) -> None:
+        self.committed = (offset, metadata)
+
+    def list_topics(self, timeout: float) -> Any:
+        known = {name: SimpleNamespace(partitions={0: None}) for name in (topics.ERROR_OVERLOAD, topics.ERROR_QUOTA)}
+        return SimpleNamespace(topics=known)
+
+    def list_offsets(self, asked: Mapping[TopicPartition, Any], request_timeout: float) -> Any:
+        latest = type(next(iter(asked.values()))) is type(sampler.OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {each: done(SimpleNamespace(offset=20 if latest else 5)) for each in asked}
+
+    def list_consumer_groups(self, request_timeout: float) -> Any:
+        return done(SimpleNamespace(valid=[SimpleNamespace(group_id="retry-quota-consumer")]))
+
+    def list_consumer_group_offsets(self, asked: Any, request_timeout: float) -> Any:
+        offset, metadata = self.committed
+        found = SimpleNamespace(topic=topics.ERROR_QUOTA, partition=0, offset=offset, metadata=metadata, error=None)
+        return {asked[0].group_id: done(SimpleNamespace(topic_partitions=[found]))}
+
+    def describe_consumer_groups(self, asked: list[str], request_timeout: float) -> Any:
+        return {each: done(SimpleNamespace(state=SimpleNamespace(name="STABLE"), members=[1])) for each in asked}
+
+
+class FakeReader:
+    """Remembers what it was told to be finished."""
+
+    def read(self, ends: Mapping[Any, int], done: Mapping[Any, Progress]) -> Errors:
+        self.done = done
+        return Errors([waiting_error()], {topics.ERROR_QUOTA: NOW + timedelta(days=1)})
+
+
+@pytest.mark.parametrize(
+    ("offset", "metadata", "progress", "lag"),
+    [
+        (8, "1+4,2+3", Progress(8, (range(9, 13), range(15, 18))), 12 - 7),
+        (8, "", Progress(8), 12),
+        (8, None, Progress(8), 12),
+        (8, "of another program", Progress(8), 12),
+        (-1001, None, Progress(5), 15),
+        (3, "1+4", Progress(5), 15),
+    ],
+)
+def test_what_is_finished_out_of_order_is_told_by_the_metadata_of_the_commit(
+    offset: int, metadata: str | None, progress: Progress, lag: int
+) -> None:
+    look, reader = KafkaLook(VizSettings()), FakeReader()
+    look._errors = reader  # type: ignore[assignment]
+    sample = Sample(at=0, taken_at=NOW, **look._look(FakeAdmin(offset, metadata)))  # type: ignore[arg-type]
+    assert reader.done == {(topics.ERROR_QUOTA, 0): progress, (topics.ERROR_OVERLOAD, 0): Progress(5)}
+    assert flow.lag(sample, "retry-quota-consumer", topics.ERROR_QUOTA) == lag
+    assert sample.due == {topics.ERROR_QUOTA: NOW + timedelta(days=1)}
+    assert [each.type for each in sample.errors] == ["quota"]
 
 
 def test_a_look_that_fails_does_not_blind_the_others() -> None:

@@ -46,6 +46,11 @@ def test_reads_the_budget(storage: HttpStorage, httpserver: HTTPServer) -> None:
     assert storage.budget() == {"day": "2026-03-04"}
 
 
+def test_reads_how_the_providers_stand(storage: HttpStorage, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/providers").respond_with_json({"providers": []})
+    assert storage.providers() == {"providers": []}
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, "{}"), (404, "{}"), (200, "[]"), (200, "no JSON")])
 def test_an_answer_that_is_none_is_unavailable(
     storage: HttpStorage, httpserver: HTTPServer, status: int, body: str

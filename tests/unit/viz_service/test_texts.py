@@ -8,6 +8,8 @@ from typing import get_args
 import pytest
 from werkzeug.datastructures import LanguageAccept
 
+from pipeline import provider
+from pipeline.messages import Cause
 from viz_service import assets, schemas
 from viz_service.texts import LANGUAGES, LOCALES, Language, catalogue, choose
 
@@ -72,6 +74,9 @@ def test_everything_that_can_happen_has_a_name(language: Language) -> None:
         *(f"reason.{each}" for each in get_args(schemas.Reason)),
         *(f"state.{each}" for each in (*get_args(schemas.Status), *get_args(schemas.Quality))),
         *(f"error.{each}" for each in ("overload", "quota", "permanent")),
+        *(f"cause.{each}" for each in get_args(Cause)),
+        *(f"provider.{each}" for each in get_args(provider.State)),
+        *(f"provider.source.{each}" for each in get_args(provider.LimitSource)),
     ):
         assert t.entries[key]
 

@@ -1,13 +1,15 @@
 """Errors on their way, from the error topics."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from pipeline import topics
-from pipeline.messages import CallError, FailedCall
+from pipeline.messages import CallError, CallFailure, FailedCall
+from pipeline.offsets import Progress
 from tests.unit.viz_service.fakes import KNOWN, NOW, UNKNOWN, waiting_error
 from viz_service import waiting
 from viz_service.settings import VizSettings
@@ -24,8 +26,8 @@ def failed_call(**changes: object) -> FailedCall:
     return FailedCall(**known | changes)  # type: ignore[arg-type]
 
 
-def read(call: FailedCall, topic: str = topics.ERROR_OVERLOAD, longest: float = 600) -> waiting.WaitingError | None:
-    return waiting.read_error(topic, call.question_id.encode(), call.to_bytes(), longest)
+def read(call: FailedCall, topic: str = topics.ERROR_OVERLOAD, **settings: Any) -> waiting.WaitingError | None:
+    return waiting.read_error(topic, call.question_id.encode(), call.to_bytes(), VizSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -43,19 +45,53 @@ def test_is_due_when_the_retry_consumer_asks_again(
     topic: str, retry: int, asked_for: float | None, longest: float, seconds: float
 ) -> None:
     error = CallError(type="quota", status_code=429, message="", retry_after_seconds=asked_for)
-    found = read(failed_call(error=error, retry_count=retry), topic, longest)
+    found = read(failed_call(error=error, retry_count=retry), topic, retry_after_max=longest)
     assert found
     assert found.due_at == NOW + timedelta(seconds=seconds)
     assert len(found.question_text) == waiting.TEXT_CHARACTERS
 
 
+@pytest.mark.parametrize(
+    ("topic", "times", "asked_for", "seconds"),
+    [
+        (topics.ERROR_OVERLOAD, 1, None, 2),
+        (topics.ERROR_OVERLOAD, 2, None, 4),
+        (topics.ERROR_OVERLOAD, 9, None, 60),
+        (topics.ERROR_QUOTA, 4, None, 60),
+        (topics.ERROR_QUOTA, 4, 40_000.0, 40_000),
+    ],
+)
+def test_a_call_that_cost_no_retry_is_due_by_how_often_it_was_made(
+    topic: str, times: int, asked_for: float | None, seconds: float
+) -> None:
+    error = CallError(
+        type="quota", cause="rate_limit", message="", retry_after_seconds=asked_for, counts_as_retry=False
+    )
+    failure = CallFailure(attempt=1, retry=3, times=times, failed_at=NOW, **error.model_dump())
+    found = read(failed_call(error=error, retry_count=3, errors=(failure,)), topic)
+    assert found
+    assert found.due_at == NOW + timedelta(seconds=seconds)
+    assert (found.cause, found.times, found.counts_as_retry) == ("rate_limit", times, False)
+
+
 def test_what_is_given_up_waits_for_nothing() -> None:
     assert read(failed_call(retry_count=3)) is None
+    for retries in (0, 2):
+        assert read(failed_call(retry_count=retries), topics.ERROR_QUOTA)
+        assert read(failed_call(retry_count=retries), topics.ERROR_OVERLOAD, max_quota_retries=0)
+        assert read(failed_call(retry_count=retries), topics.ERROR_QUOTA, max_quota_retries=0) is None
+
+
+def test_nothing_waits_beyond_its_patience() -> None:
+    error = CallError(type="quota", message="", retry_after_seconds=40_000, counts_as_retry=False)
+    found = read(failed_call(error=error, waiting_since=NOW), topics.ERROR_QUOTA, llm_patience=300)
+    assert found
+    assert found.due_at == NOW + timedelta(seconds=300)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"no JSON", b"{}"])
 def test_what_cannot_be_read_is_left_out(value: bytes | None) -> None:
-    assert waiting.read_error(topics.ERROR_OVERLOAD, b"key", value, 600) is None
+    assert waiting.read_error(topics.ERROR_OVERLOAD, b"key", value, VizSettings()) is None
 
 
 def test_forgets_what_is_long_past_and_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +107,40 @@ def test_errors_of_a_question_are_its_own() -> None:
     errors = [waiting_error(), waiting_error(question_id=UNKNOWN)]
     [found] = waiting.as_call_errors(errors, KNOWN)
     assert (found.type, found.due_at) == ("quota", NOW + timedelta(minutes=1))
+
+
+def due(*seconds: int) -> dict[int, object]:
+    return {offset: NOW + timedelta(seconds=each) for offset, each in enumerate(seconds)}
+
+
+@pytest.mark.parametrize(
+    ("progress", "left"),
+    [
+        (Progress(0), [0, 1, 2, 3, 4, 5]),
+        (Progress(2), [2, 3, 4, 5]),
+        (Progress(1, (range(2, 4),)), [1, 4, 5]),
+        (Progress(0, (range(1, 2), range(3, 5))), [0, 2, 5]),
+        (Progress(0, (range(1, 10**12),)), [0]),
+        (Progress(6), []),
+    ],
+)
+def test_unfinished_is_what_is_neither_committed_nor_finished_out_of_order(progress: Progress, left: list[int]) -> None:
+    assert list(waiting.unfinished(due(*range(6)), progress)) == left  # type: ignore[arg-type]
+
+
+def test_the_first_that_is_due_may_stand_anywhere() -> None:
+    assert waiting.first_due(due(90, 5, 40), Progress(0)) == NOW + timedelta(seconds=5)  # type: ignore[arg-type]
+    assert waiting.first_due({}, Progress(0)) is None
+
+
+def test_beyond_metadata_that_are_full_nothing_is_said() -> None:
+    """They have room for so many runs only: what is finished after the last one would look as if it were not."""
+    many = Progress(0, tuple(range(number, number + 1) for number in range(1, 5_000, 2)))
+    told = Progress.of(0, many.metadata)
+    assert len(told.ahead) < len(many.ahead)
+    beyond = told.ahead[-1].stop + 1
+    assert waiting.first_due({beyond: NOW}, told) is None
+    assert waiting.first_due({2: NOW, beyond: NOW - timedelta(days=1)}, told) == NOW
 
 
 def test_reads_each_message_once_from_what_is_committed() -> None:
@@ -93,22 +163,30 @@ def test_reads_each_message_once_from_what_is_committed() -> None:
     later = NOW + timedelta(days=36_500)
     send(failed_call(failed_at=later), failed_call(failed_at=later, retry_count=1))
     reader = waiting.ErrorReader(VizSettings(kafka_bootstrap_servers=address))
-    start = {(topics.ERROR_QUOTA, 0): 1}
-    assert [each.retry for each in _until(reader, ends, start, 1)] == [1]
-    send(failed_call(failed_at=later, retry_count=2))
-    assert [each.retry for each in _until(reader, ends, start, 2)] == [1, 2]
+    done = Progress(1)
+    seen = _until(reader, ends, done, 1)
+    assert [each.retry for each in seen.known] == [1]
+    assert seen.due == {topics.ERROR_QUOTA: later + timedelta(seconds=60)}
+    send(failed_call(failed_at=later, retry_count=2), failed_call(failed_at=later, retry_count=3))
+    seen = _until(reader, ends, done, 2)
+    assert [each.retry for each in seen.known] == [1, 2]
+    # The last one is given up: it waits for nothing, and is due since it was seen.
+    assert seen.due[topics.ERROR_QUOTA] <= datetime.now(UTC)
+    done = Progress(1, (range(3, 4),))
+    assert _until(reader, ends, done, 2).due == {topics.ERROR_QUOTA: later + timedelta(seconds=60)}
+    assert _until(reader, ends, Progress(4), 2).due == {}
     # A position beyond the end: the topic was made anew, and reading begins anew.
     reader._positions[topics.ERROR_QUOTA, 0] = 99
-    assert {each.retry for each in _until(reader, ends, {(topics.ERROR_QUOTA, 0): 0}, 3)} == {0, 1, 2}
+    reader._due[topics.ERROR_QUOTA, 0][98] = NOW
+    assert {each.retry for each in _until(reader, ends, Progress(0), 3).known} == {0, 1, 2}
+    assert list(reader._due[topics.ERROR_QUOTA, 0]) == [0, 1, 2, 3]
 
 
-def _until(
-    reader: waiting.ErrorReader, ends: dict[tuple[str, int], int], start: dict[tuple[str, int], int], count: int
-) -> list[waiting.WaitingError]:
+def _until(reader: waiting.ErrorReader, ends: dict[tuple[str, int], int], done: Progress, count: int) -> waiting.Errors:
     """A look may end before the client has its connection; the next one goes on where it stopped."""
-    found: list[waiting.WaitingError] = []
+    found = waiting.Errors([], {})
     for _ in range(10):
-        found = reader.read(ends, start)
-        if len(found) >= count:
+        found = reader.read(ends, {(topics.ERROR_QUOTA, 0): done})
+        if len(found.known) >= count and reader._positions == ends:
             break
     return found

@@ -1,0 +1,95 @@
+"""What a target does not take, learnt from what it says, and how a request is changed for it. Pure.
+
+Models differ in the fields that they take: some know `max_completion_tokens` alone, some no system message, some no
+temperature above 1. An adaptation is a set of rules; each is learnt once, from a refusal that names the field.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+CAP_TEMPERATURE = "temperature is at most 1"
+RENAME_MAX_TOKENS = "max_tokens is sent as max_completion_tokens"
+SYSTEM_IN_USER = "the system message goes into the user's message"
+_WITHOUT = "without "
+
+Adaptation = frozenset[str]
+"""Rules in words, as the check of a provider shows them."""
+
+_REQUIRED = {"model", "messages"}
+_NAMED = re.compile(
+    r"unsupported|not supported|unknown|unrecogni[sz]ed|unexpected|not (?:permitted|allowed|accepted)"
+    r"|extra (?:inputs|fields)|does ?n[o't]t support|invalid|cannot|only the default|deprecated|range|must be|less than"
+    r"|no such|additional properties"
+)
+_ROLE = r"(?:system|developer)[ _'\"`]*(?:role|message|prompt|instruction)"
+_NO_SYSTEM = re.compile(
+    rf"{_ROLE}s?\b.{{0,80}}(?:not |n't |unsupported)"
+    rf"|(?:not |n't |un)(?:support|allow|enabl|accept)\w*.{{0,60}}{_ROLE}"
+    r"|roles must alternate|only user and assistant roles"
+)
+_HOT = re.compile(
+    r"temperature.{0,80}(?:range|between|less than|at most|<=|exceed|maximum|no greater"
+    r"|\b0(?:\.0)? ?(?:\.\.|,|to|-|and) ?1\b)"
+)
+
+
+def learn(message: str, fields: Mapping[str, Any], known: Adaptation) -> Adaptation | None:
+    """Learns from a refusal of a request.
+
+    Args:
+        message: What the provider said.
+        fields: The request that it refused, as it was sent.
+        known: What was learnt before.
+
+    Returns:
+        The rules with one more; None where it names nothing that can be changed.
+    """
+    for rule in _rules(message.lower(), fields):
+        if rule not in known and apply(fields, frozenset({rule})) != dict(fields):
+            return known | {rule}
+    return None
+
+
+def apply(fields: Mapping[str, Any], rules: Adaptation) -> dict[str, Any]:
+    """Returns a request as the target takes it."""
+    changed = dict(fields)
+    if SYSTEM_IN_USER in rules:
+        changed["messages"] = _without_system(changed["messages"])
+    if RENAME_MAX_TOKENS in rules and "max_tokens" in changed:
+        changed.setdefault("max_completion_tokens", changed["max_tokens"])
+        del changed["max_tokens"]
+    if CAP_TEMPERATURE in rules and isinstance(changed.get("temperature"), int | float):
+        changed["temperature"] = min(1.0, changed["temperature"])
+    for rule in rules:
+        if rule.startswith(_WITHOUT):
+            changed.pop(rule.removeprefix(_WITHOUT), None)
+    return changed
+
+
+def _rules(text: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the rules that a refusal suggests, the likeliest first."""
+    if _NO_SYSTEM.search(text):
+        yield SYSTEM_IN_USER
+    if "max_completion_tokens" in text and "max_tokens" in fields:
+        yield RENAME_MAX_TOKENS
+    named = [each for each in fields if each not in _REQUIRED and re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text)]
+    if "temperature" in named and "top_p" in named:
+        yield f"{_WITHOUT}top_p"
+    if "temperature" in named and _HOT.search(text):
+        yield CAP_TEMPERATURE
+    if not _NAMED.search(text):
+        return
+    if "max_tokens" in named:
+        yield RENAME_MAX_TOKENS
+    for each in named:
+        yield f"{_WITHOUT}{each}"
+
+
+def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Puts the text of system messages before that of the first user's message."""
+    system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
+    others = [dict(each) for each in messages if each["role"] != "system"]
+    if system and others:
+        others[0]["content"] = f"{system}\n\n{others[0]['content']}"
+    return others

@@ -1,0 +1,34 @@
+"""What targets do not take, remembered for all workers: in Redis, from which it may vanish; then it is learnt again."""
+
+import hashlib
+import json
+
+from llm_consumer.adaptation import Adaptation
+from llm_consumer.targets import Target
+from pipeline.volatile import Volatile
+
+TTL_SECONDS = 7 * 86_400
+
+
+class SharedAdaptations:
+    """Adaptations by target."""
+
+    def __init__(self, redis: Volatile) -> None:
+        self._redis = redis
+
+    def recall(self, target: Target) -> Adaptation:
+        """Returns what was learnt of a target."""
+        try:
+            return frozenset(str(each) for each in json.loads(self._redis.get(_key(target)) or b"[]"))
+        except (ValueError, TypeError):  # written by another version
+            return frozenset()
+
+    def keep(self, target: Target, adaptation: Adaptation) -> None:
+        """Keeps what was learnt, for a week."""
+        self._redis.put(_key(target), json.dumps(sorted(adaptation)), TTL_SECONDS)
+
+
+def _key(target: Target) -> str:
+    fields = json.dumps(target.extra_body, sort_keys=True)  # with other fields other things are learnt
+    name = hashlib.sha256(f"{target.base_url} {target.model} {fields}".encode()).hexdigest()[:16]
+    return f"target-adaptation:{name}"

@@ -1,0 +1,342 @@
+"""What is an answer in the body of a success, whichever OpenAI-compatible provider sent it. Pure.
+
+A provider may send thoughts beside the answer or in it, an error in place of it, and a stream that nobody asked for.
+Every body is read as a list of objects, of which a plain completion has one and a stream many.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from llm_consumer.errors import no_answer, sort_empty, sort_error_body, sort_status
+from llm_consumer.text import separate_thoughts, storable, whole_sentences
+from pipeline.messages import CallError
+
+MAX_TOKENS = 2**31 - 1
+"""PostgreSQL's integer; larger counts are clamped."""
+
+MAX_ANSWER_CHARACTERS = 32_000
+"""Longer answers are cut, so that three of them with their question fit into a message."""
+
+MAX_MODEL_CHARACTERS = 200
+MAX_FINISH_REASON_CHARACTERS = 50
+
+STILL_THINKING = (
+    "empty answer: the model was still thinking when it ran out of LLM_MAX_TOKENS; raise it, or turn thinking off with "
+    "LLM_EXTRA_BODY"
+)
+ONLY_THOUGHTS = (
+    "empty answer: the model only sent thoughts; raise LLM_MAX_TOKENS, or turn thinking off with LLM_EXTRA_BODY"
+)
+
+_CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
+"""Reasons to finish: OpenAI's, Gemini's (in capitals), Anthropic's, and Mistral's for a full context."""
+_BROKEN_OFF = {"error": 500, "abort": 500, "insufficient_system_resource": 503}
+"""Reasons to finish that leave no answer, and the status that each is like: OpenRouter's, vLLM's, DeepSeek's."""
+
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+"""Of a message. Providers that fill several of them repeat themselves: the first one counts."""
+_THOUGHT_PARTS = {"thinking", "reasoning", "reasoning_content", "redacted_thinking", "thought"}
+_ANSWER_PARTS = {None, "text", "output_text"}
+_TEXT_KEYS = ("text", "thinking", "reasoning", "reasoning_content", "summary", "refusal", "content", "value")
+_WORDS = ("error", "message", "msg", "detail", "errors")
+"""Where an error that is no object has its words."""
+_STATUS_KEYS = ("code", "status", "status_code", "statusCode")
+
+_STREAM_FIELD = re.compile(r"^(?:(?:event|id|retry)?:.*|data:)", re.MULTILINE)
+_NEXT = re.compile(r"\s*(?:(?P<json>[{\[])|[^\n]*)")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a call.
+
+    Attributes:
+        prompt_tokens: Of the question.
+        completion_tokens: Of what the model wrote, its thoughts included.
+        reasoning_tokens: Of these, the thoughts.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An answer.
+
+    Attributes:
+        text: Without thoughts, at most `MAX_ANSWER_CHARACTERS`.
+        model: As the provider names it, or as it was asked for.
+        finish_reason: The provider's; `length` for every one that means the limit of tokens.
+        usage: What it took.
+        reasoning: The thoughts, if the provider shows them.
+    """
+
+    text: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    reasoning: str = ""
+
+
+class NoCompletion(Exception):
+    """A success without an answer.
+
+    Attributes:
+        error: What it means.
+        usage: What it took all the same.
+        empty: The model answered with nothing, which may have been bad luck.
+    """
+
+    def __init__(self, error: CallError, usage: Usage = Usage(), empty: bool = False) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.usage = usage
+        self.empty = empty
+
+
+@dataclass
+class _Draft:
+    """What the objects of a body say together."""
+
+    answered: bool = False
+    text: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    finish_reason: str = "stop"
+
+    def add(self, choice: Mapping[str, Any]) -> None:
+        """Adds a whole message, or a piece of one.
+
+        Raises:
+            ValueError: Its content is no text.
+        """
+        self.answered = True
+        message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        if not isinstance(message, dict):
+            raise ValueError(f"the message is a {type(message).__name__}")
+        text, thoughts, refusal = _split(message)
+        if not choice.get("delta") and choice.get("message") and text:
+            self.text.clear()  # some streams end with the whole message
+            self.thoughts.clear()
+        self.text.append(text)
+        self.thoughts.append(thoughts)
+        self.refusal.append(refusal)
+        self.finish_reason = _name(choice.get("finish_reason"), MAX_FINISH_REASON_CHARACTERS) or self.finish_reason
+
+
+def read(body: bytes, asked_model: str, now: datetime) -> Completion:
+    """Reads the body of a success.
+
+    Args:
+        body: Any bytes.
+        asked_model: Named where the answer does not name its model.
+        now: Time of the answer.
+
+    Raises:
+        NoCompletion: There is no answer in it.
+    """
+    usage = Usage()
+    try:
+        objects = [_as_openai(each) for each in _objects(body)]
+        usage = _usage(objects)
+        draft = _Draft()
+        for each in objects:
+            choice = _choice(each, len(objects) > 1)
+            if error := _error(each, choice, now):
+                raise NoCompletion(error, usage)
+            if choice:
+                draft.add(choice)
+        if not draft.answered:
+            raise _without_choices(objects, usage)
+        model = next(filter(None, (_model(each.get("model")) for each in objects)), _model(asked_model))
+        return _completion(draft, model, usage)
+    except (ValueError, RecursionError) as error:
+        raise NoCompletion(no_answer(f"unreadable answer: {error}"), usage) from error
+
+
+def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
+    cut = draft.finish_reason.lower() in _CUT
+    finish_reason = "length" if cut else draft.finish_reason
+    separated = separate_thoughts(storable("".join(draft.text)), cut)
+    thoughts = "\n\n".join(filter(None, (storable("".join(draft.thoughts)).strip(), separated.thoughts)))
+    if separated.answer:
+        text = whole_sentences(separated.answer) if cut else separated.answer
+        return Completion(text[:MAX_ANSWER_CHARACTERS], model, finish_reason, usage, thoughts)
+    error = sort_empty(finish_reason, "".join(draft.refusal) or None)
+    if error.type == "permanent":
+        raise NoCompletion(error, usage)
+    if separated.still_thinking or (cut and (thoughts or usage.reasoning_tokens)):
+        error = no_answer(STILL_THINKING)
+    elif thoughts:
+        error = no_answer(ONLY_THOUGHTS)
+    raise _empty(error, usage)
+
+
+def _without_choices(objects: list[dict[str, Any]], usage: Usage) -> NoCompletion:
+    shown = json.dumps(objects[0], ensure_ascii=False)
+    if "choices" in objects[0]:
+        return _empty(no_answer(f"empty answer: it has no choices: {shown}"), usage)
+    return NoCompletion(no_answer(f"unreadable answer: it has no choices: {shown}"), usage)
+
+
+def _empty(error: CallError, usage: Usage) -> NoCompletion:
+    return NoCompletion(error.model_copy(update={"cause": "no_answer"}), usage, empty=True)
+
+
+def _objects(body: bytes) -> list[dict[str, Any]]:
+    """Returns the JSON objects of a body: one, or those of a list, of lines of JSON, or of an event stream.
+
+    Other text between them and after them does not count.
+
+    Raises:
+        ValueError: One of them is broken, or there is none.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogatepass").replace("\r", "\n").lstrip("\ufeff \t\n")
+    streamed = text[:1] not in ("{", "[")
+    values = _values(_STREAM_FIELD.sub("", text) if streamed else text)
+    objects = [each for value in values for each in value if isinstance(each, dict)]
+    if not objects:
+        raise ValueError(f"no JSON object in it: {text[:500]}")
+    return objects
+
+
+def _values(text: str) -> Iterator[list[Any]]:
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(text):
+        found = _NEXT.match(text, at)
+        assert found
+        at = found.end()
+        if found["json"]:
+            try:
+                value, at = decoder.raw_decode(text, at - 1)
+            except json.JSONDecodeError:
+                if found["json"] == "{":
+                    raise
+                return  # [DONE]
+            yield value if isinstance(value, list) else [value]
+
+
+def _as_openai(body: dict[str, Any]) -> dict[str, Any]:
+    """Returns the answer of Ollama's own API in OpenAI's shape; other answers as they are."""
+    message = body.get("message", {"content": body.get("response"), "thinking": body.get("thinking")})
+    if "choices" in body or "done" not in body or not isinstance(message, dict):
+        return body
+    usage = {"prompt_tokens": body.get("prompt_eval_count"), "completion_tokens": body.get("eval_count")}
+    return {**body, "choices": [{"delta": message, "finish_reason": body.get("done_reason")}], "usage": usage}
+
+
+def _choice(body: Mapping[str, Any], streamed: bool) -> dict[str, Any]:
+    """Returns the first choice; an empty one where there is none."""
+    choices = body.get("choices") or [{}]
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        raise ValueError("its choices are no list of objects")
+    return {} if streamed and choices[0].get("index") else choices[0]
+
+
+def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) -> CallError | None:
+    """Returns what went wrong: it counts whatever text stands beside it. None: nothing did."""
+    for owner in (body, choice):
+        error = owner.get("error")
+        if isinstance(error, dict) and any(error.values()):
+            while isinstance(error.get("error"), dict):
+                error = error["error"]
+            return _sorted(error, owner, now)
+        if error and not isinstance(error, dict):
+            named = {key: owner[key] for key in ("type", "code") if owner.get(key)}
+            return _sorted({"message": _words(owner), **named}, owner, now)
+    if body.get("object") == "error" or (not body.get("choices") and _words(body)):
+        return _sorted({**body, "message": _words(body) or body.get("message")}, body, now)
+    reason = choice.get("finish_reason")
+    if isinstance(reason, str) and reason.lower() in _BROKEN_OFF:
+        why = f"the provider broke the answer off: finish_reason {reason}"
+        return sort_status(_BROKEN_OFF[reason.lower()], why, {}, now)
+    return None
+
+
+def _sorted(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
+    """Sorts an error by the status that it has, or that stands beside it."""
+    codes = [_count(each.get(key)) for each in (error, owner) for key in _STATUS_KEYS]
+    status = next((code for code in codes if 400 <= code <= 599), None)
+    named = error.get("code")  # such as "insufficient_quota"
+    kept = {"reason": named} if isinstance(named, str) and not named.isdigit() else {}
+    return sort_error_body({**error, **kept, "code": status} if status else error, now)
+
+
+def _words(owner: Mapping[str, Any]) -> str:
+    """Returns what is said of an error that is no object; a `message` that is one may be the model's."""
+    found = {key: owner[key] for key in _WORDS if owner.get(key) and not isinstance(owner[key], bool)}
+    words = [each for key, each in found.items() if key != "message" or not isinstance(each, dict)]
+    return ": ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in words)
+
+
+def _split(message: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns what a message says, what it thinks, and how it refuses."""
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        raise ValueError(f"its content is a {type(content).__name__}")
+    parts = content if isinstance(content, list) else [content]
+    said, thought, refused = (
+        "".join(_plain(part) for part in parts if _kind(part) in kinds)
+        for kinds in (_ANSWER_PARTS, _THOUGHT_PARTS, {"refusal"})
+    )
+    shown = next(filter(None, (_plain(message.get(name)) for name in _THOUGHT_FIELDS)), "")
+    return said, shown + thought, _plain(message.get("refusal")) + refused
+
+
+def _kind(part: object) -> str | None:
+    """Returns the type of a part of a content; None: it has none, so that it is a text."""
+    if not isinstance(part, dict):
+        return None
+    kind = part.get("type")
+    return "thought" if part.get("thought") is True else kind if isinstance(kind, str) else None
+
+
+def _plain(value: object) -> str:
+    """Returns the text in a text, in a part, or in a list of parts."""
+    if isinstance(value, dict):
+        return next(filter(None, (_plain(value.get(key)) for key in _TEXT_KEYS)), "")
+    if isinstance(value, list):
+        return "".join(map(_plain, value))
+    return value if isinstance(value, str) else ""
+
+
+def _usage(objects: list[dict[str, Any]]) -> Usage:
+    """Returns what was taken. A model's thoughts are paid for as what it says.
+
+    OpenAI counts them among the tokens of the completion, others only in the total (router-for-me/CLIProxyAPI#5733,
+    mozilla-ai/any-llm#1290).
+    """
+    found = [each["usage"] for each in objects if isinstance(each.get("usage"), dict) and each["usage"]]
+    usage = found[-1] if found else {}
+    details = usage.get("completion_tokens_details")
+    details = details if isinstance(details, dict) else {}
+    prompt, said = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    beyond = max(0, _count(usage.get("total_tokens")) - prompt - said)
+    thought = _count(details.get("reasoning_tokens")) or _count(usage.get("reasoning_tokens")) or beyond
+    counts = (prompt, max(said + beyond, thought), thought)
+    return Usage(*(min(count, MAX_TOKENS) for count in counts))
+
+
+def _count(value: object) -> int:
+    """Returns a count; 0 for what is none."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,20}", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _model(value: object) -> str:
+    """Returns a storable name of a model; empty if it is none."""
+    names = value if isinstance(value, list) else [value]
+    return next(filter(None, (_name(name, MAX_MODEL_CHARACTERS) for name in names)), "")
+
+
+def _name(value: object, limit: int) -> str:
+    return storable(value).strip()[:limit] if isinstance(value, str) else ""

@@ -1,0 +1,99 @@
+"""A call with all that stands before and behind it: the limiter of its provider, and what its outcome teaches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from llm_consumer.errors import no_answer
+from llm_consumer.hints import Limit
+from llm_consumer.llm import Answer, CallFailed, Stopped
+from llm_consumer.prompt import Prompt
+from llm_consumer.targets import Target
+from pipeline.errors import Unavailable
+from pipeline.messages import NOT_ADMITTED, CallError, Question
+
+log = structlog.get_logger()
+
+BYTES_PER_TOKEN = 4
+"""About; until calls have told what they take."""
+
+
+class Admission(Protocol):
+    """Whether the provider may be called; each method is called once for a call."""
+
+    def admit(self, tokens: int, /) -> str:
+        """Admits a call and returns its id; raises `Unavailable` while it has to wait."""
+
+    def answered(self, call_id: str, tokens: int, limits: tuple[Limit, ...], /) -> None:
+        """Notes that the provider answered."""
+
+    def refused(self, call_id: str, error: CallError, limits: tuple[Limit, ...], /) -> None:
+        """Notes that it did not admit the call."""
+
+    def failed(self, call_id: str, question_id: str, since: datetime | None, error: CallError, /) -> bool:
+        """Notes that it was unavailable; returns whether the question may be at fault."""
+
+    def abandoned(self, call_id: str, /) -> None:
+        """Notes that the call was broken off by this process."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Whom an attempt asks, through its limiter.
+
+    Attributes:
+        target: Whom.
+        call: The call itself.
+        admission: Of the target's provider, which it may share with other targets.
+        answer_tokens: Of an answer at most.
+    """
+
+    target: Target
+    call: Callable[[Prompt], Answer]
+    admission: Admission
+    answer_tokens: int
+
+    def ask(self, question: Question, prompt: Prompt) -> Answer:
+        """Asks the model once.
+
+        Raises:
+            CallFailed: There was no answer; its error says whether that counts as a retry of the question.
+            Unavailable: The provider has no room for a call, or this process stops.
+        """
+        size = sum(len(each["content"].encode()) for each in prompt.messages)
+        call_id = self.admission.admit(size // BYTES_PER_TOKEN + self.answer_tokens)
+        try:
+            answer = self.call(prompt)
+        except CallFailed as failure:
+            failure.error = self._noted(call_id, question, failure)
+            raise
+        except Stopped as error:
+            self.admission.abandoned(call_id)
+            raise Unavailable("this process stops", told=True) from error
+        except Exception as error:  # a fault of ours, or of a library: of this call, never of the message
+            log.exception("failed to make a call", question_id=question.question_id)
+            self.admission.abandoned(call_id)
+            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+        self.admission.answered(call_id, answer.usage.prompt_tokens + answer.usage.completion_tokens, answer.limits)
+        return answer
+
+    def _noted(self, call_id: str, question: Question, failure: CallFailed) -> CallError:
+        error = failure.error
+        if error.cause in NOT_ADMITTED:
+            self.admission.refused(call_id, error, failure.limits)
+            return error.model_copy(update={"counts_as_retry": False})
+        if error.cause == "unavailable":
+            at_fault = self.admission.failed(call_id, question.question_id, _failed_before(question), error)
+            return error.model_copy(update={"counts_as_retry": at_fault})
+        tokens = failure.usage.prompt_tokens + failure.usage.completion_tokens
+        self.admission.answered(call_id, tokens, failure.limits)
+        return error
+
+
+def _failed_before(question: Question) -> datetime | None:
+    """Returns when a call of this generation failed last; None if none has."""
+    last = question.errors[-1] if question.errors else None
+    return last.failed_at if last and last.attempt == question.processing_attempts else None

@@ -1,0 +1,74 @@
+"""How the providers of the model stand: what each llm-consumer tells in Redis, and everybody may read.
+
+A status may vanish like everything in Redis; the next call of a provider writes it again (`llm_consumer/limiter.py`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.messages import Cause, Timestamp
+
+INDEX = "providers"
+"""Set of the ids of all providers."""
+
+STATUS_TTL_SECONDS = 86_400
+
+State = Literal["open", "limited", "unavailable"]
+LimitSource = Literal["settings", "provider", "refusals"]
+
+
+class ProviderStatus(BaseModel):
+    """How a provider stands, as all llm-consumers together know it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    provider: str = Field(description="Base URL of its API.")
+    state: State = Field(
+        description="`limited`: it admits no further call before `waiting_until`; `unavailable`: it answers nobody, "
+        "and is probed then."
+    )
+    cause: Cause | None = Field(None, description="Why calls wait; null while they do not.")
+    message: str | None = Field(None, description="The provider's own words about it.")
+    waiting_until: Timestamp | None = Field(
+        None, description="When the next call is made; null while none has to wait."
+    )
+    requests_per_minute: float | None = Field(None, description="Limit of calls; null: none is known.")
+    tokens_per_minute: float | None = Field(None, description="Limit of tokens; null: none is known.")
+    limit_source: LimitSource | None = Field(
+        None, description="Who said so: LLM_RPM and LLM_TPM, the provider, or nobody: learnt from its refusals."
+    )
+    calls_last_minute: int = 0
+    refused_last_minute: int = 0
+    tokens_last_minute: int = 0
+    in_flight: int = 0
+    at: Timestamp = Field(description="Of the last call, or of the last look before one.")
+
+
+def status_key(provider_id: str) -> str:
+    """Returns the key of a provider's status."""
+    return f"provider-status:{provider_id}"
+
+
+def read_statuses(stored: Iterable[bytes | None], now: datetime) -> list[ProviderStatus]:
+    """Reads statuses; one of another version, or that has vanished, is left out, and what is over is not told.
+
+    Args:
+        stored: Values of `status_key`.
+        now: Time of the look.
+    """
+    found = []
+    for each in stored:
+        try:
+            status = ProviderStatus.model_validate_json(each or b"")
+        except ValidationError:
+            continue
+        gone: dict[str, object] = {}
+        if status.waiting_until and status.waiting_until <= now:
+            gone |= {"state": "open", "cause": None, "message": None, "waiting_until": None}
+        if now - status.at > timedelta(minutes=1):
+            gone |= {"calls_last_minute": 0, "refused_last_minute": 0, "tokens_last_minute": 0, "in_flight": 0}
+        found.append(status.model_copy(update=gone))
+    return sorted(found, key=lambda each: each.provider)

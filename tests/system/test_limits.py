@@ -1,0 +1,75 @@
+"""A limit costs time, never a question: before a scripted provider that admits so much a minute, or nobody at all."""
+
+import pytest
+
+from tests.limited import allowed_seconds, ask_all
+from tests.scripted_provider import TOKENS, RateLimit, ScriptedProvider, answer
+
+PER_MINUTE = 20
+QUESTIONS = 3 * PER_MINUTE
+SLACK_SECONDS = 20
+
+
+@pytest.fixture
+def provider():
+    made = []
+
+    def make(limit=None):
+        made.append(ScriptedProvider(lambda _: [[answer("Because of scattering.", 1.0)]], limit))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "most_refused", "flushed"),
+    [
+        pytest.param(RateLimit(PER_MINUTE), 2, 0.3, True, id="no hint, Redis flushed"),
+        pytest.param(RateLimit(PER_MINUTE, headers=True), 4, 0.1, False, id="headers"),
+        pytest.param(RateLimit(tokens=PER_MINUTE * TOKENS, headers=True), 1, 0.1, True, id="tokens, Redis flushed"),
+    ],
+)
+def test_all_questions_are_answered_in_the_time_that_the_limit_asks_for(
+    fleet, unique, provider, limit, workers, most_refused, flushed
+):
+    asked = provider(limit)
+    texts = [unique(f"Why is the sky blue, {number}?") for number in range(QUESTIONS)]
+    left = [30.0] if flushed else []
+
+    def flush(since):
+        if left and since > left[0]:
+            left.pop()
+            fleet.cache.flushall()
+
+    found = ask_all(fleet, asked, texts, workers, 300, flush)
+    assert (found.completed, found.failed) == (QUESTIONS, 0)
+    assert found.answered == QUESTIONS, "none was asked twice"
+    assert found.refused <= most_refused * found.answered
+    assert found.seconds <= 1.15 * allowed_seconds(QUESTIONS, PER_MINUTE) + SLACK_SECONDS
+    assert not left
+
+
+def test_an_outage_fails_no_question(fleet, unique, provider):
+    asked = provider()
+    texts = [unique(f"Who is there, {number}?") for number in range(500)]
+    down_for = 90.0
+    state = {"down": False, "over": False}
+
+    def break_down(since):
+        if not state["down"] and since > 3:
+            asked.go_down()
+            state["down"] = True
+        if not state["over"] and since > 3 + down_for:
+            asked.come_up()
+            state["over"] = True
+
+    found = ask_all(fleet, asked, texts, 2, 400, break_down)
+    assert (found.completed, found.failed) == (500, 0)
+    assert state["over"]
+    [row] = fleet.sql(
+        "SELECT max(retry) AS retry FROM call_errors JOIN questions USING (question_id) "
+        "WHERE question_text LIKE 'Who is there, %%' AND cause = 'unavailable'"
+    )
+    assert (row["retry"] or 0) <= 1, "an outage is no fault of a question"

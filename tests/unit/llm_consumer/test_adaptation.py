@@ -1,0 +1,93 @@
+import pytest
+
+from llm_consumer.adaptation import CAP_TEMPERATURE, RENAME_MAX_TOKENS, SYSTEM_IN_USER, apply, learn
+
+NOTHING = frozenset()
+
+
+def request(**changes):
+    fields = {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}],
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_tokens": 128,
+        "stream": False,
+        "repeat_penalty": 1.1,
+    }
+    return fields | changes
+
+
+@pytest.mark.parametrize(
+    ("message", "changes", "rule"),
+    [
+        ("`temperature` and `top_p` cannot both be specified for this model. Use only one.", {}, "without top_p"),
+        ("temperature: range: 0..1", {"temperature": 1.1}, CAP_TEMPERATURE),
+        ("temperature must be less than or equal to 1", {"temperature": 1.5}, CAP_TEMPERATURE),
+        ("Invalid temperature: should be between 0 and 1.0", {"temperature": 1.2}, CAP_TEMPERATURE),
+        (
+            "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is "
+            "supported.",
+            {},
+            "without temperature",
+        ),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'.",
+            {},
+            RENAME_MAX_TOKENS,
+        ),
+        ("Unsupported parameter: 'max_tokens' is not supported with this model.", {}, RENAME_MAX_TOKENS),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", {}, SYSTEM_IN_USER),
+        ("System role not supported", {}, SYSTEM_IN_USER),
+        ("This model does not support system messages.", {}, SYSTEM_IN_USER),
+        ("Conversation roles must alternate user/assistant/user/assistant/...", {}, SYSTEM_IN_USER),
+        ("Unrecognized request argument supplied: repeat_penalty", {}, "without repeat_penalty"),
+        (
+            'Invalid JSON payload received. Unknown name "repeat_penalty": Cannot find field.',
+            {},
+            "without repeat_penalty",
+        ),
+        ("body.repeat_penalty: Extra inputs are not permitted", {}, "without repeat_penalty"),
+        ("property 'stream' is unsupported", {}, "without stream"),
+        ("`top_p` is deprecated for this model.", {}, "without top_p"),
+    ],
+)
+def test_a_refused_field_is_learnt(message, changes, rule):
+    assert learn(message, request(**changes), NOTHING) == {rule}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Incorrect API key provided",
+        "The model `m` does not exist",
+        "This model's maximum context length is 2048 tokens",
+        "bad request",
+        "",
+    ],
+)
+def test_other_refusals_teach_nothing(message):
+    assert learn(message, request(), NOTHING) is None
+
+
+def test_what_is_known_is_not_learnt_again():
+    message = "temperature: range: 0..1"
+    known = learn(message, request(temperature=1.5), NOTHING)
+    sent = apply(request(temperature=1.5), known)
+    assert sent["temperature"] == 1.0
+    assert learn(message, sent, known) == {CAP_TEMPERATURE, "without temperature"}
+
+
+def test_the_system_text_goes_into_the_message_of_the_user():
+    changed = apply(request(), frozenset({SYSTEM_IN_USER}))
+    assert changed["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}]
+
+
+def test_a_renamed_limit_of_tokens_keeps_its_value():
+    changed = apply(request(), frozenset({RENAME_MAX_TOKENS}))
+    assert "max_tokens" not in changed
+    assert changed["max_completion_tokens"] == 128
+
+
+def test_without_rules_nothing_changes():
+    assert apply(request(), NOTHING) == request()

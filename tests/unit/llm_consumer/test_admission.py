@@ -1,0 +1,178 @@
+"""The limiter shared in Redis, of which a fake stands in memory."""
+
+import pytest
+from pydantic import SecretStr
+
+from llm_consumer.admission import Admission, Identity, read, write
+from llm_consumer.limiter import Book, Bounds, Call, Told
+from llm_consumer.settings import LlmSettings
+from llm_consumer.targets import Target
+from pipeline import provider
+from pipeline.errors import Unavailable
+from pipeline.messages import CallError
+from pipeline.share import Share
+from pipeline.volatile import Volatile
+
+REFUSED = CallError(type="quota", cause="quota", status_code=429, message="no more today", retry_after_seconds=600)
+IDENTITY = Identity("http://provider/v1", "sk-secret")
+
+
+class FakeRedis:
+    """Stands for Redis, as `Volatile` and redis-py offer it."""
+
+    def __init__(self):
+        self.stored = {}
+        self.up = True
+
+    def attempt(self, call):
+        return call(self) if self.up else None
+
+    def transaction(self, take, *_keys, value_from_callable):
+        return take(self)
+
+    def multi(self):
+        pass
+
+    def get(self, key):
+        return self.stored.get(key)
+
+    def set(self, key, value, ex):
+        self.stored[key] = value if isinstance(value, bytes) else value.encode()
+
+    def sadd(self, key, member):
+        self.stored.setdefault(key, set()).add(member)
+
+
+class Clock:
+    """The time, in seconds."""
+
+    def __init__(self):
+        self.now = 1_000_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def redis():
+    return FakeRedis()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def replica(redis, clock):
+    def make(mine=(0, 1, 2), **bounds):
+        share = Share()
+        share.set(mine, 3)
+        return Admission(redis, IDENTITY, Bounds(**{"concurrency": 8} | bounds), share, clock)
+
+    return make
+
+
+def admits(admission):
+    try:
+        return admission.admit(10)
+    except Unavailable:
+        return None
+
+
+def test_one_replica_that_is_refused_holds_all_back(replica, clock):
+    one, other = replica(), replica()
+    one.refused(one.admit(10), REFUSED, ())
+    with pytest.raises(Unavailable) as held:
+        other.admit(10)
+    assert held.value.wait_seconds == 600
+    clock.now += 601
+    assert admits(other)
+
+
+def test_a_book_that_redis_threw_away_is_written_again(replica, redis):
+    one, other = replica(), replica()
+    one.refused(one.admit(10), REFUSED, ())
+    redis.stored.clear()
+    assert admits(one) is None, "it knows by itself"
+    assert admits(other) is None, "it was told again"
+
+
+def test_without_redis_each_replica_keeps_what_it_knows(replica, redis):
+    one, other = replica(), replica()
+    one.refused(one.admit(10), REFUSED, ())
+    assert admits(other) is None
+    redis.up = False
+    assert (admits(one), admits(other)) == (None, None)
+
+
+def test_without_redis_the_limits_are_shared_out(replica, redis):
+    redis.up = False
+    members = [replica(mine=[number], requests_per_minute=9) for number in range(3)]
+    made = 0
+    for member in members:
+        while call := admits(member):
+            made += 1
+            member.answered(call, 10, ())
+    assert made == 9
+
+
+def test_calls_in_flight_are_those_of_the_fleet(replica):
+    members = [replica(mine=mine, requests_per_minute=1000) for mine in ([0, 1], [2])]
+    made = [sum(admits(member) is not None for _ in range(9)) for member in members]
+    assert made == [6, 2], "eight calls by partitions: 0 1 2 0 1 2 0 1"
+
+
+def test_a_call_of_a_member_that_lost_its_partitions_still_counts(replica):
+    one = replica(concurrency=2, requests_per_minute=1000)
+    calls = [one.admit(10), one.admit(10)]
+    taken_over = replica(concurrency=2, requests_per_minute=1000)
+    assert admits(taken_over) is None
+    one.answered(calls[0], 10, ())
+    assert admits(taken_over)
+
+
+def test_a_status_tells_why_calls_wait_and_no_key(replica, redis, clock):
+    one = replica(requests_per_minute=60)
+    one.answered(one.admit(10), 42, ())
+    one.refused(one.admit(10), REFUSED, ())
+    stored = redis.stored[provider.status_key(IDENTITY.id)]
+    assert b"sk-secret" not in stored
+    [status] = provider.read_statuses([stored], one.status().at)
+    assert (status.state, status.cause, status.message) == ("limited", "quota", "no more today")
+    assert (status.requests_per_minute, status.limit_source) == (60, "settings")
+    assert (status.calls_last_minute, status.refused_last_minute, status.tokens_last_minute) == (1, 1, 42)
+    assert status.waiting_until.timestamp() == clock.now + 600
+    assert redis.stored[provider.INDEX] == {IDENTITY.id}
+
+
+def test_reopening_is_seen_by_all(replica):
+    one, other = replica(), replica()
+    one.refused(one.admit(10), REFUSED, ())
+    replica().reopen()
+    assert admits(other)
+
+
+def test_accounts_of_one_address_have_limits_of_their_own():
+    targets = [Target("m", "http://p/v1", SecretStr(key)) for key in ("a", "b")]
+    assert Identity.of(targets[0]).id != Identity.of(targets[1]).id
+
+
+def test_a_book_is_read_as_it_was_written():
+    book = Book(version=3, log={"7": [1, 0, 9]}, calls={"c": Call("r", 1.0, 5, True)}, told={"tokens": Told(9, 60.0)})
+    assert read(write(book)) == book
+
+
+@pytest.mark.parametrize("stored", [b"", b"{}{", b"[]", b'{"calls": 5}', b'{"calls": {}, "told": {}, "new": 1}'])
+def test_a_book_of_another_version_is_an_empty_one(stored):
+    assert read(stored) == Book()
+
+
+def test_an_absent_redis_is_no_obstacle():
+    share = Share()
+    share.set([0], 1)
+    redis = Volatile(LlmSettings(redis_url="redis://127.0.0.1:1/0"), "test")
+    admission = Admission(redis, IDENTITY, Bounds(2, requests_per_minute=100), share)
+    call = admission.admit(10)
+    admission.answered(call, 10, ())
+    assert admission.status().calls_last_minute == 1
