@@ -224,7 +224,7 @@ def main() -> None:
         with (
             stage.quiet_fleet() as fleet,
             ScriptedScorer(fleet),
-            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "16"}, WORKERS) as workers,
+            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "32"}, WORKERS) as workers,
             empty_view(fleet),
         ):
             stage.await_members(SERVICE, WORKERS)

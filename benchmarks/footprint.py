@@ -112,7 +112,9 @@ def main() -> None:
         with (
             stage.quiet_fleet() as fleet,
             ScriptedScorer(fleet),
-            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency)}, WORKERS) as workers,
+            Workers(
+                fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency * WORKERS)}, WORKERS
+            ) as workers,
         ):
             stage.await_members(SERVICE, WORKERS)
             database = Database()

@@ -253,7 +253,7 @@ def main() -> None:
         with (
             stage.quiet_fleet() as fleet,
             ScriptedScorer(fleet),
-            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "4"}, WORKERS),
+            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "8"}, WORKERS),
             Baseline(fleet, provider.base_url, "kinds", 16, 4),
         ):
             stage.await_members(SERVICE, WORKERS)

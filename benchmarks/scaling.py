@@ -58,7 +58,7 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
                 unit="questions/s",
                 fleet=half,
                 against=fewest * concurrency / MODEL_SECONDS,
-                baseline=f"{fewest} x LLM_CONCURRENCY {concurrency} / {MODEL_SECONDS:g} s",
+                baseline=f"LLM_CONCURRENCY {fewest * concurrency} / {MODEL_SECONDS:g} s",
                 goal=OCCUPIED,
             ),
         ]

@@ -376,12 +376,11 @@ def main() -> None:
     options = parser.parse_args()
     machine, runs = report.machine(), list[Run]()
     provider = ScriptedProvider()
-    own = str(options.concurrency // WORKERS)
     try:
         with (
             ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
             stage.quiet_fleet() as fleet,
-            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": own}, WORKERS) as workers,
+            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency)}, WORKERS) as workers,
             synchronous(fleet, provider.base_url, options.concurrency) as (container, database),
         ):
             stage.await_members(SERVICE, WORKERS)

@@ -123,7 +123,7 @@ class Course:
         runs: list[Run] = []
         try:
             with Workers(
-                self._fleet, provider.base_url, {"LLM_CONCURRENCY": str(concurrency)}, self._workers
+                self._fleet, provider.base_url, {"LLM_CONCURRENCY": str(concurrency * self._workers)}, self._workers
             ) as workers:
                 stage.await_members(SERVICE, self._workers)
                 for number, side in plan:
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
     parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
     parser.add_argument(
-        "--slow-concurrency", type=int, default=128, help="LLM_CONCURRENCY of the fleet with 1 s (default: 128)"
+        "--slow-concurrency", type=int, default=128, help="the same of the fleet with 1 s (default: 128)"
     )
     parser.add_argument(
         "--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="those that are tried with 1 s"
@@ -227,7 +227,7 @@ def main() -> None:
                     update={
                         "figure": f"questions/s, model 1 s, {partitions} partitions, of what its calls in flight allow",
                         "against": float(limit),
-                        "baseline": f"{WORKERS} x LLM_CONCURRENCY {options.slow_concurrency} / 1 s",
+                        "baseline": f"LLM_CONCURRENCY {WORKERS * options.slow_concurrency} / 1 s",
                         "goal": 0.9,
                     }
                 ),

@@ -161,7 +161,7 @@ def main() -> None:
         if not consumers:
             raise stage.could_not_measure(f"no {SERVICE} runs")
         settings = settings_of(consumers[0].attrs["Config"]["Env"])
-        in_flight = settings.llm_concurrency * len(consumers)
+        in_flight = settings.llm_concurrency
         database = Database()
         for number in range(1, options.rounds + 1):
             for side in (FLEET, STRAIGHT) if number % 2 else (STRAIGHT, FLEET):

@@ -14,7 +14,7 @@ from pipeline.messages import Cause, Timestamp
 INDEX = "providers"
 """Set of the ids of all providers."""
 
-STATUS_TTL_SECONDS = 86_400
+STATUS_TTL_SECONDS = 3600
 
 State = Literal["open", "limited", "unavailable"]
 LimitSource = Literal["settings", "provider", "refusals"]

@@ -19,7 +19,7 @@ SETTLE_SECONDS = 5.0
 """Between the two readings of the final states."""
 
 LLM_TIMEOUT_SECONDS = 10
-ENVIRONMENT = {"LLM_CONCURRENCY": "8", "LLM_TIMEOUT": str(LLM_TIMEOUT_SECONDS), "LOG_LEVEL": "WARNING"}
+ENVIRONMENT = {"LLM_CONCURRENCY": "16", "LLM_TIMEOUT": str(LLM_TIMEOUT_SECONDS), "LOG_LEVEL": "WARNING"}
 """Of the llm-consumers of a drill."""
 
 Tell = Callable[[str], None]

@@ -1,5 +1,6 @@
 """What the tests against the running fleet share; see `tests.fleet` for how they reach it."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -38,3 +39,19 @@ def scripted(fleet: Fleet) -> Iterator[ScriptedProvider]:
             print(workers.logs())
     finally:
         provider.close()
+
+
+@pytest.fixture
+def answering(fleet: Fleet, scripted: ScriptedProvider, unique: Callable[[str], str]) -> Iterator[None]:
+    """Other questions that the scripted provider answers meanwhile: it is not unavailable to everybody."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.5):
+            fleet.ask(unique("Is anybody else there?"))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()

@@ -1,15 +1,16 @@
-"""Waits end when they are due: none early, none behind a longer one, and a closed gate costs no retries."""
+"""Waits end when they are due: none early, none behind a longer one, and what is not admitted costs no retries."""
 
 import time
 import uuid
 from datetime import UTC, datetime
 
 import confluent_kafka
+import requests
 
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import CallError, FailedCall
-from tests.fleet import CLIENT, eventually, follow
+from tests.fleet import CLIENT, STORAGE, eventually, follow
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -59,7 +60,7 @@ def test_each_wait_ends_when_it_is_due(fleet, scripted):
     assert producer.flush(20) == 0
 
     due = {
-        each.question_id: (each.retry_count + 1, delays.due_at(each.failed_at, each.retry_count, None, chance=0))
+        each.question_id: (each.retry_count + 1, delays.due_at(each, chance=0))
         for _, delays, made in calls
         for each in made
     }
@@ -80,34 +81,49 @@ def test_each_wait_ends_when_it_is_due(fleet, scripted):
         assert waits[-1] < 15
 
 
-def test_a_quota_error_with_retry_after_parks_the_fleet(fleet, scripted, unique):
-    parked = [unique(f"Is number {number} parked?") for number in range(5)]
+def limited():
+    """Returns the providers that admit no call now."""
+    found = requests.get(f"{STORAGE}/providers", timeout=15).json()["providers"]
+    return [each for each in found if each["state"] == "limited"]
+
+
+def test_a_quota_error_with_retry_after_holds_the_fleet_back(fleet, scripted, unique):
+    held = [unique(f"Is number {number} held back?") for number in range(5)]
     first = unique("Who finds the quota exhausted?")
     seconds = 8
     scripted.script(first, (429, {"Retry-After": str(seconds)}, "quota exceeded"), REFERENCE)
-    for text in parked:
+    for text in held:
         scripted.script(text, REFERENCE)
     fleet.ask(first, REFERENCE)
     eventually(lambda: scripted.calls(first), "the provider refused", 20)
     refused_at = time.monotonic()
-    eventually(lambda: fleet.cache.keys("provider-gate:*"), "the gate is closed", 10)
-    ids = [fleet.ask(text, REFERENCE).json()["question_id"] for text in parked]
-    eventually(lambda: any(scripted.calls(text) for text in parked), "the gate opens by itself", seconds + 30)
+    [provider] = eventually(limited, "it is told that the provider admits no call", 10)
+    assert (provider["provider"], provider["cause"], provider["message"]) == (
+        scripted.base_url,
+        "quota",
+        "quota exceeded",
+    )
+    ids = [fleet.ask(text, REFERENCE).json()["question_id"] for text in held]
+    eventually(lambda: any(scripted.calls(text) for text in held), "calls go on by themselves", seconds + 30)
     assert time.monotonic() - refused_at >= seconds - 1, "the provider was called while it wanted to be left alone"
     for question_id in ids:
         assert fleet.finish(question_id, 60)["status"] == "completed"
-    assert [len(scripted.calls(text)) for text in parked] == [1] * len(parked), "parking burnt a retry"
+    assert [len(scripted.calls(text)) for text in held] == [1] * len(held), "waiting cost a retry"
     assert not fleet.sql("SELECT * FROM call_errors WHERE question_id = ANY(%s)", ids)
 
 
-def test_the_history_of_errors_is_kept(fleet, scripted, unique):
+def test_the_history_of_errors_is_kept(fleet, scripted, answering, unique):
     text = unique("What went wrong?")
-    scripted.script(text, (503, {}, "busy"), (429, {"retry-after-ms": "100"}, "too many requests"), REFERENCE)
+    refused = (429, {"retry-after-ms": "100"}, "too many requests")
+    scripted.script(text, (503, {}, "busy"), refused, refused, REFERENCE)
     question_id = fleet.ask(text, REFERENCE).json()["question_id"]
     assert fleet.finish(question_id, 60)["status"] == "completed"
     rows = fleet.sql("SELECT * FROM call_errors WHERE question_id = %s ORDER BY failed_at", question_id)
-    assert [(row["attempt"], row["retry"], row["type"], row["status_code"]) for row in rows] == [
-        (1, 0, "overload", 503),
-        (1, 1, "overload", 429),
+    assert [
+        (row["attempt"], row["retry"], row["cause"], row["status_code"], row["times"], row["counts_as_retry"])
+        for row in rows
+    ] == [
+        (1, 0, "unavailable", 503, 1, True),
+        (1, 1, "rate_limit", 429, 2, False),
     ]
     assert all(row["due_at"] > row["failed_at"] for row in rows)

@@ -109,16 +109,16 @@ def test_a_copy_of_a_call_in_flight_costs_none(fleet, scripted, unique):
     assert len(scripted.calls(text)) == 2
 
 
-def test_an_overloaded_provider_is_asked_again_after_the_delay(fleet, scripted, asked):
+def test_an_overloaded_provider_is_asked_again_after_the_delay(fleet, scripted, answering, asked):
     started = time.monotonic()
-    text, final = asked((503, {}, "busy"), (429, {"Retry-After": "1"}, "too many requests"), GOOD)
+    text, final = asked((503, {}, "busy"), (503, {}, "busy"), GOOD)
     assert final["status"] == "completed"
     assert final["result"]["processing_attempts"] == 1, "an error is no attempt"
     assert len(scripted.calls(text)) == 3
     assert time.monotonic() - started >= 2 + 4
 
 
-def test_used_up_retries_fail_with_their_reason(fleet, scripted, asked):
+def test_used_up_retries_fail_with_their_reason(fleet, scripted, answering, asked):
     text, final = asked((503, {}, "still busy"))
     assert final["status"] == "failed"
     assert final["error"]["reason"] == "retries_exhausted"
@@ -144,9 +144,24 @@ def test_a_quota_error_waits_in_its_own_topic(fleet, scripted, unique):
     assert len(scripted.calls(text)) == 2
 
 
-def test_a_failed_question_starts_anew_when_it_is_asked_again(fleet, scripted, unique):
+def test_the_best_answer_is_kept_when_a_regeneration_fails(fleet, scripted, asked):
+    _text, final = asked(POOR, (401, {}, "the key expired"))
+    assert (final["status"], final["result"]["quality"]) == ("completed", "max_retries_reached")
+    assert (final["result"]["llm_response"], final["result"]["processing_attempts"]) == (POOR, 2)
+    [error] = fleet.sql("SELECT * FROM call_errors WHERE question_id = %s", final["question_id"])
+    assert (error["attempt"], error["cause"], error["message"]) == (2, "key", "the key expired")
+
+
+def test_the_best_answer_is_kept_when_retries_are_used_up(fleet, scripted, answering, asked):
+    text, final = asked(POOR, (503, {}, "still busy"))
+    assert (final["status"], final["result"]["quality"]) == ("completed", "max_retries_reached")
+    assert final["result"]["llm_response"] == POOR
+    assert len(scripted.calls(text)) == 1 + 4
+
+
+def test_a_failed_question_starts_again_when_it_is_asked_again(fleet, scripted, unique):
     text = unique("Will you fail first?")
-    scripted.script(text, POOR, (400, {}, "no"), POOR, GOOD)
+    scripted.script(text, (400, {}, "no"), POOR, GOOD)
     question_id = fleet.ask(text, REFERENCE).json()["question_id"]
     assert fleet.finish(question_id)["status"] == "failed"
     again = fleet.ask(text, REFERENCE)
