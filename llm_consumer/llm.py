@@ -124,7 +124,7 @@ class Llm:
         """
         self._settings = settings
         self._target = target or settings.targets[0]
-        self._adaptations = adaptations or Unshared()
+        self._adaptations = Unshared() if adaptations is None else adaptations
         self.adaptation = self._adaptations.recall(self._target)
         """What is known of fields that the target does not take."""
         self._closing = False

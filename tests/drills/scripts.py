@@ -138,8 +138,8 @@ WITH_QUOTA: Mapping[str, float] = {
     "rate limited, ms": 1,
 }
 """A provider that admits no call holds all questions back for as long as it says. Its own question waits for 60 s, and
-so does whoever waits for the end of the drill. No refusal is without a time: each question has a script of its own here,
-and the fleet would learn a limit that nobody has (`tests/system/test_limits.py` has limits)."""
+so does whoever waits for the end of the drill. No refusal is without a time: each question has a script of its own, and
+the fleet would learn a limit that nobody has (`tests/system/test_limits.py` has limits)."""
 
 MISBEHAVING: Mapping[str, float] = {
     "first good": 50,

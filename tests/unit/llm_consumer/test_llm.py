@@ -1,0 +1,253 @@
+"""One call over HTTP: what a provider may do to a worker, and what is learnt of its fields."""
+
+import gzip
+import json
+import resource
+import threading
+import zlib
+
+import pytest
+from werkzeug import Response
+
+from llm_consumer.adaptation import RENAME_MAX_TOKENS, SYSTEM_IN_USER
+from llm_consumer.llm import MAX_BODY_BYTES, CallFailed, Llm
+from llm_consumer.prompt import Prompt
+from llm_consumer.settings import LlmSettings
+from tests.unit.llm_consumer.provider_responses import completion
+
+PATH = "/v1/chat/completions"
+PROMPT = Prompt([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}], 0.7)
+GOOD = completion({"role": "assistant", "content": "Because."})
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def llm(httpserver):
+    made = []
+
+    def make(**settings):
+        values = {"llm_base_url": httpserver.url_for("/v1"), "llm_timeout": 10, "llm_api_key": KEY} | settings
+        made.append(Llm(LlmSettings(**values)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def failure(llm):
+    with pytest.raises(CallFailed) as failed:
+        llm.ask(PROMPT)
+    return failed.value.error
+
+
+def memory_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# --- what a provider may do to a worker -----------------------------------------------------------------------------
+
+
+def test_an_answer_without_end_is_given_up_at_its_limit(httpserver, llm):
+    def without_end():
+        while True:
+            yield b" " * 65_536
+
+    httpserver.expect_request(PATH).respond_with_response(Response(without_end(), content_type="application/json"))
+    before = memory_mib()
+    error = failure(llm())
+    assert (error.type, error.message) == ("overload", f"answer too large: more than {MAX_BODY_BYTES} bytes")
+    assert memory_mib() - before < 64
+
+
+def test_a_packed_answer_is_never_unpacked_beyond_its_limit(httpserver, llm):
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(b" " * 1_048_576) for _ in range(400)) + packer.flush()
+    httpserver.expect_request(PATH).respond_with_data(bomb, headers={"Content-Encoding": "gzip"})
+    before = memory_mib()
+    assert failure(llm()).message.startswith("answer too large")
+    assert memory_mib() - before < 64
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_packed_answer_is_read_although_none_was_asked_for(httpserver, llm, encoding, pack):
+    body = pack(json.dumps(GOOD).encode())
+    httpserver.expect_request(PATH).respond_with_data(body, headers={"Content-Encoding": encoding})
+    assert llm().ask(PROMPT).text == "Because."
+    assert httpserver.log[0][0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"not gzip", {"Content-Encoding": "gzip"}),
+        (b"odd", {"Content-Encoding": "br"}),
+        (b"[" * 100_000, {}),
+        (b"\xff\xfe", {}),
+        (b'{"choices": [{"message": {"content": NaN}}]}', {}),
+    ],
+)
+def test_odd_bytes_are_a_failed_call(httpserver, llm, body, headers):
+    httpserver.expect_request(PATH).respond_with_data(body, headers=headers, content_type="application/json")
+    error = failure(llm())
+    assert (error.type, error.cause) == ("overload", "no_answer")
+    assert error.message.startswith("unreadable answer")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(httpserver, llm, status):
+    elsewhere = httpserver.url_for("/elsewhere")
+    httpserver.expect_request(PATH).respond_with_data(status=status, headers={"Location": elsewhere})
+    error = failure(llm())
+    assert (error.type, error.status_code) == ("permanent", status)
+    assert elsewhere in error.message
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "finish_reason"),
+    [
+        ({"model": {}}, "smollm2-135m-instruct", "stop"),
+        ({"model": ["one", "two"]}, "one", "stop"),
+        ({"usage": {"prompt_tokens": 2**40, "completion_tokens": 9}}, "some-model", "stop"),
+    ],
+)
+def test_odd_fields_do_not_spoil_an_answer(httpserver, llm, change, model, finish_reason):
+    httpserver.expect_request(PATH).respond_with_json(GOOD | change)
+    answer = llm().ask(PROMPT)
+    assert (answer.text, answer.model, answer.finish_reason) == ("Because.", model, finish_reason)
+    assert answer.usage.prompt_tokens < 2**31
+
+
+def test_a_key_that_a_provider_repeats_is_taken_out(httpserver, llm):
+    httpserver.expect_request(PATH).respond_with_data("x" * 480 + f" Bearer {KEY}", 401)
+    assert KEY[:12] not in failure(llm()).message
+
+
+def test_a_call_that_is_broken_off_by_our_own_stop_is_told_from_a_failure(httpserver, llm):
+    came, release = threading.Event(), threading.Event()
+
+    def hang(_request):
+        came.set()
+        release.wait(20)
+        raise ConnectionError
+
+    httpserver.expect_request(PATH).respond_with_handler(hang)
+    asked, raised = llm(), []
+    thread = threading.Thread(target=lambda: raised.append(_raised(asked)))
+    thread.start()
+    try:
+        assert came.wait(20)
+        asked.close()
+        thread.join(20)
+    finally:
+        release.set()
+    assert raised == ["Stopped"]
+
+
+def _raised(llm):
+    try:
+        llm.ask(PROMPT)
+    except Exception as error:
+        return type(error).__name__
+    return None
+
+
+# --- requests fit their target --------------------------------------------------------------------------------------
+
+
+def sent(httpserver):
+    return [json.loads(request.data) for request, _ in httpserver.log]
+
+
+def refusing(refuses):
+    """A provider that refuses what `refuses` finds in a request."""
+
+    def respond(request):
+        why = refuses(json.loads(request.data))
+        body = {"error": {"message": why, "type": "invalid_request_error"}} if why else GOOD
+        return Response(json.dumps(body), 400 if why else 200, content_type="application/json")
+
+    return respond
+
+
+def test_no_stream_is_asked_for(httpserver, llm):
+    httpserver.expect_request(PATH).respond_with_json(GOOD)
+    llm().ask(PROMPT)
+    assert sent(httpserver)[0]["stream"] is False
+
+
+@pytest.mark.parametrize(
+    ("refuses", "fits"),
+    [
+        (
+            lambda asked: "Use 'max_completion_tokens' instead of 'max_tokens'." if "max_tokens" in asked else None,
+            lambda asked: asked["max_completion_tokens"] == 128,
+        ),
+        (
+            lambda asked: (
+                "`temperature` and `top_p` cannot both be specified"
+                if {"temperature", "top_p"} <= asked.keys()
+                else None
+            ),
+            lambda asked: "temperature" in asked,
+        ),
+        (
+            lambda asked: "System role not supported" if asked["messages"][0]["role"] == "system" else None,
+            lambda asked: asked["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}],
+        ),
+    ],
+)
+def test_a_request_is_asked_again_as_the_target_takes_it_and_so_are_all_after_it(httpserver, llm, refuses, fits):
+    httpserver.expect_request(PATH).respond_with_handler(refusing(refuses))
+    asked = llm()
+    assert [asked.ask(PROMPT).text for _ in range(2)] == ["Because."] * 2
+    requests = sent(httpserver)
+    assert len(requests) == 3, "learnt once"
+    assert all(fits(each) for each in requests[1:])
+
+
+def test_several_refused_fields_are_learnt_one_by_one(httpserver, llm):
+    def refuses(asked):
+        if "max_tokens" in asked:
+            return "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'."
+        if any(each["role"] == "system" for each in asked["messages"]):
+            return "Developer instruction is not enabled"
+        return None
+
+    httpserver.expect_request(PATH).respond_with_handler(refusing(refuses))
+    asked = llm()
+    assert asked.ask(PROMPT).text == "Because."
+    assert asked.adaptation == {RENAME_MAX_TOKENS, SYSTEM_IN_USER}
+
+
+def test_a_refusal_that_names_nothing_is_final(httpserver, llm):
+    httpserver.expect_request(PATH).respond_with_json({"error": {"message": "bad request"}}, 400)
+    assert failure(llm()).type == "permanent"
+    assert len(httpserver.log) == 1
+
+
+def test_a_target_that_refuses_whatever_is_changed_is_not_asked_for_ever(httpserver, llm):
+    httpserver.expect_request(PATH).respond_with_json(
+        {"error": {"message": "unsupported: temperature, top_p, max_tokens, stream, repeat_penalty, top_k"}}, 400
+    )
+    failure(llm(llm_extra_body={"repeat_penalty": 1.1, "top_k": 4}))
+    assert len(httpserver.log) == 5
+
+
+def test_what_was_learnt_is_shared(httpserver):
+    class Kept(dict):
+        def recall(self, target):
+            return self.get(target.model, frozenset())
+
+        def keep(self, target, adaptation):
+            self[target.model] = adaptation
+
+    httpserver.expect_request(PATH).respond_with_handler(
+        refusing(lambda asked: "unknown field top_p" if "top_p" in asked else None)
+    )
+    settings, kept = LlmSettings(llm_base_url=httpserver.url_for("/v1")), Kept()
+    for _ in range(2):
+        with Llm(settings, adaptations=kept) as each:
+            each.ask(PROMPT)
+    assert len(httpserver.log) == 3
