@@ -122,7 +122,7 @@ soak: ## A fault each minute for an hour, or for MINUTES; writes docs/soak.md
 	@$(drills) --rate 5 --output docs/soak.md soak --minutes $(or $(MINUTES),60)
 
 # The benchmarks that need the fleet, in this order.
-B ?= throughput latency api retries tokens growth scaling footprint flink_alone scored first_view sync_vs_async
+B ?= throughput latency api retries limits tokens growth scaling footprint flink_alone scored first_view sync_vs_async
 
 .PHONY: bench
 bench: prepare build-all start ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md

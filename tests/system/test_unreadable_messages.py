@@ -1,10 +1,14 @@
 """A message that cannot be read stops nobody and loses no byte."""
 
 import base64
+import random
+from datetime import UTC, datetime
 
 import pytest
 
-from pipeline import topics
+from pipeline import sizes, topics
+from pipeline.messages import Question
+from pipeline.question import question_id
 
 READ = [topic.name for topic in topics.ALL if topic.consumers]
 
@@ -39,3 +43,21 @@ def test_neighbours_are_unaffected(fleet, unique):
     for topic in READ:
         fleet.produce(topic, b"poison", b"{")
     assert fleet.ask(unique("Is anybody there?"), "Yes, somebody is there.", wait=60).json()["status"] == "completed"
+
+
+def test_a_readable_message_from_which_only_a_larger_one_follows_ends_its_question(fleet, unique):
+    """What llm-consumer adds to it would not fit the topic of the answers: the question ends, the process goes on."""
+    text = unique("What is too large?")
+    incompressible = base64.b64encode(random.Random(1).randbytes(785_900)).decode()
+    question = Question(
+        question_id=question_id(text), question_text=text, original_answer=incompressible, asked_at=datetime.now(UTC)
+    )
+    value = question.to_bytes()
+    assert sizes.fits(topics.QUESTIONS_PENDING, b"k" * 32, value)
+    before = [each.attrs["RestartCount"] for each in fleet.containers("llm-consumer")]
+    partition, offset = fleet.produce(topics.QUESTIONS_PENDING, question.question_id.encode(), value)
+    source = {"topic": topics.QUESTIONS_PENDING, "partition": partition, "offset": offset}
+    ended = fleet.messages(topics.PERMANENT, lambda message: message.get("source") == source, 120)
+    assert (ended["reason"], ended["question_id"]) == ("not_retryable", question.question_id)
+    assert "too large" in ended["error"]["message"]
+    assert [each.attrs["RestartCount"] for each in fleet.containers("llm-consumer")] == before
