@@ -25,8 +25,8 @@ DOWN_AFTER_SECONDS = 3.0
 METHOD = f"""\
 A fake model that takes 1 s and admits so many calls in any minute (a sliding window); each question takes one call. The
 limit itself asks for two minutes: a third of the questions at once, the next a minute later. Refused: calls that were
-not admitted, of those that were answered. Headers: `x-ratelimit-*` on answers and refusals. Flushed: Redis is emptied after
-{FLUSH_SECONDS:g} s. The outage: connections are refused while {OUTAGE_QUESTIONS} questions are pending."""
+not admitted, of those that were answered. Headers: `x-ratelimit-*` on answers and refusals. Flushed: Redis is emptied
+after {FLUSH_SECONDS:g} s. The outage: connections are refused while {OUTAGE_QUESTIONS} questions are pending."""
 
 
 @dataclass(frozen=True)

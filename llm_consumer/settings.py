@@ -14,6 +14,7 @@ from llm_consumer.targets import (
     Price,
     Target,
     fields_of,
+    one_line,
     price_of,
     read_keys,
     read_limits,
@@ -138,13 +139,8 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
     @field_validator("llm_api_key", mode="before")
     @classmethod
     def _key_is_one_line(cls, key: Any) -> Any:
-        """Drops white space around a key, as a line end from a file; what is left goes into a header as it is."""
         text = key.get_secret_value() if isinstance(key, SecretStr) else key
-        if not isinstance(text, str):
-            return key
-        if not text.strip().isascii() or not text.strip().isprintable():
-            raise ValueError("a key is one line of printable ASCII")
-        return text.strip()
+        return one_line(text) if isinstance(text, str) else key
 
     @field_validator("llm_base_url")
     @classmethod

@@ -103,8 +103,20 @@ def read_keys(text: str) -> dict[str, SecretStr]:
             )
         if any(same_api(base_url, other) for other in keys):
             raise ValueError(f"two keys for {base_url}")
-        keys[base_url] = SecretStr(key)
+        keys[base_url] = SecretStr(one_line(key))
     return keys
+
+
+def one_line(key: str) -> str:
+    """Returns a key without white space around it, as a line end from a file: it goes into a header as it is.
+
+    Raises:
+        ValueError: It has another one inside; the text of the error has no key in it.
+    """
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("a key is one line of printable ASCII")
+    return key
 
 
 def read_prices(text: str) -> dict[ModelName, Price]:

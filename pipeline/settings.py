@@ -4,6 +4,7 @@ A settings class is the only reader of the environment. A bad value stops the pr
 variable. Variables are the upper-case field names.
 """
 
+import re
 import sys
 from typing import Annotated, Literal, TypeVar
 
@@ -104,4 +105,5 @@ def _shown(kind: type[Settings], problem: ErrorDetails) -> str:
     field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
     if field is None or "SecretStr" in str(field.annotation):
         return ""
-    return f" (got {problem['input']!r})"
+    # A password in an address is a secret, too.
+    return f" (got {re.sub('//[^/@]*@', '//…@', repr(problem['input']))})"

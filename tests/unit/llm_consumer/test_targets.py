@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_models, read_prices
+from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_limits, read_models, read_prices
 from pipeline.settings import load
 
 BIG = "http://big:8000/v1"
@@ -46,6 +46,42 @@ def test_what_is_no_key_is_refused_without_showing_it(wrong):
     with pytest.raises(ValueError, match=r"entry 1|two keys") as refused:
         read_keys(wrong)
     assert "sk-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", " sk-secret\r\n", "\tsk-secret"])
+def test_a_line_end_around_a_key_is_dropped(key):
+    assert LlmSettings(llm_api_key=key).llm_api_key.get_secret_value() == "sk-secret"
+    assert read_keys(f"http://one/v1={key}")["http://one/v1"].get_secret_value() == "sk-secret"
+
+
+def test_limits_are_read():
+    assert read_limits("60, https://api.openai.com/v1=500") == {"": 60, "https://api.openai.com/v1": 500}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["0", "-3", "many", "one/v1=3", "http://one/v1=", "60,30", "http://a=1,http://a/=2", "1.5"]
+)
+def test_what_is_no_limit_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"LIMIT|limits"):
+        read_limits(wrong)
+
+
+def test_a_limit_is_that_of_its_provider():
+    settings = LlmSettings(
+        llm_base_url="http://one/v1", llm_models=f"small, big@{BIG}", llm_rpm=f"60, {BIG}/=500", llm_tpm="9000"
+    )
+    first, second = (settings.bounds(each.base_url) for each in settings.targets)
+    assert (first.requests_per_minute, first.tokens_per_minute) == (60, 9000)
+    assert (second.requests_per_minute, second.tokens_per_minute) == (500, None)
+
+
+def test_each_target_has_fields_of_its_own():
+    targets = LlmSettings(
+        llm_extra_body={"top_k": 1, "seed": 1},
+        llm_models=f"small, big@{BIG}, other@{BIG}",
+        llm_extra_bodies={"small": {"seed": None}, f"{BIG}/": {"a": 1}, f"big@{BIG}": {"a": 2, "b": 3}},
+    ).targets
+    assert [dict(each.extra_body) for each in targets] == [{"top_k": 1, "seed": None}, {"a": 2, "b": 3}, {"a": 1}]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +137,11 @@ def test_a_key_goes_to_its_own_address_alone():
         ({"LLM_API_KEYS": "sk-secret"}, "LLM_API_KEYS: Value error, entry 1 is not BASE_URL=KEY"),
         ({"LLM_PRICES": "m=1"}, "LLM_PRICES: Value error, 'm=1' is not MODEL=IN/OUT"),
         ({"LLM_BUDGET_TOKENS": "0"}, "LLM_BUDGET_TOKENS: "),
+        ({"LLM_API_KEY": "sk-secret\nsk-secret"}, "LLM_API_KEY: Value error, a key is one line"),
+        ({"LLM_API_KEYS": f"{BIG}=sk-secret\x07more", "LLM_MODELS": f"m@{BIG}"}, "a key is one line"),
+        ({"LLM_BASE_URL": "http://user:sk-secret@host/v1"}, "LLM_BASE_URL: Value error, no user or password"),
+        ({"LLM_RPM": "fast"}, "LLM_RPM: Value error, 'fast' is not LIMIT or BASE_URL=LIMIT"),
+        ({"LLM_EXTRA_BODIES": '{"typo": {}}'}, "LLM_EXTRA_BODIES: Value error, no model that is asked has the name"),
         ({"LLM_BUDGET_COST": "5"}, "LLM_PRICES has none of smollm2-135m-instruct"),
         ({"FAULT_QUOTA_RATE": "1", "FAULT_OVERLOAD_RATE": "1", "LLM_API_KEY": "sk-secret"}, "together at most 1"),
     ],
@@ -116,7 +157,16 @@ def test_a_wrong_setting_is_a_clear_message_without_a_key(monkeypatch, capsys, e
 
 
 def test_what_the_fleet_comes_with_is_read(monkeypatch):
-    for name in ("LLM_MODELS", "LLM_API_KEYS", "LLM_PRICES", "LLM_BUDGET_TOKENS", "LLM_BUDGET_COST"):
+    for name in (
+        "LLM_MODELS",
+        "LLM_API_KEYS",
+        "LLM_PRICES",
+        "LLM_RPM",
+        "LLM_TPM",
+        "LLM_EXTRA_BODIES",
+        "LLM_BUDGET_TOKENS",
+        "LLM_BUDGET_COST",
+    ):
         monkeypatch.setenv(name, "")
     settings = load(LlmSettings)
     assert (len(settings.targets), settings.llm_budget_tokens, settings.llm_budget_cost) == (1, None, None)
