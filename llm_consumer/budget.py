@@ -136,8 +136,8 @@ class DayBudget:
     def _share(self, transaction: Any) -> dict[str, int]:
         """Merges the counts of Redis and of this replica, in a transaction that is repeated when others were faster."""
         key = budget.key(self._day)
-        stored = {name.decode(): text.decode() for name, text in transaction.hgetall(key).items()}
-        shared = {name: int(text) for name, text in stored.items() if ":" in name}
+        stored = {name.decode(errors="replace"): budget.count(text) for name, text in transaction.hgetall(key).items()}
+        shared = {name: number for name, number in stored.items() if ":" in name and number is not None}
         counts = merged(shared, self._counts, self._replica, self._floor)
         limits = ("" if each is None else each for each in (self._limits.tokens, self._limits.nanocost))
         fields = dict(zip(_KINDS, totals(counts), strict=True)) | dict(

@@ -52,12 +52,16 @@ def is_used_up(tokens: int, nanocost: int, limit_tokens: int | None, limit_nanoc
     )
 
 
+def count(text: bytes) -> int | None:
+    """Returns a number of the hash; None where there is none, or something else."""
+    return int(text) if text.isdigit() else None
+
+
 def read(day: date, fields: Mapping[bytes, bytes]) -> Budget:
     """Reads a day's hash; without fields no budget is set, or no llm-consumer has looked at it yet."""
 
     def number(name: str) -> int | None:
-        text = fields.get(name.encode())
-        return int(text) if text else None
+        return count(fields.get(name.encode(), b""))
 
     limit_tokens, limit_nanocost = number(LIMIT_TOKENS), number(LIMIT_NANOCOST)
     if limit_tokens is None and limit_nanocost is None:

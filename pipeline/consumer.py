@@ -39,6 +39,9 @@ log = structlog.get_logger()
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits between tries while a neighbour is away; the last one repeats, and none is longer."""
 
+FAULT_TRIES = 4
+"""Of a handler that raises something unexpected, before its message is rejected."""
+
 COMMIT_INTERVAL_SECONDS = 1.0
 COMMITTED_TIMEOUT_SECONDS = 5.0
 LOOK_SECONDS = 5.0
@@ -380,7 +383,9 @@ class Consumer:
         except Unreadable as error:
             return [self._reject(ticket, str(error))]
         except Exception as error:
-            log.exception("failed to handle a message", **ticket.source.model_dump())
+            log.exception("failed to handle a message", tries=ticket.tries, **ticket.source.model_dump())
+            if ticket.tries < FAULT_TRIES:  # a fault of ours, which may pass, is not the message's
+                raise Unavailable(f"{type(error).__name__}: {error}", told=True) from error
             return [self._reject(ticket, f"{type(error).__name__}: {error}")]
 
     def _again_at(self, ticket: _Ticket, error: Unavailable) -> datetime:

@@ -208,6 +208,26 @@ def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, uniqu
     assert run_until({first}, away=None) == {first}
 
 
+def test_a_fault_of_a_handler_that_passes_rejects_no_message(fleet, unique, group, tmp_path):
+    [record] = [samples.response(question_text=unique("q"))]
+    produce_low_quality([record])
+    tries, done = [], threading.Event()
+
+    def handle(incoming):
+        if incoming.message.question_id == record.question_id:
+            tries.append(incoming.source)
+            if len(tries) < consumer.FAULT_TRIES:
+                raise ZeroDivisionError("it passes")
+            done.set()
+        return []
+
+    with looping(group, handle, tmp_path / "heartbeat"):
+        assert done.wait(60), f"tried {len(tries)} times"
+    source = tries[0].model_dump()
+    with pytest.raises(AssertionError, match="no such message"):
+        fleet.messages(topics.PERMANENT, lambda message: message.get("source") == source, seconds=2)
+
+
 @pytest.fixture(scope="module")
 def known(fleet):
     """What is on `validated-responses` of a question; storage-writer does nothing about further copies."""

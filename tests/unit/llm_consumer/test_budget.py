@@ -67,6 +67,20 @@ class Replicas:
         return DayBudget(self.redis, self.limits, Spent(self.clock.now.date(), spent), self.clock, self.notes.append)
 
 
+def test_garbage_in_redis_stops_nobody():
+    replicas = Replicas()
+    replicas.redis.hashes[budget.key(NOON.date())] = {
+        "tokens:other": "many",
+        "tokens": "-",
+        "limit_tokens": "x",
+        "é": "1",
+    }
+    replicas.each[0].charge(60, None)
+    assert replicas.each[1].closed_seconds() == 0
+    replicas.each[0].charge(60, None)
+    assert replicas.each[1].closed_seconds() > 0
+
+
 def test_what_one_spends_counts_for_all():
     fleet = Replicas()
     first, second = fleet.each
