@@ -22,6 +22,9 @@ def failed_calls(kind, count, delays):
     They have no reference, so that their answers are not scored and regenerated.
     """
     now = datetime.now(UTC)
+    now = now.replace(
+        microsecond=now.microsecond // 1000 * 1000
+    )  # as messages carry it, and as the broker's clock has it
     made = []
     for number in range(count):
         question = samples.question(

@@ -48,12 +48,13 @@ def test_neighbours_are_unaffected(fleet, unique):
 def test_a_readable_message_from_which_only_a_larger_one_follows_ends_its_question(fleet, unique):
     """What llm-consumer adds to it would not fit the topic of the answers: the question ends, the process goes on."""
     text = unique("What is too large?")
-    incompressible = base64.b64encode(random.Random(1).randbytes(785_900)).decode()
+    incompressible = base64.b64encode(random.Random(1).randbytes(785_750)).decode()
     question = Question(
         question_id=question_id(text), question_text=text, original_answer=incompressible, asked_at=datetime.now(UTC)
     )
     value = question.to_bytes()
-    assert sizes.fits(topics.QUESTIONS_PENDING, b"k" * 32, value)
+    fits = sizes.fits(topics.QUESTIONS_PENDING, b"k" * 32, value)
+    assert fits, f"{len(value)} bytes"
     before = [each.attrs["RestartCount"] for each in fleet.containers("llm-consumer")]
     partition, offset = fleet.produce(topics.QUESTIONS_PENDING, question.question_id.encode(), value)
     source = {"topic": topics.QUESTIONS_PENDING, "partition": partition, "offset": offset}
