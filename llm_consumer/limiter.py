@@ -59,6 +59,9 @@ ANSWERS_PER_SLOT = 4
 TELLING_SECONDS = 1.0
 """Shorter waits are not told: at a pace each call has one."""
 
+TOLD_SECONDS = 600.0
+"""For which a limit holds that the provider told: it may have been raised since. Headers tell it with each answer."""
+
 FLEETING_SECONDS = 1.5
 """After which a replica that wanted to call, and did not come back, wants no more."""
 
@@ -108,6 +111,7 @@ class Told:
     limit: int
     window: float
     longest_reset: float = 0.0
+    at: float = 0.0
 
 
 @dataclass
@@ -221,7 +225,8 @@ class Limiter:
             return LOOK_AGAIN_SECONDS
         tokens = ceil(book.tokens_per_call) or tokens
         wait = max(
-            (self._wait(kind, limit, window, tokens, now) for kind, limit, window in self._known_limits()), default=0.0
+            (self._wait(kind, limit, window, tokens, now) for kind, limit, window in self._known_limits(now)),
+            default=0.0,
         )
         learnt = self._wait("requests", book.limit, MINUTE, 1, now) if book.limit else 0.0
         if not book.half_open:
@@ -254,7 +259,7 @@ class Limiter:
             if other != replica
         )
 
-    def _known_limits(self) -> Iterator[tuple[Kind, int, float]]:
+    def _known_limits(self, now: float) -> Iterator[tuple[Kind, int, float]]:
         """Yields the limits that are certain: kind, limit, and the window in seconds, a minute at most."""
         bounds = self._bounds
         if bounds.requests_per_minute:
@@ -262,7 +267,7 @@ class Limiter:
         if bounds.tokens_per_minute:
             yield "tokens", bounds.tokens_per_minute, MINUTE
         for kind, told in self.book.told.items():
-            if told.window <= MINUTE:
+            if told.window <= MINUTE and now - told.at <= TOLD_SECONDS:
                 yield "tokens" if kind == "tokens" else "requests", told.limit, told.window
 
     def _wait(self, kind: Kind, limit: int, window: float, wanted: int, now: float) -> float:
@@ -340,7 +345,7 @@ class Limiter:
             self._close(cause, message, now + wait, True)
             return
         certain = max(
-            (self._wait(kind, limit, window, 1, now) for kind, limit, window in self._known_limits()), default=0.0
+            (self._wait(kind, limit, window, 1, now) for kind, limit, window in self._known_limits(now)), default=0.0
         )
         if certain:
             self._close(cause, message, now + max(hint, certain), False)
@@ -417,20 +422,23 @@ class Limiter:
 
     def _told(self, limits: Sequence[Limit], now: float) -> None:
         """Notes what the provider says of its limits."""
+        found: dict[str, Told] = {}
         for each in limits:
             reset = each.reset_seconds or 0.0
-            known = self.book.told.get(each.kind)
             if each.limit:
+                known = self.book.told.get(each.kind)
                 longest = max(reset, known.longest_reset if known and known.limit == each.limit else 0.0)
-                window = each.window_seconds or _window(longest)
-                # Of two limits of a kind the one of the shorter window is kept: the other's remainder tells enough.
-                if known is None or window <= known.window or known.limit == each.limit:
-                    self.book.told[each.kind] = Told(each.limit, window, longest)
+                told = Told(each.limit, each.window_seconds or _window(longest), longest, now)
+                # Of several of a kind (of a minute and of a day; of prompts, of answers, of both) the one of the
+                # shortest window, and then the widest: what is left of the others tells enough.
+                best = found.get(each.kind, told)
+                found[each.kind] = min(told, best, key=lambda one: (one.window, -one.limit))
             wanted = self.book.tokens_per_call if each.kind == "tokens" else 1
             if each.remaining is not None and each.remaining < max(1, wanted) and reset:
                 hold = min(reset, self._bounds.longest_wait_seconds)
                 cause: Cause = "quota" if hold > 2 * MINUTE else "rate_limit"
                 self._close(cause, "", now + hold, self.book.half_open)
+        self.book.told |= found
 
     # --- the book ---------------------------------------------------------------------------------------------
 

@@ -229,6 +229,25 @@ def test_a_limit_of_a_day_is_not_taken_for_one_of_a_minute(limiter):
     assert admit(limiter, NOW + 3, "d") == 0
 
 
+def test_a_limit_that_was_told_long_ago_holds_no_longer(limiter):
+    refuse(limiter, limits=[Limit("requests", 1, 0, None, 60.0)])
+    answer(limiter, NOW + 100)
+    assert admit(limiter, NOW + 101, "b") > 50
+    answer(limiter, NOW + 800, "c")
+    assert admit(limiter, NOW + 801, "d") == 0, "it may have been raised"
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_several_limits_of_tokens_the_widest_of_the_shortest_window_is_kept(limiter, turn):
+    told = [
+        Limit("tokens", 100, 90, 1.0, 60.0),
+        Limit("tokens", 900, 800, 1.0, 60.0),
+        Limit("tokens", 50, 9, 9.0, 86_400),
+    ]
+    answer(limiter, limits=told[::turn])
+    assert limiter.per_minute("tokens") == (900, "provider")
+
+
 def test_without_the_others_in_sight_a_replica_keeps_to_its_share():
     limiter = Limiter(Book(answered=100), Bounds(4, requests_per_minute=9), share=1 / 3)
     for number in range(3):
