@@ -26,7 +26,7 @@ def provider():
     ("limit", "questions", "workers", "most_refused", "flushed"),
     [
         pytest.param(RateLimit(PER_MINUTE), 3 * PER_MINUTE, 2, 0.3, True, id="no hint, Redis flushed"),
-        pytest.param(RateLimit(PER_MINUTE, headers=True), 3 * PER_MINUTE, 4, 0.1, False, id="headers"),
+        pytest.param(RateLimit(PER_MINUTE, headers=True), 2 * PER_MINUTE, 4, 0.1, False, id="headers"),
         pytest.param(
             RateLimit(tokens=PER_MINUTE * TOKENS, headers=True),
             2 * PER_MINUTE,
