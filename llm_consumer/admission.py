@@ -30,6 +30,9 @@ from pipeline.volatile import Volatile
 
 log = structlog.get_logger()
 
+ALIVE_SECONDS = 4.0
+"""Between two words of a replica that has calls in flight: without them it would be taken for dead."""
+
 BOOK_TTL_SECONDS = 2 * 86_400
 
 Step = Callable[[Limiter, float], Any]
@@ -91,6 +94,7 @@ class Admission:
         self._lock = threading.Lock()
         self._in_flight = 0
         self._exchanges: Batcher[Step, Any] = Batcher(self._exchange)
+        threading.Thread(target=self._say_alive, name="admission-alive", daemon=True).start()
 
     def admit(self, tokens: int) -> str:
         """Admits a call and returns its id.
@@ -168,6 +172,15 @@ class Admission:
         """Returns how the provider stands."""
         found: ProviderStatus = self._exchanges.do(self._status)
         return found
+
+    def _say_alive(self) -> None:
+        while True:
+            time.sleep(ALIVE_SECONDS)
+            try:
+                if self._in_flight:
+                    self._exchanges.do(lambda limiter, now: limiter.alive(self._replica, now))
+            except Exception:  # the next word comes soon
+                log.exception("failed to say that this replica lives")
 
     def _end(self) -> None:
         with self._lock:

@@ -59,6 +59,9 @@ ANSWERS_PER_SLOT = 4
 TELLING_SECONDS = 1.0
 """Shorter waits are not told: at a pace each call has one."""
 
+SILENT_SECONDS = 15.0
+"""After which a replica that was not heard of is taken for dead: its calls are no longer in flight."""
+
 TOLD_SECONDS = 600.0
 """For which a limit holds that the provider told: it may have been raised since. Headers tell it with each answer."""
 
@@ -122,6 +125,7 @@ class Book:
         version: Grows with each change, so that of two copies the newer one is known.
         log: Admitted calls, refused calls and tokens by bucket of time.
         calls: In flight, by id.
+        heard: When replicas were last heard of.
         told: Limits that the provider told, by kind.
         limit: Requests a minute that were learnt; 0: none.
         raise_at: When the learnt limit is next raised.
@@ -151,6 +155,7 @@ class Book:
     version: int = 0
     log: dict[str, list[int]] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
     told: dict[str, Told] = field(default_factory=dict)
     limit: int = 0
     raise_at: float = 0.0
@@ -216,6 +221,7 @@ class Limiter:
             0 if it is admitted; otherwise the seconds to wait before the next try.
         """
         book = self.book
+        self.alive(replica, now)
         self._forget(now)
         if now < book.closed_until:
             return book.closed_until - now
@@ -241,6 +247,11 @@ class Limiter:
         book.calls[call_id] = Call(replica, now, tokens, bool(learnt))
         self._count(now, 1, 0, tokens)
         return 0.0
+
+    def alive(self, replica: str, now: float) -> None:
+        """Notes that a replica lives, which says it now and then while it has calls in flight."""
+        self.book.version += 1
+        self.book.heard[replica] = now
 
     def _no_slot(self, replica: str, now: float) -> bool:
         """Returns whether all calls are in flight that may be, or another replica has waited longer for one."""
@@ -461,8 +472,13 @@ class Limiter:
         """Drops what is over: calls of a worker that died, old buckets, an end of waiting."""
         book = self.book
         book.version += 1
-        for call_id in [id for id, call in book.calls.items() if now - call.sent_at > self._bounds.call_seconds]:
-            del book.calls[call_id]
+        silent = now - SILENT_SECONDS
+        book.heard = {replica: at for replica, at in book.heard.items() if at > silent}
+        book.calls = {
+            call_id: call
+            for call_id, call in book.calls.items()
+            if call.replica in book.heard and now - call.sent_at <= self._bounds.call_seconds
+        }
         for bucket in [each for each in book.log if _comes_back(each, MINUTE) <= now]:
             del book.log[bucket]
         for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > FLEETING_SECONDS]:

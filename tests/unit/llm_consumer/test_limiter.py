@@ -145,9 +145,18 @@ def test_no_more_calls_than_allowed_are_in_flight(limiter):
 
 def test_a_call_of_a_worker_that_died_frees_its_slot(limiter):
     for number in range(4):
+        assert limiter.admit(str(number), "dead", 100, NOW) == 0
+    assert admit(limiter, NOW + 14, "5") > 0
+    assert admit(limiter, NOW + 16, "5") == 0
+
+
+def test_a_long_call_of_a_worker_that_lives_keeps_its_slot(limiter):
+    for number in range(4):
         admit(limiter, call=str(number))
-    assert admit(limiter, NOW + 59, "5") > 0
-    assert admit(limiter, NOW + 61, "5") == 0
+    for seconds in range(5, 60, 5):
+        limiter.alive("replica", NOW + seconds)
+    assert limiter.admit("5", "other", 100, NOW + 59) > 0
+    assert limiter.admit("5", "other", 100, NOW + 61) == 0, "no call takes longer than its time-out"
 
 
 def test_replicas_take_turns_at_one_slot():
