@@ -44,7 +44,7 @@ CREDIT_PROBE_SECONDS = (60.0, 120.0, 300.0, 600.0)
 """The same where a quota or the credit is used up."""
 
 OUTAGE_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-"""The same for one that is unavailable."""
+"""The same where the provider is unavailable."""
 
 OUTAGE_QUESTIONS = 3
 """Questions that have to fail, with no answer between them, before a provider counts as unavailable."""

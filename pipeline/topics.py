@@ -69,7 +69,13 @@ ALL = (
         producers=("llm-consumer",),
         consumers=("retry-quota-consumer",),
     ),
-    Topic(VALIDATED, 3, "Answers to keep.", producers=("flink-job",), consumers=("storage-writer",)),
+    Topic(
+        VALIDATED,
+        3,
+        "Answers to keep.",
+        producers=("flink-job", "llm-consumer", *_RETRIES),
+        consumers=("storage-writer",),
+    ),
     Topic(
         LOW_QUALITY,
         1,
