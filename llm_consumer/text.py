@@ -19,8 +19,13 @@ _TAG = re.compile(
 )
 _SENTENCE_GOES_ON = re.compile(r"[ \t]+[a-z]|[ \t]*[,.;:!?)\"'`]")
 
-_CHANNELS = re.compile(r"\s*<\|(?:start|channel|message)\|>|(?:[^<]|<(?!\|))*+(?<!`)<\|end\|>\s*<\|start\|>assistant")
-"""The text starts with a mark, or with thoughts whose own mark stood in the prompt."""
+_CHANNELS = re.compile(
+    r"\s*<\|(?:start|channel|message)\|>|[^<]*+(?:<(?!\|)[^<]*+)*(?<!`)<\|end\|>\s*<\|start\|>assistant"
+)
+"""The text starts with a mark, or with thoughts whose own mark stood in the prompt.
+
+No possessive quantifier stands behind a group: before Python 3.11.5 it may match too much (python/cpython#100061).
+"""
 _CHANNEL = re.compile(
     r"(?:<\|start\|>[^<]*+)?(?:<\|channel\|>\s*+(?P<name>\w++)[^<]*+)?(?:<\|constrain\|>[^<]*+)?<\|message\|>"
 )
