@@ -7,6 +7,8 @@ from typing import Any
 
 import requests
 
+from pipeline import http
+
 JOB_NAME = "score-validator"
 
 TIMEOUT_SECONDS = 5.0
@@ -137,8 +139,7 @@ class Cluster:
     """Client of the JobManager's REST API."""
 
     def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._url = url.rstrip("/")
-        self._timeout = timeout_seconds
+        self._http = http.Client(url, timeout_seconds)
 
     def jobs(self) -> Jobs:
         """Returns the jobs of our name.
@@ -197,8 +198,9 @@ class Cluster:
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
         try:
-            answer = requests.request(method, self._url + path, json=body, timeout=self._timeout)
-            answer.raise_for_status()
-        except requests.RequestException as error:
-            raise Unreachable(f"{type(error).__name__} at {self._url}{path}") from None
+            answer = self._http.call(method, path, json=body)
+        except http.NoReply as error:
+            raise Unreachable(str(error)) from None
+        if not answer.ok:
+            raise Unreachable(f"{http.problem(answer)} from {self._http.url}{path}")
         return answer

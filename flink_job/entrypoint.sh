@@ -1,6 +1,9 @@
 #!/bin/bash
 # jobmanager | taskmanager | submit | any other command. Each replaces this shell, so that SIGTERM reaches it.
 set -eu
+# Flink's processes call each other and Kafka. The proxy of the Docker client's configuration, which Compose puts into every
+# container, is not for them, and gRPC, which Beam uses between its processes, would take it even to this machine.
+unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 case "${1:-}" in
     jobmanager | taskmanager)
         export FLINK_SERVICE="flink-$1" FLINK_LOG_FORMAT="${LOG_FORMAT:-json}"

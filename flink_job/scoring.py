@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from pipeline import http
 from pipeline.routing import BertScore
 
 log = structlog.get_logger(__name__)
@@ -170,7 +171,7 @@ class ScorerClient:
             )
         async with self._session.post(self._url, json=pair) as answer:
             status, body = answer.status, await answer.read()
-            after = retry_after(answer.headers.get("Retry-After"))
+            after = min(http.retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
         if status in _REFUSALS:
             return Refused(status, reason(body))
         if status in _AWAY:
@@ -225,18 +226,6 @@ def _cosine(value: Any) -> float:
         raise ValueError(f"{number} is not finite")
     # Equal texts may come out a rounding error above 1 in single precision, which the messages do not allow.
     return max(-1.0, min(1.0, number))
-
-
-def retry_after(header: str | None) -> float:
-    """Returns the seconds that a `Retry-After` header asks for, at most `MAX_RETRY_AFTER_SECONDS`.
-
-    0 without one, and for a date: the scorer sends seconds.
-    """
-    try:
-        seconds = float(header or 0)
-    except ValueError:
-        return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else 0.0
 
 
 def reason(body: bytes, limit: int = 300) -> str:

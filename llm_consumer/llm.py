@@ -25,6 +25,7 @@ from llm_consumer.hints import Limit
 from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import NO_KEY, Target
+from pipeline import http
 from pipeline.messages import CallError
 
 log = structlog.get_logger()
@@ -237,7 +238,7 @@ class Llm:
             timeout=aiohttp.ClientTimeout(),  # `_post` limits the whole of it
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            trust_env=True,  # proxies
+            trust_env=http.is_outside(self._target.base_url),  # a proxy of the environment
         )
 
     async def _shut(self) -> None:

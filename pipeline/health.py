@@ -113,8 +113,9 @@ def http_problem(url: str, timeout_seconds: float = 4) -> str | None:
     import urllib.error
     import urllib.request
 
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # see `pipeline.http`
     try:
-        with urllib.request.urlopen(url, timeout=timeout_seconds):
+        with direct.open(url, timeout=timeout_seconds):
             return None
     except urllib.error.HTTPError as error:
         return f"{url}: {error.code} {error.read(500).decode(errors='replace')}"

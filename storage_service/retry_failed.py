@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
+from pipeline import http
 from pipeline.messages import Reason
 from pipeline.shutdown import stop_on_signal
 from storage_service.schemas import MAX_PAGE, FailedFilter, FailedPage, FailedQuestion
@@ -69,10 +70,7 @@ class HttpApi:
 
     def __init__(self, url: str) -> None:
         """Prepares calls to `url` (scheme, host, port); nothing is sent yet."""
-        self._url = url.rstrip("/")
-        self._session = requests.Session()
-        # The service is never behind the proxy that a Docker client may set in every container.
-        self._session.trust_env = False
+        self._http = http.Client(url, REPLY_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS)
 
     def failed(self, wanted: FailedFilter, /) -> FailedPage:
         """Returns a page of failed questions: `GET /failed`.
@@ -83,7 +81,7 @@ class HttpApi:
         """
         reply = self._send("GET", "/failed", params=wanted.model_dump(mode="json", exclude_none=True))
         if reply.status_code != 200:
-            raise RequestFailed(_said(reply))
+            raise RequestFailed(http.problem(reply))
         try:
             return FailedPage.model_validate_json(reply.content)
         except ValidationError as error:
@@ -98,30 +96,18 @@ class HttpApi:
         """
         reply = self._send("POST", f"/failed/{question_id}/retry")
         if reply.status_code not in _OUTCOMES:
-            raise RequestFailed(_said(reply))
+            raise RequestFailed(http.problem(reply))
         return _OUTCOMES[reply.status_code]
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        timeouts = (CONNECT_TIMEOUT_SECONDS, REPLY_TIMEOUT_SECONDS)
         try:
-            reply = self._session.request(method, self._url + path, timeout=timeouts, **arguments)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise Away(f"{self._url} does not answer ({type(error).__name__})") from error
-        except requests.RequestException as error:
-            raise RequestFailed(f"request to {self._url} failed: {error}") from error
+            reply = self._http.call(method, path, **arguments)
+        except http.NoReply as error:
+            kind = RequestFailed if error.kind == "unexpected" else Away
+            raise kind(str(error)) from error
         if reply.status_code == 503:
-            said = reply.headers.get("Retry-After", "")
-            raise Away(_said(reply), float(said) if said.isdecimal() else RETRY_SECONDS)
+            raise Away(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
         return reply
-
-
-def _said(reply: requests.Response) -> str:
-    try:
-        body = reply.json()
-    except requests.JSONDecodeError:
-        body = None
-    detail = body.get("detail") if isinstance(body, dict) else None
-    return " ".join(f"{reply.status_code} {detail or reply.reason}".split())
 
 
 @dataclass

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeVar
 import requests
 from pydantic import BaseModel, ValidationError
 
+from pipeline import http
 from traffic_generator.dataset import Question
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -81,13 +82,8 @@ class StorageClient:
 
     def __init__(self, url: str) -> None:
         """Prepares calls to `url` (scheme, host, port); nothing is sent yet."""
-        self.url = url.rstrip("/")
-        self._session = requests.Session()
-        # The fleet is never behind the proxy that a Docker client may set in every container.
-        self._session.trust_env = False
-        # A new connection each, as of a new visitor: a kept one that the server closes just then would be an error
-        # that no visitor saw.
-        self._session.headers["Connection"] = "close"
+        self._http = http.Client(url, REPLY_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS)
+        self.url = self._http.url
 
     def ask(self, question: Question) -> Reply:
         """Puts a question: `POST /query`.
@@ -124,52 +120,15 @@ class StorageClient:
             raise RequestFailed(f"{response.status_code} with an unreadable body: {place} {problem['msg']}") from error
 
     def _send(self, method: str, path: str, timeout: float, **arguments: Any) -> requests.Response:
-        timeouts = (min(CONNECT_TIMEOUT_SECONDS, timeout), timeout)
         try:
-            response = self._session.request(method, self.url + path, timeout=timeouts, **arguments)
-        except requests.ConnectTimeout as error:
-            raise RequestFailed(f"cannot connect to {self.url} within {timeouts[0]:g} s") from error
-        except requests.Timeout as error:
-            raise RequestFailed(f"no reply from {self.url} within {timeout:g} s") from error
-        except requests.ConnectionError as error:
-            raise RequestFailed(f"cannot reach {self.url}: {_cause(error)}") from error
-        except requests.RequestException as error:
-            raise RequestFailed(f"request to {self.url} failed: {error}", permanent=True) from error
+            response = self._http.call(method, path, reply_seconds=timeout, **arguments)
+        except http.NoReply as error:
+            raise RequestFailed(str(error), permanent=error.kind == "unexpected") from error
         if not response.ok:
             status = response.status_code
             raise RequestFailed(
-                _problem(response),
+                http.problem(response),
                 permanent=400 <= status < 500 and status not in RETRYABLE_CLIENT_ERRORS,
-                retry_after_seconds=_seconds(response.headers.get("Retry-After")),
+                retry_after_seconds=http.retry_after(response.headers),
             )
         return response
-
-
-def _cause(error: BaseException) -> str:
-    """Returns what the operating system said; the layers above it repeat it with object addresses in between."""
-    said = ""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, OSError) and link.strerror:
-            said = link.strerror
-        inner = getattr(link, "reason", None)
-        link = inner if isinstance(inner, BaseException) else link.__cause__ or link.__context__
-    return said or "the connection was closed"
-
-
-def _problem(response: requests.Response) -> str:
-    """Returns status, title and detail of a problem+json reply, or status and reason of any other."""
-    title, detail = response.reason, ""
-    try:
-        body = response.json()
-    except requests.JSONDecodeError:
-        body = None
-    if isinstance(body, dict):
-        title = str(body.get("title") or title)
-        detail = str(body.get("detail") or "")
-    return f"{response.status_code} {title}" + (f": {detail}" if detail else "")
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Reads a Retry-After in seconds; one that gives a date is ignored, for the two clocks may differ."""
-    return float(retry_after) if retry_after and retry_after.isdecimal() else None

@@ -14,13 +14,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import requests
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import topics
+from pipeline import http, topics
 from pipeline.budget import Budget
 from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
@@ -30,7 +29,7 @@ from viz_service import flow
 from viz_service.flow import Member, Sample
 from viz_service.schemas import Flink, Pipeline, ServiceState, Why
 from viz_service.settings import VizSettings
-from viz_service.storage import Storage, why
+from viz_service.storage import Storage
 from viz_service.waiting import ErrorReader
 
 log = structlog.get_logger()
@@ -151,16 +150,17 @@ class FlinkLook:
     """Reads the job's state from the JobManager."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._http = http.Client(url, TIMEOUT_SECONDS)
 
     def __call__(self) -> Mapping[str, Any]:
         """Returns the fields of a sample that Flink knows, or why it says nothing."""
         try:
-            overview = requests.get(f"{self._url}/jobs/overview", timeout=TIMEOUT_SECONDS)
-            overview.raise_for_status()
+            overview = self._http.call("GET", "/jobs/overview")
+            if not overview.ok:
+                return {"flink_error": Why(kind="status", detail=str(overview.status_code))}
             return {"flink": read_job(overview.json())}
-        except requests.RequestException as error:
-            return {"flink_error": why(error)}
+        except http.NoReply as error:
+            return {"flink_error": Why(kind=error.kind)}
         except (ValueError, KeyError, TypeError) as error:
             return {"flink_error": Why(kind="unexpected", detail=type(error).__name__)}
 
@@ -197,7 +197,7 @@ class ServicesLook:
         return {"services": [each.result() for each in asked]}
 
     def _web(self, name: str, url: str) -> ServiceState:
-        problem = _problem(f"{url}/ready")
+        problem = _problem(url, "/ready")
         return ServiceState(name=name, healthy=problem is None, instances=int(problem is None), why=problem)
 
     def _loop(self, name: str) -> ServiceState:
@@ -207,16 +207,16 @@ class ServicesLook:
             # Nothing has this name in the network: no container of the service runs.
             return ServiceState(name=name, healthy=False, instances=0, why=Why(kind="not-found"))
         hosts = sorted({str(each[4][0]) for each in found})
-        problems = [_problem(f"http://{host}:{self._metrics_port}/metrics") for host in hosts]
+        problems = [_problem(f"http://{host}:{self._metrics_port}", "/metrics") for host in hosts]
         worst = next((each for each in problems if each), None)
         return ServiceState(name=name, healthy=worst is None, instances=problems.count(None), why=worst)
 
 
-def _problem(url: str) -> Why | None:
+def _problem(url: str, path: str) -> Why | None:
     try:
-        reply = requests.get(url, timeout=TIMEOUT_SECONDS)
-    except requests.RequestException as error:
-        return why(error)
+        reply = http.Client(url, TIMEOUT_SECONDS).call("GET", path)
+    except http.NoReply as error:
+        return Why(kind=error.kind)
     if reply.ok:
         return None
     try:

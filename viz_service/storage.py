@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import requests
 
+from pipeline import http
 from pipeline.errors import Unavailable
 from viz_service.schemas import Why
 
 TIMEOUT_SECONDS = 8.0
-CONNECT_SECONDS = 3.0
 SILENCE_SECONDS = 40.0
 """An event stream says something at least every 15 s; one that is silent for so long is dead."""
 
@@ -77,7 +77,7 @@ class HttpStorage:
     """Storage-service over HTTP."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._http = http.Client(url, TIMEOUT_SECONDS)
 
     def ask(self, body: Mapping[str, Any]) -> Reply:
         """See `Storage`."""
@@ -86,9 +86,7 @@ class HttpStorage:
     def events(self, question_id: str, last_event_id: str | None) -> EventStream | Reply:
         """See `Storage`."""
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        reply = self._call(
-            "GET", f"/events/{question_id}", headers=headers, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)
-        )
+        reply = self._call("GET", f"/events/{question_id}", headers=headers, stream=True, reply_seconds=SILENCE_SECONDS)
         if reply.status_code == 200:
             return EventStream(reply)
         with reply:
@@ -124,22 +122,11 @@ class HttpStorage:
             raise Unavailable(f"storage-service: status {reply.status_code} from {path}")
         return document
 
-    def _call(self, method: str, path: str, **more: Any) -> requests.Response:
+    def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            return requests.request(method, self._url + path, **{"timeout": (CONNECT_SECONDS, TIMEOUT_SECONDS), **more})
-        except requests.RequestException as error:
-            raise Unavailable(f"storage-service: {why(error)}") from error
-
-
-def why(error: requests.RequestException) -> Why:
-    """Says in a few words why there was no answer; what requests says is long, and of its inner life."""
-    if isinstance(error, requests.Timeout):
-        return Why(kind="no-answer")
-    if isinstance(error, requests.ConnectionError):
-        return Why(kind="no-connection")
-    if error.response is not None:
-        return Why(kind="status", detail=str(error.response.status_code))
-    return Why(kind="unexpected", detail=type(error).__name__)
+            return self._http.call(method, path, **arguments)
+        except http.NoReply as error:
+            raise Unavailable(f"storage-service: {Why(kind=error.kind)}") from error
 
 
 def _reply(reply: requests.Response) -> Reply:

@@ -7,7 +7,7 @@ import time
 import pytest
 from werkzeug import Response
 
-from flink_job.scoring import MAX_RETRY_AFTER_SECONDS, Refused, ScorerClient, parse, retry_after
+from flink_job.scoring import Refused, ScorerClient, parse
 from pipeline.routing import BertScore
 
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
@@ -83,23 +83,6 @@ def test_a_busy_scorer_is_left_alone_for_as_long_as_it_asks(httpserver):
     httpserver.expect_request("/score").respond_with_handler(busy_once)
     assert score(httpserver.url_for("")).score == 0.4
     assert calls[1] - calls[0] >= 1  # its own wait would have been 0.01 s
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, 0),
-        ("", 0),
-        ("7", 7),
-        ("0.5", 0.5),
-        ("-3", 0),
-        ("9999", MAX_RETRY_AFTER_SECONDS),
-        ("nan", 0),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 0),
-    ],
-)
-def test_retry_after(header, seconds):
-    assert retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

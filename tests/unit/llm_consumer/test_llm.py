@@ -45,6 +45,30 @@ def memory_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+# --- the way to a provider ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def behind_a_proxy(httpserver, monkeypatch):
+    """The proxy that Docker Compose puts into every container; it answers like a provider itself."""
+    httpserver.expect_request(PATH).respond_with_json(GOOD)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, httpserver.url_for(""))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_provider_on_the_internet_is_asked_through_the_proxy(httpserver, llm, behind_a_proxy):
+    assert llm(llm_base_url="http://api.provider.example/v1").ask(PROMPT).text == "Because."
+    assert [request.host for request, _ in httpserver.log] == ["api.provider.example"]
+
+
+def test_a_server_of_the_fleet_is_asked_without_the_proxy(httpserver, llm, behind_a_proxy):
+    error = failure(llm(llm_base_url="http://no-such-service:8000/v1", llm_timeout=5))
+    assert error.message.startswith("Connection error")
+    assert not httpserver.log
+
+
 # --- what a provider may do to a worker -----------------------------------------------------------------------------
 
 

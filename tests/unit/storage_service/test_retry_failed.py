@@ -179,13 +179,16 @@ def test_filter_reaches_the_service(fleet, served):
 def test_database_away_is_one_line(fleet, served):
     fleet.records.away = True
     done = run("--url", served)
-    assert (done.exit_code, done.stderr.strip()) == (1, "Error: 503 PostgreSQL: connection refused")
+    assert (done.exit_code, done.stderr.strip()) == (
+        1,
+        "Error: 503 Service Unavailable: PostgreSQL: connection refused",
+    )
 
 
 def test_nobody_there_is_one_line():
     done = run("--url", "http://127.0.0.1:1")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
-    assert "does not answer" in done.stderr
+    assert "cannot reach http://127.0.0.1:1: Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize(
