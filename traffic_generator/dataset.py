@@ -7,9 +7,12 @@ import csv
 import gzip
 import json
 import random
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -88,7 +91,7 @@ def load(path: Path = DEFAULT_PATH, sample: int = SAMPLE) -> QuestionSet:
     White space around a value is dropped. A question that comes again is the first one.
 
     Args:
-        path: The file.
+        path: The file; `-` is standard input.
         sample: Of a file with more questions than this, so many are kept, each with the same chance.
 
     Raises:
@@ -96,7 +99,7 @@ def load(path: Path = DEFAULT_PATH, sample: int = SAMPLE) -> QuestionSet:
             has no question.
     """
     try:
-        with path.open("rb") as raw:
+        with _opened(path) as raw:
             rows = _Rows(path, _decompressed(raw))
             kept, count = reservoir(rows, sample, SAMPLE_SEED)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -134,10 +137,15 @@ def reservoir(questions: Iterable[Question], size: int, seed: int) -> tuple[list
     return kept, count
 
 
-def _decompressed(raw: IO[bytes]) -> IO[bytes]:
-    magic = raw.read(len(GZIP_MAGIC))
-    raw.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if magic == GZIP_MAGIC else raw
+def _opened(path: Path) -> AbstractContextManager[BufferedReader]:
+    if str(path) == "-":
+        return nullcontext(cast(BufferedReader, sys.stdin.buffer))
+    return path.open("rb")
+
+
+def _decompressed(raw: BufferedReader) -> IO[bytes]:
+    # A look ahead, for a pipe cannot be read again.
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if raw.peek(2).startswith(GZIP_MAGIC) else raw
 
 
 class _Rows:

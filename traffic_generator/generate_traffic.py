@@ -141,7 +141,7 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     default=dataset.DEFAULT_PATH,
     show_default="data/questions.csv",
     help=f"CSV with the columns {', '.join(dataset.COLUMNS)}; JSON Lines with the same names; or the Yahoo! Answers "
-    "format (class, title, body, best answer). gzip or not. The content tells which.",
+    "format (class, title, body, best answer). gzip or not. The content tells which. `-` reads standard input.",
 )
 @click.option(
     "--sample",

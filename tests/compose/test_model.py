@@ -1,6 +1,7 @@
 """Every service of docker-compose.yml must …"""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,29 @@ class TestEveryService:
         else:
             assert ports == [f"127.0.0.1:{PUBLISHED[name]}:{PUBLISHED[name]}"]
 
-    def test_image_has_a_fixed_tag_or_is_built_here(self, name):
-        image = SERVICES[name]["image"]
-        assert image.startswith("askfleet/") or re.search(r":v?\d", image)
+    def test_image_has_a_version(self, name):
+        assert re.search(r":v?\d", SERVICES[name]["image"])
+
+    def test_own_images_are_never_looked_for_on_a_public_registry(self, name):
+        service = SERVICES[name]
+        assert (service.get("pull_policy") == "never") is service["image"].startswith("askfleet/")
+
+    def test_mounts_have_options_of_all_engines(self, name):
+        """podman knows no `uid=` in the options of a tmpfs; SELinux lets a container read a folder with `z` alone."""
+        assert not any("uid=" in each or "gid=" in each for each in SERVICES[name].get("tmpfs", []))
+        folders = [each for each in SERVICES[name].get("volumes", []) if each.startswith("./")]
+        assert all("z" in each.split(":")[2].split(",") for each in folders)
+
+
+def test_the_images_have_the_version_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert dot_env()["IMAGE_TAG"] == project["version"]
+
+
+def test_the_tests_reach_the_engine_where_the_setting_says():
+    tests = MODEL["services"]["tests"]
+    assert f"{dot_env()['DOCKER_SOCKET']}:/var/run/docker.sock" in tests["volumes"]
+    assert tests["security_opt"] == ["label=disable"]
 
 
 def test_one_shots_are_adopted():

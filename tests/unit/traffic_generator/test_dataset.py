@@ -1,8 +1,10 @@
 import gzip
+import os
 import re
 import tarfile
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,16 @@ def test_a_slip_in_the_yahoo_format_is_told_by_line(path: Path, line: str, messa
 def test_a_compressed_file_needs_no_name_of_its_own(path: Path) -> None:
     path.write_bytes(gzip.compress(HEADER + GOOD))
     assert dataset.load(path).questions == (Question("science", "Why?", "", "Because."),)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
+    reader, writer = os.pipe()  # which cannot be read twice
+    os.write(writer, pack(HEADER + GOOD))
+    os.close(writer)
+    with os.fdopen(reader) as piped:
+        monkeypatch.setattr("sys.stdin", piped)
+        assert dataset.load(Path("-")).questions == (Question("science", "Why?", "", "Because."),)
 
 
 def test_a_cut_off_compressed_file_is_told(path: Path) -> None:
