@@ -1,6 +1,6 @@
 # Short names for the commands that README.md shows. `make` alone lists them.
+# For any POSIX shell and GNU make 3.81, which is what macOS has.
 
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 COMPOSE := docker compose
 RUN := $(COMPOSE) run --rm --build --no-deps
@@ -9,7 +9,7 @@ RUN := $(COMPOSE) run --rm --build --no-deps
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 # Runs a command and says how long it took: $(call timed,NAME,COMMAND)
-timed = SECONDS=0; $(2); status=$$?; printf '%s: %d s\n' '$(1)' $$SECONDS; exit $$status
+timed = start=$$(date +%s); $(2); status=$$?; printf '%s: %d s\n' '$(1)' $$(($$(date +%s) - start)); exit $$status
 
 # The address at which a port of a service is published: $(call url,SERVICE,PORT)
 url = http://$$($(COMPOSE) port $(1) $(2) 2>/dev/null | sed -E 's/^(127\.0\.0\.1|0\.0\.0\.0|\[::\])/localhost/')
@@ -24,8 +24,12 @@ help: ## Show this help
 up: prepare build start urls ## Start the fleet, building what changed, and print where to look
 
 .PHONY: prepare
-prepare: ## Install or build whatever this machine lacks (see offline/README.md)
+prepare: ## Check Docker, Compose and the base images, and get what is missing (see offline/README.md)
 	@$(call timed,prepare,offline/prepare)
+
+.PHONY: check-images
+check-images: ## Compare what the fleet uses of its base images with the images that are present
+	@offline/check-images
 
 .PHONY: build
 build:
@@ -63,13 +67,18 @@ traffic: ## Ask 50 questions, two a second
 demo: prepare build-all start ## Walk through docs/demonstration.md on the fleet (DEMO_LANG=es: in Spanish; YES=1: no pauses)
 	@$(COMPOSE) run --rm --no-deps --env DEMO_LANG=$(DEMO_LANG) --env YES=$(YES) tests python -m tests.demonstration
 
+.PHONY: redeploy
+redeploy: ## Build one service again and replace its containers (make redeploy S=storage-service)
+	@[ -n "$(S)" ] || { echo 'which service? make redeploy S=NAME' >&2; exit 2; }
+	@$(COMPOSE) up --detach --wait --no-deps --build $(S)
+
 .PHONY: down
 down: ## Stop the fleet and keep its data
 	$(COMPOSE) down
 
 .PHONY: reset
 reset: ## Stop the fleet and delete its data (YES=1: without asking)
-	@[ -n "$(YES)" ] || { read -rp 'Delete all questions, answers and messages? [y/N] ' answer && [ "$$answer" = y ]; }
+	@[ -n "$(YES)" ] || { printf 'Delete all questions, answers and messages? [y/N] ' >&2; read -r answer && [ "$$answer" = y ]; }
 	$(COMPOSE) --profile tests down --volumes --remove-orphans
 
 .PHONY: check-provider
@@ -84,7 +93,7 @@ SCORER := $(COMPOSE) run --rm --build --no-deps --user "$$(id -u):$$(id -g)" --v
 
 .PHONY: threshold-study
 threshold-study: ## Measure the score on the fleet's own attempts; writes docs/threshold-study.md
-	@attempts=$$(mktemp --tmpdir="$(CURDIR)" .attempts-XXXXXX) && trap 'rm -f "$$attempts"' EXIT && \
+	@attempts=$$(mktemp "$(CURDIR)/.attempts-XXXXXX") && trap 'rm -f "$$attempts"' EXIT && trap 'exit 130' INT TERM && \
 	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < score_validator/attempts.sql > "$$attempts" && \
 	$(SCORER) python -m score_validator.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
 
@@ -98,16 +107,16 @@ calibrate: ## Measure what unrelated texts score; writes score_validator/baselin
 
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 
-.PHONY: test
-test: ## Run all tests against the fleet, which is stopped afterwards unless it was up before
-	@was_up=$$($(COMPOSE) ps --quiet 2>/dev/null); \
-	$(MAKE) --no-print-directory prepare build-all start && $(COMPOSE) run --rm tests; status=$$?; \
-	[ -n "$$was_up" ] || $(COMPOSE) down; \
-	exit $$status
+# Tests, drills and benchmarks kill, delete and measure: they get a fleet of their own.
+WITH_FLEET := tests/with_fleet
 
-# What is built and up before, and where the ledger lands.
-drills = $(MAKE) --no-print-directory prepare build-all start && \
-	$(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests python -m tests.drills --seed $(SEED)
+.PHONY: test
+test: prepare build-all ## Run all tests, in a fleet of their own (yours is stopped meanwhile, and keeps its data)
+	@$(WITH_FLEET) $(COMPOSE) run --rm tests
+
+# What is built before, and where the ledger lands.
+drills = $(MAKE) --no-print-directory prepare build-all && \
+	$(WITH_FLEET) $(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests python -m tests.drills --seed $(SEED)
 
 # Deals the scripts and draws the soak's faults.
 SEED ?= 1
@@ -125,9 +134,9 @@ soak: ## A fault each minute for an hour, or for MINUTES; writes docs/soak.md
 B ?= throughput latency api retries limits tokens growth scaling footprint flink_alone scored first_view sync_vs_async
 
 .PHONY: bench
-bench: prepare build-all start ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
+bench: prepare build-all ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
 	@$(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml build
-	@$(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
+	@$(WITH_FLEET) $(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
 	  'for each in $(B); do python -m benchmarks.$$each $(BENCH_OPTIONS) || failed=1; done; \
 	  python -m benchmarks.report && exit $${failed:-0}'
 
@@ -135,11 +144,11 @@ bench: prepare build-all start ## Measure the fleet beside what people would use
 STUDY_REDIS := $(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml
 
 .PHONY: cache-study
-cache-study: prepare build-all start ## Measure the answer cache by size, eviction and distribution; writes docs/cache-study.md
-	@trap '$(STUDY_REDIS) rm --stop --force cache-study-redis' EXIT; \
+cache-study: prepare build-all ## Measure the answer cache by size, eviction and distribution; writes docs/cache-study.md
+	@$(WITH_FLEET) sh -c "trap '$(STUDY_REDIS) rm --stop --force cache-study-redis' EXIT; trap 'exit 130' INT TERM; \
 	$(STUDY_REDIS) up --detach --wait cache-study-redis && \
-	$(COMPOSE) run --rm --no-deps --user "$$(id -u):$$(id -g)" --env HOME=/tmp --volume "$(CURDIR)/docs:/app/docs" tests \
-	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)
+	$(COMPOSE) run --rm --no-deps --user $$(id -u):$$(id -g) --env HOME=/tmp --volume '$(CURDIR)/docs:/app/docs' tests \
+	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)"
 
 .PHONY: test-unit
 test-unit: prepare ## Run the tests that need no fleet
