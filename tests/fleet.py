@@ -42,9 +42,29 @@ AWAY = (
 """What a look at a part that is away may raise."""
 
 
-def eventually(check: Callable[[], object], what: str, seconds: float = 60, interval: float = 0.25) -> object:
-    """Waits until `check` returns something true and returns it; on timeout shows what it returned or raised last."""
-    deadline = time.monotonic() + seconds
+LONGEST_WAIT_SECONDS = 1200.0
+"""For what progresses, but does not end."""
+
+
+def eventually(
+    check: Callable[[], object],
+    what: str,
+    seconds: float = 60,
+    interval: float = 0.25,
+    progress: Callable[[], object] = lambda: None,
+) -> object:
+    """Waits until `check` returns something true and returns it; on timeout shows what it returned or raised last.
+
+    Args:
+        check: What is waited for.
+        what: The same in words.
+        seconds: How long it may take, and each time again when there was progress meanwhile: a slow machine gets its
+            time, a fleet that does nothing does not.
+        interval: Seconds between checks.
+        progress: Returns something else than before if there was progress.
+    """
+    since = time.monotonic()
+    deadline, reached = since + seconds, None
     while True:
         try:
             last: object = check()
@@ -53,7 +73,10 @@ def eventually(check: Callable[[], object], what: str, seconds: float = 60, inte
         except (AssertionError, *AWAY) as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}; last seen: {last!r}")
+            before, reached = reached, progress()
+            if reached == before or time.monotonic() > since + LONGEST_WAIT_SECONDS:
+                raise AssertionError(f"not within {time.monotonic() - since:.0f} s: {what}; last seen: {last!r}")
+            deadline = time.monotonic() + seconds
         time.sleep(interval)
 
 
@@ -173,13 +196,16 @@ class Fleet:
         return requests.get(f"{STORAGE}/status/{question_id}", timeout=15).json()  # type: ignore[no-any-return]
 
     def finish(self, question_id: str, seconds: float = 120) -> Any:
-        """Waits until a question is completed or failed and returns its status document."""
+        """Waits until a question is completed or failed and returns its status document.
+
+        It gives up after so many seconds in which no message was written to any topic.
+        """
 
         def final() -> dict[str, Any] | None:
             found = self.status(question_id)
             return found if found["status"] in FINAL else None
 
-        return eventually(final, f"question {question_id} is final", seconds)
+        return eventually(final, f"question {question_id} is final", seconds, progress=self.written)
 
     # --- stores ---
 
@@ -228,6 +254,21 @@ class Fleet:
             if time.monotonic() > deadline:
                 break
         raise AssertionError(f"no such message on {topic} within {seconds} s among {seen}")
+
+    def written(self) -> int | None:
+        """Returns how many messages the topics have got so far; None when the broker does not say."""
+        consumer = confluent_kafka.Consumer({**CLIENT, "group.id": "tests"})
+        try:
+            known = consumer.list_topics(timeout=10).topics
+            return sum(
+                consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic.name, number), timeout=10)[1]
+                for topic in topics.ALL
+                for number in known[topic.name].partitions
+            )
+        except confluent_kafka.KafkaException:
+            return None
+        finally:
+            consumer.close()
 
     def lag(self, group: str, names: Iterable[str]) -> int:
         """Returns how many messages of some topics a consumer group has not committed."""

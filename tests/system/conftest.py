@@ -16,7 +16,7 @@ def fleet() -> Fleet:
     """The fleet, once it has answered what it was asked before, the first questions at its start among it."""
     fleet = Fleet()
     pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
-    eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", 400, interval=1)
+    eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", 120, 1, fleet.written)
     return fleet
 
 

@@ -1,0 +1,99 @@
+"""`tests/with_fleet` beside a stub of Docker that keeps what it was called with."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "with_fleet"
+STUB = """#!/bin/sh
+# docker compose [--project-name NAME] COMMAND. Containers: $STATE/NAME has those that run, NAME.stopped the others.
+shift
+project=$COMPOSE_PROJECT_NAME
+if [ "$1" = --project-name ]; then project=$2; shift 2; fi
+case $1 in
+  ps) case " $* " in
+        *' --format '*) ;;
+        *' --all '*) cat "$STATE/$project" "$STATE/$project.stopped" 2>/dev/null ;;
+        *) cat "$STATE/$project" 2>/dev/null ;;
+      esac ;;
+  *) echo "$project: $*" >>"$STATE/calls" ;;
+esac
+exit 0
+"""
+UP = "up --detach --wait --wait-timeout 900"
+DOWN = "down --timeout 30 --volumes --remove-orphans"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "docker"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    return tmp_path
+
+
+def run(machine, *command, answer=None, **environment):
+    """Returns the exit status, what was said, and the calls; `answer` is typed at a terminal."""
+    environment = {"PATH": f"{machine}/bin:{os.environ['PATH']}", "STATE": str(machine), **environment}
+    stdin, typed = subprocess.DEVNULL, None
+    if answer is not None:
+        typed, stdin = pty.openpty()
+        os.write(typed, answer.encode())
+    done = subprocess.run(
+        [SCRIPT, *command], env=environment, stdin=stdin, capture_output=True, text=True, timeout=60, check=False
+    )
+    if typed is not None:
+        os.close(typed)
+        os.close(stdin)
+    calls = machine / "calls"
+    return done.returncode, done.stderr, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_the_command_gets_a_fleet_of_its_own_that_goes_with_its_data(machine):
+    status, said, calls = run(machine, "docker", "compose", "run", "tests")
+    assert (status, said) == (0, "")
+    assert calls == [f"askfleet-test: {UP}", "askfleet-test: run tests", f"askfleet-test: --profile tests {DOWN}"]
+
+
+@pytest.mark.parametrize("command", [("sh", "-c", "exit 7"), ("sh", "-c", "kill -INT $PPID; exit 7")])
+def test_the_fleet_goes_and_the_status_stays_when_the_command_fails(machine, command):
+    status, _, calls = run(machine, *command)
+    assert status == 7
+    assert calls[-1] == f"askfleet-test: --profile tests {DOWN}"
+
+
+def test_a_test_fleet_that_was_up_stays_up(machine):
+    (machine / "askfleet-test").write_text("container\n")
+    assert run(machine, "true")[2] == [f"askfleet-test: {UP}"]
+
+
+@pytest.mark.parametrize(("answer", "environment"), [("y\n", {}), (None, {"YES": "1"})])
+def test_a_fleet_of_the_user_is_stopped_and_started_again_with_its_data(machine, answer, environment):
+    (machine / "askfleet").write_text("one\ntwo\n")
+    status, said, calls = run(machine, "true", answer=answer, **environment)
+    assert status == 0
+    assert "the fleet askfleet is stopped while this runs, and started again afterwards; its data stay" in said
+    assert calls == [
+        "askfleet: down",
+        f"askfleet-test: {UP}",
+        f"askfleet-test: --profile tests {DOWN}",
+        "askfleet: up --detach --wait --scale llm-consumer=2 --scale flink-taskmanager=2",
+    ]
+
+
+@pytest.mark.parametrize("answer", [None, "\n", "n\n"])
+def test_nothing_is_stopped_without_a_yes(machine, answer):
+    (machine / "askfleet").write_text("one\n")
+    status, _, calls = run(machine, "true", answer=answer)
+    assert (status, calls) == (2, [])
+
+
+def test_containers_that_are_stopped_already_are_not_asked_about(machine):
+    (machine / "askfleet.stopped").write_text("one\n")
+    status, said, calls = run(machine, "true")
+    assert (status, said) == (0, "")
+    assert calls == ["askfleet: down", f"askfleet-test: {UP}", f"askfleet-test: --profile tests {DOWN}"]
