@@ -9,6 +9,7 @@ COPY ${SERVICE}/requirements.txt requirements.txt
 RUN --mount=type=cache,target=/root/.cache/pip pip install --root-user-action=ignore -r requirements.txt
 COPY pipeline pipeline
 COPY ${SERVICE} ${SERVICE}
-RUN python -m compileall -q pipeline ${SERVICE}
+# A clone may be its owner's alone (umask 077).
+RUN python -m compileall -q pipeline ${SERVICE} && chmod -R a+rX /app
 USER 10001
 WORKDIR /app/${SERVICE}

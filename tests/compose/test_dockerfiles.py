@@ -1,0 +1,34 @@
+"""What every Dockerfile of a service must do."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [*ROOT.glob("Dockerfile"), *ROOT.glob("*/Dockerfile"), *ROOT.glob("benchmarks/*/Dockerfile")]
+    if path.parent.name != "tests"  # root's, as its container is
+}
+
+
+def test_there_are_dockerfiles():
+    assert {"Dockerfile", "flink_job/Dockerfile", "benchmarks/sync_service/Dockerfile"} <= set(DOCKERFILES)
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+class TestEveryDockerfile:
+    def test_its_sources_can_be_read_whatever_their_modes(self, name):
+        """COPY keeps them, and under umask 077 a clone is its owner's alone; the files in the image are root's."""
+        image = DOCKERFILES[name].split("\nFROM ")[-1]
+        last_copy = [*re.finditer(r"^COPY (?!--from)", image, re.M)][-1].start()
+        readable = re.search(r"^RUN .*&& chmod -R a\+rX /app$", image, re.M)
+        user = re.search(r"^USER 10001\b", image, re.M)
+        assert readable
+        assert user
+        assert last_copy < readable.start() < user.start()
+
+    def test_has_no_syntax_line(self, name):
+        """It would be pulled, from a registry that a laboratory does not reach."""
+        assert not DOCKERFILES[name].startswith("# syntax")
