@@ -78,7 +78,8 @@ function providerName(address) {
   return host + pathname.replace(/\/$/, "");
 }
 
-const until = ({ waiting_until: moment }) => (moment ? time("short", moment) : format("count", null));
+const HALF_A_DAY_MS = 12 * 3600 * 1000;
+const until = ({ waiting_until: moment }) => (moment ? time(new Date(moment) - Date.now() < HALF_A_DAY_MS ? "time" : "short", moment) : format("count", null));
 
 // The limits of a provider, and its last minute.
 function providerFacts(status) {

@@ -108,7 +108,7 @@ class Machine:
         self.user(0)
         self.system("Linux")
         self.stub("docker", DOCKER)
-        for program in ("apt-get", "dockerd", "iptables", "debootstrap"):
+        for program in ("apt-get", "dockerd", "iptables", "mmdebstrap"):
             self.stub(program)
         self.script("install")
         self.script(

@@ -66,10 +66,10 @@ def test_stand_ins_are_built_on_debian_as_root_without_a_terminal(machine):
 
 
 def test_the_plan_names_the_package_that_it_installs(machine):
-    machine.without("debootstrap")
+    machine.without("mmdebstrap")
     machine.lack()
     machine.cut_registry()
-    assert "Next: apt-get install debootstrap, then build stand-ins for" in machine.run().output
+    assert "Next: apt-get install mmdebstrap, then build stand-ins for" in machine.run().output
 
 
 def test_only_what_is_missing_gets_a_stand_in(machine):

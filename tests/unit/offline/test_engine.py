@@ -135,7 +135,7 @@ def test_other_distributions_are_told_what_to_install(absent, text):
 
 def test_a_stopped_engine_on_macos_is_named(stopped):
     stopped.system("Darwin")
-    stopped.without("apt-get", "dockerd", "iptables", "debootstrap")
+    stopped.without("apt-get", "dockerd", "iptables", "mmdebstrap")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
     assert "Docker is installed but does not run: start Docker Desktop (or Colima: colima start)" in result.output
@@ -143,7 +143,7 @@ def test_a_stopped_engine_on_macos_is_named(stopped):
 
 def test_an_absent_engine_on_macos_is_named(absent):
     absent.system("Darwin")
-    absent.without("apt-get", "debootstrap")
+    absent.without("apt-get", "mmdebstrap")
     result = absent.run()
     assert (result.code, result.changes) == (1, [])
     assert "install Docker Desktop and start it" in result.output
