@@ -87,9 +87,9 @@ check-provider: prepare ## Make one call to each model of .env and say in plain 
 
 # --- The score -------------------------------------------------------------------------------------------------------
 
-# The scorer's image on the files of this folder, which it may write to.
+# The scorer's image with torch on the files of this folder, which it may write to.
 SCORER := $(COMPOSE) run --rm --build --no-deps --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/work" \
-	--workdir /work score-validator
+	--workdir /work score-validator-torch
 
 .PHONY: threshold-study
 threshold-study: ## Measure the score on the fleet's own attempts; writes docs/threshold-study.md

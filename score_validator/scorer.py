@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Literal, Protocol
 
 import structlog
 
 from score_validator.calibration import find_baseline
-from score_validator.encoder import EMBEDDED_LAYER, Cache, Encoder, Ids, Tokens
+from score_validator.encoder import EMBEDDED_LAYER, Cache, Encoder, EncoderError, Ids, Tokens
 from score_validator.matching import Embedded, match
 from score_validator.onnx_encoder import OnnxEncoder
 from score_validator.schemas import TextField
@@ -132,15 +133,15 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
     """Loads the encoder that the settings ask for.
 
     Raises:
-        EncoderError: There is no such encoder, layer, device or precision.
+        EncoderError: There is no such encoder, layer, device or precision, or not in this image.
     """
     started = time.perf_counter()
-    exported = is_embedded(settings) and settings.scorer_device == "cpu" and settings.scorer_precision != "bf16"
-    encoder: Encoder = OnnxEncoder(settings) if exported else TorchEncoder(settings)
+    engine = engine_of(settings)
+    encoder: Encoder = OnnxEncoder(settings) if engine == "onnxruntime" else TorchEncoder(settings)
     baseline = find_baseline(encoder.name, settings.bertscore_model, encoder.layer)
     log.info(
         "loaded the encoder",
-        engine="onnxruntime" if exported else "torch",
+        engine=engine,
         scorer=encoder.name,
         baseline=baseline,
         device=settings.scorer_device,
@@ -154,6 +155,34 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
             command="python -m score_validator.calibrate",
         )
     return EncoderScorer(encoder, baseline, settings.scorer_cache_mb * 1024 * 1024)
+
+
+def engine_of(settings: ScorerSettings) -> Literal["onnxruntime", "torch"]:
+    """Returns what computes with these settings.
+
+    Raises:
+        EncoderError: Nothing in this image does; the message names the variable.
+    """
+    name = _beyond_onnx(settings)
+    if name is None:
+        return "onnxruntime"
+    if settings.scorer_precision == "int8":
+        raise EncoderError("SCORER_PRECISION: int8 is for the embedded encoder with SCORER_DEVICE=cpu alone")
+    if find_spec("torch") is None:
+        got = getattr(settings, name.lower())
+        raise EncoderError(
+            f"{name}: needs torch, which is not in this image: set SCORER_TARGET=score-validator-torch (got {got!r})"
+        )
+    return "torch"
+
+
+def _beyond_onnx(settings: ScorerSettings) -> str | None:
+    """Returns a variable that asks for more than the embedded encoder in ONNX Runtime, if one does."""
+    if not is_embedded(settings):
+        return "BERTSCORE_MODEL" if settings.bertscore_model else "BERTSCORE_LAYER"
+    if settings.scorer_device != "cpu":
+        return "SCORER_DEVICE"
+    return "SCORER_PRECISION" if settings.scorer_precision == "bf16" else None
 
 
 def is_embedded(settings: ScorerSettings) -> bool:

@@ -19,13 +19,12 @@ from pipeline.settings import EXIT_USAGE, load
 from score_validator import plots
 from score_validator.calibrate import score_all
 from score_validator.calibration import calibrated
-from score_validator.encoder import EMBEDDED_LAYER, EncoderError
+from score_validator.encoder import EMBEDDED_LAYER, EncoderError, embedded_folder
 from score_validator.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, Labelled, read_labelled, read_references
 from score_validator.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
 from score_validator.scorer import EMPTY_ANSWER, Scorer, TextPair, load_scorer
 from score_validator.separation import Interval, auc, bootstrap, gain, separation
 from score_validator.settings import ScorerSettings
-from score_validator.torch_encoder import embedded_folder
 from score_validator.variants import variants
 
 ATTEMPTS_FILE = Path("score_validator/data/attempts.jsonl")
@@ -423,7 +422,7 @@ def main() -> int:
         scorer = load_scorer(settings)
         if scorer.baseline is None:
             raise ValueError(f"{scorer.name} has no baseline: run python -m score_validator.calibrate first")
-        encoders = {"all-MiniLM-L6-v2": Path(embedded_folder())}
+        encoders = {"all-MiniLM-L6-v2": embedded_folder()}
         encoders |= {name: Path(folder) for name, _, folder in (each.partition("=") for each in options.encoder)}
         import torch
 

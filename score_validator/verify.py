@@ -1,15 +1,14 @@
-"""Are the service's scores those of bert-score? `python -m score_validator.verify`, in the running container.
+"""Are the service's scores those of bert-score? `python -m score_validator.verify`, in the image score-validator-torch.
 
 Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in this process; and by HTTP through the
-service: one by one, many at once, and in batches among very different neighbours. Prints the largest difference of
-each way and exits with 1 if one is above 1e-5.
+service at `--url`: one by one, many at once, and in batches among very different neighbours. Prints the largest
+difference of each way and exits with 1 if one is above 1e-5.
 
 `--in-process` asks the engine of the settings in this process instead of the service, for example that of the last
 layer in torch: `BERTSCORE_LAYER=6 python -m score_validator.verify --in-process`.
 
-Both have to be in single precision (`SCORER_PRECISION=fp32`, the default): others have other scores.
-
-It loads an encoder of its own beside that of the service: the container's memory has to hold both.
+Both have to be in single precision (`SCORER_PRECISION=fp32`, the default), with the same `BERTSCORE_MODEL` and
+`BERTSCORE_LAYER`: others have other scores.
 """
 
 import argparse
@@ -29,6 +28,7 @@ from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
 
+URL = "http://score-validator:8000"
 TOLERANCE = 1e-5
 CALLERS = 8
 SEED = 1
@@ -194,7 +194,7 @@ def main() -> int:
     """Compares and reports; 1 if a score is off by more than the tolerance."""
     settings = load(ScorerSettings)
     parser = argparse.ArgumentParser(prog="python -m score_validator.verify", description=__doc__)
-    parser.add_argument("--url", default=f"http://127.0.0.1:{settings.scorer_port}", help="address of the scorer")
+    parser.add_argument("--url", default=URL, help=f"address of the scorer (default: {URL})")
     parser.add_argument("--in-process", action="store_true", help="the engine of the settings instead of the service")
     options = parser.parse_args()
     asked = Engine(settings) if options.in_process else Service(options.url)

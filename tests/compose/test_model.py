@@ -117,8 +117,22 @@ def test_two_llm_consumers_by_default():
 
 def test_every_folder_of_a_service_is_in_the_fleet():
     builds = [each["build"] for each in FLEET.values() if "build" in each]
-    built = {each["args"].get("SERVICE") or Path(each["dockerfile"]).parent.name for each in builds}
+    built = {
+        each["args"].get("SERVICE") or Path(each["dockerfile"]).parent.name for each in builds if each["context"] == "."
+    }
     assert built == {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"pipeline"}
+
+
+def test_the_scorer_comes_without_torch_and_with_it():
+    """Both are stages of one Dockerfile; the one with torch is for tests and studies unless SCORER_TARGET says so."""
+    scorer, with_torch = MODEL["services"]["score-validator"], MODEL["services"]["score-validator-torch"]
+    assert with_torch["profiles"] == ["tests"]
+    for service, target in ((scorer, "score-validator"), (with_torch, "score-validator-torch")):
+        assert service["build"]["target"] == target
+        assert service["image"] == f"askfleet/{target}:{dot_env()['IMAGE_TAG']}"
+        assert service["pull_policy"] == "never"
+        assert re.search(rf"^FROM \S+ AS {target}$", (ROOT / service["build"]["dockerfile"]).read_text(), re.M)
+    assert scorer["environment"] == with_torch["environment"]
 
 
 def test_the_ollama_profile_is_not_needed_where_it_is_off():

@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from score_validator.encoder import EncoderError
-from score_validator.scorer import Unscorable, checked, load_scorer
+from score_validator.__main__ import main
+from score_validator.encoder import EMBEDDED_LAYER, EncoderError
+from score_validator.scorer import Unscorable, checked, engine_of, load_scorer
 from score_validator.settings import ScorerSettings
 
 
@@ -27,3 +28,31 @@ def test_a_negative_score_is_a_score():
 def test_int8_is_for_the_embedded_encoder_on_the_cpu(other):
     with pytest.raises(EncoderError, match="SCORER_PRECISION"):
         load_scorer(ScorerSettings(scorer_precision="int8", **other))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BERTSCORE_MODEL", "roberta-large"),
+        ("BERTSCORE_LAYER", "6"),
+        ("SCORER_DEVICE", "cuda"),
+        ("SCORER_PRECISION", "bf16"),
+    ],
+)
+@pytest.mark.parametrize("option", [[], ["--check"]])
+def test_what_needs_torch_ends_the_start_where_there_is_none(monkeypatch, capsys, name, value, option):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["score_validator", *option])
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("gunicorn was started"))
+    monkeypatch.setattr("score_validator.scorer.find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{name}: ")
+    assert "SCORER_TARGET=score-validator-torch" in line
+
+
+def test_int8_and_the_embedded_layer_need_no_torch(monkeypatch):
+    monkeypatch.setattr("score_validator.scorer.find_spec", lambda _: None)
+    for settings in ({}, {"scorer_precision": "int8"}, {"bertscore_layer": EMBEDDED_LAYER}):
+        assert engine_of(ScorerSettings(**settings)) == "onnxruntime"
