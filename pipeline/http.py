@@ -72,7 +72,7 @@ def problem(reply: "requests.Response") -> str:
 class Client:
     """Calls to one service of the fleet; many threads may share it.
 
-    Each call has a connection of its own: one that is kept may be closed by the server just when it is used again.
+    Each call opens a new connection: the server may close a kept one at the moment of the next call.
     """
 
     def __init__(self, url: str, reply_seconds: float, connect_seconds: float = CONNECT_SECONDS) -> None:

@@ -138,6 +138,11 @@ def _document(value: bytes | None) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _partitions(consumer: confluent_kafka.Consumer, names: Iterable[str]) -> list[confluent_kafka.TopicPartition]:
+    known = consumer.list_topics(timeout=5).topics
+    return [confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions]
+
+
 class Fleet:
     """Its public surfaces."""
 
@@ -259,12 +264,8 @@ class Fleet:
         """Returns how many messages the topics have got so far; None when the broker does not say."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": "tests"})
         try:
-            known = consumer.list_topics(timeout=10).topics
-            return sum(
-                consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic.name, number), timeout=10)[1]
-                for topic in topics.ALL
-                for number in known[topic.name].partitions
-            )
+            partitions = _partitions(consumer, (topic.name for topic in topics.ALL))
+            return sum(consumer.get_watermark_offsets(each, timeout=5)[1] for each in partitions)
         except confluent_kafka.KafkaException:
             return None
         finally:
@@ -274,10 +275,7 @@ class Fleet:
         """Returns how many messages of some topics a consumer group has not committed."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
-            known = consumer.list_topics(timeout=5).topics
-            partitions = [
-                confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions
-            ]
+            partitions = _partitions(consumer, names)
             lag = 0
             for each in consumer.committed(partitions, timeout=5):
                 low, high = consumer.get_watermark_offsets(each, timeout=5)
@@ -298,10 +296,7 @@ class Fleet:
         """Sets the committed offsets of a group without members to the beginning, or the end, of some topics."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
-            known = consumer.list_topics(timeout=5).topics
-            partitions = [
-                confluent_kafka.TopicPartition(name, number) for name in names for number in known[name].partitions
-            ]
+            partitions = _partitions(consumer, names)
             for each in partitions:
                 each.offset = consumer.get_watermark_offsets(each, timeout=5)[end]
             consumer.commit(offsets=partitions, asynchronous=False)

@@ -133,7 +133,7 @@ def verify(fleet, *options, **environment):
     """Compares the scorer with bert-score where that is: in a container of its image with torch, with its settings."""
     scorer = fleet.container("score-validator").attrs["Config"]
     prefix, tag = re.fullmatch(r"(.*)/.*:(.*)", scorer["Image"]).groups()
-    # Looked up here: one that is missing would be pulled.
+    # Looked up first: Docker would pull a missing image.
     image = fleet.docker.images.get(f"{prefix}/score-validator-torch:{tag}")
     container = fleet.docker.containers.run(
         image,
