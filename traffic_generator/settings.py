@@ -16,11 +16,17 @@ class TrafficSettings(Settings):
         description="Address of the API that questions are put to.",
     )
     traffic_initial_requests: int = Field(
-        20, ge=0, le=100_000, description="Questions asked once when the container starts; 0: none."
+        20,
+        ge=0,
+        le=100_000,
+        description="Questions asked once when the container starts, the others after the first is answered; 0: none.",
     )
     traffic_interval_ms: int = Field(
         500, ge=0, le=3_600_000, description="Milliseconds between two of the initial questions."
     )
     traffic_ready_timeout_seconds: float = Field(
-        600, gt=0, le=86_400, description="How long a start waits for the API before it gives up."
+        600,
+        gt=0,
+        le=86_400,
+        description="Limit of a start's wait for the API, and then of that for the first answer.",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from werkzeug import Response
 
 import traffic_generator
 from pipeline.health import Heartbeat
@@ -18,7 +19,7 @@ from traffic_generator import __main__ as container
 from traffic_generator import dataset, plan
 from traffic_generator.settings import TrafficSettings
 
-from .conftest import DEADLINE_SECONDS, Storage, problem
+from .conftest import DEADLINE_SECONDS, Storage, problem, reply
 
 FOLDER = Path(traffic_generator.__file__).parent
 
@@ -109,11 +110,45 @@ def test_the_first_questions_are_asked_once_the_service_is_ready(
     until(events, "began to idle")
     assert storage.readiness == [503, 503, 200]
     questions = dataset.load().questions
-    assert sorted(storage.texts) == sorted(questions[place].text for place in plan.shuffled(len(questions), 5, seed=1))
-    assert storage.looks == {}
-    asked = until(events, "asked")
-    assert (asked["asked"], asked["pending"], asked["errors"]) == (5, 5, 0)
+    texts = [questions[place].text for place in plan.shuffled(len(questions), 5, seed=1)]
+    assert (storage.texts[0], sorted(storage.texts)) == (texts[0], sorted(texts))
+    first, others = (event for event in events if event["event"] == "asked")
+    assert (first["asked"], first["completed"], first["errors"]) == (1, 1, 0)
+    assert (others["asked"], others["pending"], others["errors"]) == (4, 4, 0)
     assert heartbeat.exists()
+    assert served.end() == 0
+
+
+def test_the_other_questions_wait_for_the_answer_to_the_first(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
+    asked_before_the_answer = []
+
+    def answer_at_the_second_look(question_id: str, look: int) -> Response:
+        asked_before_the_answer.append(len(storage.queries))
+        return reply({"question_id": question_id, "status": "pending" if look == 1 else "completed", "error": None})
+
+    storage.on_status = answer_at_the_second_look
+    served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=3, traffic_interval_ms=0)
+    until(events, "began to idle")
+    assert asked_before_the_answer == [1, 1]
+    assert len(storage.queries) == 3
+    assert served.end() == 0
+
+
+def test_a_first_question_without_an_answer_in_time_does_not_hold_back_the_others(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
+    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    served = Served(
+        heartbeat,
+        storage_url=storage.url,
+        traffic_initial_requests=3,
+        traffic_interval_ms=0,
+        traffic_ready_timeout_seconds=0.5,
+    )
+    until(events, "began to idle")
+    assert len(storage.queries) == 3
     assert served.end() == 0
 
 
@@ -121,7 +156,8 @@ def test_errors_among_the_first_questions_do_not_end_it(storage: Storage, events
     storage.on_query = lambda body, question_id: problem(503, "Service Unavailable", "no broker")
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=2, traffic_interval_ms=0)
     until(events, "began to idle")
-    assert until(events, "asked")["reasons"] == {"503 Service Unavailable: no broker": 2}
+    reasons = [event["reasons"] for event in events if event["event"] == "asked"]
+    assert reasons == [{"503 Service Unavailable: no broker": 1}] * 2
     assert served.end() == 0
 
 
