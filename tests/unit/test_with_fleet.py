@@ -19,7 +19,8 @@ case $1 in
         *' --all '*) cat "$STATE/$project" "$STATE/$project.stopped" 2>/dev/null ;;
         *) cat "$STATE/$project" 2>/dev/null ;;
       esac ;;
-  *) echo "$project: $*" >>"$STATE/calls" ;;
+  *) echo "$project: $*" >>"$STATE/calls"
+     [ "$project: $*" != "${FAILS:-}" ] || exit 3 ;;
 esac
 exit 0
 """
@@ -83,6 +84,15 @@ def test_a_fleet_of_the_user_is_stopped_and_started_again_with_its_data(machine,
         f"askfleet-test: --profile tests {DOWN}",
         "askfleet: up --detach --wait --scale llm-consumer=2 --scale flink-taskmanager=2",
     ]
+
+
+def test_a_fleet_of_the_user_that_could_not_be_stopped_is_started_again_and_nothing_is_run(machine):
+    (machine / "askfleet").write_text("one\n")
+    status, _, calls = run(machine, "touch", str(machine / "ran"), YES="1", FAILS="askfleet: down")
+    assert (status, (machine / "ran").exists()) == (3, False)
+    assert calls[0] == "askfleet: down"
+    assert calls[-1] == "askfleet: up --detach --wait --scale llm-consumer=1 --scale flink-taskmanager=1"
+    assert f"askfleet-test: {UP}" not in calls
 
 
 @pytest.mark.parametrize("answer", [None, "\n", "n\n"])
