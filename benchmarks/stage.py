@@ -149,7 +149,7 @@ def create_database(name: str) -> Database:
     finally:
         server.close()
     made = Database(name)
-    made.rows(Path("sql/01_tables.sql").read_text())
+    made.rows(Path("sql/migrations/0001_tables.sql").read_text())
     return made
 
 

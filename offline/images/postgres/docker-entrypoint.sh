@@ -11,7 +11,7 @@ initialise() {
     exit 1
   fi
 
-  initdb --username="$user" --pwfile=<(printf '%s\n' "$password") --auth-local=trust --auth-host=scram-sha-256
+  initdb --username="$user" --pwfile=<(printf '%s\n' "$password") --auth=trust # this machine, like the official image
   echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
   echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
 

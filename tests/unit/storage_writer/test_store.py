@@ -1,15 +1,21 @@
 """The columns of the history against the messages that bring it; the SQL itself is tried against the running fleet."""
 
 import re
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
-from pipeline.messages import Attempt, CallFailure, Quality, Reason
+from pipeline import topics
+from pipeline.messages import Attempt, CallFailure, Malformed, Quality, Reason, Source
 from storage_writer import store
+from tests.unit import samples
 
-TABLES = (Path(__file__).parents[3] / "sql" / "01_tables.sql").read_text()
+MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
+TABLES = (MIGRATIONS / "0001_tables.sql").read_text()
+LETTER = Malformed.of(b"key", b"{", samples.SOURCE, "not JSON", samples.NOW)
 
 
 @pytest.mark.parametrize(
@@ -40,5 +46,77 @@ def test_what_older_messages_lack_has_its_default():
     ("constraint", "values"), [("failed_questions_reason_check", Reason), ("responses_quality_check", Quality)]
 )
 def test_the_tables_take_every_value_of_the_messages(constraint, values):
-    listed = re.search(rf"ADD CONSTRAINT {constraint} CHECK \(\w+ IN \(([^)]*)\)", TABLES)[1]
-    assert re.findall(r"'(\w+)'", listed) == list(get_args(values))
+    migrations = "".join(path.read_text() for path in sorted(MIGRATIONS.glob("*.sql")))
+    *_, listed = re.findall(rf"ADD CONSTRAINT {constraint} CHECK \(\w+ IN \(([^)]*)\)", migrations)
+    assert set(get_args(values)) <= set(re.findall(r"'(\w+)'", listed))
+
+
+class FakePool:
+    """Stands for a database that is there; `answer` is what the driver does with a statement."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    @contextmanager
+    def begin(self):
+        yield self
+
+    def execute(self, statement, given=None):
+        return self.answer(statement, given)
+
+
+def lent(*rows):
+    """Answers a statement: the lock is free, and these are the rows."""
+    result = SimpleNamespace(all=lambda: rows)
+    return lambda _statement, _given: SimpleNamespace(scalar_one=lambda: True, mappings=lambda: result)
+
+
+def broken(_statement, _given):
+    raise ValueError("zip() argument 2 is shorter than argument 1")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda to: to.note(samples.question()),
+        lambda to: to.fail(samples.question(), "not_retryable", "busy", samples.NOW),
+        lambda to: to.fail_known(samples.question().question_id, "malformed", "busy", samples.NOW),
+        lambda to: to.keep_dead_letter(samples.SOURCE, LETTER, None),
+    ],
+    ids=["note", "fail", "fail_known", "keep_dead_letter"],
+)
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_message(write):
+    with pytest.raises(ValueError, match="zip"):
+        write(store.Store(FakePool(broken)))
+
+
+def test_a_fault_of_whoever_has_the_outbox_is_not_taken_for_one_of_a_message():
+    with pytest.raises(ValueError, match="ours"), store.Store(FakePool(lent())).outbox(15, 200):
+        raise ValueError("ours")
+
+
+def row(**changes):
+    names = ("question_id", "question_text", "question_context", "original_answer", "asked_at")
+    asked = {name: getattr(samples.question(), name) for name in names}
+    return asked | {"best": None, "attempts": None, "errors": None} | changes
+
+
+def test_a_row_that_no_message_can_carry_does_not_hold_up_the_others():
+    pool = FakePool(lent(row(question_id="by hand"), row()))
+    with store.Store(pool).outbox(15, 200) as outbox:
+        assert outbox.questions == [samples.question()]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "size"), [(b"{", b"{", 1), (b"x" * 70_000, b"x" * 65_536, 70_000), (None, None, None)]
+)
+def test_a_dead_letter_has_64_kb_of_its_value_and_tells_its_size(value, kept, size):
+    given = []
+    pool = FakePool(lambda _statement, row: given.append(row))
+    letter = Malformed.of(b"key \xff", value, samples.SOURCE, "not \x00 JSON", samples.NOW)
+    place = Source(topic=topics.PERMANENT, partition=0, offset=4)
+    store.Store(pool).keep_dead_letter(place, letter, None)
+    [row] = given
+    assert (row["key"], row["value"], row["value_bytes"]) == (b"key \xff", kept, size)
+    assert (row["topic"], row["topic_offset"], row["source_topic"]) == (topics.PERMANENT, 4, "questions-pending")
+    assert row["error"] == "not \ufffd JSON"

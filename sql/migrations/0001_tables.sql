@@ -1,5 +1,4 @@
--- Tables. Every file in this folder is applied in order at each start and may be applied again at any time.
-SET client_min_messages = warning;
+-- Tables, as of the first release with numbered migrations. Databases from before have some of them: hence IF NOT EXISTS.
 
 CREATE TABLE IF NOT EXISTS questions (
     question_id      text PRIMARY KEY,

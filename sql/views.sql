@@ -1,7 +1,15 @@
--- Views for reading: the dashboard and people at psql use them.
-SET client_min_messages = warning;
+-- Views for reading: the dashboard and people at psql use them. The file may be changed; see `migrate`. A view of your own
+-- that reads one of these must go first.
+DROP VIEW IF EXISTS
+    cost_summary,
+    error_distribution,
+    latency_by_stage,
+    model_usage,
+    question_usage,
+    regeneration_analysis,
+    score_summary;
 
-CREATE OR REPLACE VIEW score_summary AS
+CREATE VIEW score_summary AS
 SELECT
     quality,
     processing_attempts,
@@ -16,7 +24,7 @@ GROUP BY quality, processing_attempts
 ORDER BY quality, processing_attempts;
 
 -- For the same question: the score of its first answer against the score of the answer that was kept.
-CREATE OR REPLACE VIEW regeneration_analysis AS
+CREATE VIEW regeneration_analysis AS
 SELECT
     kept.question_id,
     kept.processing_attempts,
@@ -29,7 +37,7 @@ FROM responses AS kept
 JOIN attempts AS first ON first.question_id = kept.question_id AND first.attempt = 1
 WHERE kept.bert_score IS NOT NULL;
 
-CREATE OR REPLACE VIEW latency_by_stage AS
+CREATE VIEW latency_by_stage AS
 WITH per_question AS (
     SELECT
         kept.question_id,
@@ -53,7 +61,7 @@ FROM stages
 GROUP BY stage
 ORDER BY stage;
 
-CREATE OR REPLACE VIEW error_distribution AS
+CREATE VIEW error_distribution AS
 SELECT
     reason,
     count(*)                                            AS questions,
@@ -65,7 +73,7 @@ GROUP BY reason
 ORDER BY questions DESC;
 
 -- What the scored answers of each model took, kept or not. A cost is null where no price was known.
-CREATE OR REPLACE VIEW model_usage AS
+CREATE VIEW model_usage AS
 SELECT
     model,
     attempt,
@@ -80,7 +88,7 @@ GROUP BY model, attempt
 ORDER BY model, attempt;
 
 -- What each question took: all its attempts, and calls that took tokens and brought nothing.
-CREATE OR REPLACE VIEW question_usage AS
+CREATE VIEW question_usage AS
 WITH calls AS (
     SELECT question_id, 1 AS attempts, prompt_tokens, completion_tokens, cost, generated_at AS at FROM attempts
     UNION ALL
@@ -99,7 +107,7 @@ GROUP BY question_id;
 
 -- The whole cost by day (UTC, of the first call), per question, per accepted answer and per point of score that was kept:
 -- what was spent in vain is in it. Questions of which no price is known are left out of the last three.
-CREATE OR REPLACE VIEW cost_summary AS
+CREATE VIEW cost_summary AS
 SELECT
     (first_at AT TIME ZONE 'UTC')::date                                                              AS day,
     count(*)                                                                                         AS questions,
