@@ -37,7 +37,7 @@ async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
         {**CLIENT, "enable.idempotence": True, "linger.ms": 2, "compression.type": "lz4"}
     )
     consumer.subscribe([source])
-    scorer = ScorerClient(settings.scorer_url, settings.score_timeout_seconds, settings.score_capacity)
+    scorer = ScorerClient(settings.scorer_url, settings.score_capacity)
     free = asyncio.Semaphore(settings.score_capacity)
     watermarks: dict[int, LowWatermark] = defaultdict(LowWatermark)
 

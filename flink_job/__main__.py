@@ -7,6 +7,7 @@ import structlog
 from flink_job import submit
 from flink_job.cluster import Cluster
 from flink_job.settings import FlinkJobSettings
+from flink_job.source import Topic
 from pipeline import logs
 from pipeline.health import Heartbeat
 from pipeline.settings import load
@@ -29,9 +30,9 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         check()
         return
-    cluster = Cluster(settings.flink_jobmanager_url)
+    cluster, source = Cluster(settings.flink_jobmanager_url), Topic.of(settings)
     with stop_on_signal() as stop:
-        submit.Supervisor(cluster, submit.submit, settings.checkpoint_dir, Heartbeat()).run(stop)
+        submit.Supervisor(cluster, submit.submit, source, settings.checkpoint_dir, Heartbeat()).run(stop)
     log.info("stopped; the job goes on")
 
 

@@ -22,8 +22,19 @@ _RESTORE_FAILURES = (
     "Failed to restore",
     "BackendBuildingException",
     "StateMigrationException",
+    "Failed to rollback to checkpoint/savepoint",
+    "Cannot find checkpoint or savepoint file/directory",
+    "Cannot find meta data file '_metadata'",
+    "Unexpected magic number",
+    "can not be restored. The maximum parallelism",
 )
 """What a stack trace says when the state of a checkpoint cannot be read or does not fit."""
+
+_STATE_WITHOUT_OPERATOR = (
+    "because the operator is not available in the new program",
+    "There is no operator for the state",
+)
+"""What it says when the state fits, but for that of operators that the job no longer has."""
 
 
 class Unreachable(Exception):
@@ -95,6 +106,11 @@ def read_overview(overview: Mapping[str, Any], name: str = JOB_NAME) -> Jobs:
 def is_restore_failure(trace: str) -> bool:
     """Returns whether a stack trace says that the state of a checkpoint cannot be read or does not fit."""
     return any(marker in trace for marker in _RESTORE_FAILURES)
+
+
+def is_state_without_operator(trace: str) -> bool:
+    """Returns whether a checkpoint was refused only because it has state of operators that the job no longer has."""
+    return any(marker in trace for marker in _STATE_WITHOUT_OPERATOR)
 
 
 def restore_failure(exceptions: Mapping[str, Any]) -> str | None:

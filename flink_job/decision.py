@@ -6,7 +6,7 @@ from typing import Any
 
 from flink_job.scoring import Refused
 from pipeline import messages, routing, sizes, topics
-from pipeline.messages import CallError, Malformed, Response, Source, Unreadable
+from pipeline.messages import CallError, Malformed, Message, Response, Source, Unreadable, Validated
 from pipeline.routing import BertScore, Gate, Routed
 
 
@@ -87,23 +87,43 @@ def decide(record: Record, result: BertScore | Refused | None, gate: Gate, now: 
     if isinstance(result, Refused):
         return _failed(record, response, result.status_code, f"the scorer refused the answer: {result.message}", now)
     routed = routing.decide(response, result, gate, now)
-    sent = tuple(_sized(record, each) for each in routed)
-    if not all(sizes.fits(each.topic, each.key, each.value) for each in sent):
-        return _failed(record, response, None, "the answer and its history are too large for a message", now)
-    return Decision(sent, _verdict(routed), about | {"score": round(result.score, 4) if result else None})
+    carrier, *records = (_sized(record, each) for each in routed)
+    if carrier:
+        # A record of an attempt that is too large itself is left out: it must not cost the question its answer.
+        sent = (carrier, *(each for each in records if each))
+        return Decision(sent, _verdict(routed), about | {"score": round(result.score, 4) if result else None})
+    return _failed(record, response, None, "the answer is too large for a message", now)
 
 
 def _verdict(routed: list[routing.Routed]) -> str:
     first = routed[0].message
-    return first.quality if isinstance(first, messages.Validated) else "regenerate"
+    return first.quality if isinstance(first, Validated) else "regenerate"
 
 
-def _sized(record: Record, routed: Routed) -> Sent:
-    """Returns the record for a message, with its history cut if it would be too large."""
-    sent = Sent(routed.topic, record.key, routed.message.to_bytes())
-    if sizes.fits(sent.topic, sent.key, sent.value):
-        return sent
-    return Sent(routed.topic, record.key, sizes.with_short_history(routed.message).to_bytes())
+def _sized(record: Record, routed: Routed) -> Sent | None:
+    """Returns the record for a message, with its history cut or dropped if it would be too large.
+
+    None if it is too large even so.
+    """
+    for shorten in (_whole, sizes.with_short_history, _without_history):
+        sent = Sent(routed.topic, record.key, shorten(routed.message).to_bytes())
+        if sizes.fits(sent.topic, sent.key, sent.value):
+            return sent
+    return None
+
+
+def _whole(message: Message) -> Message:
+    return message
+
+
+def _without_history(message: Message) -> Message:
+    """Returns a message with nothing but the question and the answer: its own, or the best one if it has none."""
+    changes: dict[str, object] = {"attempts": (), "errors": ()}
+    if isinstance(message, Response | Validated):
+        changes["best"] = None
+    if isinstance(message, Response):
+        changes["samples"] = ()
+    return message.model_copy(update=changes)
 
 
 def _failed(record: Record, response: Response, status_code: int | None, why: str, now: datetime) -> Decision:
@@ -111,8 +131,10 @@ def _failed(record: Record, response: Response, status_code: int | None, why: st
     response = response.model_copy(update={"errors": response.errors_with(error, now)})
     ended = routing.give_up(response, error, "not_retryable", record.source, now)
     about = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": why}
-    verdict = ended.message.quality if isinstance(ended.message, messages.Validated) else "not_retryable"
-    return Decision((_sized(record, ended),), verdict, about)
+    verdict = ended.message.quality if isinstance(ended.message, Validated) else "not_retryable"
+    sent = _sized(record, ended)
+    assert sent is not None  # what came in a message of one topic fits into one of `PERMANENT`
+    return Decision((sent,), verdict, about)
 
 
 def _malformed(record: Record, why: str, now: datetime) -> Decision:

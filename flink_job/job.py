@@ -73,8 +73,8 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
     first_copies = tables.to_data_stream(tables.sql_query(FIRST_COPIES))
     scored = AsyncDataStream.unordered_wait(
         first_copies,
-        ScoreCalculator(settings.scorer_url, settings.score_timeout_seconds, settings.score_capacity),
-        # None: it would cost a thread for each record, and end the wait for a scorer that is away. aiohttp has its own.
+        ScoreCalculator(settings.scorer_url, settings.score_capacity),
+        # None: it would cost a thread for each record, and end the wait for a scorer that is away. Calls have theirs.
         timeout=Time.milliseconds(0),
         capacity=settings.score_capacity,
         output_type=SCORED,

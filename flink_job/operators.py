@@ -39,16 +39,15 @@ OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYT
 class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
     """Adds the score to each record that has an answer and a reference, or samples in its place."""
 
-    def __init__(self, url: str, timeout_seconds: float, capacity: int) -> None:
+    def __init__(self, url: str, capacity: int) -> None:
         self._url = url
-        self._timeout_seconds = timeout_seconds
         self._capacity = capacity
         self._client: ScorerClient | None = None
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Prepares the worker process."""
         _configure_logs()
-        self._client = ScorerClient(self._url, self._timeout_seconds, self._capacity)
+        self._client = ScorerClient(self._url, self._capacity)
 
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its score; it never raises: the record would be lost without a trace."""
@@ -77,17 +76,18 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
 
     def __init__(self, gate: Gate, poison_limit: int) -> None:
         self._gate = gate
-        self._poison = PoisonLimit(poison_limit)
+        self._poison_limit = poison_limit
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Prepares the worker process."""
         _configure_logs()
+        self._poison = PoisonLimit(self._poison_limit)  # here, for its lock cannot be sent with the job
 
     def flat_map(self, value: Row) -> Iterator[Row]:
         """Yields what follows from a record.
 
         Raises:
-            TooManyUnreadable: More in a row than the limit. The job restarts from its checkpoint, meets the same
+            TooManyUnreadable: More of a partition than the limit. The job restarts from its checkpoint, meets the same
                 records and fails again: it stands still until somebody looks, instead of draining the topic.
         """
         key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
@@ -98,9 +98,9 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
             result = Refused(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
         if made.verdict == "malformed":
-            self._poison.rejected(made.about["error"])
+            self._poison.rejected(made.about["error"], partition)
         else:
-            self._poison.read()
+            self._poison.read(partition)
         tell = log.info if made.verdict != "malformed" else log.warning
         tell("decided", decision=made.verdict, **made.about)
         for each in made.sent:

@@ -20,9 +20,11 @@ class FlinkJobSettings(KafkaSettings):
     scorer_url: str = Field(
         "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
     )
-    score_capacity: int = Field(32, ge=1, le=1000, description="Calls of the scorer in flight for each subtask.")
-    score_timeout_seconds: float = Field(
-        15, gt=0, le=600, description="Seconds after which a call of the scorer is given up and made again."
+    score_capacity: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Calls of the scorer in flight at most, for each subtask; fewer, by itself, while it is slow.",
     )
     quality_threshold: float = Field(
         0.32, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."

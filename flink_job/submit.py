@@ -1,7 +1,7 @@
 """Keeps the job running: submits it, and again from the newest checkpoint whenever it is gone.
 
 A JobManager without high availability forgets its jobs when it ends. What is needed to go on lies on the volume of the
-checkpoints, and this process is the one who remembers to use it.
+checkpoints, and this process is the one who remembers to use it, and to delete it when it is no longer needed.
 """
 
 import subprocess
@@ -16,7 +16,9 @@ import structlog
 
 from flink_job import checkpoints
 from flink_job.checkpoints import Checkpoint
-from flink_job.cluster import CheckpointFailed, Job, Jobs, Unreachable, is_restore_failure
+from flink_job.cluster import CheckpointFailed, Job, Jobs, Unreachable, is_restore_failure, is_state_without_operator
+from flink_job.source import Source
+from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
 
 log = structlog.get_logger()
@@ -55,27 +57,39 @@ class Cluster(Protocol):
         ...
 
 
-Submit = Callable[[Checkpoint | None, threading.Event], str | None]
-"""Submits the job, from a checkpoint if there is one; returns what went wrong, if anything did."""
+Submit = Callable[[Checkpoint | None, bool, threading.Event], str | None]
+"""Submits the job, from a checkpoint if there is one; returns what went wrong, if anything did. The second argument:
+whether state of operators that the job no longer has may be left out; otherwise the JobManager refuses it."""
 
 
 class Supervisor:
     """Looks after the job, one step at a time."""
 
-    def __init__(self, cluster: Cluster, submit: Submit, checkpoint_dir: Path, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, cluster: Cluster, submit: Submit, source: Source, checkpoint_dir: Path, heartbeat: Heartbeat
+    ) -> None:
         """Makes a supervisor.
 
         Args:
             cluster: Where the job runs.
             submit: Brings it there.
+            source: The topic that it reads.
             checkpoint_dir: Where its checkpoints are.
             heartbeat: Beaten while all of the job is at work, so that the container is healthy exactly then.
         """
         self._cluster = cluster
         self._submit = submit
+        self._source = source
         self._checkpoint_dir = checkpoint_dir
         self._heartbeat = heartbeat
         self._rejected: set[Path] = set()
+        self._in_part: set[Path] = set()
+        """Checkpoints with state of operators that the job no longer has: the rest of them is restored."""
+        self._undeletable: set[Path] = set()
+        self._submitted_topic_id: str | None = None
+        """Of the topic when the job was last submitted; None once it is recorded."""
+        self._unrecorded = ""
+        """Job about which it was told that its topic cannot be recorded yet."""
         self._failures = 0
         self._told = ""
 
@@ -86,6 +100,8 @@ class Supervisor:
                 self.step(stop)
             except Unreachable as error:
                 self._tell("the JobManager does not answer", error=str(error))
+            except Unavailable as error:
+                self._tell("the job is not submitted while Kafka does not answer", error=str(error))
             stop.wait(interval_seconds)
         try:
             self._checkpoint()
@@ -113,6 +129,7 @@ class Supervisor:
 
         Raises:
             Unreachable: The JobManager does not answer.
+            Unavailable: Kafka does not, and the job is to be submitted.
         """
         active = self._cluster.jobs().active
         if not active:
@@ -121,39 +138,90 @@ class Supervisor:
         if len(active) > 1:
             log.warning("found the job more than once; cancel all but one", jobs=[job.id for job in active])
         job = active[-1]
+        self._record_topic_id(job)
         if job.working:
             self._failures = 0
             self._heartbeat.beat()
             self._tell("the job runs", job=job.id)
+            if len(active) == 1:  # otherwise nobody knows which one stays
+                self._delete_outdated(job)
         else:
             self._tell("the job is on its way", job=job.id, state=job.state)
             self._give_up_what_cannot_be_restored(job)
 
     def _submit_from_newest(self, stop: threading.Event) -> None:
-        checkpoint = self._choose()
+        # Recorded for the job is what it was compared with, even if the topic is replaced while it is submitted.
+        self._submitted_topic_id = self._source.topic_id()
+        checkpoint = self._choose(self._submitted_topic_id)
         origin = str(checkpoint.path) if checkpoint else "the offsets of the consumer group"
+        in_part = checkpoint is not None and checkpoint.path in self._in_part
         self._tell("submitting the job", origin=origin)
-        problem = self._submit(checkpoint, stop)
+        problem = self._submit(checkpoint, in_part, stop)
         if problem is None or stop.is_set():
             return
         self._told = ""
         # While the JobManager is away nothing is the checkpoint's fault: this raises, and nothing is counted.
         if self._cluster.jobs().active:
             return
+        if checkpoint and not in_part and is_state_without_operator(problem):
+            self._in_part.add(checkpoint.path)
+            log.warning(
+                "the job has changed: restoring the checkpoint without the state of operators that it no longer has; "
+                "a Kafka source without its state goes on from the committed offsets",
+                origin=origin,
+                error=problem,
+            )
+            return
         self._failures += 1
         log.error("failed to submit the job", origin=origin, tries=self._failures, error=problem)
         if checkpoint and (is_restore_failure(problem) or self._failures >= TRIES):
             self._reject(checkpoint.path, problem)
 
-    def _choose(self) -> Checkpoint | None:
+    def _choose(self, topic_id: str) -> Checkpoint | None:
         found = checkpoints.find(self._checkpoint_dir)
-        checkpoint = checkpoints.newest(found, self._rejected)
-        if found and checkpoint is None:
+        usable = checkpoints.usable(found, topic_id)
+        checkpoint = checkpoints.newest(usable, self._rejected)
+        if found and not usable:
+            log.warning(
+                "the topic was created anew since the checkpoints were taken, their offsets mean nothing in it: going "
+                "on from the committed offsets, or from the start of the topic",
+                topic_id=topic_id,
+                recorded=sorted({each.topic_id for each in found if each.topic_id}),
+            )
+        elif usable and checkpoint is None:
             log.error(
                 "no checkpoint can be restored: going on from the committed offsets, without what is known of copies",
                 rejected=len(self._rejected),
             )
         return checkpoint
+
+    def _record_topic_id(self, job: Job) -> None:
+        """Writes down which topic the offsets in a job's checkpoints belong to, once for each job."""
+        try:
+            if checkpoints.recorded_topic_id(self._checkpoint_dir, job.id) is None:
+                # A job that somebody else submitted is recorded with what it reads now.
+                topic_id = self._submitted_topic_id or self._source.topic_id()
+                checkpoints.record_topic_id(self._checkpoint_dir, job.id, topic_id)
+            self._submitted_topic_id = None
+        except (Unavailable, OSError) as error:  # tried again at the next step; the job itself has no need of it
+            if self._unrecorded != job.id:
+                self._unrecorded = job.id
+                log.warning("cannot record yet which topic the job reads", job=job.id, error=str(error))
+
+    def _delete_outdated(self, job: Job) -> None:
+        """Deletes the checkpoints of earlier jobs once the running one has a checkpoint of its own."""
+        for folder in checkpoints.outdated(self._checkpoint_dir, job.id):
+            if folder in self._undeletable:
+                continue
+            try:
+                checkpoints.delete(folder)
+            except OSError as error:
+                self._undeletable.add(folder)
+                log.warning("failed to delete the checkpoints of an earlier job", path=str(folder), error=str(error))
+                continue
+            self._rejected = {path for path in self._rejected if path.parent != folder}
+            self._in_part = {path for path in self._in_part if path.parent != folder}
+            log.info("deleted the checkpoints of an earlier job", path=str(folder), job=job.id)
 
     def _give_up_what_cannot_be_restored(self, job: Job) -> None:
         """Ends a job that would try for ever to take up a checkpoint whose state cannot be read."""
@@ -180,21 +248,23 @@ class Supervisor:
             log.info(event, **fields)
 
 
-def command(checkpoint: Checkpoint | None) -> list[str]:
-    """Returns the command line that submits the job."""
+def command(checkpoint: Checkpoint | None, in_part: bool = False) -> list[str]:
+    """Returns the command line that submits the job; see `Submit`."""
     restore = ["-s", checkpoint.path.as_uri()] if checkpoint else []
+    if checkpoint and in_part:
+        restore.append("--allowNonRestoredState")
     return ["flink", "run", "-d", *restore, "-py", str(JOB_FILE)]
 
 
-def submit(checkpoint: Checkpoint | None, stop: threading.Event) -> str | None:
-    """Runs `flink run` until it ends, or `stop` is set.
+def submit(checkpoint: Checkpoint | None, in_part: bool, stop: threading.Event) -> str | None:
+    """Runs `flink run` until it ends, or `stop` is set; see `Submit`.
 
     Returns:
         What it said when it failed or took too long; None when the job is submitted.
     """
     with tempfile.TemporaryFile() as output:
         client = subprocess.Popen(
-            command(checkpoint), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command(checkpoint, in_part), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         waited = 0.0
         while client.poll() is None and not stop.wait(0.2):

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from flask import request
 from flask_openapi3 import OpenAPI, Tag
+from werkzeug.http import parse_dict_header
 
 from pipeline import web
 from pipeline.web import FieldError, problem, problems
 from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
 from score_validator.scorer import Scored, Scorer
-from score_validator.scoring import Busy, CannotScore, Scoring
+from score_validator.scoring import Busy, CannotScore, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
 DESCRIPTION = """\
@@ -23,10 +25,15 @@ beyond the encoder's 512 tokens is cut, and `truncated` says so.
 
 The score knows an answer that is off topic, gibberish or a single word. It does not know whether a fluent answer is
 right, and the embedded encoder reads English only.
+
+A caller that waits for a limited time says so in `Prefer: wait=SECONDS` (RFC 7240): what is not begun by then never
+is. The answer is 503 where the time went by in the queue, 504 where most of it did in the model.
 """
 
 _SCORES = Tag(name="scores", description="Scores of answers")
-_ERRORS = problems(400, 413, 415, 422, 503)
+_ERRORS = problems(400, 413, 415, 422, 503, 504)
+
+MAX_WAIT_SECONDS = 3600
 
 
 def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
@@ -44,6 +51,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)
     app.register_error_handler(Busy, _busy)
+    app.register_error_handler(Expired, _expired)
 
     def to_score(scored: Scored) -> Score:
         return Score(
@@ -61,12 +69,13 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         "/score",
         tags=[_SCORES],
         summary="Score an answer",
-        description="422 names the field that is wrong; 503 says in `Retry-After` when there should be room again.",
+        description="422 names the field that is wrong; 503 says in `Retry-After` when there should be room again; "
+        "503 without it, and 504: the time of `Prefer: wait` is over.",
         responses={200: Score, **_ERRORS},
     )
     def score(body: Pair) -> Any:
         try:
-            (scored,) = scoring.score([(body.candidate, body.reference)])
+            (scored,) = scoring.score([(body.candidate, body.reference)], wait_seconds())
         except CannotScore as error:
             return _cannot_score(error, error.cause.field)
         return to_score(scored).model_dump()
@@ -81,12 +90,21 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     def score_batch(body: Batch) -> Any:
         try:
-            scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs])
+            scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs], wait_seconds())
         except CannotScore as error:
             return _cannot_score(error, f"pairs.{error.index}.{error.cause.field}")
         return BatchScores(scores=[to_score(each) for each in scored]).model_dump()
 
     return app
+
+
+def wait_seconds() -> float | None:
+    """Returns how long the caller waits by `Prefer: wait` of the request (RFC 7240, 4.3); None when it does not say.
+
+    Seconds, no time of day: the clocks of two machines differ. What cannot be read is ignored, as any preference is.
+    """
+    wait = parse_dict_header(request.headers.get("Prefer", "")).get("wait") or ""
+    return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None
 
 
 def _cannot_score(error: CannotScore, field: str) -> Any:
@@ -95,3 +113,7 @@ def _cannot_score(error: CannotScore, field: str) -> Any:
 
 def _busy(error: Busy) -> Any:
     return problem(503, f"The scorer is busy: {error}.", Retry_After=str(error.retry_after_seconds))
+
+
+def _expired(error: Expired) -> Any:
+    return problem(504 if error.begun else 503, f"The caller's time is over: {error}.")

@@ -1,4 +1,4 @@
-"""A proxy before the scorer that spoils it, for drills only: `python -m tests.drills.scorer_proxy slow|errors|nan`.
+"""A proxy before the scorer that spoils it, for drills only: `python -m tests.drills.scorer_proxy MODE`.
 
 It takes the scorer's name on the fleet's network. It makes up no score: `slow` holds the real scorer's answer back,
 the others answer with what is no score at all.
@@ -13,12 +13,12 @@ from aiohttp import web
 PORT = 8000
 REAL_ALIAS = "scorer-behind-proxy"
 REAL = f"http://{REAL_ALIAS}:{PORT}"
-SLOW_SECONDS = 10.0
-_NAN = b'{"precision": NaN, "recall": NaN, "f1": NaN, "scorer": "drill", "truncated": false, "truncated_fields": []}'
+SLOW_SECONDS = 30.0
+_ANSWER = '{"score": %s, "precision": 0.5, "recall": 0.5, "f1": 0.5, "baseline": null, "scorer": "drill"}'
 
 
 async def slow(request: web.Request) -> web.Response:
-    """Answers as the real scorer does, 10 s later."""
+    """Answers as the real scorer does, 30 s later: after a first and a second time-out of the client."""
     await asyncio.sleep(SLOW_SECONDS)
     async with (
         aiohttp.ClientSession() as session,
@@ -33,11 +33,16 @@ async def errors(request: web.Request) -> web.Response:
 
 
 async def nan(request: web.Request) -> web.Response:
-    """Answers with scores that are not a number."""
-    return web.Response(body=_NAN, content_type="application/json")
+    """Answers with a score that is not a number."""
+    return web.Response(text=_ANSWER % "NaN", content_type="application/json")
 
 
-MODES = {"slow": slow, "errors": errors, "nan": nan}
+async def out_of_range(request: web.Request) -> web.Response:
+    """Answers in percent."""
+    return web.Response(text=_ANSWER % 57, content_type="application/json")
+
+
+MODES = {"slow": slow, "errors": errors, "nan": nan, "range": out_of_range}
 
 
 def main() -> None:

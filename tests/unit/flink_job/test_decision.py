@@ -5,7 +5,7 @@ import pytest
 from flink_job.decision import Record, decide
 from flink_job.scoring import Refused
 from pipeline import messages, topics
-from pipeline.messages import Best
+from pipeline.messages import Attempt, Best
 from pipeline.routing import BertScore, Gate
 from tests.unit import samples
 
@@ -66,6 +66,45 @@ def test_a_history_too_large_for_a_message_is_cut():
     assert again.topic == topics.QUESTIONS_PENDING
     assert told.best.llm_response == answer.llm_response
     assert len(told.attempts[0].llm_response) == 500
+
+
+def attempts_of(*texts):
+    return tuple(
+        Attempt(
+            attempt=number, model="m", llm_response=text, bert_score=0.1, llm_latency_ms=1, prompt_tokens=1,
+            completion_tokens=1, generated_at=samples.NOW,
+        )
+        for number, text in enumerate(texts, 1)
+    )  # fmt: skip
+
+
+def test_an_accepted_answer_without_room_for_its_history_is_kept_without_it():
+    answer = samples.response(llm_response="a" * 600_000)  # the best one is the same text once more
+    found = decide(record(answer), score(0.9), GATE, samples.NOW)
+    [sent] = found.sent
+    told = messages.read(sent.topic, sent.key, sent.value)
+    assert (found.verdict, sent.topic) == ("accepted", topics.VALIDATED)
+    assert (told.llm_response, told.bert_score, told.best, told.attempts) == (answer.llm_response, 0.9, None, ())
+
+
+def test_the_best_answer_of_an_earlier_attempt_is_kept_without_its_history():
+    best = Best(llm_response="b" * 520_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=2, model="m")
+    answer = samples.response(processing_attempts=3, best=best, attempts=attempts_of("x" * 300_000, best.llm_response))
+    found = decide(record(answer), score(0.1), GATE, samples.NOW)
+    kept = messages.read(found.sent[0].topic, found.sent[0].key, found.sent[0].value)
+    assert (found.verdict, kept.llm_response, kept.bert_score) == ("max_retries_reached", best.llm_response, 0.3)
+
+
+def test_a_record_of_an_attempt_without_room_for_its_history_is_written_without_it():
+    best = Best(llm_response="b" * 300_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=1, model="m")
+    answer = samples.response(
+        processing_attempts=3, best=best, original_answer="r" * 100_000, llm_response="a" * 646_800
+    )
+    found = decide(record(answer), score(0.1), GATE, samples.NOW)
+    assert [each.topic for each in found.sent] == [topics.VALIDATED, topics.LOW_QUALITY]
+    kept, low = (messages.read(each.topic, each.key, each.value) for each in found.sent)
+    assert kept.llm_response == best.llm_response
+    assert (low.llm_response, low.best) == (answer.llm_response, None)
 
 
 def test_an_answer_too_large_for_a_message_fails_for_good():

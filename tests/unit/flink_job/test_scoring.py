@@ -1,13 +1,14 @@
 """The client of the scorer against a scripted one (a fake, for tests only)."""
 
 import asyncio
+import gzip
 import json
 import time
 
 import pytest
 from werkzeug import Response
 
-from flink_job.scoring import Refused, ScorerClient, parse
+from flink_job.scoring import MAX_REPLY_BYTES, Refused, ScorerClient, parse
 from pipeline.routing import BertScore
 
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
@@ -15,7 +16,7 @@ SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "f
 
 def score(url):
     async def once():
-        client = ScorerClient(url, 2, 4, backoff_seconds=(0.01,))
+        client = ScorerClient(url, 4, backoff_seconds=(0.01,))
         try:
             return await asyncio.wait_for(client.score("an answer", "a reference"), 20)
         finally:
@@ -33,7 +34,7 @@ def test_a_score(httpserver):
 
 def agreement(url, *others):
     async def once():
-        client = ScorerClient(url, 2, 4, backoff_seconds=(0.01,))
+        client = ScorerClient(url, 4, backoff_seconds=(0.01,))
         try:
             return await asyncio.wait_for(client.agreement("an answer", others), 20)
         finally:
@@ -119,13 +120,102 @@ def test_a_pair_is_not_at_fault_for_a_scorer_that_got_well_meanwhile(httpserver)
     assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"f1": float("nan")}, {"f1": "much"}, {"precision": None}, {"score": float("inf")}]
-)
+def test_a_call_tells_how_long_it_is_waited_for(httpserver):
+    httpserver.expect_request("/score", headers={"Prefer": "wait=15"}).respond_with_json(SCORE)
+    assert score(httpserver.url_for("")).score == 0.4
+
+
+NO_SCORES = [
+    *({field: value} for field in ("score", "precision", "recall", "f1") for value in (57, -12, 1.002, "0.9", None)),
+    *({"score": value} for value in (True, False, float("nan"), float("inf"), -float("inf"), 10**400, [0.5], {})),
+    {"scorer": None},
+    {"scorer": 7},
+]
+
+
+@pytest.mark.parametrize("changes", NO_SCORES)
 def test_what_is_not_a_score_is_not_taken_for_one(changes):
     with pytest.raises((ValueError, TypeError)):
         parse(json.dumps(SCORE | changes).encode())
 
 
-def test_rounding_errors_above_one_are_cut():
-    assert parse(json.dumps(SCORE | {"f1": 1.0000001}).encode()).f1 == 1
+@pytest.mark.parametrize("field", ["score", "precision", "recall", "f1", "scorer"])
+def test_a_score_without_one_of_its_fields_is_none(field):
+    with pytest.raises(KeyError):
+        parse(json.dumps({name: value for name, value in SCORE.items() if name != field}).encode())
+
+
+@pytest.mark.parametrize("body", [b"", b"0.5", b"null", b"[]", b'"a"', b"\xff", b"[" * 60_000, b'{"score":' * 6_000])
+def test_what_is_no_answer_of_a_scorer_is_no_score(body):
+    with pytest.raises((ValueError, TypeError)):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"), [(1.0000001, 1), (1.0009, 1), (-1.0009, -1), (1, 1), (0, 0), (-0.71, -0.71)]
+)
+def test_rounding_errors_beyond_one_are_cut(found, kept):
+    assert parse(json.dumps(SCORE | {"score": found, "f1": found}).encode()) == BertScore(kept, 0.5, 0.6, kept, "fake")
+
+
+@pytest.mark.parametrize("odd", [json.dumps(SCORE | {"score": 57}), json.dumps(SCORE | {"score": float("nan")}), "x"])
+def test_a_scorer_that_sends_no_scores_is_waited_for(httpserver, odd):
+    for _ in range(4):
+        httpserver.expect_oneshot_request("/score").respond_with_data(odd, content_type="application/json")
+    httpserver.expect_request("/score").respond_with_json(SCORE)
+    assert score(httpserver.url_for("")).score == 0.4
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, 200), (500, 500), (422, 422)])
+def test_of_a_reply_without_end_only_the_beginning_is_read(httpserver, status, expected):
+    sent = 0
+
+    def endless(request):
+        def body():
+            nonlocal sent
+            for _ in range(10_000):
+                sent += 65_536
+                yield b" " * 65_536
+
+        if json.loads(request.data)["candidate"] != "an answer":
+            return Response(json.dumps(SCORE), content_type="application/json")
+        return Response(body(), status, content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(endless)
+    result = score(httpserver.url_for(""))
+    assert isinstance(result, Refused)
+    assert result.status_code == expected
+    assert len(result.message) < 1000
+    assert sent < 10_000 * 65_536, "the rest of the reply was not asked for"
+
+
+def test_a_compressed_reply_is_not_unpacked(httpserver):
+    packed = gzip.compress(json.dumps(SCORE).encode() + b" " * 10_000_000)
+    assert len(packed) < MAX_REPLY_BYTES
+
+    def compressed(request):
+        if json.loads(request.data)["candidate"] != "an answer":
+            return Response(json.dumps(SCORE), content_type="application/json")
+        return Response(packed, headers={"Content-Encoding": "gzip"}, content_type="application/json")
+
+    httpserver.expect_request("/score").respond_with_handler(compressed)
+    assert isinstance(score(httpserver.url_for("")), Refused)
+
+
+def test_a_redirect_is_not_followed(httpserver):
+    def elsewhere(request):
+        if json.loads(request.data)["candidate"] != "an answer":
+            return Response(json.dumps(SCORE), content_type="application/json")
+        return Response("", 307, {"Location": httpserver.url_for("/elsewhere")})
+
+    httpserver.expect_request("/score").respond_with_handler(elsewhere)
+    httpserver.expect_request("/elsewhere").respond_with_json(SCORE)
+    result = score(httpserver.url_for(""))
+    assert isinstance(result, Refused)
+    assert result.status_code == 307
+
+
+@pytest.mark.parametrize("said", ["[" * 60_000, "<html>", '{"detail": 5}', ""])
+def test_a_refusal_is_final_whatever_it_says(httpserver, said):
+    httpserver.expect_request("/score").respond_with_data(said, 422)
+    assert score(httpserver.url_for("")) == Refused(422, said[:300])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flink_job import submit as submission
-from flink_job.checkpoints import find, newest
+from flink_job.checkpoints import find, newest, recorded_topic_id
 from flink_job.cluster import (
     CheckpointFailed,
     Cluster,
@@ -15,14 +15,24 @@ from flink_job.cluster import (
     Jobs,
     Unreachable,
     is_checkpoint_over,
+    is_restore_failure,
+    is_state_without_operator,
     read_overview,
     restore_failure,
 )
 from flink_job.submit import TRIES, Supervisor, command, gist
+from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat, problem
 
 JOB = "a" * 32
 OTHER = "b" * 32
+NEXT = "c" * 32
+
+WITHOUT_OPERATOR = (
+    "Caused by: java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/c/chk-8. Cannot map "
+    "checkpoint/savepoint state for operator cbc357 to the new program, because the operator is not available in the "
+    "new program. If you want to allow to skip this, you can set the --allowNonRestoredState option on the CLI."
+)
 
 
 def overview(**changes):
@@ -65,40 +75,68 @@ class FakeCluster:
         return self.polls_left <= 0
 
 
+class FakeSource:
+    def __init__(self, topic_id="new"):
+        self.found = topic_id
+
+    def topic_id(self):
+        if self.found is None:
+            raise Unavailable("away")
+        return self.found
+
+
+def checkpoint(folder, job, number, seconds, complete=True):
+    """Makes a checkpoint as Flink leaves it, completed at `seconds` since 1970."""
+    path = folder / job / f"chk-{number}"
+    path.mkdir(parents=True)
+    (path / "state").touch()
+    if complete:
+        (path / "_metadata").touch()
+        os.utime(path / "_metadata", (seconds, seconds))
+    os.utime(folder / job, (seconds, seconds))
+    return path
+
+
+def record(folder, job, topic_id):
+    changed = (folder / job).stat().st_mtime
+    (folder / job / "topic-id").write_text(topic_id)
+    os.utime(folder / job, (changed, changed))
+
+
 @pytest.fixture
 def folder(tmp_path):
-    def checkpoint(job, number, seconds, complete=True):
-        path = tmp_path / job / f"chk-{number}"
-        path.mkdir(parents=True)
-        if complete:
-            (path / "_metadata").touch()
-            os.utime(path / "_metadata", (seconds, seconds))
-        return path
-
-    checkpoint(JOB, 7, 100)
-    checkpoint(JOB, 8, 200)
-    checkpoint(JOB, 9, 300, complete=False)
-    checkpoint(OTHER, 2, 150)
-    return tmp_path
+    folder = tmp_path / "checkpoints"
+    checkpoint(folder, JOB, 7, 100)
+    checkpoint(folder, JOB, 8, 200)
+    checkpoint(folder, JOB, 9, 300, complete=False)
+    checkpoint(folder, OTHER, 2, 150)
+    return folder
 
 
 @pytest.fixture
 def supervised(folder, tmp_path):
-    def make(cluster, answer=None):
+    def make(cluster, answer=None, source=None):
         submitted = []
 
-        def submit(checkpoint, _stop):
-            submitted.append(checkpoint.path if checkpoint else None)
+        def submit(checkpoint, in_part, _stop):
+            path = checkpoint.path if checkpoint else None
+            submitted.append((path, "in part") if in_part else path)
             return answer
 
         heartbeat = tmp_path / "heartbeat"
-        return Supervisor(cluster, submit, folder, Heartbeat(heartbeat)), submitted, heartbeat
+        supervisor = Supervisor(cluster, submit, source or FakeSource(), folder, Heartbeat(heartbeat))
+        return supervisor, submitted, heartbeat
 
     return make
 
 
-def job(state="RUNNING", running=4):
-    return Job(JOB, state, 5, 4, running)
+def job(state="RUNNING", running=4, job_id=JOB):
+    return Job(job_id, state, 5, 4, running)
+
+
+def kept(folder):
+    """Returns the jobs that have a folder, by the first letter of their ids."""
+    return "".join(sorted(path.name[0] for path in folder.iterdir()))
 
 
 def test_the_newest_complete_checkpoint_of_all_jobs_is_taken(folder):
@@ -153,6 +191,143 @@ def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
     cluster.found = Jobs(())
     supervisor.step(threading.Event())
     assert submitted == [folder / OTHER / "chk-2"]
+
+
+def test_state_of_operators_that_the_job_no_longer_has_is_left_out_and_the_rest_restored(supervised, folder):
+    supervisor, submitted, _ = supervised(FakeCluster(), answer=WITHOUT_OPERATOR)
+    supervisor.step(threading.Event())
+    supervisor.step(threading.Event())
+    assert submitted == [folder / JOB / "chk-8", (folder / JOB / "chk-8", "in part")]
+
+
+def test_a_checkpoint_of_which_no_part_fits_is_given_up(supervised, folder):
+    supervisor, submitted, _ = supervised(FakeCluster(), answer=WITHOUT_OPERATOR)
+    for _ in range(7):
+        supervisor.step(threading.Event())
+    wanted = [folder / JOB / "chk-8", folder / OTHER / "chk-2", folder / JOB / "chk-7"]
+    assert submitted == [each for path in wanted for each in (path, (path, "in part"))] + [None]
+
+
+def test_a_checkpoint_of_a_topic_that_was_created_anew_is_not_restored(supervised, folder, capsys):
+    record(folder, JOB, "old")
+    record(folder, OTHER, "old")
+    supervisor, submitted, _ = supervised(FakeCluster())
+    supervisor.step(threading.Event())
+    assert submitted == [None]
+    assert "created anew" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_the_same_topic_is_restored_and_one_of_another_topic_passed_over(supervised, folder):
+    record(folder, JOB, "old")
+    record(folder, OTHER, "new")
+    supervisor, submitted, _ = supervised(FakeCluster())
+    supervisor.step(threading.Event())
+    assert submitted == [folder / OTHER / "chk-2"]
+
+
+def test_a_checkpoint_without_record_is_restored_unless_the_topic_was_replaced_after_it(supervised, folder):
+    record(folder, JOB, "old")
+    supervisor, submitted, _ = supervised(FakeCluster())
+    supervisor.step(threading.Event())
+    (folder / JOB / "topic-id").write_text("new")
+    supervisor.step(threading.Event())
+    (folder / JOB / "topic-id").write_text("")  # written while the machine went down
+    supervisor.step(threading.Event())
+    assert submitted == [None, folder / JOB / "chk-8", folder / JOB / "chk-8"]
+
+
+def test_the_job_is_not_submitted_while_nobody_knows_which_topic_there_is(supervised, folder):
+    source = FakeSource(None)
+    supervisor, submitted, _ = supervised(FakeCluster(), source=source)
+    with pytest.raises(Unavailable):
+        supervisor.step(threading.Event())
+    assert submitted == []
+    source.found = "new"
+    supervisor.step(threading.Event())
+    assert submitted == [folder / JOB / "chk-8"]
+
+
+def test_a_job_is_recorded_with_the_topic_that_its_checkpoint_was_compared_with(supervised, folder):
+    source, cluster = FakeSource("new"), FakeCluster()
+    supervisor, _, _ = supervised(cluster, source=source)
+    supervisor.step(threading.Event())
+    source.found = "newer"  # replaced while the job is submitted
+    cluster.found = Jobs((job("CREATED", 0, NEXT),))
+    supervisor.step(threading.Event())
+    assert recorded_topic_id(folder, NEXT) == "new"
+
+
+def test_a_job_that_somebody_else_submitted_is_recorded_with_the_topic_that_there_is(supervised, folder):
+    source = FakeSource(None)
+    supervisor, _, heartbeat = supervised(FakeCluster(job(job_id=NEXT)), source=source)
+    supervisor.step(threading.Event())
+    assert problem(heartbeat) is None, "the job works, whatever is known of its topic"
+    source.found = "new"
+    supervisor.step(threading.Event())
+    source.found = "newer"
+    supervisor.step(threading.Event())
+    assert recorded_topic_id(folder, NEXT) == "new"
+
+
+def test_checkpoints_of_earlier_jobs_are_deleted_once_the_running_job_has_one_of_its_own(supervised, folder):
+    supervisor, _, _ = supervised(FakeCluster(job(job_id=NEXT)))
+    supervisor.step(threading.Event())
+    checkpoint(folder, NEXT, 1, 400, complete=False)
+    supervisor.step(threading.Event())
+    assert kept(folder) == "abc"
+    checkpoint(folder, NEXT, 2, 500)
+    supervisor.step(threading.Event())
+    assert kept(folder) == "c"
+
+
+def test_checkpoints_of_earlier_jobs_are_kept_while_the_job_that_needs_them_is_on_its_way(supervised, folder):
+    checkpoint(folder, NEXT, 2, 500)
+    for unsettled in (job("RESTARTING", 0, NEXT), job("RUNNING", 2, NEXT)):
+        supervised(FakeCluster(unsettled))[0].step(threading.Event())
+    supervised(FakeCluster(job(job_id=OTHER), job(job_id=NEXT)))[0].step(threading.Event())
+    assert kept(folder) == "abc"
+
+
+def test_a_checkpoint_that_is_newer_than_those_of_the_running_job_is_kept(supervised, folder):
+    checkpoint(folder, NEXT, 2, 170)
+    supervised(FakeCluster(job(job_id=NEXT)))[0].step(threading.Event())
+    assert kept(folder) == "ac"
+
+
+def test_rejected_checkpoints_are_deleted_with_the_others(supervised, folder):
+    cluster = FakeCluster()
+    supervisor, submitted, _ = supervised(cluster, answer="Caused by: Failed to restore")
+    for _ in range(3):
+        supervisor.step(threading.Event())
+    checkpoint(folder, NEXT, 1, 500)
+    cluster.found = Jobs((job(job_id=NEXT),))
+    supervisor.step(threading.Event())
+    assert kept(folder) == "c"
+    cluster.found = Jobs(())
+    supervisor.step(threading.Event())
+    assert submitted[-1] == folder / NEXT / "chk-1"
+
+
+def test_what_is_no_jobs_folder_is_never_deleted(supervised, folder):
+    savepoint = checkpoint(folder, "savepoint-aaaaaa-0123456789ab", 1, 1)
+    checkpoint(folder, NEXT, 1, 500)
+    supervised(FakeCluster(job(job_id=NEXT)))[0].step(threading.Event())
+    assert savepoint.exists()
+
+
+def test_a_folder_that_cannot_be_deleted_is_told_once_and_no_longer_holds_a_complete_checkpoint(
+    supervised, folder, monkeypatch, capsys
+):
+    def refused(_path):
+        raise PermissionError("not ours")
+
+    monkeypatch.setattr("shutil.rmtree", refused)
+    checkpoint(folder, NEXT, 1, 500)
+    supervisor, _, _ = supervised(FakeCluster(job(job_id=NEXT)))
+    for _ in range(3):
+        supervisor.step(threading.Event())
+    assert capsys.readouterr().out.count("failed to delete") == 2, "one line for each folder"
+    assert {each.job_id for each in find(folder)} == {NEXT}
 
 
 def stopped():
@@ -234,11 +409,39 @@ def test_answers_of_the_jobmanager_are_read():
     assert restore_failure({}) is None
 
 
+@pytest.mark.parametrize(
+    ("trace", "failure", "without_operator"),
+    [
+        (WITHOUT_OPERATOR, True, True),
+        (
+            "java.io.FileNotFoundException: Cannot find checkpoint or savepoint file/directory 'file:/c/chk-8'",
+            True,
+            False,
+        ),
+        ("Caused by: java.lang.IllegalStateException: Unexpected magic number. This can have …", True, False),
+        ("Failed to rollback to checkpoint/savepoint file:/c/chk-8. Max parallelism mismatch between …", True, False),
+        ("Caused by: org.apache.flink.util.StateMigrationException: The new key serializer …", True, False),
+        ("Caused by: java.net.ConnectException: Connection refused", False, False),
+    ],
+)
+def test_what_a_stack_trace_says_of_a_checkpoint(trace, failure, without_operator):
+    assert is_restore_failure(trace) == failure
+    assert is_state_without_operator(trace) == without_operator
+
+
 def test_the_command_line():
     checkpoint = newest([], ())
     assert "-s" not in command(checkpoint)
     assert command(None)[:3] == ["flink", "run", "-d"]
     assert Path(command(None)[-1]).name == "job.py"
+    assert "--allowNonRestoredState" not in command(None, in_part=True)
+
+
+def test_state_is_left_out_only_when_asked_for(folder):
+    found = newest(find(folder))
+    assert command(found)[3:5] == ["-s", (folder / JOB / "chk-8").as_uri()]
+    assert "--allowNonRestoredState" not in command(found)
+    assert command(found, in_part=True)[5] == "--allowNonRestoredState"
 
 
 def test_the_gist_of_a_trace_is_its_causes():

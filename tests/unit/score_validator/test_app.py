@@ -169,6 +169,37 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(app, scorer):
     assert client.post("/score", json=OTHER).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/score", "/score/batch"])
+def test_a_caller_whose_time_is_over_is_told_and_its_pair_is_not_computed(app, scorer, path):
+    scorer.may_go.clear()
+    caller = threading.Thread(target=lambda: app.test_client().post("/score", json=SAME), daemon=True)
+    caller.start()
+    assert scorer.entered.acquire(timeout=20)
+    body = OTHER if path == "/score" else {"pairs": [OTHER]}
+    late = app.test_client().post(path, json=body, headers={"Prefer": "respond-async, wait=1"})
+    assert late.status_code == 503
+    assert "Retry-After" not in late.headers
+    assert late.content_type == "application/problem+json"
+    scorer.may_go.set()
+    caller.join(20)
+    assert app.test_client().post("/score", json=SAME, headers={"Prefer": "wait=20"}).status_code == 200
+    assert [len(batch) for batch in scorer.calls] == [1, 1]
+
+
+def test_a_pair_that_the_model_does_not_get_done_in_the_callers_time_is_504(client, scorer):
+    scorer.may_go.clear()
+    late = client.post("/score", json=SAME, headers={"Prefer": "wait=1"})
+    assert late.status_code == 504
+    assert "1 s" in late.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "prefer", ["", "wait", "wait=", "wait=soon", "wait=-1", "wait=0.5", "wait=\u0663", "wait=" + "9" * 30]
+)
+def test_a_preference_that_cannot_be_read_is_ignored(client, prefer):
+    assert client.post("/score", json=SAME, headers={"Prefer": prefer}).status_code == 200
+
+
 def test_a_failure_frees_its_place(client, scorer):
     scorer.error = RuntimeError("out of memory")
     for _ in range(3):
@@ -184,4 +215,4 @@ def test_ready_and_openapi(client):
     pair = document["components"]["schemas"]["Pair"]
     assert set(pair["required"]) == {"candidate", "reference"}
     assert "scores 0" in pair["properties"]["candidate"]["description"]
-    assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503"}
+    assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503", "504"}

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from score_validator import scoring
-from score_validator.scoring import Busy, CannotScore, Scoring
+from score_validator.scoring import Busy, CannotScore, Expired, Scoring
 from tests.unit.score_validator.fakes import BREAKS, NO_TOKENS
 
 PAIR = ("blue sky", "blue sky")
@@ -41,8 +41,13 @@ def test_one_thread_calls_the_model(scorer):
     assert threading.get_ident() not in scorer.threads
 
 
+def frozen():
+    """A clock by which batches take no time, however slow the machine is."""
+    return 0.0
+
+
 def test_pairs_that_wait_are_scored_together(scorer):
-    engine = Scoring(scorer, 100, max_batch=4)
+    engine = Scoring(scorer, 100, max_batch=4, clock=frozen)
     callers = [hold(scorer, engine)]
     callers += [start(engine.score, [(f"answer {number}", "r")]) for number in range(6)]
     wait_until(lambda: engine._waiting == 7)
@@ -53,7 +58,7 @@ def test_pairs_that_wait_are_scored_together(scorer):
 
 
 def test_a_batch_waits_for_more_but_a_caller_alone_does_not(scorer):
-    engine = Scoring(scorer, 100, max_batch=4, window_seconds=60)
+    engine = Scoring(scorer, 100, max_batch=4, window_seconds=60, clock=frozen)
     engine.score([PAIR])  # would take a minute
     caller = start(engine.score, [PAIR] * 2)
     wait_until(lambda: engine._queued == 2)
@@ -64,7 +69,7 @@ def test_a_batch_waits_for_more_but_a_caller_alone_does_not(scorer):
 
 
 def test_a_single_pair_does_not_wait_for_a_whole_request(scorer):
-    engine = Scoring(scorer, 100, max_batch=2)
+    engine = Scoring(scorer, 100, max_batch=2, clock=frozen)
     first = hold(scorer, engine)
     many = start(engine.score, [("many", "m")] * 10)
     wait_until(lambda: engine._queued == 10)
@@ -104,7 +109,7 @@ def test_a_pair_that_cannot_be_scored_is_told_and_leaves_nothing_behind(scorer):
 
 
 def test_a_pair_that_breaks_the_model_fails_alone(scorer):
-    engine = Scoring(scorer, 100)
+    engine = Scoring(scorer, 100, clock=frozen)
     first = hold(scorer, engine)
     failures = []
 
@@ -136,3 +141,78 @@ def test_check_finds_a_model_that_hangs(scorer, monkeypatch):
     scorer.may_go.set()
     caller.join(20)
     engine.check()
+
+
+def test_a_pair_that_nobody_waits_for_any_more_is_never_computed(scorer):
+    engine = Scoring(scorer, 2)
+    first = hold(scorer, engine)
+    with pytest.raises(Expired, match=r"0\.01 s: too much was before it") as expired:
+        engine.score([("abandoned", "a")], wait_seconds=0.01)
+    assert not expired.value.begun
+    # Its place is free again while the first one is still computed.
+    last = start(engine.score, [("last", "l")])
+    wait_until(lambda: engine._queued == 1)
+    scorer.may_go.set()
+    for caller in (first, last):
+        caller.join(20)
+    assert scorer.calls == [[("first", "f")], [("last", "l")]]
+    assert engine._waiting == 0
+
+
+def test_a_pair_that_the_model_does_not_get_done_is_told_apart_from_one_that_waited(scorer):
+    engine = Scoring(scorer, 2)
+    scorer.may_go.clear()
+    with pytest.raises(Expired, match="the model takes longer") as expired:
+        engine.score([PAIR], wait_seconds=1)
+    assert expired.value.begun
+    scorer.may_go.set()
+    wait_until(lambda: engine._waiting == 0)
+    assert engine.score([PAIR], wait_seconds=20)
+
+
+def test_of_a_request_that_expires_only_what_was_begun_is_computed(scorer):
+    engine = Scoring(scorer, 100, max_batch=2, clock=frozen)
+    engine.score([PAIR])
+    assert scorer.entered.acquire(timeout=20)
+    scorer.may_go.clear()
+    with pytest.raises(Expired):
+        engine.score([(f"answer {number}", "a") for number in range(5)], wait_seconds=0.5)
+    scorer.may_go.set()
+    wait_until(lambda: engine._waiting == 0)
+    assert engine.score([("last", "l")], wait_seconds=20)
+    assert sum(map(len, scorer.calls)) <= 1 + 2 + 1
+
+
+def test_a_batch_is_no_larger_than_what_is_computed_in_time(scorer):
+    """The encoder takes 2 s a pair: two pairs take less than the 5 s that a batch may take, three would take more."""
+    now = 0.0
+    compute = scorer.score
+
+    def slowly(pairs):
+        nonlocal now
+        results = compute(pairs)
+        now += 2 * len(pairs)
+        return results
+
+    scorer.score = slowly
+    engine = Scoring(scorer, 100, max_batch=32, clock=lambda: now)
+    engine.score([PAIR] * 7)
+    assert [len(batch) for batch in scorer.calls] == [1, 2, 2, 2]
+
+
+def test_an_encoder_that_was_slow_once_gets_full_batches_again(scorer):
+    now = 0.0
+    compute = scorer.score
+
+    def slow_at_first(pairs):
+        nonlocal now
+        results = compute(pairs)
+        now += (10 if len(scorer.calls) == 1 else 0.01) * len(pairs)
+        return results
+
+    scorer.score = slow_at_first
+    engine = Scoring(scorer, 10_000, max_batch=32, clock=lambda: now)
+    engine.score([PAIR] * 2000)
+    sizes = [len(batch) for batch in scorer.calls]
+    assert sizes[:3] == [1, 1, 1]
+    assert max(sizes) == 32
