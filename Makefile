@@ -46,10 +46,10 @@ start:
 .PHONY: urls
 urls: ## Print where to look
 	@printf '%-12s %s\n' \
-	  'API' "$(call url,storage-service,5001)/docs" \
-	  'Dashboard' "$(call url,viz-service,5002)" \
-	  'Kafka UI' "$(call url,kafka-ui,8080)" \
-	  'Flink UI' "$(call url,flink-jobmanager,8081)"
+	  'API' "$(call url,reverse-proxy,5001)/docs" \
+	  'Dashboard' "$(call url,reverse-proxy,5002)" \
+	  'Kafka UI' "$(call url,reverse-proxy,8080)" \
+	  'Flink UI' "$(call url,reverse-proxy,8081)"
 
 .PHONY: ps
 ps: ## Show the containers and their health
@@ -66,6 +66,10 @@ traffic: ## Ask 50 questions, two a second
 .PHONY: demo
 demo: prepare build-all start ## Walk through docs/demonstration.md on the fleet (DEMO_LANG=es: in Spanish; YES=1: no pauses)
 	@$(COMPOSE) run --rm --no-deps --env DEMO_LANG=$(DEMO_LANG) --env YES=$(YES) tests python -m tests.demonstration
+
+.PHONY: schema
+schema: ## Write the schema of the fleet's database to sql/schema.sql
+	@sql/dump > sql/schema.sql.new && mv sql/schema.sql.new sql/schema.sql
 
 .PHONY: redeploy
 redeploy: ## Build one service again and replace its containers (make redeploy S=storage-service)

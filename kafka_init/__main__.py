@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from kafka_init.plan import plan
+from kafka_init.plan import OFFSETS_RETENTION, OFFSETS_RETENTION_MINUTES, offsets_expire_early, plan, too_low
 from pipeline import service, topics
 from pipeline.kafka import client_config
 from pipeline.settings import KafkaSettings
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def apply(client: AdminClient) -> None:
-    """Makes the topics as `pipeline.topics` wants them.
+    """Makes the topics as `pipeline.topics` wants them, and warns of a broker that forgets offsets too early.
 
     Raises:
         KafkaException: The broker cannot be reached, or refuses.
@@ -53,20 +53,55 @@ def apply(client: AdminClient) -> None:
         _wait(client.create_topics(new).values())
     if todo.grow:
         _wait(client.create_partitions([NewPartitions(t.name, t.partitions) for t in todo.grow]).values())
-    configured = [
-        ConfigResource(
-            ResourceType.TOPIC,
-            topic.name,
-            incremental_configs=[
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in topic.config.items()
-            ],
-        )
-        for topic in topics.ALL
-        if topic.config
-    ]
-    _wait(client.incremental_alter_configs(configured).values())
+    _raise_settings(client)
+    _check_offsets_retention(client)
     log.info("prepared the topics", created=[t.name for t in todo.create], grown=[t.name for t in todo.grow])
+
+
+def _raise_settings(client: AdminClient) -> None:
+    """Raises what a topic has too little of: an older release made it, or somebody has changed it."""
+    wanted = {ConfigResource(ResourceType.TOPIC, each.name): each.config for each in topics.ALL if each.config}
+    changes = []
+    for resource, found in _settings(client, list(wanted)).items():
+        missing = too_low(wanted[resource], found)
+        for name, value in missing.items():
+            log.warning(
+                "raised a setting of a topic", topic=resource.name, setting=name, was=found.get(name), now=value
+            )
+        if missing:
+            entries = [
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in missing.items()
+            ]
+            changes.append(ConfigResource(ResourceType.TOPIC, resource.name, incremental_configs=entries))
+    if changes:
+        _wait(client.incremental_alter_configs(changes).values())
+
+
+def _check_offsets_retention(client: AdminClient) -> None:
+    """Warns of brokers that forget how far a group has read while its messages are still there."""
+    brokers = [
+        ConfigResource(ResourceType.BROKER, str(number))
+        for number in client.list_topics(timeout=TIMEOUT_SECONDS).brokers
+    ]
+    for broker, found in _settings(client, brokers).items():
+        minutes = found.get(OFFSETS_RETENTION)
+        if offsets_expire_early(minutes):
+            log.warning(
+                "the broker forgets offsets before messages: a group that is away for longer reads its topics from the "
+                "start, and pays for calls again. Set KAFKA_OFFSETS_RETENTION_MINUTES",
+                broker=broker.name,
+                minutes=minutes,
+                needed=OFFSETS_RETENTION_MINUTES,
+            )
+
+
+def _settings(client: AdminClient, resources: list[ConfigResource]) -> dict[ConfigResource, dict[str, str | None]]:
+    """Returns the settings of topics or of a broker, the broker's defaults included."""
+    found: dict[ConfigResource, dict[str, str | None]] = {}
+    for each in resources:  # a broker tells of no other one: one request for each
+        for resource, future in client.describe_configs([each]).items():
+            found[resource] = {name: entry.value for name, entry in future.result(TIMEOUT_SECONDS).items()}
+    return found
 
 
 def _wait(futures: "Iterable[Future[Any]]") -> None:

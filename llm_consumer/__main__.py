@@ -82,7 +82,7 @@ def _budget(settings: LlmSettings, redis: Volatile) -> Budget:
         redis.attempt(lambda client: client.hdel(budget.key(today), budget.LIMIT_TOKENS, budget.LIMIT_NANOCOST))
         return NoBudget()
     with stop_on_signal() as stop:
-        spent = spent_on(today, settings, stop)
+        spent = spent_on(today, settings, stop, health.Heartbeat().beat)
     if stop.is_set():
         sys.exit(0)
     log.info("counted what was spent today", tokens=spent.tokens, nanocost=spent.nanocost)

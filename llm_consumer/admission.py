@@ -2,7 +2,7 @@
 
 Each keeps a copy of the book as it last was. Redis may vanish or throw it away: then the copy is what is known, and it
 goes back to Redis when that returns. While Redis is unavailable the replicas do not see each other, and each keeps to
-its share of every limit.
+its share of every limit. A clock that is set forward or back changes no wait.
 """
 
 import hashlib
@@ -18,10 +18,11 @@ from typing import Any, Self
 import structlog
 
 from llm_consumer.hints import Limit
-from llm_consumer.limiter import Book, Bounds, Call, Limiter, Told, newer
+from llm_consumer.limiter import Book, Bounds, Call, Limiter, Told, follow_clock, newer
 from llm_consumer.targets import Target
 from pipeline import provider
 from pipeline.batcher import Batcher
+from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import CallError
 from pipeline.provider import ProviderStatus, State
@@ -71,7 +72,7 @@ class Admission:
         identity: Identity,
         bounds: Bounds,
         share: Share,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = Clock(),
     ) -> None:
         """Makes the admission of one provider.
 
@@ -80,7 +81,7 @@ class Admission:
             identity: Whose limits they are.
             bounds: What the settings say of them.
             share: This member's share of the fleet's calls.
-            clock: The time, in seconds since the epoch.
+            clock: The time.
         """
         self._redis = redis
         self._identity = identity
@@ -187,7 +188,7 @@ class Admission:
             self._in_flight -= 1
 
     def _exchange(self, steps: Sequence[Step]) -> Sequence[Any]:
-        now = self._clock()
+        now = self._clock.now().timestamp()
 
         def take(transaction: Any) -> tuple[list[Any], bytes, ProviderStatus]:
             stored = transaction.get(self._key)
@@ -210,7 +211,7 @@ class Admission:
         done = self._redis.attempt(change)
         if done is None:
             share = self._share.fraction or 1.0
-            done = self._take(steps, read(self._copy), share, now)
+            done = self._take(steps, self._read(self._copy), share, now)
         results, self._copy, status = done
         self._tell(status)
         return results
@@ -218,11 +219,16 @@ class Admission:
     def _newest(self, stored: bytes | None) -> Book:
         """Returns the book in Redis, or the copy of it where Redis has lost something."""
         if not stored:
-            return read(self._copy)
+            return self._read(self._copy)
         if stored == self._copy or not self._copy:
-            return read(stored)
-        shared, copy = read(stored), read(self._copy)
+            return self._read(stored)
+        shared, copy = self._read(stored), self._read(self._copy)
         return shared if shared.version > copy.version else newer(shared, copy)
+
+    def _read(self, stored: bytes) -> Book:
+        book = read(stored)
+        follow_clock(book, self._clock.machine, self._clock.started())
+        return book
 
     def _take(
         self, steps: Sequence[Step], book: Book, share: float, now: float

@@ -5,6 +5,9 @@ of all; two versions are merged by the higher of each count, so that a Redis tha
 was spent (a grow-only counter: Shapiro et al. 2011, https://inria.hal.science/inria-00555588). What nobody remembers,
 since all started anew, is counted from the topics that answers and errors went to (`llm_consumer/spending.py`).
 
+The day is that of the calendar, so it goes by the clock. One that is set back over midnight finds the day before again,
+with all that was spent on it.
+
 How much more than the budget may be spent:
 - the calls in flight when it is used up: `LLM_CONCURRENCY` in each replica;
 - while Redis is away, what was left of it once more for each replica beyond the first, for they do not see each other;
@@ -14,7 +17,7 @@ How much more than the budget may be spent:
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,6 +34,9 @@ log = structlog.get_logger()
 _TTL_SECONDS = 2 * 86_400
 
 _KINDS = (budget.TOKENS, budget.NANOCOST)
+
+_DAYS = 3
+"""Days whose counts are remembered: a clock that is set back finds what was spent on the day before."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,19 @@ class Limits:
 
     def __bool__(self) -> bool:
         return self.tokens is not None or self.nanocost is not None
+
+
+@dataclass
+class _Day:
+    """What is known of a day.
+
+    Attributes:
+        counts: Of all replicas, by kind and replica.
+        floor: What was spent before this replica began, by kind, until Redis knows of it.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    floor: Mapping[str, int] = field(default_factory=dict)
 
 
 class NoBudget:
@@ -91,11 +110,7 @@ class DayBudget:
         self._note = note
         self._lock = threading.Lock()  # guards all that follows
         self._replica = uuid.uuid4().hex[:12]
-        self._day = spent.day
-        self._counts: dict[str, int] = {}
-        """Of all replicas, as far as is known here, by kind and replica."""
-        self._floor: Mapping[str, int] = {budget.TOKENS: spent.tokens, budget.NANOCOST: spent.nanocost}
-        """What was spent before this replica began, until Redis knows of it."""
+        self._days = {spent.day: _Day(floor={budget.TOKENS: spent.tokens, budget.NANOCOST: spent.nanocost})}
         self._paused = False
 
     def closed_seconds(self) -> float:
@@ -112,33 +127,36 @@ class DayBudget:
 
     def _add(self, today: date, tokens: int, nanocost: int) -> None:
         """Adds to this replica's counts, and tells it when the totals of all use the budget up, or no longer do."""
-        if today > self._day:
-            self._day, self._counts, self._floor = today, {}, {}
+        if today not in self._days:
+            self._days = dict(list(self._days.items())[1 - _DAYS :]) | {today: _Day()}
+        day = self._days[today]
         for kind, more in zip(_KINDS, (tokens, nanocost), strict=True):
             own = f"{kind}:{self._replica}"
-            self._counts[own] = self._counts.get(own, 0) + more
-        shared = self._redis.attempt(self._exchange)
+            day.counts[own] = day.counts.get(own, 0) + more
+        shared = self._redis.attempt(lambda client: self._exchange(client, today, day))
         if shared is None:
-            known = totals(merged({}, self._counts, self._replica, self._floor))
+            known = totals(merged({}, day.counts, self._replica, day.floor))
         else:
-            self._counts, self._floor = shared, {}
+            day.counts, day.floor = shared, {}
             known = totals(shared)
         limits = (self._limits.tokens, self._limits.nanocost)
         for name, spent, limit in zip(("tokens", "cost"), known, limits, strict=True):
             if limit is not None:
                 metrics.LLM_BUDGET_USED.labels(name).set(spent / limit)
-        self._tell(budget.is_used_up(*known, *limits), *known)
+        self._tell(today, budget.is_used_up(*known, *limits), *known)
 
-    def _exchange(self, client: Any) -> dict[str, int]:
-        counts: dict[str, int] = client.transaction(self._share, budget.key(self._day), value_from_callable=True)
+    def _exchange(self, client: Any, today: date, day: _Day) -> dict[str, int]:
+        key = budget.key(today)
+        counts: dict[str, int] = client.transaction(
+            lambda transaction: self._share(transaction, key, day), key, value_from_callable=True
+        )
         return counts
 
-    def _share(self, transaction: Any) -> dict[str, int]:
+    def _share(self, transaction: Any, key: str, day: _Day) -> dict[str, int]:
         """Merges the counts of Redis and of this replica, in a transaction that is repeated when others were faster."""
-        key = budget.key(self._day)
         stored = {name.decode(errors="replace"): budget.count(text) for name, text in transaction.hgetall(key).items()}
         shared = {name: number for name, number in stored.items() if ":" in name and number is not None}
-        counts = merged(shared, self._counts, self._replica, self._floor)
+        counts = merged(shared, day.counts, self._replica, day.floor)
         limits = ("" if each is None else each for each in (self._limits.tokens, self._limits.nanocost))
         fields = dict(zip(_KINDS, totals(counts), strict=True)) | dict(
             zip((budget.LIMIT_TOKENS, budget.LIMIT_NANOCOST), limits, strict=True)
@@ -148,13 +166,13 @@ class DayBudget:
         transaction.expire(key, _TTL_SECONDS)
         return counts
 
-    def _tell(self, used_up: bool, tokens: int, nanocost: int) -> None:
+    def _tell(self, today: date, used_up: bool, tokens: int, nanocost: int) -> None:
         if used_up == self._paused:
             return
         self._paused = used_up
         metrics.LLM_BUDGET_PAUSED.set(used_up)
         spent = {"tokens": tokens, "cost": f"{Decimal(nanocost) / budget.NANO:f}"}
-        until = budget.next_day(self._day).isoformat()
+        until = budget.next_day(today).isoformat()
         if used_up:
             log.warning("paused calls: the day's budget is used up", until=until, **spent)
             self._note(f"calls are paused until {until}: the day's budget is used up")

@@ -152,7 +152,7 @@ class AskHandler:
         question = incoming.message
         assert isinstance(question, Question)
         with self._alone_with(question):
-            return self._handle(question, incoming.source)
+            return self._handle(question, incoming)
 
     @contextmanager
     def _alone_with(self, question: Question) -> Iterator[None]:
@@ -172,7 +172,7 @@ class AskHandler:
             with self._lock:
                 self._asking.discard(call)
 
-    def _handle(self, question: Question, source: Source) -> Sequence[Outgoing]:
+    def _handle(self, question: Question, incoming: Incoming) -> Sequence[Outgoing]:
         about = log.bind(
             question_id=question.question_id, attempt=question.processing_attempts, retry=question.retry_count
         )
@@ -185,12 +185,12 @@ class AskHandler:
         closed = self._budget.closed_seconds()
         if closed:
             raise Unavailable("the day's budget is used up", closed, told=True)
-        outgoing = self._call(provider, question, source, about)
+        outgoing = self._call(provider, question, incoming, about)
         self._memo.keep(question, provider.target, outgoing)
         return [outgoing]
 
     def _call(
-        self, provider: Provider, question: Question, source: Source, about: structlog.stdlib.BoundLogger
+        self, provider: Provider, question: Question, incoming: Incoming, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
         wanted = 1 + (0 if question.original_answer else self._self_check.samples)
         paid = self._memo.recall_paid(question, provider.target) if wanted > 1 else []
@@ -200,17 +200,17 @@ class AskHandler:
         except CallFailed as failure:
             error = self._with_tokens(failure, provider.target, paid[before:])
             self._memo.keep_paid(question, provider.target, [each.recorded() for each in paid])
-            return self._failure(question, error, source, about)
+            return self._failure(question, error, incoming, about)
         except Unavailable as error:
             if len(paid) > before:
                 self._memo.keep_paid(question, provider.target, paid)
-            if not self._waiting.is_over(question, datetime.now(UTC), error.wait_seconds or 0):
+            if not self._waiting.is_over(question, incoming.now(), error.wait_seconds or 0):
                 raise
             last = question.errors[-1]
             about.warning("gave up waiting for the provider", since=question.waiting_since, error=last.message)
             names = ("type", "cause", "status_code", "message", "counts_as_retry")  # what it took is counted already
             last_error = CallError(**{name: getattr(last, name) for name in names})
-            return _ended(question, last_error, "patience_exhausted", source, datetime.now(UTC))
+            return _ended(question, last_error, "patience_exhausted", incoming.source, datetime.now(UTC))
         answer, *samples = (each.answer for each in paid)
         usages = [each.answer.usage for each in paid]
         costs = [each.cost for each in paid if each.cost is not None]
@@ -291,7 +291,7 @@ class AskHandler:
         )
 
     def _failure(
-        self, question: Question, error: CallError, source: Source, about: structlog.stdlib.BoundLogger
+        self, question: Question, error: CallError, incoming: Incoming, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
         now = datetime.now(UTC)
         if error.cause == "no_answer" and question.retry_count >= MAX_RETRIES:
@@ -309,10 +309,10 @@ class AskHandler:
         )
         question = question.model_copy(update={"errors": question.errors_with(error, now)})
         if error.type == "permanent":
-            return _ended(question, error, "not_retryable", source, now)
+            return _ended(question, error, "not_retryable", incoming.source, now)
         if not error.counts_as_retry:
-            if self._waiting.is_over(question, now, 0):
-                return _ended(question, error, "patience_exhausted", source, now)
+            if self._waiting.is_over(question, incoming.now(), 0):
+                return _ended(question, error, "patience_exhausted", incoming.source, now)
             question = question.model_copy(update={"waiting_since": question.waiting_since or now})
         failed_call = question.become(FailedCall, error=error, failed_at=now)
         return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)

@@ -71,6 +71,9 @@ FLEETING_SECONDS = 1.5
 RAISE_FACTOR, RAISE_SECONDS, LONGEST_RAISE_SECONDS = 1.5, 90.0, 3600.0
 """A learnt limit a minute is raised after this time without a refusal; after twice the time when it proves right."""
 
+CLOCK_SLACK_SECONDS = 1.0
+"""By which a clock may be set and no wait needs to be mended."""
+
 GAP_SHRINKS, GAP_GROWS = 0.985, 1.15
 """Factors of the gap between calls, for an answer and for a refusal."""
 
@@ -122,6 +125,8 @@ class Book:
     """What is known of a provider; all times in seconds since the epoch.
 
     Attributes:
+        machine: Whose clock they go by (`pipeline.clock.Clock.machine`).
+        started: When that machine was started, by this clock: another time than before tells that it was set.
         version: Grows with each change, so that of two copies the newer one is known.
         log: Admitted calls, refused calls and tokens by bucket of time.
         calls: In flight, by id.
@@ -152,6 +157,8 @@ class Book:
         waiting: Replicas that want to call and have no slot: since when, and when they last asked.
     """
 
+    machine: str = ""
+    started: float = 0.0
     version: int = 0
     log: dict[str, list[int]] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
@@ -189,6 +196,38 @@ def newer(one: Book, other: Book) -> Book:
         known = first.log.get(bucket, [0, 0, 0])
         first.log[bucket] = [max(pair) for pair in zip(known, counts, strict=True)]
     return first
+
+
+def follow_clock(book: Book, machine: str, started: float) -> None:
+    """Moves all times of a book with a clock that was set since it was written: what waits, waits as long as it had to.
+
+    It takes a clock of the machine that wrote the book; those of two machines can only be taken to agree.
+
+    Args:
+        book: The book.
+        machine: Whose clock it goes by from now on.
+        started: When that machine was started, by its clock, in seconds since the epoch.
+    """
+    moved = started - book.started
+    if machine == book.machine and abs(moved) > CLOCK_SLACK_SECONDS:
+        for name in ("raise_at", "last_at", "held_until", "closed_until", "refused_at", "probed_at", "answered_at"):
+            _move(book, name, moved)
+        _move(book, "failed_at", moved)
+        for call in book.calls.values():
+            _move(call, "sent_at", moved)
+        for told in book.told.values():
+            _move(told, "at", moved)
+        book.heard = {replica: at + moved for replica, at in book.heard.items()}
+        book.waiting = {replica: [at + moved for at in times] for replica, times in book.waiting.items()}
+        buckets = round(moved / BUCKET_SECONDS)
+        book.log = {str(int(bucket) + buckets): counts for bucket, counts in book.log.items()}
+    book.machine, book.started = machine, started
+
+
+def _move(of: Book | Call | Told, name: str, seconds: float) -> None:
+    moment = getattr(of, name)
+    if moment:  # 0: never
+        setattr(of, name, moment + seconds)
 
 
 class Limiter:

@@ -15,6 +15,7 @@ from llm_consumer.completions import Usage
 from llm_consumer.llm import Answer
 from llm_consumer.targets import Target
 from pipeline import messages
+from pipeline.cache import CALL_PREFIX, PAID_PREFIX
 from pipeline.messages import Question, Unreadable
 from pipeline.producer import Outgoing
 from pipeline.volatile import Volatile
@@ -90,13 +91,13 @@ def _read_paid(document: dict[str, object]) -> Paid:
 
 
 def _paid_key(question: Question, target: Target) -> str:
-    return f"paid:{_call(question, target)}:{question.processing_attempts}"
+    return f"{PAID_PREFIX}:{_call(question, target)}:{question.processing_attempts}"
 
 
 def _key(question: Question, target: Target) -> str:
     # Calls that cost no retry have the same count; when the last of them failed tells them apart.
     failed_ms = round(question.errors[-1].failed_at.timestamp() * 1000) if question.errors else 0
-    return f"call:{_call(question, target)}:{question.processing_attempts}:{question.retry_count}:{failed_ms}"
+    return f"{CALL_PREFIX}:{_call(question, target)}:{question.processing_attempts}:{question.retry_count}:{failed_ms}"
 
 
 def _call(question: Question, target: Target) -> str:

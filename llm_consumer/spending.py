@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
@@ -61,18 +61,29 @@ def add_up(day: date, outcomes: Iterable[Message]) -> Spent:
     )
 
 
-def spent_on(day: date, settings: KafkaSettings, stop: threading.Event) -> Spent:
-    """Counts what calls took on a day; waits for the broker until `stop` is set."""
+def spent_on(
+    day: date, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None] = lambda: None
+) -> Spent:
+    """Counts what calls took on a day; waits for the broker until `stop` is set.
+
+    Args:
+        day: The day (UTC).
+        settings: Where the brokers are.
+        stop: Ends it before its time.
+        beat: Called at least every `_TIMEOUT_SECONDS` meanwhile: to read a busy day takes minutes.
+    """
     while not stop.is_set():
         try:
-            return add_up(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop))
+            return add_up(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop, beat))
         except confluent_kafka.KafkaException as error:
             log.warning("waited for the broker to know what was spent today", error=str(error.args[0]))
             stop.wait(2)
     return Spent(day)
 
 
-def _outcomes_since(moment: datetime, settings: KafkaSettings, stop: threading.Event) -> Iterator[Message]:
+def _outcomes_since(
+    moment: datetime, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None]
+) -> Iterator[Message]:
     """Yields what came of calls since then, up to where the topics end now."""
     consumer = confluent_kafka.Consumer(
         client_config(settings, "llm-consumer-spending")
@@ -85,16 +96,18 @@ def _outcomes_since(moment: datetime, settings: KafkaSettings, stop: threading.E
     )
     try:
         at = round(moment.timestamp() * 1000)
-        wanted = [
-            confluent_kafka.TopicPartition(topic, number, at)
-            for topic in OUTCOMES
-            for number in consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic].partitions
-        ]
+        wanted = []
+        for topic in OUTCOMES:
+            beat()
+            numbers = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic].partitions
+            wanted += [confluent_kafka.TopicPartition(topic, number, at) for number in numbers]
+        beat()
         young = [each for each in consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECONDS) if each.offset >= 0]
         left = {(each.topic, each.partition) for each in young}
         consumer.assign(young)
         heard_at = time.monotonic()
         while left and not stop.is_set():
+            beat()
             for record in consumer.consume(_BATCH, timeout=_POLL_SECONDS):
                 heard_at = time.monotonic()
                 error = record.error()

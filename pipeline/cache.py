@@ -1,13 +1,24 @@
 """The answer cache in Redis: what may vanish at any time without loss.
 
-storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one.
+storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one. Only who takes
+an answer out needs it there: a Redis that comes back may know what it knew.
 """
+
+from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.errors import Unavailable
 from pipeline.messages import Quality
 from pipeline.settings import CacheSettings
 from pipeline.volatile import Volatile
+
+FORGOTTEN_SECONDS = 120
+"""For which an answer that was taken out cannot be put in again. No look into PostgreSQL and the put that follows from
+it are further apart."""
+
+CALL_PREFIX, PAID_PREFIX = "call", "paid"
+"""Of the keys under which llm-consumer remembers calls, with the question's id behind them."""
 
 
 class Answer(BaseModel):
@@ -52,8 +63,32 @@ class Cache:
             return None
 
     def put(self, answer: Answer) -> None:
-        """Keeps an answer for the time to live."""
-        self._redis.put(_key(answer.question_id), answer.model_dump_json(), self._ttl)
+        """Keeps an answer for the time to live, unless it is older than the last `invalidate` of its question."""
+        self._redis.put_newer(
+            _key(answer.question_id), answer.model_dump_json(), self._ttl, _microseconds(answer.created_at)
+        )
+
+    def invalidate(self, *question_ids: str) -> None:
+        """Takes answers out, and keeps older ones from being put in by somebody who read them a moment ago.
+
+        Call it before PostgreSQL is changed.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        now = _microseconds(datetime.now(UTC))
+        if not self._redis.mark([_key(each) for each in question_ids], now, FORGOTTEN_SECONDS):
+            raise Unavailable("Redis is away, and may still know the answer when it is back.")
+
+    def forget(self, question_id: str) -> None:
+        """Takes out an answer, as `invalidate` does, and what llm-consumer remembers of the question's calls.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        self.invalidate(question_id)
+        if not self._redis.delete_matching([f"{prefix}:{question_id}:*" for prefix in (CALL_PREFIX, PAID_PREFIX)]):
+            raise Unavailable("Redis is away, and may still know the question's calls when it is back.")
 
     def ping(self) -> None:
         """Raises when Redis is away."""
@@ -62,3 +97,7 @@ class Cache:
 
 def _key(question_id: str) -> str:
     return f"answer:{question_id}"
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

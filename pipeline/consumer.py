@@ -6,7 +6,8 @@ with what is finished out of order (`LowWatermark`): a crash repeats what was in
 
 There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
 on. `Unavailable` makes the loop set the message aside and try it again until the neighbour is back; nothing is burnt,
-and no handler is held up meanwhile.
+and no handler is held up meanwhile. Any other exception is a fault of the service: the message is tried again a few
+times, then rejected with the reason `internal_error`.
 """
 
 import threading
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 import confluent_kafka
@@ -23,12 +24,13 @@ import structlog
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from pipeline import messages, metrics, routing, sizes, topics
+from pipeline.clock import Clock, time_of_day
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat, Standstill
 from pipeline.kafka import client_config
-from pipeline.messages import CallError, Malformed, Message, Question, Source, Unreadable
+from pipeline.messages import CallError, Malformed, Message, Question, Rejection, Source, Unreadable
 from pipeline.offsets import LowWatermark, Progress
-from pipeline.poison import PoisonLimit
+from pipeline.poison import PoisonLimit, TooManyUnreadable
 from pipeline.producer import Outgoing, Producer
 from pipeline.schedule import Schedule
 from pipeline.settings import KafkaSettings
@@ -40,7 +42,7 @@ BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
 """Waits between tries while a neighbour is away; the last one repeats, and none is longer."""
 
 FAULT_TRIES = 4
-"""Of a handler that raises something unexpected, before its message is rejected."""
+"""Tries of a message whose handler raises something unexpected, before it is rejected."""
 
 COMMIT_INTERVAL_SECONDS = 1.0
 COMMITTED_TIMEOUT_SECONDS = 5.0
@@ -61,10 +63,17 @@ FETCH_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message that was read and where it stood."""
+    """A message that was read.
+
+    Attributes:
+        message: The message.
+        source: Where it stood.
+        now: The time of day, as it goes on since the message was read; setting the clock does not change it.
+    """
 
     message: Message
     source: Source
+    now: Callable[[], datetime] = field(default=time_of_day, repr=False, compare=False)
 
 
 Handler = Callable[[Incoming], Sequence[Outgoing]]
@@ -145,10 +154,14 @@ class _Ticket:
     key: bytes | None
     value: bytes | None
     partition: _Partition
+    now: Callable[[], datetime]
+    """The time of day, as it goes on since the message was read."""
     state: _State = _State.QUEUED
     since: float = 0
     """Monotonic time of the current try, in seconds."""
     tries: int = 0
+    faults: int = 0
+    """Tries that ended with an unexpected exception."""
     unsent: int = 0
     unacknowledged: int = 0
 
@@ -171,8 +184,10 @@ class Consumer:
         limits: Limits = Limits(),
         heartbeat: Heartbeat | None = None,
         share: Share | None = None,
+        clock: Clock = Clock(),
     ) -> None:
         self._share = share or Share()
+        self._clock = clock
         self._handler = handler
         self._subscribed = list(subscribed)
         self._producer = producer
@@ -225,7 +240,7 @@ class Consumer:
         """Reads until `stop` is set, then finishes what is in flight, commits and leaves the group.
 
         Raises:
-            TooManyUnreadable: More in a row than `POISON_LIMIT`.
+            TooManyUnreadable: More messages of a partition had to be rejected than `POISON_LIMIT` allows.
             KafkaException: The client met an error from which it cannot recover.
         """
         self._client.subscribe(self._subscribed, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -340,7 +355,7 @@ class Consumer:
         with self._changed:
             if not partition.watermark.start(source.offset):
                 return
-            ticket = _Ticket(source, record.key(), record.value(), partition)
+            ticket = _Ticket(source, record.key(), record.value(), partition, self._clock.running())
             self._in_flight.add(ticket)
             self._in_flight_bytes += ticket.size
             metrics.IN_FLIGHT.set(len(self._in_flight))
@@ -353,19 +368,19 @@ class Consumer:
             ticket.state, ticket.since = _State.AT_WORK, time.monotonic()
             ticket.tries += 1
             self._at_work.add(ticket)
-        again_at = None
+        wait = None
         try:
             self._dispatch(ticket, self._handle(ticket))
         except Unavailable as error:
-            again_at = self._again_at(ticket, error)
+            wait = self._wait_seconds(ticket, error)
         except BaseException as error:  # the pool would swallow it
             self._fail(error)
         finally:
             with self._changed:
                 self._at_work.discard(ticket)
-                if again_at:
+                if wait is not None:
                     ticket.state = _State.WAITING
-                    self._waiting.add(again_at, (ticket, None))
+                    self._waiting.add(self._clock.elapsed() + wait, (ticket, None))
                 self._changed.notify_all()
 
     def _handle(self, ticket: _Ticket) -> Sequence[Outgoing]:
@@ -374,22 +389,25 @@ class Consumer:
         try:
             message = messages.read(topic, ticket.key, ticket.value)
             with metrics.HANDLING.labels(topic).time():
-                outgoing = self._handler(Incoming(message, ticket.source))
+                outgoing = self._handler(Incoming(message, ticket.source, ticket.now))
             metrics.MESSAGES.labels(topic, "handled").inc()
-            self._poison.read()
+            self._poison.read(_place(ticket.source))
             return outgoing
         except Unavailable:
             raise
         except Unreadable as error:
-            return [self._reject(ticket, str(error))]
+            return [self._reject(ticket, str(error), "malformed")]
         except Exception as error:
-            log.exception("failed to handle a message", tries=ticket.tries, **ticket.source.model_dump())
-            if ticket.tries < FAULT_TRIES:  # a fault of ours, which may pass, is not the message's
-                raise Unavailable(f"{type(error).__name__}: {error}", told=True) from error
-            return [self._reject(ticket, f"{type(error).__name__}: {error}")]
+            ticket.faults += 1
+            log.exception("failed to handle a message", faults=ticket.faults, **ticket.source.model_dump())
+            why = f"{type(error).__name__}: {error}"
+            if ticket.faults < FAULT_TRIES:  # it may pass
+                raise Unavailable(why, told=True) from error
+            return [self._reject(ticket, why, "internal_error")]
 
-    def _again_at(self, ticket: _Ticket, error: Unavailable) -> datetime:
-        wait = BACKOFF_SECONDS[min(ticket.tries, len(BACKOFF_SECONDS)) - 1]
+    def _wait_seconds(self, ticket: _Ticket, error: Unavailable) -> float:
+        """Returns after how many seconds a message is tried again."""
+        wait: float = BACKOFF_SECONDS[min(ticket.tries, len(BACKOFF_SECONDS)) - 1]
         if error.wait_seconds is not None:
             wait = min(error.wait_seconds, BACKOFF_SECONDS[-1])
         metrics.MESSAGES.labels(ticket.source.topic, "retried").inc()
@@ -397,29 +415,29 @@ class Consumer:
         tell(
             "set a message aside", error=str(error), wait_seconds=wait, tries=ticket.tries, **ticket.source.model_dump()
         )
-        return datetime.now(UTC) + timedelta(seconds=wait)
+        return wait
 
-    def _reject(self, ticket: _Ticket, why: str) -> Outgoing:
+    def _reject(self, ticket: _Ticket, why: str, reason: Rejection) -> Outgoing:
         metrics.MESSAGES.labels(ticket.source.topic, "rejected").inc()
-        log.warning("rejected a message", error=why, **ticket.source.model_dump())
-        self._poison.rejected(why)
-        malformed = Malformed.of(ticket.key, ticket.value, ticket.source, why, datetime.now(UTC))
-        if not sizes.fits(topics.PERMANENT, ticket.key, malformed.to_bytes()):
-            malformed = Malformed.of(
-                ticket.key, None, ticket.source, f"{why} (too large to forward: see its source)", datetime.now(UTC)
-            )
-        return Outgoing(topics.PERMANENT, malformed, ticket.key)
+        log.warning("rejected a message", reason=reason, error=why, **ticket.source.model_dump())
+        self._poison.rejected(why, _place(ticket.source))
+        now = datetime.now(UTC)
+        rejected = Malformed.of(ticket.key, ticket.value, ticket.source, why, now, reason)
+        if not sizes.fits(topics.PERMANENT, ticket.key, rejected.to_bytes()):
+            why = f"{why} (too large to forward: see its source)"
+            rejected = Malformed.of(ticket.key, None, ticket.source, why, now, reason)
+        return Outgoing(topics.PERMANENT, rejected, ticket.key)
 
     def _dispatch(self, ticket: _Ticket, outgoing: Sequence[Outgoing]) -> None:
-        now = datetime.now(UTC)
-        at_once = [each for each in outgoing if not each.due_at or each.due_at <= now]
+        waits = [(each.due_at - ticket.now()).total_seconds() if each.due_at else 0.0 for each in outgoing]
+        at_once = [each for each, wait in zip(outgoing, waits, strict=True) if wait <= 0]
         with self._changed:
             ticket.unacknowledged = len(outgoing)
             ticket.unsent = len(outgoing) - len(at_once)
             ticket.state = _State.WAITING if ticket.unsent else _State.SENT
-            for each in outgoing:
-                if each.due_at and each.due_at > now:
-                    self._waiting.add(each.due_at, (ticket, each))
+            for each, wait in zip(outgoing, waits, strict=True):
+                if wait > 0:
+                    self._waiting.add(self._clock.elapsed() + wait, (ticket, each))
         if not outgoing:
             self._finish(ticket)
         for each in at_once:
@@ -441,20 +459,22 @@ class Consumer:
         """Ends the question of a message from which nothing can follow."""
         question = messages.read(ticket.source.topic, ticket.key, ticket.value)
         if not isinstance(question, Question):
-            return self._reject(ticket, why)
+            return self._reject(ticket, why, "internal_error")
         now = datetime.now(UTC)
         error = CallError(type="permanent", message=why)
         question = question.model_copy(update={"errors": question.errors_with(error, now)})
         ended = routing.give_up(question, error, "not_retryable", ticket.source, now)
         outgoing = Outgoing(ended.topic, sizes.with_short_history(ended.message), ticket.key)
         if not sizes.fits(outgoing.topic, outgoing.key, outgoing.value):
-            return self._reject(ticket, why)
+            return self._reject(ticket, why, "internal_error")
         log.warning("ended a question", error=why, question_id=question.question_id, **ticket.source.model_dump())
         return outgoing
 
     def _resume_due(self) -> None:
         with self._changed:
-            due = [each for each in self._waiting.pop_due(datetime.now(UTC)) if not each[0].partition.closing.is_set()]
+            due = [
+                each for each in self._waiting.pop_due(self._clock.elapsed()) if not each[0].partition.closing.is_set()
+            ]
             for ticket, outgoing in due:
                 if outgoing:
                     ticket.unsent -= 1
@@ -471,8 +491,12 @@ class Consumer:
 
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
             too_large = error and error.code() == confluent_kafka.KafkaError.MSG_SIZE_TOO_LARGE
-            if too_large and outgoing.topic != topics.PERMANENT:  # a topic with a lower limit: the message is at fault
-                self._send(ticket, self._reject(ticket, f"the broker finds it too large for {outgoing.topic}"))
+            if too_large and outgoing.topic != topics.PERMANENT:  # the topic has a lower limit than we know of
+                why = f"the broker finds what follows too large for {outgoing.topic}"
+                try:
+                    self._send(ticket, self._reject(ticket, why, "internal_error"))
+                except TooManyUnreadable as too_many:
+                    self._fail(too_many)
                 return
             if error:
                 self._fail(confluent_kafka.KafkaException(error))
@@ -643,6 +667,10 @@ def _progress(committed: confluent_kafka.TopicPartition) -> Progress | None:
 
 def _names(partitions: list[confluent_kafka.TopicPartition]) -> list[str]:
     return [f"{each.topic}/{each.partition}" for each in partitions]
+
+
+def _place(source: Source) -> str:
+    return f"{source.topic}/{source.partition}"
 
 
 def _key(record: confluent_kafka.Message) -> _Key:

@@ -40,7 +40,9 @@ Quality = Literal[
 
 `self_check_…`: agreement with further answers of the same model, for want of a reference; `unscored`: none; the others:
 against the reference."""
-Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", "malformed"]
+Rejection = Literal["malformed", "internal_error"]
+"""`malformed`: the message cannot be read, or its data are refused. `internal_error`: a fault of a service."""
+Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", Rejection]
 QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", description="Key of every message.")]
 Text = Annotated[str, Field(min_length=1)]
 Milliseconds = Annotated[int, Field(ge=0)]
@@ -294,9 +296,9 @@ class Failed(Question):
 
 
 class Malformed(Message):
-    """A message that cannot be read, with its bytes (`llm-responses-error-permanent`)."""
+    """A message that was rejected, with its bytes (`llm-responses-error-permanent`)."""
 
-    reason: Literal["malformed"] = "malformed"
+    reason: Rejection = "malformed"
     error: str
     source: Source
     key_base64: str | None
@@ -304,9 +306,18 @@ class Malformed(Message):
     failed_at: Timestamp
 
     @classmethod
-    def of(cls, key: bytes | None, value: bytes | None, source: Source, error: str, failed_at: datetime) -> "Malformed":
-        """Wraps the bytes of a message that cannot be read."""
+    def of(
+        cls,
+        key: bytes | None,
+        value: bytes | None,
+        source: Source,
+        error: str,
+        failed_at: datetime,
+        reason: Rejection = "malformed",
+    ) -> "Malformed":
+        """Wraps the bytes of a message that is rejected."""
         return cls(
+            reason=reason,
             error=error,
             source=source,
             key_base64=None if key is None else base64.b64encode(key).decode(),

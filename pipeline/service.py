@@ -1,5 +1,6 @@
 """How a service that lives on the consumer loop starts and runs: the same for all."""
 
+import faulthandler
 import os
 import sys
 import threading
@@ -46,13 +47,13 @@ def consume(
 ) -> None:
     """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
 
-    A loop that cannot go on, or hangs, logs why and ends the process with status 1, so that the restart policy acts.
-    One that met too many unreadable messages stays, unhealthy, and reads nothing: each restart would reject as many
-    again, until the topic is drained.
+    A loop that cannot go on, or hangs, logs why and ends the process with status 1, so that the restart policy acts; of
+    one that hangs the stacks of all threads are written to standard error before. One that had to reject too many
+    messages stays, unhealthy, and reads nothing: each restart would reject as many again, until the topic is drained.
 
     Args:
         group: Consumer group and name in the broker's logs.
-        settings: Where the brokers are, and how many unreadable messages in a row are too many.
+        settings: Where the brokers are, and how many messages may be rejected.
         subscribed: Topics to read.
         handler: What becomes of a message.
         limits: How much the loop takes on.
@@ -99,4 +100,7 @@ def consume(
 
 def _give_up(age_seconds: float) -> None:
     log.critical("gave up: the loop makes no progress", last_heartbeat_seconds_ago=round(age_seconds))
-    os._exit(1)  # what hangs would not end otherwise
+    try:
+        faulthandler.dump_traceback()  # of all threads, to standard error: where it hangs
+    finally:
+        os._exit(1)  # what hangs would not end otherwise

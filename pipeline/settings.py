@@ -34,7 +34,10 @@ class KafkaSettings(Settings):
 
     kafka_bootstrap_servers: str = Field("kafka:9092", min_length=1, description="Brokers, `host:port`, by commas.")
     poison_limit: int = Field(
-        100, ge=1, description="Unreadable messages in a row after which a consumer stops rather than reject them all."
+        100,
+        ge=1,
+        description="Messages that a consumer may reject among the last `2 * POISON_LIMIT` of a partition; with one "
+        "more it stops rather than reject them all.",
     )
 
 

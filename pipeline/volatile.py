@@ -18,10 +18,21 @@ PAUSE_SECONDS = 2
 """After a failure Redis is left alone for so long: each call to an absent one may take a second."""
 
 
+# Sets a value unless a number is there that is not smaller than the value's own. An entry that is no number is a value.
+_PUT_NEWER = """
+local mark = tonumber(redis.call('GET', KEYS[1]) or '')
+if not (mark and mark >= tonumber(ARGV[3])) then
+    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
+
+
 class _Entry(NamedTuple):
     key: str
     value: str | bytes
     ttl_seconds: int
+    number: int | None
+    """None: it is set whatever is there."""
 
 
 class Volatile:
@@ -44,7 +55,38 @@ class Volatile:
 
     def put(self, key: str, value: str | bytes, ttl_seconds: int) -> None:
         """Keeps a value for so long; threads share the round trip."""
-        self._writes.do(_Entry(key, value, ttl_seconds))
+        self._writes.do(_Entry(key, value, ttl_seconds, None))
+
+    def put_newer(self, key: str, value: str | bytes, ttl_seconds: int, number: int) -> None:
+        """Keeps a value unless `mark` has left a number in its place that is not smaller than `number`."""
+        self._writes.do(_Entry(key, value, ttl_seconds, number))
+
+    def mark(self, keys: Sequence[str], number: int, ttl_seconds: int) -> bool:
+        """Replaces values by a number; returns False while Redis is away."""
+
+        def mark_all(client: redis.Redis) -> bool:
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.set(key, number, ex=ttl_seconds)
+            pipeline.execute()
+            return True
+
+        return bool(self.attempt(mark_all))
+
+    def delete_matching(self, patterns: Sequence[str]) -> bool:
+        """Deletes the keys that match one of some glob patterns; returns False while Redis is away.
+
+        It looks at all keys, in steps between which others are served.
+        """
+
+        def delete(client: redis.Redis) -> bool:
+            for pattern in patterns:
+                found = list(client.scan_iter(match=pattern, count=1000))
+                if found:
+                    client.unlink(*found)
+            return True
+
+        return bool(self.attempt(delete))
 
     def attempt(self, call: Callable[[redis.Redis], T]) -> T | None:
         """Returns what `call` returns, or None when Redis is away."""
@@ -68,8 +110,11 @@ class Volatile:
     def _set(self, entries: Sequence[_Entry]) -> Sequence[None]:
         def set_all(client: redis.Redis) -> None:
             pipeline = client.pipeline(transaction=False)
-            for key, value, ttl_seconds in entries:
-                pipeline.set(key, value, ex=ttl_seconds)
+            for key, value, ttl_seconds, number in entries:
+                if number is None:
+                    pipeline.set(key, value, ex=ttl_seconds)
+                else:
+                    pipeline.eval(_PUT_NEWER, 1, key, value, ttl_seconds, number)
             pipeline.execute()
 
         self.attempt(set_all)

@@ -11,14 +11,15 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import structlog
-from flask import Response, current_app, g, jsonify, redirect, request
+from flask import Flask, Response, current_app, g, jsonify, redirect, request
 from flask_openapi3 import Info, OpenAPI, Tag
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
-from pipeline import metrics
+from pipeline import metrics, origins
 from pipeline.errors import Unavailable
+from pipeline.origins import OriginSettings
 
 log = structlog.get_logger()
 
@@ -187,7 +188,10 @@ def _failing(checks: Mapping[str, Check]) -> dict[str, str]:
 
 def _require_json() -> None:
     """Turns a body that is not JSON into 415 or 400 before it is taken for an empty one."""
-    if request.url_rule is None or not _takes_body(current_app.view_functions[request.url_rule.endpoint]):
+    if request.url_rule is None:
+        return
+    body_model = _body_of(current_app.view_functions[request.url_rule.endpoint])
+    if body_model is None or (not request.get_data() and not _is_required(body_model)):
         return
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON: send it with Content-Type: application/json.")
@@ -200,9 +204,16 @@ def _require_json() -> None:
 
 
 @functools.cache
-def _takes_body(view: Callable[..., Any]) -> bool:
-    """Returns whether a route takes a body: flask-openapi3 reads one for those with a parameter of this name."""
-    return "body" in inspect.signature(view).parameters
+def _body_of(view: Callable[..., Any]) -> type[BaseModel] | None:
+    """Returns the body that a route takes, if any: flask-openapi3 reads one for those with a parameter of this name."""
+    parameter = inspect.signature(view).parameters.get("body")
+    return parameter.annotation if parameter else None
+
+
+def _is_required(body: type[BaseModel]) -> bool:
+    """Returns whether a body must be there, by what its documentation says."""
+    documented: Any = body.model_config.get("openapi_extra", {})
+    return bool(documented.get("required", True))
 
 
 def _wrong_input(error: ValidationError) -> Response:
@@ -247,3 +258,21 @@ def _observe(response: Response) -> Response:
         metrics.HTTP_SECONDS.labels(request.endpoint or "none", response.status_code).observe(seconds)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response
+
+
+def refuse_strangers(app: Flask, allowed: OriginSettings) -> None:
+    """Refuses, before all else, requests for another host (421) and changes by a page from elsewhere (403)."""
+    hosts, pages = origins.listed(allowed.allowed_hosts), origins.listed(allowed.allowed_origins)
+
+    def refuse() -> Response | None:
+        asked = request.headers
+        why = origins.refusal(
+            request.method, asked.get("Host"), asked.get("Origin"), asked.get("Sec-Fetch-Site"), hosts, pages
+        )
+        if why == "host":
+            return problem(421, "This service has another name than the request says (ALLOWED_HOSTS).")
+        if why == "origin":
+            return problem(403, "A page from elsewhere may not change something here (ALLOWED_ORIGINS).")
+        return None
+
+    app.before_request_funcs.setdefault(None, []).insert(0, refuse)

@@ -12,24 +12,33 @@ from pipeline import budget, logs, postgres, provider
 from pipeline.budget import Budget
 from pipeline.cache import Cache
 from pipeline.errors import Unavailable
+from pipeline.origins import OriginSettings
 from pipeline.producer import Producer
 from pipeline.provider import ProviderStatus
 from pipeline.settings import load
 from pipeline.volatile import Volatile
-from pipeline.web import Check, create_api, json_response, problem, problems
+from pipeline.web import Check, create_api, json_response, problem, problems, refuse_strangers
 from storage_service import events
+from storage_service.correction import CannotScore, Conflict, Corrections, ScorerClient
+from storage_service.dead_letters import DeadLetters, Refused
 from storage_service.events import Bells, Listener, Watch
 from storage_service.ledger import Ledger
 from storage_service.questions import Questions
 from storage_service.schemas import (
     Ask,
     DayBudget,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterPage,
     FailedFilter,
     FailedPage,
     Final,
+    LetterPath,
     Pending,
     Providers,
     QuestionPath,
+    Reference,
+    Regenerate,
     State,
     Statistics,
     Status,
@@ -48,7 +57,11 @@ _DESCRIPTION = """Asks a language model and keeps good answers.
 Known answers come at once, from the cache or the database. A new question is recorded and published; its answer comes
 later: poll `/status/ID`, wait with `?wait=`, or listen to `/events/ID`. Questions are the same when their text and
 context are, but for case, width and white space. One that failed starts anew when it is asked again, or by
-`/failed/ID/retry`.
+`/failed/ID/retry`. A wrong answer is asked for anew by `/questions/ID/regenerate`, a wrong reference replaced by
+`/questions/ID/reference`, and a question is deleted with all that hangs on it by `DELETE /questions/ID`.
+
+There is no login. So only tools and pages of this service may change something, other pages get 403; and under a name
+that somebody else may have (`ALLOWED_HOSTS`) every request is 421.
 """
 _STREAM = {
     "description": "Server-sent events `pending`, `completed`, `failed`, each with the body of `/status/ID`; the "
@@ -78,6 +91,9 @@ def create_api_of(
     optional: Mapping[str, Check],
     budget_of: Callable[[date], Budget],
     providers_of: Callable[[], list[ProviderStatus]],
+    dead_letters: DeadLetters,
+    corrections: Corrections,
+    allowed: OriginSettings,
 ) -> OpenAPI:
     """Makes the application around the use cases.
 
@@ -87,14 +103,18 @@ def create_api_of(
         optional: Dependencies without which it is only slower, by name.
         budget_of: Looks up a day's budget; raises `Unavailable` when nobody can tell.
         providers_of: Looks up how the providers of the model stand; raises it likewise.
+        dead_letters: The use cases of rejected messages.
+        corrections: The use case of references that were wrong.
+        allowed: Under which names browsers may reach the service, and which other pages may change something.
     """
     app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
+    refuse_strangers(app, allowed)
 
     @app.post(
         "/query",
         tags=[_TAG],
         summary="Ask a question",
-        responses={"200": Final, "202": Pending, **problems(400, 413, 415, 422, 503)},
+        responses={"200": Final, "202": Pending, **problems(400, 403, 413, 415, 421, 422, 503)},
     )
     def query(body: Ask, query: Wait) -> Any:
         reply = questions.ask(body, query.wait)
@@ -145,13 +165,86 @@ def create_api_of(
         summary="Start a failed question anew",
         description="It takes no body. One that is pending or completed is left as it is: to retry twice is to retry "
         "once.",
-        responses={"200": State, "202": Pending, **problems(404, 422, 503)},
+        responses={"200": State, "202": Pending, **problems(403, 404, 421, 422, 503)},
     )
     def retry(path: QuestionPath) -> Any:
         reply = questions.retry(path.question_id)
         if isinstance(reply, Pending):
             return _accepted(reply)
         return json_response(reply) if reply else _unknown(path)
+
+    @app.delete(
+        "/questions/<question_id>",
+        tags=[_TAG],
+        summary="Delete a question",
+        description="With its answer, attempts, failed calls, failure and dead letters, whatever its state, and what "
+        "Redis knows of it. Messages of it that are on their way change nothing any more. Asked again, it is a new "
+        "question. Deleted again, it is 404. 503 when Redis is away, too: it may still know the answer.",
+        responses={"204": {"description": "The question is gone."}, **problems(403, 404, 421, 422, 503)},
+    )
+    def delete(path: QuestionPath) -> Any:
+        return Response(status=204) if questions.delete(path.question_id) else _unknown(path)
+
+    @app.post(
+        "/questions/<question_id>/regenerate",
+        tags=[_TAG],
+        summary="Ask a question anew",
+        description="One that is completed or failed is pending again, as if it had just been asked, with another "
+        "reference if the body brings one. Its attempts are deleted; its answer is shown no longer, and replaced by "
+        "the new one. 409 while it is pending.",
+        responses={"202": Pending, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
+    )
+    def regenerate(path: QuestionPath, body: Regenerate) -> Any:
+        reply = questions.regenerate(path.question_id, body.original_answer)
+        if isinstance(reply, Pending):
+            return _accepted(reply)
+        return problem(409, f"Question {path.question_id} is pending already.") if reply else _unknown(path)
+
+    @app.put(
+        "/questions/<question_id>/reference",
+        tags=[_TAG],
+        summary="Replace the reference of an answer",
+        description="All attempts of a completed question are scored again, against this reference, and the best one "
+        "is kept. The model is not called. 409 for a question that is not completed; 422 also when the scorer refuses.",
+        responses={"200": State, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
+    )
+    def replace_reference(path: QuestionPath, body: Reference) -> Any:
+        try:
+            state = corrections.replace_reference(path.question_id, body.original_answer)
+        except Conflict as error:
+            return problem(409, str(error))
+        except CannotScore as error:
+            return problem(422, str(error))
+        return json_response(state) if state else _unknown(path)
+
+    @app.get(
+        "/dead-letters",
+        tags=[_TAG],
+        summary="Which messages were rejected?",
+        description="Those that could not be read or handled, with the start of their bytes.",
+        responses={"200": DeadLetterPage, **problems(422, 503)},
+    )
+    def rejected(query: DeadLetterFilter) -> Any:
+        return json_response(dead_letters.page(query))
+
+    @app.post(
+        "/dead-letters/<letter_id>/replay",
+        tags=[_TAG],
+        summary="Write a rejected message to its topic again",
+        description="It takes no body. 202 when the message was written, 200 when that was done before: to replay "
+        "twice is to replay once. 409 where it cannot be done: the message was cut, its source is not known, or its "
+        "question has ended.",
+        responses={"200": DeadLetter, "202": DeadLetter, **problems(403, 404, 409, 421, 422, 503)},
+    )
+    def replay(path: LetterPath) -> Any:
+        try:
+            found = dead_letters.replay(path.letter_id)
+        except Refused as error:
+            return problem(409, str(error))
+        if found is None:
+            return problem(404, f"No dead letter has the id {path.letter_id}.")
+        letter, written = found
+        return json_response(letter, 202 if written else 200)
 
     @app.get(
         "/stats", tags=[_TAG], summary="The service in figures", responses={"200": Statistics, **problems(422, 503)}
@@ -270,6 +363,9 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         optional={"redis": cache.ping},
         budget_of=lambda day: _budget(redis, day),
         providers_of=lambda: _providers(redis, datetime.now(UTC)),
+        dead_letters=DeadLetters(store, producer),
+        corrections=Corrections(store, cache, ScorerClient(settings.scorer_url), settings.quality_threshold),
+        allowed=settings,
     )
     app.extensions["background"] = Background(bells, Listener(pool, bells), ledger, producer)
     return app

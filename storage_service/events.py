@@ -96,6 +96,8 @@ class Watch:
     def wait(self, known: State, seconds: float) -> State:
         """Returns a question once it is final, or as it stands after `seconds`, or at once when too many wait.
 
+        One that is deleted meanwhile is returned as it was known.
+
         Args:
             known: How it stands now.
             seconds: Longest wait.
@@ -113,7 +115,8 @@ class Watch:
     def stream(self, known: State) -> Iterator[str]:
         """Yields server-sent events: how a question stands, and once more when it is final.
 
-        The stream ends after the final event, when too many wait, or after 15 minutes; browsers then ask again.
+        The stream ends after the final event, when the question is deleted, when too many wait, or after 15 minutes;
+        browsers then ask again.
         """
         yield f"retry: {BROWSER_RETRY_MS}\n{_event(known)}"
         if known.final:
@@ -130,11 +133,16 @@ class Watch:
     def _looks(
         self, known: State, bell: threading.Event, until: float, heartbeat_seconds: float = float("inf")
     ) -> Iterator[State | None]:
-        """Yields each look at the table, the final one last, and None for each heartbeat in between."""
+        """Yields each look at the table, the final one last, and None for each heartbeat in between.
+
+        It ends when the question is gone.
+        """
         heartbeat_at = time.monotonic() + heartbeat_seconds
         while True:
             bell.clear()  # before the look: a ring in between is not lost
             latest = self._look(known)
+            if latest is None:
+                return
             yield latest
             now = time.monotonic()
             if latest.final or now >= until or self._bells.closed:
@@ -146,9 +154,10 @@ class Watch:
                 yield None
                 heartbeat_at += heartbeat_seconds
 
-    def _look(self, known: State) -> State:
+    def _look(self, known: State) -> State | None:
+        """Returns how a question stands, or as it was known while nobody can tell; None when it is gone."""
         try:
-            return self._find(known.question_id) or known
+            return self._find(known.question_id)
         except Unavailable as error:
             # Whoever waits has been told nothing yet, and the database may be back in time.
             log.warning("could not look at a question that is waited for", error=str(error))

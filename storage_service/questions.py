@@ -52,6 +52,14 @@ class Records(Protocol):
     def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None, /) -> Retried | None:
         """Starts a failed question anew and tells what became of it; None for an unknown one."""
 
+    def regenerate(
+        self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None, /
+    ) -> Retried | None:
+        """Starts a final question anew, with another reference if one is given; None for an unknown one."""
+
+    def delete(self, question_id: str, /) -> bool:
+        """Deletes a question and all that hangs on it; returns whether there was anything of it."""
+
     def failed(self, wanted: FailedFilter, /) -> FailedPage:
         """Returns a page of the failed questions."""
 
@@ -70,6 +78,12 @@ class Answers(Protocol):
 
     def put(self, answer: Answer, /) -> None:
         """Keeps an answer."""
+
+    def invalidate(self, *question_ids: str) -> None:
+        """Takes answers out; raises `Unavailable` when it is away."""
+
+    def forget(self, question_id: str, /) -> None:
+        """Takes out an answer and what is remembered of the calls for it; raises `Unavailable` when it is away."""
 
 
 class Publisher(Protocol):
@@ -135,7 +149,7 @@ class Questions:
             question_id=question.question_id,
             status="pending",
             question_text=question.question_text,
-            asked_at=question.asked_at,
+            asked_at=(recorded.publish or question).asked_at,
         )
         return _reply(self._watch.wait(pending, until - time.monotonic()))
 
@@ -169,6 +183,46 @@ class Questions:
             self._publish(retried.publish)
             return Pending(question_id=question_id)
         return retried.state
+
+    def regenerate(self, question_id: str, original_answer: str | None = None) -> Pending | State | None:
+        """Starts a completed or failed question anew; its answer leaves the cache.
+
+        Args:
+            question_id: Which.
+            original_answer: Takes the place of its reference; None: it keeps the one that it has.
+
+        Returns:
+            `Pending` if it was started; how it stands if it is pending, which it stays; None for an unknown one.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis is away, or Kafka is and the outbox is full; nothing has changed.
+        """
+        self._answers.invalidate(question_id)
+        restarted = self._records.regenerate(question_id, original_answer, _now(), self._limit())
+        if restarted is None:
+            return None
+        if restarted.publish:
+            log.info("started a question anew", question_id=question_id, new_reference=bool(original_answer))
+            self._publish(restarted.publish)
+            return Pending(question_id=question_id)
+        return restarted.state
+
+    def delete(self, question_id: str) -> bool:
+        """Deletes a question, whatever its state, with its answer, history, failure, dead letters and what Redis has.
+
+        Messages of it that are on their way change nothing any more. Asked again, it is a new question.
+
+        Returns:
+            Whether there was anything of it.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis is away; the question is still there.
+        """
+        self._answers.forget(question_id)
+        deleted = self._records.delete(question_id)
+        if deleted:
+            log.info("deleted a question", question_id=question_id)
+        return deleted
 
     def failed(self, wanted: FailedFilter) -> FailedPage:
         """Returns a page of the failed questions.

@@ -15,11 +15,12 @@ from pydantic import (
     PlainSerializer,
     RootModel,
     WithJsonSchema,
+    model_validator,
 )
 
 from pipeline.budget import Budget
 from pipeline.cache import Answer
-from pipeline.messages import Cost, QuestionId, Reason, Timestamp
+from pipeline.messages import Cost, QuestionId, Reason, Rejection, Timestamp
 from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 
@@ -35,6 +36,7 @@ Status = Literal["pending", "completed", "failed"]
 _BLANK, _INK = r"[\s\x1c-\x1f\x85]", r"[^\s\x1c-\x1f\x85\x00]"
 _QUESTION_PATTERN = rf"^{_BLANK}*{_INK}([^\x00]{{0,{MAX_QUESTION_CHARACTERS - 2}}}{_INK})?{_BLANK}*$"
 _TEXT_PATTERN = r"^[^\x00]*$"
+_REFERENCE_PATTERN = rf"^{_BLANK}*{_INK}[^\x00]*$"
 
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -131,6 +133,46 @@ class Ask(BaseModel):
     )
 
 
+def _reference(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty or only white space")
+    return _at_most(MAX_TEXT_CHARACTERS, text)
+
+
+_REFERENCE = {"example": {"original_answer": "Air scatters blue light more than red light."}}
+
+
+class Regenerate(BaseModel):
+    """How a question is asked anew; the body may be left out."""
+
+    model_config = cast(
+        ConfigDict,
+        {"frozen": True, "strict": True, "extra": "forbid", "openapi_extra": _REFERENCE | {"required": False}},
+    )
+
+    original_answer: OptionalText = Field(
+        None, description="Takes the place of the reference; blank, null or left out: it stays."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, body: object) -> object:
+        """Takes no body for an empty one."""
+        return {} if body is None else body
+
+
+class Reference(BaseModel):
+    """Another reference for a question."""
+
+    model_config = cast(ConfigDict, {"frozen": True, "strict": True, "extra": "forbid", "openapi_extra": _REFERENCE})
+
+    original_answer: Annotated[PlainText, AfterValidator(_reference)] = Field(
+        description=f"Human reference that the answers are scored against: up to {MAX_TEXT_CHARACTERS:,} characters, "
+        "not blank, and no NUL.",
+        json_schema_extra={"maxLength": MAX_TEXT_CHARACTERS, "pattern": _REFERENCE_PATTERN},
+    )
+
+
 class Wait(BaseModel):
     """How long to hold the reply back."""
 
@@ -188,6 +230,23 @@ class FailedFilter(BaseModel):
     until: Absent[Moment] = Field(None, description="They failed earlier than that.")
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many to list.")
     offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to leave out before them.")
+
+
+class DeadLetterFilter(BaseModel):
+    """Which rejected messages are meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Absent[Rejection] = Field(None, description="Why they were rejected.")
+    replayed: Absent[bool] = Field(None, description="Only those that were replayed, or only those that were not.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many to list.")
+    offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to leave out before them.")
+
+
+class LetterPath(BaseModel):
+    """The dead letter that is meant."""
+
+    letter_id: int = Field(ge=1, le=2**63 - 1)
 
 
 class QuestionPath(BaseModel):
@@ -257,6 +316,60 @@ class FailedPage(BaseModel):
 
     total: int = Field(description="How many there are that match, on all pages.")
     failed: list[FailedQuestion]
+
+
+_LETTER = {
+    "id": 7,
+    "topic": "llm-responses-error-permanent",
+    "partition": 0,
+    "offset": 41,
+    "source_topic": "llm-responses-success",
+    "source_partition": 2,
+    "source_offset": 1805,
+    "reason": "malformed",
+    "error": "question_id: Field required",
+    "key": _ID,
+    "question_id": _ID,
+    "value_bytes": 19,
+    "kept_bytes": 19,
+    "preview": '{"llm_response": 1}',
+    "failed_at": "2026-01-31T12:00:16.200Z",
+    "received_at": "2026-01-31T12:00:16.412Z",
+    "replayed_at": None,
+}
+
+
+class DeadLetter(BaseModel):
+    """A message that was rejected."""
+
+    model_config = _documented("The dead letter.", _LETTER)
+
+    id: int
+    topic: str = Field(description="Where its letter stands.")
+    partition: int
+    offset: int
+    source_topic: str | None = Field(description="Where the message was rejected; null: not known.")
+    source_partition: int | None
+    source_offset: int | None
+    reason: Rejection = Field(description="`internal_error`: a fault of a service, not of the message.")
+    error: str
+    key: str | None = Field(description="As text; what is no UTF-8 is replaced.")
+    question_id: QuestionId | None = Field(description="The key, where it is one.")
+    value_bytes: int | None = Field(description="Size of the message; null: it has no value, or was not forwarded.")
+    kept_bytes: int | None = Field(description="How many of them are kept; a message that was cut cannot be replayed.")
+    preview: str | None = Field(description="The start of the message, as text; what is no UTF-8 is replaced.")
+    failed_at: Timestamp
+    received_at: Timestamp
+    replayed_at: Timestamp | None
+
+
+class DeadLetterPage(BaseModel):
+    """Rejected messages, the newest first."""
+
+    model_config = _documented("Rejected messages, the newest first.", {"total": 1, "dead_letters": [_LETTER]})
+
+    total: int = Field(description="How many there are that match, on all pages.")
+    dead_letters: list[DeadLetter]
 
 
 class Completed(BaseModel):
@@ -435,6 +548,10 @@ class Stored(BaseModel):
     )
     usage: Usage = Usage()
     outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
+    oldest_pending_seconds: Annotated[float, PlainSerializer(lambda age: round(age, 3))] | None = Field(
+        None, description="Age of the pending question that was asked first; null when none is pending."
+    )
+    dead_letters: int = Field(0, description="Rejected messages that were not replayed; see `GET /dead-letters`.")
 
 
 class Statistics(Stored):
@@ -455,6 +572,8 @@ class Statistics(Stored):
             "mean_score": 0.5312,
             "usage": {"attempts": 201, "prompt_tokens": 14204, "completion_tokens": 12511, "cost": "0.025699200"},
             "outbox": 0,
+            "oldest_pending_seconds": 2.125,
+            "dead_letters": 0,
             "replies": {"cache": 150, "database": 12, "pending": 124, "failed": 0},
             "providers": [_PROVIDER],
         },

@@ -1,6 +1,6 @@
 """The questions in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -13,9 +13,13 @@ from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
 from pipeline.messages import Question
+from storage_service.correction import Candidate, Correction, Scorable, candidates
 from storage_service.schemas import (
     ByQuality,
     ByStatus,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterPage,
     FailedFilter,
     FailedPage,
     FailedQuestion,
@@ -25,15 +29,24 @@ from storage_service.schemas import (
     Usage,
 )
 
+PREVIEW_BYTES = 500
+"""Of the key and the value of a dead letter, as a list shows them."""
+
 _NEW = ("question_id", "question_text", "question_context", "original_answer", "topic", "asked_at")
 
+# A question that was deleted is asked later than before, also when the clock was set back: by this its old messages are
+# told from the new ones.
 _INSERT = text(f"""
     INSERT INTO questions ({", ".join(_NEW)})
-    SELECT * FROM unnest(CAST(:question_id AS text[]), CAST(:question_text AS text[]),
-                         CAST(:question_context AS text[]), CAST(:original_answer AS text[]), CAST(:topic AS text[]),
-                         CAST(:asked_at AS timestamptz[]))
+    SELECT question_id, question_text, question_context, original_answer, topic,
+           greatest(date_trunc('milliseconds', deleted.asked_at) + interval '1 millisecond', asked.asked_at)
+    FROM unnest(CAST(:question_id AS text[]), CAST(:question_text AS text[]),
+                CAST(:question_context AS text[]), CAST(:original_answer AS text[]), CAST(:topic AS text[]),
+                CAST(:asked_at AS timestamptz[])) AS asked ({", ".join(_NEW)})
+    LEFT JOIN deleted_questions AS deleted USING (question_id)
+    ORDER BY question_id
     ON CONFLICT (question_id) DO NOTHING
-    RETURNING question_id
+    RETURNING question_id, asked_at
 """)
 
 # Locks the row, so that what follows in the transaction is decided by one request at a time.
@@ -55,6 +68,7 @@ _UNPUBLISHED = text("""
     ) AS unpublished
 """)
 
+# The answer stays until another one takes its place. Attempts would be taken for those of the new run.
 _RESTART = text("""
     WITH failure AS (DELETE FROM failed_questions WHERE question_id = :question_id),
          history AS (DELETE FROM attempts WHERE question_id = :question_id),
@@ -64,10 +78,48 @@ _RESTART = text("""
         question_text = :question_text,
         question_context = :question_context,
         original_answer = coalesce(:original_answer, original_answer),
-        asked_at = :asked_at,
-        published_at = NULL
+        -- Always later than before, also when the clock was set back: by this the runs of a question are told apart.
+        asked_at = greatest(date_trunc('milliseconds', asked_at) + interval '1 millisecond', :asked_at),
+        published_at = NULL,
+        best = NULL
     WHERE question_id = :question_id
-    RETURNING original_answer
+    RETURNING original_answer, asked_at
+""")
+
+_FORGET = text("SELECT forget_questions(ARRAY[:question_id])")
+
+# Whoever waits for it looks, and finds nothing.
+_NOTIFY = text(f"SELECT pg_notify('{postgres.FINAL_CHANNEL}', :question_id)")
+
+_KEPT_ANSWER = text("""
+    SELECT q.status, q.asked_at, r.llm_response, r.model
+    FROM questions AS q LEFT JOIN responses AS r USING (question_id)
+    WHERE q.question_id = :question_id
+""")
+
+_ATTEMPTS = text("""
+    SELECT attempt, llm_response, model FROM attempts WHERE question_id = :question_id ORDER BY attempt
+""")
+
+_CORRECT_QUESTION = text("""
+    UPDATE questions SET original_answer = :original_answer
+    WHERE question_id = :question_id AND status = 'completed' AND asked_at = :asked_at
+    RETURNING question_id
+""")
+
+_CORRECT_ATTEMPTS = text("""
+    UPDATE attempts SET bert_score = scored.bert_score
+    FROM unnest(CAST(:attempts AS integer[]), CAST(:scores AS numeric[])) AS scored (attempt, bert_score)
+    WHERE question_id = :question_id AND attempts.attempt = scored.attempt
+""")
+
+_CORRECT_ANSWER = text("""
+    UPDATE responses
+    SET (original_answer, llm_response, model, bert_score, bert_precision, bert_recall, bert_f1, quality, scorer,
+         updated_at)
+        = (:original_answer, :llm_response, :model, :bert_score, :bert_precision, :bert_recall, :bert_f1, :quality,
+           :scorer, now())
+    WHERE question_id = :question_id
 """)
 
 _FIND = text("""
@@ -136,20 +188,61 @@ _ADD_TIMES_ASKED = text("""
     WHERE questions.question_id = hits.question_id
 """)
 
+# Of what the database keeps counted (sql/migrations/0004_dashboard_counters.sql): no table is read whole. The outbox
+# has an index of its own.
 _STATISTICS = text("""
-    SELECT (SELECT json_object_agg(status, n) FROM (
-                SELECT status, count(*) AS n FROM questions GROUP BY status) AS by_status) AS questions,
-           (SELECT coalesce(sum(times_asked), 0) FROM questions) AS asked_total,
-           (SELECT json_object_agg(quality, n) FROM (
-                SELECT quality, count(*) AS n FROM responses GROUP BY quality) AS by_quality) AS answers,
-           (SELECT avg(bert_score) FROM responses) AS mean_score,
-           (SELECT json_build_object('attempts', coalesce(sum(attempts), 0),
-                                     'prompt_tokens', coalesce(sum(prompt_tokens), 0),
-                                     'completion_tokens', coalesce(sum(completion_tokens), 0), 'cost', sum(cost)::text)
-            FROM (SELECT 1 AS attempts, prompt_tokens, completion_tokens, cost FROM attempts
-                  UNION ALL SELECT 0, prompt_tokens, completion_tokens, cost FROM call_errors) AS calls) AS usage,
+    WITH counted AS (
+        SELECT * FROM dashboard_counted(NULL, ARRAY['questions', 'answers', 'calls', 'cost'])
+    )
+    SELECT (SELECT json_object_agg(label, n) FROM counted WHERE kind = 'questions') AS questions,
+           (SELECT coalesce(sum(sum_1), 0)::bigint FROM counted WHERE kind = 'questions') AS asked_total,
+           (SELECT json_object_agg(label, n) FROM (
+                SELECT label, sum(n) AS n FROM counted WHERE kind = 'answers' GROUP BY label) AS by_quality) AS answers,
+           (SELECT sum(sum_1) / sum(n) FROM counted WHERE kind = 'answers' AND bin = 1) AS mean_score,
+           (SELECT json_build_object(
+                'attempts', coalesce(sum(n) FILTER (WHERE kind = 'calls' AND label = 'attempts'), 0),
+                'prompt_tokens', coalesce(sum(sum_1) FILTER (WHERE kind = 'calls'), 0),
+                'completion_tokens', coalesce(sum(sum_2) FILTER (WHERE kind = 'calls'), 0),
+                'cost', (sum(sum_1) FILTER (WHERE kind = 'cost'))::text)
+            FROM counted) AS usage,
            (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
 """)
+
+# Each part looks at one end of a partial index, or at all of a small one.
+_WAITING = text("""
+    SELECT (SELECT extract(epoch FROM greatest(now() - asked_at, interval '0'))::float8
+            FROM questions WHERE status = 'pending' ORDER BY asked_at LIMIT 1) AS oldest_pending_seconds,
+           (SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL) AS dead_letters
+""")
+
+_LETTER_ROWS = """
+    FROM dead_letters
+    WHERE (CAST(:reason AS text) IS NULL OR reason = :reason)
+      AND (CAST(:replayed AS boolean) IS NULL OR (replayed_at IS NOT NULL) = :replayed)
+"""
+
+_LETTER_COLUMNS = f"""
+    id, topic, partition, topic_offset, source_topic, source_partition, source_offset, reason, error,
+    substring(key for {PREVIEW_BYTES}) AS key, substring(value for {PREVIEW_BYTES}) AS preview,
+    value_bytes, octet_length(value) AS kept_bytes, dead_letters.question_id, failed_at, received_at, replayed_at
+"""
+
+_COUNT_LETTERS = text(f"SELECT count(*) {_LETTER_ROWS}")
+
+_LETTERS = text(f"""
+    SELECT {_LETTER_COLUMNS}
+    {_LETTER_ROWS}
+    ORDER BY received_at DESC, id DESC
+    LIMIT :limit OFFSET :offset
+""")
+
+_LOCK_LETTER = text(f"""
+    SELECT {_LETTER_COLUMNS}, key AS whole_key, value,
+           (SELECT status FROM questions WHERE questions.question_id = dead_letters.question_id) AS status
+    FROM dead_letters WHERE id = :id FOR UPDATE
+""")
+
+_REPLAYED = text("UPDATE dead_letters SET replayed_at = now() WHERE id = :id RETURNING replayed_at")
 
 
 Row = dict[str, Any]
@@ -182,6 +275,23 @@ class Retried:
     publish: Question | None = None
 
 
+@dataclass(frozen=True)
+class HeldLetter:
+    """A dead letter that is about to be replayed.
+
+    Attributes:
+        letter: As it is shown.
+        key: Of the message.
+        value: What is kept of it.
+        question_status: How its question stands; None: its key is of none that is known.
+    """
+
+    letter: DeadLetter
+    key: bytes | None
+    value: bytes | None
+    question_status: str | None
+
+
 class Store:
     """Reads and writes questions; every method raises `Unavailable` when PostgreSQL is away."""
 
@@ -204,8 +314,9 @@ class Store:
         """
         row = _row(question) | {"topic": topic}
         full = outbox_limit is not None and self._is_full(outbox_limit)
-        if not full and self._new.do(row):
-            return Recorded(publish=question)
+        asked_at = None if full else self._new.do(row)
+        if asked_at:
+            return Recorded(publish=question.model_copy(update={"asked_at": asked_at}))
         with postgres.transaction(self._pool) as connection:
             again = {"question_id": question.question_id, "topic": topic}
             status = connection.execute(_ASK_AGAIN, again).scalar_one_or_none()
@@ -217,7 +328,10 @@ class Store:
                     return Recorded(answer=known.result)
             if full:
                 raise _no_room()
-            return Recorded(publish=_restart(connection, question))
+            if status:
+                return Recorded(publish=_restart(connection, question))
+        # It was there, and was deleted meanwhile.
+        return self.record(question, outbox_limit, topic)
 
     def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None = None) -> Retried | None:
         """Starts a failed question anew, as asking it again does; any other is left as it is. In one transaction.
@@ -241,6 +355,84 @@ class Store:
             if _is_full(connection, outbox_limit):
                 raise _no_room()
             return Retried(publish=_restart(connection, Question(**row, asked_at=asked_at)))
+
+    def regenerate(
+        self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None = None
+    ) -> Retried | None:
+        """Starts a question anew that is completed or failed; a pending one is left as it is. In one transaction.
+
+        Its answer stays in the table until the new one takes its place; a pending question shows none.
+
+        Args:
+            question_id: Which.
+            original_answer: Takes the place of its reference; None: it keeps the one that it has.
+            asked_at: Time of the new start.
+            outbox_limit: As for `record`.
+
+        Returns:
+            What became of it, None for an unknown one.
+        """
+        with postgres.transaction(self._pool) as connection:
+            row = connection.execute(_LOCK, {"question_id": question_id}).mappings().first()
+            if row is None:
+                return None
+            if row["status"] == "pending":
+                return Retried(state=_find(connection, question_id))
+            if _is_full(connection, outbox_limit):
+                raise _no_room()
+            question = Question(**row, asked_at=asked_at)
+            if original_answer:
+                question = question.model_copy(update={"original_answer": original_answer})
+            return Retried(publish=_restart(connection, question))
+
+    def delete(self, question_id: str) -> bool:
+        """Deletes a question and all that hangs on it, and keeps its messages from bringing it back.
+
+        Returns:
+            Whether there was anything of it.
+        """
+        with postgres.transaction(self._pool) as connection:
+            deleted = connection.execute(_FORGET, {"question_id": question_id}).first() is not None
+            connection.execute(_NOTIFY, {"question_id": question_id})
+        return deleted
+
+    def scorable(self, question_id: str) -> Scorable | None:
+        """Returns the answers of a question, to be scored again; None for an unknown one."""
+        with postgres.transaction(self._pool) as connection:
+            row = connection.execute(_KEPT_ANSWER, {"question_id": question_id}).mappings().first()
+            if row is None:
+                return None
+            attempts = [
+                Candidate(**each) for each in connection.execute(_ATTEMPTS, {"question_id": question_id}).mappings()
+            ]
+        if row["llm_response"] is None:
+            return Scorable(row["status"], row["asked_at"], [])
+        kept = Candidate(attempt=None, llm_response=row["llm_response"], model=row["model"])
+        return Scorable(row["status"], row["asked_at"], candidates(attempts, kept))
+
+    def correct(self, question_id: str, asked_at: datetime, corrected: Correction) -> State | None:
+        """Replaces reference, scores and answer of a completed question, in one transaction.
+
+        Args:
+            question_id: Which.
+            asked_at: When it was asked, as `scorable` told.
+            corrected: The reference, the scores and the answer that is best by them.
+
+        Returns:
+            How it stands; None when it has been asked anew or deleted since then, and nothing was changed.
+        """
+        which = {"question_id": question_id}
+        with postgres.transaction(self._pool) as connection:
+            given = which | {"original_answer": corrected.original_answer}
+            if connection.execute(_CORRECT_QUESTION, given | {"asked_at": asked_at}).first() is None:
+                return None
+            connection.execute(_CORRECT_ANSWER, {**given, **corrected.answer()})
+            scores = {number: score for number, score in corrected.scores if number is not None}
+            if scores:
+                connection.execute(
+                    _CORRECT_ATTEMPTS, which | {"attempts": list(scores), "scores": list(scores.values())}
+                )
+            return _find(connection, question_id)
 
     def failed(self, wanted: FailedFilter) -> FailedPage:
         """Returns a page of the failed questions, newest first."""
@@ -280,6 +472,7 @@ class Store:
         """Returns what the database knows in figures."""
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_STATISTICS).mappings().one()
+            waiting = connection.execute(_WAITING).mappings().one()
         return Stored(
             questions=ByStatus(**row["questions"] or {}),
             answers=ByQuality(**row["answers"] or {}),
@@ -287,15 +480,52 @@ class Store:
             mean_score=row["mean_score"],
             usage=Usage(**row["usage"]),
             outbox=row["outbox"],
+            **waiting,
         )
+
+    def dead_letters(self, wanted: DeadLetterFilter) -> DeadLetterPage:
+        """Returns a page of the dead letters, newest first."""
+        with postgres.transaction(self._pool) as connection:
+            total = connection.execute(_COUNT_LETTERS, wanted.model_dump()).scalar_one()
+            rows = connection.execute(_LETTERS, wanted.model_dump()).mappings().all()
+        return DeadLetterPage(total=total, dead_letters=[_letter(dict(row)) for row in rows])
+
+    def replay(self, letter_id: int, publish: Callable[[HeldLetter], None]) -> DeadLetter | None:
+        """Has a letter published that was never replayed, and notes when. In one transaction, which locks it.
+
+        Args:
+            letter_id: Which.
+            publish: Returns once it is published; what it raises leaves the letter as it was.
+
+        Returns:
+            The letter, None for an unknown one.
+        """
+        with postgres.transaction(self._pool) as connection:
+            row = connection.execute(_LOCK_LETTER, {"id": letter_id}).mappings().first()
+            if row is None:
+                return None
+            letter = _letter(dict(row))
+            if letter.replayed_at:
+                return letter
+            value, key = row["value"], row["whole_key"]
+            publish(
+                HeldLetter(
+                    letter=letter,
+                    key=None if key is None else bytes(key),
+                    value=None if value is None else bytes(value),
+                    question_status=row["status"],
+                )
+            )
+            replayed_at = connection.execute(_REPLAYED, {"id": letter_id}).scalar_one()
+            return letter.model_copy(update={"replayed_at": replayed_at})
 
     def ping(self) -> None:
         """Raises `Unavailable` when PostgreSQL is away or has no tables yet."""
         with postgres.transaction(self._pool) as connection:
             connection.execute(text("SELECT FROM questions LIMIT 0"))
 
-    def _insert(self, rows: Sequence[Row]) -> list[bool]:
-        """Returns which of the rows were new; of equal ones it is the first."""
+    def _insert(self, rows: Sequence[Row]) -> list[datetime | None]:
+        """Returns of each row that was new when it was asked, None of others; of equal ones the first is new."""
         firsts: dict[str, Row] = {}
         for row in rows:
             firsts.setdefault(row["question_id"], row)
@@ -303,8 +533,8 @@ class Store:
         ordered = sorted(firsts.values(), key=itemgetter("question_id"))
         with postgres.transaction(self._pool) as connection:
             columns = {name: [row[name] for row in ordered] for name in _NEW}
-            inserted = set(connection.execute(_INSERT, columns).scalars())
-        return [row is firsts[row["question_id"]] and row["question_id"] in inserted for row in rows]
+            inserted = {row.question_id: row.asked_at for row in connection.execute(_INSERT, columns)}
+        return [inserted.get(row["question_id"]) if row is firsts[row["question_id"]] else None for row in rows]
 
     def _is_full(self, outbox_limit: int) -> bool:
         with postgres.transaction(self._pool) as connection:
@@ -317,8 +547,8 @@ def _row(question: Question) -> Row:
 
 
 def _restart(connection: Connection, question: Question) -> Question:
-    reference = connection.execute(_RESTART, _row(question)).scalar_one()
-    return question.model_copy(update={"original_answer": reference})
+    row = connection.execute(_RESTART, _row(question)).mappings().one()
+    return question.model_copy(update=dict(row))
 
 
 def _is_full(connection: Connection, outbox_limit: int | None) -> bool:
@@ -346,6 +576,16 @@ def _state(row: Mapping[str, Any]) -> State:
         result=_answer(row) if row["status"] == "completed" and row["llm_response"] is not None else None,
         error=Failure(**{name: row[name] for name in Failure.model_fields}) if row["reason"] else None,
         usage=Usage(**{name: row[name] for name in Usage.model_fields}),
+    )
+
+
+def _letter(row: Mapping[str, Any]) -> DeadLetter:
+    def as_text(value: memoryview | None) -> str | None:
+        return None if value is None else bytes(value).decode(errors="replace")
+
+    shown = {name: row[name] for name in DeadLetter.model_fields if name in row}
+    return DeadLetter(
+        **shown | {"offset": row["topic_offset"], "key": as_text(row["key"]), "preview": as_text(row["preview"])}
     )
 
 

@@ -4,10 +4,13 @@ from pipeline import postgres, service, topics
 from pipeline.cache import Cache
 from pipeline.consumer import Limits
 from pipeline.producer import Producer
+from storage_writer.backlog import Backlog
 from storage_writer.handler import FinalHandler
 from storage_writer.republish import GIVE_UP_SECONDS, Republisher
+from storage_writer.retention import Retention
 from storage_writer.settings import WriterSettings
 from storage_writer.store import Store
+from storage_writer.sweep import Sweeper
 
 SERVICE = "storage-writer"
 
@@ -16,7 +19,10 @@ def main() -> None:
     """Runs the service until it is told to stop."""
     settings = service.start(SERVICE, WriterSettings)
     store = Store(postgres.engine(settings, SERVICE))
-    handler = FinalHandler(store, Cache(settings, SERVICE))
+    cache = Cache(settings, SERVICE)
+    handler = FinalHandler(store, cache)
+    retention = Retention(store, cache, settings.retention_days)
+    sweeper = Sweeper(store, Backlog(settings, f"{SERVICE}-sweep"), settings.lost_after_seconds)
     # Its own producer: the loop's never gives up, but a question that is given up here is found again.
     with Producer(settings, f"{SERVICE}-republish", GIVE_UP_SECONDS) as producer:
         service.consume(
@@ -25,7 +31,7 @@ def main() -> None:
             [topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT],
             handler,
             Limits(concurrency=settings.writer_concurrency),
-            beside=[Republisher(store, producer, settings).run],
+            beside=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
         )
 
 

@@ -8,15 +8,29 @@ from typing import Protocol
 import structlog
 from pydantic import TypeAdapter
 
+from pipeline import topics
 from pipeline.cache import Answer
 from pipeline.consumer import Incoming
-from pipeline.messages import Failed, LowQuality, Malformed, Question, QuestionId, Reason, Unreadable, Validated
+from pipeline.messages import (
+    Failed,
+    LowQuality,
+    Malformed,
+    Question,
+    QuestionId,
+    Reason,
+    Source,
+    Unreadable,
+    Validated,
+)
 from pipeline.producer import Outgoing
+from storage_writer.history import best_of
 
 log = structlog.get_logger()
 
 SCORE_DIGITS = 6
 """As in the table: an answer from the cache and one from the database are the same."""
+
+_WORKING = {topic.name for topic in topics.WORKING}
 
 _QUESTION_ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
@@ -25,7 +39,7 @@ class Records(Protocol):
     """The questions in the database."""
 
     def note(self, question: Question, /) -> bool:
-        """Keeps the history so far of a pending question; returns whether it was pending."""
+        """Keeps the history and the best answer so far of a pending question; returns whether it was pending."""
 
     def complete(self, question: Question, answer: Answer, /) -> bool:
         """Keeps the answer of a pending question; returns whether it was pending."""
@@ -35,6 +49,9 @@ class Records(Protocol):
 
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
         """Gives up a pending question by its id; returns whether it was known and pending."""
+
+    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None, /) -> bool:
+        """Keeps a message that was rejected; returns False for one of a question that was deleted."""
 
 
 class Answers(Protocol):
@@ -62,12 +79,12 @@ class FinalHandler:
             case Validated() as validated:
                 self._keep(validated)
             case LowQuality() as low:
-                if self._records.note(low):
+                if self._records.note(low.model_copy(update={"best": best_of(low)})):
                     log.debug("noted an attempt", question_id=low.question_id, attempt=low.processing_attempts)
             case Failed() as failed:
                 self._fail(failed)
             case Malformed() as malformed:
-                self._fail_malformed(malformed)
+                self._keep_dead_letter(incoming.source, malformed)
             case other:
                 raise Unreadable(f"unexpected here: {type(other).__name__}")
         return ()
@@ -75,7 +92,7 @@ class FinalHandler:
     def _keep(self, validated: Validated) -> None:
         answer = _answer(validated)
         if not self._records.complete(validated, answer):
-            log.info("skipped an answer of a final question", question_id=validated.question_id)
+            log.info("skipped an answer of a final, newer or deleted question", question_id=validated.question_id)
             return
         self._answers.put(answer)
         log.info(
@@ -91,7 +108,7 @@ class FinalHandler:
         error = failed.error
         status = f" {error.status_code}" if error.status_code else ""
         if not self._records.fail(failed, failed.reason, f"{error.type}{status}: {error.message}", failed.failed_at):
-            log.info("skipped a failure of a final or newer question", question_id=failed.question_id)
+            log.info("skipped a failure of a final, newer or deleted question", question_id=failed.question_id)
             return
         elapsed = failed.failed_at - failed.asked_at
         log.info(
@@ -105,14 +122,22 @@ class FinalHandler:
             ms=round(elapsed.total_seconds() * 1000),
         )
 
-    def _fail_malformed(self, malformed: Malformed) -> None:
-        """Fails the question to which an unreadable message belonged, if its key tells; its bytes stay in the topic."""
+    def _keep_dead_letter(self, place: Source, malformed: Malformed) -> None:
+        """Keeps a rejected message for people, and fails the question that has ended with it, if its key tells one.
+
+        A record that is rejected ends nothing: its question goes on elsewhere.
+        """
         question_id = _key(malformed)
-        failed = question_id is not None and self._records.fail_known(
-            question_id, malformed.reason, malformed.error, malformed.failed_at
+        if not self._records.keep_dead_letter(place, malformed, question_id):
+            log.info("dropped a dead letter of a deleted question", question_id=question_id)
+            return
+        failed = (
+            question_id is not None
+            and malformed.source.topic in _WORKING
+            and self._records.fail_known(question_id, malformed.reason, malformed.error, malformed.failed_at)
         )
         log.info(
-            "failed a question" if failed else "left an unreadable message in its topic",
+            "failed a question" if failed else "kept a dead letter",
             question_id=question_id,
             reason=malformed.reason,
             error=malformed.error,

@@ -1,4 +1,5 @@
-"""Publishes again what nobody acknowledged: Kafka was away, or storage-service died before it noted it."""
+"""Publishes again what nobody acknowledged: Kafka was away, storage-service died before it noted it, or the message is
+gone (`sweep.py`)."""
 
 import threading
 import time

@@ -1,10 +1,12 @@
 """What storage-writer does in PostgreSQL.
 
 A question leaves `pending` once: `completed` and `failed` never change here, so whatever is replayed changes nothing.
+What belongs to an earlier run of a question, or to one that was deleted, changes nothing either: it was asked earlier.
 Questions that come at the same time share a statement and a transaction. A change of state is one statement, and its
 last part notifies whoever waits for the question.
 """
 
+import base64
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,14 +14,20 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, TextClause, text
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine, RowMapping, TextClause, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from pipeline import postgres
 from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
-from pipeline.messages import Question, Reason, Unreadable
+from pipeline.messages import Malformed, Question, Reason, Source, Unreadable
+from storage_writer import history
+from storage_writer.sweep import Candidate
+
+log = structlog.get_logger()
 
 # Each statement is given rows, one for each question; what it has no use for is null. It finds them by their ids, whose
 # number the planner knows, and locks them in this order, as everybody does who locks several: two that wait for each
@@ -28,7 +36,7 @@ _GIVEN = """
     given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
             question_id text, question_text text, question_context text, original_answer text, asked_at timestamptz,
-            attempts json, errors json,
+            attempts json, errors json, best json,
             llm_response text, bert_score numeric, bert_precision numeric, bert_recall numeric, bert_f1 numeric,
             quality text, scorer text, model text, processing_attempts integer, total_processing_time_ms bigint,
             created_at timestamptz,
@@ -77,14 +85,19 @@ _HISTORY = """
 
 _NOTIFY = f"SELECT question_id, pg_notify('{postgres.FINAL_CHANNEL}', question_id) FROM final"
 
+# An answer of an earlier run is not the one that is waited for: the question was asked anew since then. Messages carry
+# milliseconds, rows that were made by hand microseconds. A row may have an answer: that of the run before.
 _COMPLETE = text(f"""
     WITH {_GIVEN}, pending AS (
-        SELECT question_id FROM questions
+        SELECT question_id
+        FROM questions JOIN given USING (question_id)
         WHERE question_id = ANY(:ids) AND status = 'pending'
+              AND date_trunc('milliseconds', questions.asked_at) <= given.asked_at
         ORDER BY question_id
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE OF questions
     ), final AS (
-        UPDATE questions SET status = 'completed' FROM pending WHERE questions.question_id = pending.question_id
+        UPDATE questions SET status = 'completed', best = NULL
+        FROM pending WHERE questions.question_id = pending.question_id
         RETURNING questions.question_id
     ), kept AS (
         INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
@@ -93,7 +106,13 @@ _COMPLETE = text(f"""
         SELECT question_id, question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall,
                bert_f1, quality, scorer, model, processing_attempts, total_processing_time_ms, created_at, created_at
         FROM final JOIN given USING (question_id)
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (question_id) DO UPDATE
+        SET (question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall, bert_f1, quality,
+             scorer, model, processing_attempts, total_processing_time_ms, created_at, updated_at)
+            = (excluded.question_text, excluded.original_answer, excluded.llm_response, excluded.bert_score,
+               excluded.bert_precision, excluded.bert_recall, excluded.bert_f1, excluded.quality, excluded.scorer,
+               excluded.model, excluded.processing_attempts, excluded.total_processing_time_ms, excluded.created_at,
+               excluded.updated_at)
     ), {_HISTORY}
     {_NOTIFY}
 """)
@@ -106,13 +125,17 @@ _NOTE = text(f"""
         WHERE question_id = ANY(:ids) AND status = 'pending'
               AND date_trunc('milliseconds', questions.asked_at) = given.asked_at
         ORDER BY question_id
-        FOR SHARE OF questions
+        FOR NO KEY UPDATE OF questions
+    ), better AS (
+        UPDATE questions SET best = given.best
+        FROM final JOIN given USING (question_id)
+        WHERE questions.question_id = final.question_id AND given.best IS NOT NULL
+              AND ((given.best ->> 'bert_score')::numeric > (questions.best ->> 'bert_score')::numeric) IS NOT FALSE
     ), {_HISTORY}
     SELECT question_id FROM final
 """)
 
-# A failure that is older than the question (which failed and was asked anew since then) is not its failure. Messages
-# carry milliseconds, rows that were made by hand microseconds.
+# A failure that is older than the question, which was asked anew since then, is not its failure.
 _FAIL = text(f"""
     WITH {_GIVEN}, pending AS (
         SELECT question_id
@@ -122,7 +145,8 @@ _FAIL = text(f"""
         ORDER BY question_id
         FOR NO KEY UPDATE OF questions
     ), final AS (
-        UPDATE questions SET status = 'failed' FROM pending WHERE questions.question_id = pending.question_id
+        UPDATE questions SET status = 'failed', best = NULL
+        FROM pending WHERE questions.question_id = pending.question_id
         RETURNING questions.question_id
     ), failure AS (
         INSERT INTO failed_questions (question_id, reason, retry_count, last_error, failed_at)
@@ -142,12 +166,29 @@ _INSERT_QUESTIONS = text(f"""
     RETURNING question_id
 """)
 
+# After the insertion, not in it: that may have waited for a deletion that it could not see when it began.
+_TAKE_DELETED = text("""
+    DELETE FROM questions USING deleted_questions AS deleted
+    WHERE questions.question_id = ANY(:ids) AND deleted.question_id = questions.question_id
+          AND questions.asked_at <= deleted.asked_at
+    RETURNING questions.question_id
+""")
+
 # One writer at a time publishes again. Row locks would do that too, but they would be held until the broker has
 # acknowledged, and whoever asks one of these questions again would wait that long.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('republish'))")
 
+# With their history: a lost one may have attempts that are noted. Costs are texts, so that they stay exact.
 _UNPUBLISHED = text("""
-    SELECT question_id, question_text, question_context, original_answer, asked_at
+    SELECT question_id, question_text, question_context, original_answer, asked_at, best::text AS best,
+           (SELECT json_agg(made ORDER BY attempt)::text FROM (
+                SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens,
+                       reasoning_tokens, cost::text AS cost, generated_at
+                FROM attempts WHERE attempts.question_id = questions.question_id) AS made) AS attempts,
+           (SELECT json_agg(erred ORDER BY attempt, retry)::text FROM (
+                SELECT attempt, retry, type, cause, status_code, message, counts_as_retry, times, prompt_tokens,
+                       completion_tokens, cost::text AS cost, failed_at, due_at
+                FROM call_errors WHERE call_errors.question_id = questions.question_id) AS erred) AS errors
     FROM questions
     WHERE status = 'pending' AND published_at IS NULL AND asked_at < now() - make_interval(secs => :older_than)
     ORDER BY asked_at
@@ -162,12 +203,123 @@ _MARK_PUBLISHED = text("""
         FROM questions
         JOIN unnest(CAST(:ids AS text[]), CAST(:asked AS timestamptz[])) AS mark (question_id, asked_at)
             USING (question_id)
-        WHERE date_trunc('milliseconds', questions.asked_at) = mark.asked_at AND published_at IS NULL
+        WHERE date_trunc('milliseconds', questions.asked_at) = date_trunc('milliseconds', mark.asked_at)
+              AND published_at IS NULL
         ORDER BY question_id
         FOR NO KEY UPDATE OF questions
     ) AS published
     WHERE questions.question_id = published.question_id
 """)
+
+# As above, with a lock of its own: a search may take minutes, and new questions are not to wait for it.
+_LOCK_SWEEP = text("SELECT pg_try_advisory_xact_lock(hashtext('sweep'))")
+
+_UNHEARD_OF = text("""
+    SELECT question_id, asked_at, published_at
+    FROM questions
+    WHERE status = 'pending' AND published_at < now() - make_interval(secs => :seconds)
+          AND (asked_at, question_id) > (CAST(:after_asked_at AS timestamptz), :after_id)
+          AND NOT EXISTS (
+              SELECT FROM attempts
+              WHERE attempts.question_id = questions.question_id
+                    AND generated_at > now() - make_interval(secs => :seconds)
+          )
+          AND NOT EXISTS (
+              SELECT FROM call_errors
+              WHERE call_errors.question_id = questions.question_id
+                    AND failed_at > now() - make_interval(secs => :seconds)
+          )
+    ORDER BY asked_at, question_id
+    LIMIT :limit
+""")
+
+# The later time of asking makes it another question to the Flink job, which may have seen an answer that was lost after
+# it, and would take the next one for a copy.
+_LOST = text("""
+    UPDATE questions
+    SET published_at = NULL, asked_at = asked_at + interval '1 millisecond'
+    FROM (
+        SELECT question_id
+        FROM questions
+        JOIN unnest(CAST(:ids AS text[]), CAST(:published AS timestamptz[])) AS lost (question_id, published_at)
+            USING (question_id)
+        WHERE question_id = ANY(:ids) AND status = 'pending' AND questions.published_at = lost.published_at
+        ORDER BY question_id
+        FOR NO KEY UPDATE OF questions
+    ) AS lost
+    WHERE questions.question_id = lost.question_id
+    RETURNING questions.question_id
+""")
+
+# The row is locked, so that a deletion comes before it or after it. A letter may belong to a question that was deleted
+# if it was written by then, or if there is no newer question of this id.
+_LOCK_QUESTION = text("SELECT FROM questions WHERE question_id = :question_id FOR KEY SHARE")
+
+_IS_OF_DELETED = text("""
+    SELECT EXISTS (
+        SELECT FROM deleted_questions AS deleted
+        WHERE question_id = :question_id
+              AND (deleted_at >= :failed_at
+                   OR NOT EXISTS (SELECT FROM questions WHERE questions.question_id = deleted.question_id))
+    )
+""")
+
+# The bytes stay in the topic as long as it keeps them; read again, a letter is there already.
+_KEEP_DEAD_LETTER = text("""
+    INSERT INTO dead_letters (topic, partition, topic_offset, source_topic, source_partition, source_offset, reason,
+                              error, key, value, value_bytes, question_id, failed_at)
+    VALUES (:topic, :partition, :topic_offset, :source_topic, :source_partition, :source_offset, :reason,
+            :error, :key, :value, :value_bytes, :question_id, :failed_at)
+    ON CONFLICT ON CONSTRAINT dead_letters_once DO NOTHING
+""")
+
+# Old questions, rows locked: who starts one anew meanwhile comes first, or finds it gone.
+_LOCK_RETENTION = text("SELECT pg_try_advisory_xact_lock(hashtext('retention'))")
+
+_OLD_ANSWERED = text("""
+    SELECT question_id
+    FROM responses JOIN questions USING (question_id)
+    WHERE status = 'completed' AND created_at < now() - make_interval(days => :days)
+    ORDER BY created_at
+    LIMIT :limit
+    FOR UPDATE OF questions SKIP LOCKED
+""")
+
+_OLD_FAILED = text("""
+    SELECT question_id
+    FROM failed_questions JOIN questions USING (question_id)
+    WHERE status = 'failed' AND failed_at < now() - make_interval(days => :days)
+    ORDER BY failed_at
+    LIMIT :limit
+    FOR UPDATE OF questions SKIP LOCKED
+""")
+
+_FORGET = text("SELECT forget_questions(:ids)")
+
+_DELETE_OLD_LETTERS = text("""
+    DELETE FROM dead_letters
+    WHERE id IN (
+        SELECT id FROM dead_letters
+        WHERE received_at < now() - make_interval(days => :days)
+        ORDER BY received_at
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+_PRUNE_DELETED = text("""
+    DELETE FROM deleted_questions
+    WHERE question_id IN (
+        SELECT question_id FROM deleted_questions
+        WHERE deleted_at < now() - make_interval(days => :days)
+        ORDER BY deleted_at
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    )
+""")
+
+MAX_DEAD_LETTER_BYTES = 65_536
+"""Of the value of a dead letter that are kept; as many of its key."""
 
 Row = dict[str, Any]
 """Of `given`, by column; as JSON has it."""
@@ -188,6 +340,38 @@ class Outbox:
         )
 
 
+class UnheardOf:
+    """Pending questions of which nothing was heard for long, while this writer is the one that looks for them."""
+
+    def __init__(self, connection: Connection, found: Sequence[Candidate]) -> None:
+        self._connection = connection
+        self.found = found
+
+    def lost(self, lost: Sequence[Candidate]) -> list[str]:
+        """Takes `published_at` from questions, unless they are final or were published since they were found.
+
+        Returns:
+            The ids of those that are to be published again.
+        """
+        if not lost:
+            return []
+        given = {"ids": [each.question_id for each in lost], "published": [each.published_at for each in lost]}
+        return list(self._connection.execute(_LOST, given).scalars())
+
+
+class Old:
+    """Questions that ended long ago, while this writer is the one that deletes them."""
+
+    def __init__(self, connection: Connection, question_ids: Sequence[str]) -> None:
+        self._connection = connection
+        self.question_ids = question_ids
+
+    def delete(self) -> None:
+        """Deletes them and all that hangs on them."""
+        if self.question_ids:
+            self._connection.execute(_FORGET, {"ids": list(self.question_ids)})
+
+
 class Store:
     """Writes final states.
 
@@ -202,18 +386,20 @@ class Store:
         self._failed = Batcher(partial(self._finish, _FAIL))
 
     def note(self, question: Question) -> bool:
-        """Keeps the attempts and failed calls so far of a pending question.
+        """Keeps the attempts and failed calls so far of a pending question, and its best answer so far.
 
         Returns:
             Whether it is pending, and not asked anew since then.
         """
-        return self._noted.do(_row(question))
+        best = question.best and question.best.model_dump(mode="json")
+        return self._noted.do(_row(question) | {"best": best})
 
     def complete(self, question: Question, answer: Answer) -> bool:
         """Keeps the answer and the attempts of a pending question; one without a row gets it first.
 
         Returns:
-            Whether it was kept; False when the question is final already.
+            Whether it was kept; False when the question is final already, or was asked anew or deleted after
+            `question` was asked.
         """
         return self._completed.do(answer.model_dump(mode="json") | _row(question))
 
@@ -221,7 +407,7 @@ class Store:
         """Gives up a pending question; one without a row gets it first.
 
         Returns:
-            Whether it failed; False when it is final already, or was asked anew after `question` was.
+            Whether it failed; False when it is final already, or was asked anew or deleted after `question` was asked.
         """
         failure = _failure(reason, last_error, failed_at, question.retry_count, question.asked_at)
         return self._failed.do(_row(question) | failure)
@@ -246,7 +432,90 @@ class Store:
                     .mappings()
                     .all()
                 )
-            yield Outbox(connection, [Question(**row) for row in rows])
+            questions = [_resumed(row) for row in rows]
+            yield Outbox(connection, [each for each in questions if each])
+
+    @contextmanager
+    def unheard_of(self, seconds: float, limit: int, after: Candidate | None) -> Iterator[UnheardOf]:
+        """Lends pending questions published longer ago than `seconds`, without an attempt or failed call noted since.
+
+        They are none while another writer has them. Those come first that were asked first.
+
+        Args:
+            seconds: See there.
+            limit: How many at most.
+            after: Only those that were asked after this one; None: from the first one on.
+        """
+        wanted = {
+            "seconds": seconds,
+            "limit": limit,
+            "after_asked_at": after.asked_at.isoformat() if after else "-infinity",
+            "after_id": after.question_id if after else "",
+        }
+        with _transaction(self._pool) as connection:
+            found: Sequence[Candidate] = ()
+            if connection.execute(_LOCK_SWEEP).scalar_one():
+                found = [Candidate(**row) for row in connection.execute(_UNHEARD_OF, wanted).mappings()]
+            yield UnheardOf(connection, found)
+
+    @contextmanager
+    def old(self, days: int, limit: int) -> Iterator[Old]:
+        """Lends questions that ended longer ago than so many days; they are none while another writer has them."""
+        wanted = {"days": days, "limit": limit}
+        with _transaction(self._pool) as connection:
+            found: list[str] = []
+            if connection.execute(_LOCK_RETENTION).scalar_one():
+                found.extend(connection.execute(_OLD_ANSWERED, wanted).scalars())
+                left = wanted | {"limit": limit - len(found)}
+                found.extend(connection.execute(_OLD_FAILED, left).scalars())
+            yield Old(connection, found)
+
+    def delete_old_letters(self, days: int, limit: int) -> int:
+        """Deletes dead letters that came longer ago than so many days; returns how many, `limit` at most."""
+        return self._delete(_DELETE_OLD_LETTERS, days, limit)
+
+    def prune_deleted(self, days: int, limit: int) -> int:
+        """Forgets which questions were deleted longer ago than so many days; returns how many, `limit` at most."""
+        return self._delete(_PRUNE_DELETED, days, limit)
+
+    def _delete(self, statement: TextClause, days: int, limit: int) -> int:
+        with _transaction(self._pool) as connection:
+            return connection.execute(statement, {"days": days, "limit": limit}).rowcount
+
+    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None) -> bool:
+        """Keeps a message that was rejected; one that is there already stays as it is.
+
+        Args:
+            place: Where the letter stands.
+            letter: The message, and why it was rejected.
+            question_id: Its key, if that is one.
+
+        Returns:
+            Whether it is kept; False when it is of a question that was deleted.
+        """
+        key, value = _bytes(letter.key_base64), _bytes(letter.value_base64)
+        row = {
+            "topic": place.topic,
+            "partition": place.partition,
+            "topic_offset": place.offset,
+            "source_topic": _storable(letter.source.topic),
+            "source_partition": letter.source.partition,
+            "source_offset": letter.source.offset,
+            "reason": letter.reason,
+            "error": _storable(letter.error),
+            "key": None if key is None else key[:MAX_DEAD_LETTER_BYTES],
+            "value": None if value is None else value[:MAX_DEAD_LETTER_BYTES],
+            "value_bytes": None if value is None else len(value),
+            "question_id": question_id,
+            "failed_at": letter.failed_at,
+        }
+        with _transaction(self._pool) as connection:
+            if question_id:
+                connection.execute(_LOCK_QUESTION, row)
+                if connection.execute(_IS_OF_DELETED, row).scalar_one():
+                    return False
+            connection.execute(_KEEP_DEAD_LETTER, row)
+        return True
 
     def _write(self, statement: TextClause, rows: Sequence[Row]) -> list[bool]:
         """Returns of which rows the question was written."""
@@ -262,6 +531,7 @@ class Store:
             # written by hand.
             left = [row for row in distinct if row["question_id"] not in done]
             inserted = _execute(connection, _INSERT_QUESTIONS, left)
+            inserted -= _take_deleted(connection, inserted)
             return done | _execute(connection, statement, [row for row in left if row["question_id"] in inserted])
 
         with _transaction(self._pool) as connection:
@@ -274,6 +544,16 @@ def _execute(connection: Connection, statement: TextClause, rows: Sequence[Row])
         return set()
     given = {"rows": json.dumps(rows), "ids": [row["question_id"] for row in rows]}
     return set(connection.execute(statement, given).scalars())
+
+
+def _take_deleted(connection: Connection, inserted: Collection[str]) -> set[str]:
+    """Takes rows out again whose questions were deleted after their messages were written; returns their ids."""
+    if not inserted:
+        return set()
+    taken = set(connection.execute(_TAKE_DELETED, {"ids": list(inserted)}).scalars())
+    for question_id in taken:
+        log.info("dropped a message of a deleted question", question_id=question_id)
+    return taken
 
 
 def _one_of_each(rows: Sequence[Row], write: Callable[[Sequence[Row]], Collection[str]]) -> list[bool]:
@@ -301,11 +581,35 @@ def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: 
     return {
         "reason": reason,
         # The text of an error must not keep a question from failing.
-        "last_error": last_error.replace("\x00", "\ufffd"),
+        "last_error": _storable(last_error),
         "failed_at": failed_at.isoformat(),
         "retry_count": retry_count,
         "not_before": not_before.isoformat(),
     }
+
+
+def _storable(text: str) -> str:
+    """Returns a text without NUL, which PostgreSQL refuses."""
+    return text.replace("\x00", "\ufffd")
+
+
+def _bytes(base64_text: str | None) -> bytes | None:
+    """Returns what a letter has in base64; None for nothing, or for what is none (the letter was written by hand)."""
+    try:
+        return None if base64_text is None else base64.b64decode(base64_text)
+    except ValueError:
+        return None
+
+
+def _resumed(row: RowMapping) -> Question | None:
+    """Returns an unpublished question with its history; None for one that no message can carry."""
+    asked = ("question_id", "question_text", "question_context", "original_answer", "asked_at")
+    try:
+        question = Question(**{name: row[name] for name in asked})
+    except ValidationError as error:  # a row that was written by hand: it must not hold up the others
+        log.error("cannot publish a question", question_id=row["question_id"], error=error.errors()[0]["msg"])
+        return None
+    return history.resumed(question, row["best"], row["attempts"], row["errors"])
 
 
 @contextmanager
@@ -317,5 +621,3 @@ def _transaction(pool: Engine) -> Iterator[Connection]:
         raise Unavailable(f"PostgreSQL: {error.orig}") from error
     except (DataError, IntegrityError) as error:
         raise Unreadable(f"PostgreSQL refused it: {str(error.orig).splitlines()[0]}") from error
-    except (ValueError, UnicodeError) as error:  # the driver, of NUL in a text
-        raise Unreadable(f"PostgreSQL cannot store it: {error}") from error

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-DASHBOARD = "http://viz-service:5002"
+DASHBOARD = "http://reverse-proxy:5002"
 _CHROMIUM = "/usr/bin/chromium"
 _MARKS = {
     "score-ranges": ".point",

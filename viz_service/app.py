@@ -13,7 +13,7 @@ from pipeline import postgres, web
 from pipeline.errors import Unavailable
 from pipeline.settings import load
 from viz_service import export, figures, flow, pages, security
-from viz_service.queries import PostgresQueries, Queries
+from viz_service.queries import PostgresQueries, Queries, TooMany
 from viz_service.sampler import Sampler, State, pipeline_of, sampler
 from viz_service.schemas import (
     Alert,
@@ -50,6 +50,8 @@ _DATA = Tag(name="data", description="What the pages show, as JSON")
 _FIGURES = Tag(name="figures", description="The charts themselves, for Plotly")
 _ACTIONS = Tag(name="actions", description="Handed on to storage-service")
 _TOP = 10
+_EXPORTS = 2
+"""At the same time: each keeps the ids of its questions in memory, and a thread for as long as it is read."""
 _CSV: web.Responses = {
     "200": {"description": "RFC 4180, UTF-8, streamed.", "content": {"text/csv": {"schema": {"type": "string"}}}}
 }
@@ -87,7 +89,8 @@ def create_app(
     )
     if isinstance(seen, Sampler):
         app.extensions["sampler"] = seen
-    app.before_request(lambda: security.require_own_page(request))
+    app.before_request(lambda: security.require_mark(request))
+    web.refuse_strangers(app, settings)
     app.after_request(lambda response: security.set_headers(request, response))
 
     def report() -> PipelineReport:
@@ -130,6 +133,8 @@ def _overview(report: PipelineReport, rows: Queries) -> Overview:
 def _add_data(
     app: OpenAPI, rows: Queries, report: Callable[[], PipelineReport], overview: Callable[[], Overview]
 ) -> None:
+    exports = threading.Semaphore(_EXPORTS)
+
     @app.get("/api/statistics", tags=[_DATA], summary="Headline numbers", responses=_replies(Statistics))
     def statistics(query: SpanQuery) -> Any:
         return web.json_response(rows.statistics(query.hours))
@@ -175,10 +180,20 @@ def _add_data(
 
     @app.get("/questions.csv", tags=[_DATA], summary="Export", responses={**_CSV, **web.problems(422, 503)})
     def questions_csv(query: Filter) -> Any:
-        lines = export.lines(rows.export(query))
-        first = next(lines)  # an absent database is an error now, not a broken file later
+        if not exports.acquire(blocking=False):
+            raise Unavailable("Too many exports are under way.")
+        try:
+            lines = export.lines(rows.export(query))
+            first = next(lines)  # an absent database is an error now, not a broken file later
+        except TooMany as error:
+            exports.release()
+            return web.problem(422, str(error))
+        except BaseException:
+            exports.release()
+            raise
         response = Response(_chain(first, lines), mimetype="text/csv")
         response.headers["Content-Disposition"] = 'attachment; filename="questions.csv"'
+        response.call_on_close(exports.release)
         return response
 
     @app.get("/api/pipeline", tags=[_DATA], summary="Topics, groups, services", responses=_replies(PipelineReport))
@@ -247,7 +262,7 @@ def _add_actions(app: OpenAPI, storage: Storage, max_streams: int) -> None:
             raise Unavailable("Too many event streams are open.")
         try:
             stream = storage.events(path.question_id, request.headers.get("Last-Event-ID"))
-        except Unavailable:
+        except BaseException:  # whatever it is, the seat must not be lost
             seats.release()
             raise
         if not isinstance(stream, EventStream):

@@ -19,7 +19,16 @@ from viz_service import assets, timeline
 from viz_service.queries import Queries
 from viz_service.sampler import State
 from viz_service.scale import CHANCE_SCORE
-from viz_service.schemas import SELF_CHECKED, FailedQuery, Filter, Overview, QuestionDetail, QuestionsQuery
+from viz_service.schemas import (
+    MAX_OFFSET,
+    SELF_CHECKED,
+    FailedQuery,
+    Filter,
+    Overview,
+    QuestionDetail,
+    Questions,
+    QuestionsQuery,
+)
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
@@ -88,14 +97,18 @@ def blueprint(
     def questions() -> Any:
         query, wrong = _parsed(QuestionsQuery)
         found = rows.questions(query)
-        filtered = {name: value for name, value in _arguments().items() if value and name not in ("page", "limit")}
+        filtered = {
+            name: value for name, value in _arguments().items() if value and name not in ("page", "limit", "after")
+        }
         html = render_template(
             "questions.html",
             query=query,
             wrong=wrong,
             found=found,
             topics=sorted({*rows.topics(), *([query.topic] if query.topic else [])}),
-            pages=-(-found.total // query.limit),
+            pages=None if found.total_is_minimum else -(-found.total // query.limit),
+            previous=_page_before(query),
+            following=_page_after(query, found),
             filtered=bool(set(filtered) - {"sort"}),
             export=url_for("questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),
             sorts=Filter.model_fields["sort"].annotation.__args__,  # type: ignore[union-attr]
@@ -200,8 +213,22 @@ def _in_language(language: str) -> str:
     return request.path + "?" + urlencode(_arguments() | {"lang": language})
 
 
-def _with_page(number: int) -> str:
-    return request.path + "?" + urlencode(_arguments() | {"page": number})
+def _with_page(number: int, after: str | None = None) -> str:
+    known = {name: value for name, value in _arguments().items() if name != "after"}
+    return request.path + "?" + urlencode(known | {"page": number} | ({"after": after} if after else {}))
+
+
+def _page_before(query: QuestionsQuery) -> str | None:
+    """Returns the address of the page before; None without one, and for one too far on to be found by its number."""
+    before = query.page - 1
+    return _with_page(before) if before >= 1 and (before - 1) * query.limit <= MAX_OFFSET else None
+
+
+def _page_after(query: QuestionsQuery, found: Questions) -> str | None:
+    """Returns the address of the next page; None when there is none that can be reached."""
+    if not found.has_next or (found.next is None and query.page * query.limit > MAX_OFFSET):
+        return None
+    return _with_page(query.page + 1, found.next)
 
 
 def _asset_url(name: str) -> str:

@@ -1,10 +1,13 @@
-"""One method for each chart: aggregates in SQL, typed rows out.
+"""One method for each chart: counts and rows from SQL, typed rows out.
 
-`Queries` is the interface that the routes see; `PostgresQueries` is the real one. Each method is one read-only
-transaction with one snapshot, so that the numbers of a reply fit together while answers arrive.
+`Queries` is the interface that the routes see; `PostgresQueries` is the real one. Each method but `export` is one
+read-only transaction with one snapshot, so that the numbers of a reply fit together while answers arrive.
+
+What is shown of all answers comes from counts that the database keeps (`counts.py`), never from reading all rows: a
+reply does not take longer the more questions there are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,8 +16,10 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine, RowMapping, TextClause, text
 
 from pipeline import postgres
-from viz_service import buckets
+from pipeline.question import ID_DIGITS
+from viz_service import buckets, counts
 from viz_service.confidence import mean_interval
+from viz_service.counts import REFERENCE, Count, Counts
 from viz_service.schemas import (
     AnswerCounts,
     Attempt,
@@ -47,133 +52,63 @@ from viz_service.schemas import (
 # Scores against a reference, which are on one scale; a self-check's is another.
 _REFERENCE = "quality IN ('accepted', 'max_retries_reached')"
 
-QUESTIONS = text("""
-    SELECT
-        coalesce(sum(times_asked), 0)                AS asked,
-        count(*)                                     AS total,
-        count(*) FILTER (WHERE status = 'pending')   AS pending,
-        count(*) FILTER (WHERE status = 'completed') AS completed,
-        count(*) FILTER (WHERE status = 'failed')    AS failed
-    FROM questions
+# A window begins with a whole minute, here and in the rows that are read beside the counts.
+COUNTED = text("""
+    SELECT kind, label, attempts, bin, n, sum_1, sum_2
+    FROM dashboard_counted(CAST(:since AS timestamptz), CAST(:kinds AS text[]))
 """)
 
-ANSWERS = text(f"""
-    SELECT
-        now()                                                              AS generated_at,
-        count(*)                                                           AS total,
-        count(*) FILTER (WHERE quality = 'accepted')                       AS accepted,
-        count(*) FILTER (WHERE quality = 'max_retries_reached')            AS max_retries_reached,
-        count(*) FILTER (WHERE quality = 'self_check_accepted')            AS self_check_accepted,
-        count(*) FILTER (WHERE quality = 'self_check_max_retries_reached') AS self_check_max_retries_reached,
-        count(*) FILTER (WHERE quality = 'unscored')                       AS unscored,
-        count(bert_score) FILTER (WHERE {_REFERENCE})                      AS count,
-        avg(bert_score) FILTER (WHERE {_REFERENCE})                        AS mean,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY bert_score) FILTER (WHERE {_REFERENCE}) AS median,
-        stddev_samp(bert_score) FILTER (WHERE {_REFERENCE})                AS deviation,
-        min(bert_score) FILTER (WHERE {_REFERENCE})                        AS min,
-        max(bert_score) FILTER (WHERE {_REFERENCE})                        AS max,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY total_processing_time_ms)  AS p50,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY total_processing_time_ms) AS p95
-    FROM responses
-    WHERE created_at >= :since
+# The value at a rank: the counts say in which bin it is and how many of the bin come before it.
+SCORE_AT = text(f"""
+    SELECT bert_score FROM responses
+    WHERE bert_score IS NOT NULL AND {_REFERENCE} AND bert_score >= :low AND bert_score < :high
+          AND created_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+    ORDER BY bert_score
+    OFFSET :offset LIMIT 1
 """)
-
-ATTEMPTS = text("""
-    SELECT
-        processing_attempts                          AS attempts,
-        count(*)                                     AS answers,
-        count(*) FILTER (WHERE quality = 'accepted') AS accepted
-    FROM responses
-    WHERE created_at >= :since
-    GROUP BY processing_attempts
-    ORDER BY processing_attempts
-""")
-
-_CALLS = """
-        SELECT question_id, prompt_tokens, completion_tokens, cost FROM attempts WHERE generated_at >= :since
-        UNION ALL
-        SELECT question_id, prompt_tokens, completion_tokens, cost FROM call_errors WHERE failed_at >= :since
-"""
-
-TOKENS = text(f"""
-    SELECT
-        coalesce(sum(prompt_tokens), 0)     AS prompt_tokens,
-        coalesce(sum(completion_tokens), 0) AS completion_tokens
-    FROM ({_CALLS}) AS calls
-""")
-
-# As the view cost_summary: what was spent in vain is in it, questions of which no price is known are not. Points are of
-# scores against a reference, so what self-checks cost is left out there.
-COSTS = text(f"""
-    WITH priced AS (
-        SELECT question_id, sum(cost) AS cost FROM ({_CALLS}) AS calls WHERE cost IS NOT NULL GROUP BY question_id
-    ), judged AS (
-        SELECT cost, quality, bert_score, coalesce(quality LIKE 'self_check%', false) AS self_checked
-        FROM priced LEFT JOIN responses USING (question_id)
-    )
-    SELECT
-        sum(cost)                                                                        AS cost,
-        round(sum(cost) / nullif(count(*) FILTER (WHERE quality = 'accepted'), 0), 9)    AS cost_per_accepted,
-        round(
-            sum(cost) FILTER (WHERE NOT self_checked)
-            / nullif(sum(greatest(bert_score, 0)) FILTER (WHERE NOT self_checked), 0), 9
-        )                                                                                AS cost_per_point
-    FROM judged
+TIME_AT = text("""
+    SELECT total_processing_time_ms FROM responses
+    WHERE total_processing_time_ms >= :low AND total_processing_time_ms < :high
+          AND created_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+    ORDER BY total_processing_time_ms
+    OFFSET :offset LIMIT 1
 """)
 
 TIME_SPAN = text(f"""
     SELECT now() AS until, (
-        SELECT min(created_at) FROM responses
-        WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL AND {_REFERENCE}
+        SELECT created_at FROM responses
+        WHERE created_at >= coalesce(CAST(:since AS timestamptz), '-infinity') AND created_at <= now()
+              AND bert_score IS NOT NULL AND {_REFERENCE}
+        ORDER BY created_at LIMIT 1
     ) AS first
 """)
 
-# The origin is a full hour: buckets begin on round times.
-TIME_POINTS = text(f"""
+# The origin is a full hour: buckets begin on round times. Minutes are kept for the longest window, hours for ever.
+TIME_POINTS = text("""
     SELECT
-        date_bin(:width, created_at, timestamptz '2000-01-01 00:00:00+00') AS start,
-        avg(bert_score)                                                    AS mean_score,
-        count(*)                                                           AS count
-    FROM responses
-    WHERE created_at >= :since AND created_at <= now() AND bert_score IS NOT NULL AND {_REFERENCE}
+        date_bin(:width, period, timestamptz '2000-01-01 00:00:00+00') AS start,
+        sum(sum_1) / sum(n)                                            AS mean_score,
+        sum(n)                                                         AS count
+    FROM (
+        SELECT period, n, sum_1, kind, label, bin FROM dashboard_counts
+        WHERE level = :level AND period >= date_trunc(:level, CAST(:since AS timestamptz))
+        UNION ALL
+        SELECT date_trunc(:level, minute), n, sum_1, kind, label, bin FROM dashboard_changes
+        WHERE minute >= date_trunc(:level, CAST(:since AS timestamptz))
+    ) AS counted
+    WHERE kind = 'answers' AND bin = 1 AND label = ANY(:labels) AND period <= now()
     GROUP BY start
+    HAVING sum(n) > 0
     ORDER BY start
 """)
 
+# For a threshold with more than two decimals.
 SCORE_BINS = text(f"""
     SELECT floor((bert_score - :threshold) * :bins_per_unit)::integer AS bin, count(*) AS count
     FROM responses
-    WHERE bert_score IS NOT NULL AND {_REFERENCE} AND created_at >= :since
+    WHERE bert_score IS NOT NULL AND {_REFERENCE}
+          AND created_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
     GROUP BY bin
-""")
-
-SCORES_BY_ATTEMPTS = text(f"""
-    SELECT kept.attempts, kept.count, kept.mean_score, pairs.mean_first_score
-    FROM (
-        SELECT processing_attempts AS attempts, count(*) AS count, avg(bert_score) AS mean_score
-        FROM responses
-        WHERE bert_score IS NOT NULL AND {_REFERENCE} AND created_at >= :since
-        GROUP BY processing_attempts
-    ) AS kept
-    LEFT JOIN (
-        SELECT processing_attempts AS attempts, avg(first_score) AS mean_first_score
-        FROM regeneration_analysis
-        WHERE {_REFERENCE} AND created_at >= :since
-        GROUP BY processing_attempts
-    ) AS pairs USING (attempts)
-    ORDER BY attempts
-""")
-
-REGENERATION = text(f"""
-    SELECT
-        count(*)                        AS count,
-        count(*) FILTER (WHERE gain > 0) AS improved,
-        avg(first_score)                AS mean_first_score,
-        avg(kept_score)                 AS mean_kept_score,
-        avg(gain)                       AS mean_gain,
-        stddev_samp(gain)               AS deviation
-    FROM regeneration_analysis
-    WHERE processing_attempts > 1 AND gain IS NOT NULL AND {_REFERENCE} AND created_at >= :since
 """)
 
 _QUESTION = """
@@ -192,9 +127,11 @@ _QUESTION = """
 # The inner queries walk an index and stop after `limit`; only those few rows are joined.
 MOST_ASKED = text(f"""
     {_QUESTION}
-    FROM (SELECT * FROM questions ORDER BY times_asked DESC, asked_at DESC LIMIT :limit) AS questions
+    FROM (
+        SELECT * FROM questions ORDER BY times_asked DESC, asked_at DESC, question_id LIMIT :limit
+    ) AS questions
     LEFT JOIN responses USING (question_id)
-    ORDER BY times_asked DESC, asked_at DESC
+    ORDER BY times_asked DESC, asked_at DESC, question_id
 """)
 
 BEST = text(f"""
@@ -217,31 +154,6 @@ WORST = text(f"""
     ORDER BY bert_score, question_id
 """)
 
-# What a threshold would do to the attempts that there are. A question is censored where it was accepted below the
-# threshold tried: nobody asked it again, so what it would have scored is unknown.
-WHAT_IF = text(f"""
-    WITH tried AS (
-        SELECT
-            question_id,
-            count(*)                                                          AS made,
-            min(attempt) FILTER (WHERE bert_score >= :threshold)              AS passed_at,
-            max(bert_score)                                                   AS best,
-            (array_agg(bert_score ORDER BY attempt) FILTER (WHERE bert_score >= :threshold))[1] AS passing
-        FROM attempts
-        WHERE bert_score IS NOT NULL AND attempt <= :max_attempts
-              AND EXISTS (SELECT FROM responses WHERE responses.question_id = attempts.question_id AND {_REFERENCE})
-        GROUP BY question_id
-    )
-    SELECT
-        passed_at,
-        passed_at IS NULL AND made < :max_attempts AS unknown,
-        made,
-        count(*)                                   AS questions,
-        sum(coalesce(passing, best))               AS scores
-    FROM tried
-    GROUP BY 1, 2, 3
-""")
-
 _MATCHING = """
     FROM questions
     LEFT JOIN responses USING (question_id)
@@ -253,38 +165,101 @@ _MATCHING = """
       AND (CAST(:attempts AS integer) IS NULL OR processing_attempts = :attempts)
       AND (CAST(:topic AS text) IS NULL OR topic = :topic)
 """
-_BY_SCALE = f"bert_score IS NULL, NOT {_REFERENCE}"
-"""Scores against a reference come before those of a self-check; what has no score comes last."""
-_ORDERS: dict[str, str] = {
-    "newest": "asked_at DESC, question_id",
-    "oldest": "asked_at, question_id DESC",
-    "most-asked": "times_asked DESC, question_id",
-    "best": f"{_BY_SCALE}, bert_score DESC, question_id",
-    "worst": f"{_BY_SCALE}, bert_score, question_id",
-    "slowest": "total_processing_time_ms DESC NULLS LAST, question_id",
+# Where the last page ended, in the lists that are in order of time.
+_BEYOND = {
+    "newest": "(asked_at < :after_at OR asked_at = :after_at AND question_id > :after_id)",
+    "oldest": "(asked_at > :after_at OR asked_at = :after_at AND question_id < :after_id)",
 }
+_SELF_CHECKED = "quality NOT IN ('accepted', 'max_retries_reached')"
 
-COUNT_MATCHING = text(f"SELECT count(*) AS total {_MATCHING}")
-MATCHING = {
-    sort: text(f"""
+# Each order is made of parts that an index has in order, one after the other: a page reads the rows before it and on
+# it, not all. Scores against a reference come before those of a self-check; what has no score or time comes last.
+_UNSCORED = ("bert_score IS NULL", "question_id")
+_ORDERS: dict[str, tuple[tuple[str, str], ...]] = {
+    "newest": (("true", "asked_at DESC, question_id"),),
+    "oldest": (("true", "asked_at, question_id DESC"),),
+    "most-asked": (("true", "times_asked DESC, asked_at DESC, question_id"),),
+    "best": (
+        (f"bert_score IS NOT NULL AND {_REFERENCE}", "bert_score DESC, question_id"),
+        (f"bert_score IS NOT NULL AND {_SELF_CHECKED}", "bert_score DESC, question_id"),
+        _UNSCORED,
+    ),
+    "worst": (
+        (f"bert_score IS NOT NULL AND {_REFERENCE}", "bert_score, question_id"),
+        (f"bert_score IS NOT NULL AND {_SELF_CHECKED}", "bert_score, question_id"),
+        _UNSCORED,
+    ),
+    "slowest": (
+        ("total_processing_time_ms IS NOT NULL", "total_processing_time_ms DESC, question_id"),
+        ("total_processing_time_ms IS NULL", "question_id"),
+    ),
+}
+COUNTED_ROWS = 10_000
+"""A filter's questions are counted up to here. So many are sorted; of more, an index is walked until a page is full."""
+
+COUNT_MATCHING = text(f"SELECT count(*) AS total FROM (SELECT {_MATCHING} LIMIT :most) AS matching")
+
+
+def _listed(sort: str, part: int, few: bool, after: bool) -> TextClause:
+    """Returns the statement that lists ids of one part of an order, from an offset on.
+
+    Args:
+        sort: Which order.
+        part: Which of its parts.
+        few: The filter lets few questions through: find them first, by whatever index the filter has.
+        after: Only those beyond the end of the last page.
+    """
+    where, order = _ORDERS[sort][part]
+    beyond = f"AND {_BEYOND[sort]}" if after else ""
+    found = f"""
+        SELECT question_id, asked_at, times_asked, bert_score, quality, total_processing_time_ms {_MATCHING}
+    """
+    if few:
+        listed = f"WITH found AS MATERIALIZED ({found}) SELECT question_id FROM found WHERE {where} {beyond}"
+    else:
+        listed = f"SELECT question_id {_MATCHING} AND {where} {beyond}"
+    return text(f"{listed} ORDER BY {order} OFFSET :offset LIMIT :limit")
+
+
+LISTED = {
+    (sort, part, few, after): _listed(sort, part, few, after)
+    for sort, parts in _ORDERS.items()
+    for part in range(len(parts))
+    for few in (False, True)
+    for after in ((False, True) if sort in _BEYOND else (False,))
+}
+ROWS = text("""
     SELECT question_id, left(questions.question_text, 300) AS question_text, topic, status, quality, bert_score,
            processing_attempts, total_processing_time_ms, times_asked, asked_at
-    {_MATCHING}
-    ORDER BY {order}
-    LIMIT :limit OFFSET :offset
-    """)
-    for sort, order in _ORDERS.items()
+    FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
+    JOIN questions USING (question_id)
+    LEFT JOIN responses USING (question_id)
+    ORDER BY number
+""")
+
+
+def _whole(parts: tuple[tuple[str, str], ...]) -> str:
+    """Returns an order in one: by part, then as within the parts."""
+    by_part = (f"({where}) IS NOT TRUE" for where, _ in parts[:-1])
+    return ", ".join([*by_part, *dict.fromkeys(order for _, order in parts)])
+
+
+EXPORTED_IDS = {
+    sort: text(f"SELECT question_id {_MATCHING} ORDER BY {_whole(parts)}") for sort, parts in _ORDERS.items()
 }
-EXPORTED = {
-    sort: text(f"""
+EXPORTED = text("""
     SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
            times_asked, asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
            total_processing_time_ms, model, scorer, created_at AS completed_at
-    {_MATCHING}
-    ORDER BY {order}
-    """)
-    for sort, order in _ORDERS.items()
-}
+    FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
+    JOIN questions USING (question_id)
+    LEFT JOIN responses USING (question_id)
+    ORDER BY number
+""")
+ID_BYTES = ID_DIGITS // 2
+MAX_EXPORTED = 2_000_000
+"""Questions in an export at most. Their ids are in memory meanwhile, in `ID_BYTES` each."""
+EXPORTED_AT_ONCE = 500
 
 # From one topic to the next in the index: the time goes with the number of topics, not of questions.
 TOPICS = text("""
@@ -332,14 +307,6 @@ DETAIL_USAGE = text("""
     SELECT prompt_tokens, completion_tokens, cost FROM question_usage WHERE question_id = :question_id
 """)
 
-RECENT = text(f"""
-    SELECT
-        count(bert_score) FILTER (WHERE {_REFERENCE}) AS scored,
-        count(*) FILTER (WHERE quality = 'max_retries_reached') AS below
-    FROM responses
-    WHERE created_at >= now() - interval '1 hour'
-""")
-
 # One core for each query: what is costly here groups by question, and parallel workers only make that slower (100,000
 # attempts with prices, two busy cores: 345 and 474 ms with them, 170 and 113 ms without).
 _BEGIN = text("""
@@ -349,6 +316,10 @@ _BEGIN = text("""
 
 # Naming the view makes "ready" mean that the schema is there as well, not only the server.
 READY = text("SELECT EXISTS (SELECT FROM regeneration_analysis)")
+
+
+class TooMany(Exception):
+    """More questions than an export may have."""
 
 
 class Queries(Protocol):
@@ -382,7 +353,14 @@ class Queries(Protocol):
         """Returns the first `MAX_TOPICS` topics of questions, in order."""
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
-        """Yields all questions that a filter lets through, row by row."""
+        """Yields the questions that a filter lets through when it begins, row by row.
+
+        Which ones and their order are of one snapshot, each row is as it stands when it is read; one that was deleted
+        meanwhile is left out. No connection is held between two rows: a slow reader costs the database nothing.
+
+        Raises:
+            TooMany: They are more than `MAX_EXPORTED`.
+        """
 
     def question(self, question_id: str) -> QuestionDetail | None:
         """Returns all about a question; None for an unknown one."""
@@ -408,29 +386,54 @@ class PostgresQueries:
         """See `Queries`."""
         since = _since(hours)
         with self._read() as connection:
-            questions = _one(connection, QUESTIONS)
-            answers = _one(connection, ANSWERS, since=since)
-            attempts = _all(connection, ATTEMPTS, since=since)
-            tokens = _one(connection, TOKENS, since=since)
-            costs = _one(connection, COSTS, since=since)
-        total, accepted = answers["total"], answers["accepted"]
-        calls = sum(row["attempts"] * row["answers"] for row in attempts)
+            now = connection.execute(text("SELECT now()")).scalar_one()
+            questions = _counted(connection, None, "questions")
+            counted = _counted(connection, since, "answers", "score", "time", "calls", "cost", "priced")
+            scores, times = counted.bins("score", REFERENCE), counted.bins("time")
+            lowest, median, highest = (_score(connection, since, scores, share) for share in (0, 0.5, 1))
+            p50, p95 = (_time(connection, since, times, share) for share in (0.5, 0.95))
+        by_quality = {quality: counted.total("answers", {quality}).n for quality in AnswerCounts.model_fields}
+        scored = counted.total("answers", REFERENCE, bins={1})
+        total, accepted = counted.total("answers").n, by_quality["accepted"]
+        attempts = {each: counted.total("answers", attempts={each}).n for each in counted.attempts()}
+        calls = sum(each * answers for each, answers in attempts.items())
+        tokens = counted.total("calls")
         return Statistics(
-            generated_at=answers["generated_at"],
+            generated_at=now,
             threshold=self._threshold,
-            questions=QuestionCounts.model_validate(questions),
-            answers=AnswerCounts.model_validate(answers),
-            scores=ScoreSummary.model_validate(answers),
-            attempts=[AttemptShare(share=row["answers"] / total, **row) for row in attempts],
+            questions=QuestionCounts(
+                asked=questions.total("questions").sum_1,
+                total=questions.total("questions").n,
+                **{status: questions.total("questions", {status}).n for status in ("pending", "completed", "failed")},
+            ),
+            answers=AnswerCounts(**by_quality | {"total": total}),
+            scores=ScoreSummary(
+                count=scored.n,
+                mean=scored.mean,
+                median=median,
+                deviation=scored.deviation,
+                min=lowest,
+                max=highest,
+            ),
+            attempts=[
+                AttemptShare(
+                    attempts=each,
+                    answers=answers,
+                    accepted=counted.total("answers", {"accepted"}, {each}).n,
+                    share=answers / total,
+                )
+                for each, answers in attempts.items()
+            ],
             llm=LlmUse(
                 calls=calls,
                 calls_per_accepted=calls / accepted if accepted else None,
                 overhead_percent=(calls - total) / total * 100 if total else None,
-                tokens_per_accepted=sum(tokens.values()) / accepted if accepted else None,
-                **tokens,
-                **costs,
+                prompt_tokens=tokens.sum_1,
+                completion_tokens=tokens.sum_2,
+                tokens_per_accepted=(tokens.sum_1 + tokens.sum_2) / accepted if accepted else None,
+                **counts.costs(counted),
             ),
-            total_processing_time_ms=ProcessingTime.model_validate(answers),
+            total_processing_time_ms=ProcessingTime(p50=p50, p95=p95),
         )
 
     def timeseries(self, hours: int | None) -> Timeseries:
@@ -439,9 +442,16 @@ class PostgresQueries:
         with self._read() as connection:
             span = _one(connection, TIME_SPAN, since=start)
             # From the first answer on: a fleet that is ten minutes old gets ten points, not two.
-            since = span["first"] or (start if hours else span["until"])
+            since = span["first"] or start or span["until"]
             width = buckets.time_bucket((span["until"] - since).total_seconds())
-            points = _all(connection, TIME_POINTS, since=since, width=timedelta(seconds=width))
+            points = _all(
+                connection,
+                TIME_POINTS,
+                since=since,
+                width=timedelta(seconds=width),
+                level="minute" if width < 3600 else "hour",
+                labels=sorted(REFERENCE),
+            )
         return Timeseries(
             since=since,
             until=span["until"],
@@ -452,24 +462,32 @@ class PostgresQueries:
 
     def histogram(self, hours: int | None = None) -> Histogram:
         """See `Queries`."""
+        threshold = Decimal(str(self._threshold))
         with self._read() as connection:
-            rows = _all(
-                connection,
-                SCORE_BINS,
-                threshold=Decimal(str(self._threshold)),
-                bins_per_unit=buckets.BINS_PER_UNIT,
-                since=_since(hours),
-            )
-        return buckets.histogram(self._threshold, {row["bin"]: row["count"] for row in rows})
+            scores = _counted(connection, _since(hours), "score").bins("score", REFERENCE)
+            bins = counts.threshold_bins(scores, threshold, buckets.BINS_PER_UNIT)
+            if bins is None:
+                unit = buckets.BINS_PER_UNIT
+                rows = _all(connection, SCORE_BINS, threshold=threshold, bins_per_unit=unit, since=_since(hours))
+                return buckets.histogram(self._threshold, {row["bin"]: row["count"] for row in rows})
+        return buckets.histogram(self._threshold, bins)
 
     def improvement(self, hours: int | None = None) -> Improvement:
         """See `Queries`."""
         with self._read() as connection:
-            by_attempts = _all(connection, SCORES_BY_ATTEMPTS, since=_since(hours))
-            pairs = _one(connection, REGENERATION, since=_since(hours))
-        return Improvement(
-            by_attempts=[AttemptScore.model_validate(row) for row in by_attempts], regenerated=regeneration(pairs)
-        )
+            counted = _counted(connection, _since(hours), "answers", "first", "gain")
+        by_attempts = []
+        for attempts in counted.attempts():
+            kept = counted.total("answers", REFERENCE, {attempts}, {1})
+            if kept.mean is not None:
+                first = counted.total("first", REFERENCE, {attempts})
+                by_attempts.append(
+                    AttemptScore(
+                        attempts=attempts, count=kept.n, mean_score=float(kept.mean), mean_first_score=first.mean
+                    )
+                )
+        again = [each for each in counted.attempts() if each > 1]
+        return Improvement(by_attempts=by_attempts, regenerated=regeneration(counts.pairs(counted, again)))
 
     def top(self, limit: int) -> TopQuestions:
         """See `Queries`."""
@@ -479,28 +497,54 @@ class PostgresQueries:
 
     def what_if(self, threshold: float) -> WhatIf:
         """See `Queries`."""
+        tried = round(threshold * counts.SCORE_BINS)
         with self._read() as connection:
-            rows = _all(connection, WHAT_IF, threshold=Decimal(str(threshold)), max_attempts=self._max_attempts)
-        return what_if(threshold, self._max_attempts, rows)
+            counted = _counted(connection, None, "prefix")
+        groups = counts.what_if_groups(counted, tried, self._max_attempts)
+        return what_if(tried / counts.SCORE_BINS, self._max_attempts, groups)
 
     def questions(self, query: QuestionsQuery) -> Questions:
         """See `Queries`."""
         wanted = _parameters(query)
         with self._read() as connection:
-            total = _one(connection, COUNT_MATCHING, **wanted)["total"]
-            rows = _all(
-                connection,
-                MATCHING[query.sort],
-                **wanted,
-                limit=query.limit,
-                offset=(query.page - 1) * query.limit,
-            )
+            unfiltered = all(value in (None, "", "%%") for value in wanted.values())
+            if unfiltered:
+                total = _counted(connection, None, "questions").total("questions").n
+            else:
+                total = _one(connection, COUNT_MATCHING, most=COUNTED_ROWS + 1, **wanted)["total"]
+            few = not unfiltered and total <= COUNTED_ROWS
+            # One more than shown: whether there is a next page.
+            ids = self._listed(connection, query, wanted, few)
+            rows = [QuestionRow.model_validate(row) for row in _all(connection, ROWS, ids=ids[: query.limit])]
+        more = len(ids) > query.limit
         return Questions(
-            total=total,
+            total=total if unfiltered else min(total, COUNTED_ROWS),
+            total_is_minimum=not unfiltered and not few,
             page=query.page,
             limit=query.limit,
-            questions=[QuestionRow.model_validate(row) for row in rows],
+            next=after(rows[-1]) if more and rows and query.sort in _BEYOND else None,
+            has_next=more,
+            questions=rows,
         )
+
+    def _listed(self, connection: Connection, query: QuestionsQuery, wanted: dict[str, Any], few: bool) -> list[str]:
+        """Returns the ids of a page, and of one row more where there is one."""
+        if query.after:
+            at, _, question_id = query.after.partition("~")
+            wanted = wanted | {"after_at": datetime.fromisoformat(at), "after_id": question_id}
+        first = 0 if query.after else (query.page - 1) * query.limit
+        parts = list(range(len(_ORDERS[query.sort])))
+        if query.status in ("pending", "failed"):
+            parts = parts[-1:]  # without an answer: walking those with one would find nothing, slowly
+        ids: list[str] = []
+        for part in parts:
+            # The offset is over all parts; how many rows a part has is known once it is read to its end.
+            statement = LISTED[query.sort, part, few, bool(query.after)]
+            limit = first + query.limit + 1 - len(ids)
+            ids += connection.execute(statement, wanted | {"offset": 0, "limit": limit}).scalars()
+            if len(ids) > first + query.limit:
+                break
+        return ids[first:]
 
     def topics(self) -> list[str]:
         """See `Queries`."""
@@ -509,13 +553,27 @@ class PostgresQueries:
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         """See `Queries`."""
+        ids = self._exported_ids(query)
+        for start in range(0, len(ids), ID_BYTES * EXPORTED_AT_ONCE):
+            block = ids[start : start + ID_BYTES * EXPORTED_AT_ONCE]
+            wanted = [block[each : each + ID_BYTES].hex() for each in range(0, len(block), ID_BYTES)]
+            with self._read() as connection:
+                rows = _all(connection, EXPORTED, ids=wanted)
+            yield from rows
+
+    def _exported_ids(self, query: Filter) -> bytearray:
+        """Returns the ids of an export in their order, one after the other."""
+        ids = bytearray()
         with self._read() as connection:
-            # A cursor of the server's: the rows are never in memory all at once.
-            rows = connection.execution_options(stream_results=True, yield_per=500).execute(
-                EXPORTED[query.sort], _parameters(query)
+            # A cursor of the server's: as texts they are never in memory all at once.
+            found = connection.execution_options(stream_results=True, yield_per=10_000).execute(
+                EXPORTED_IDS[query.sort], _parameters(query)
             )
-            for row in rows.mappings():
-                yield dict(row)
+            for question_id in found.scalars():
+                if len(ids) == ID_BYTES * MAX_EXPORTED:
+                    raise TooMany(f"More than {MAX_EXPORTED:,} questions: narrow the filter.")
+                ids += bytes.fromhex(question_id)
+        return ids
 
     def question(self, question_id: str) -> QuestionDetail | None:
         """See `Queries`."""
@@ -539,8 +597,8 @@ class PostgresQueries:
     def recent(self) -> tuple[int, int]:
         """See `Queries`."""
         with self._read() as connection:
-            row = _one(connection, RECENT)
-        return row["scored"], row["below"]
+            counted = _counted(connection, _since(1), "answers")
+        return counted.total("answers", REFERENCE, bins={1}).n, counted.total("answers", {"max_retries_reached"}).n
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -602,9 +660,47 @@ def what_if(threshold: float, max_attempts: int, rows: list[dict[str, Any]]) -> 
     )
 
 
-def _since(hours: int | None) -> datetime:
-    """Returns the start of the last `hours`; without any, a time before all answers."""
-    return datetime.now(UTC) - timedelta(hours=hours) if hours else datetime(1970, 1, 1, tzinfo=UTC)
+def after(row: QuestionRow) -> str:
+    """Returns where a list in order of time goes on after a row, as `QuestionsQuery.after` takes it."""
+    return f"{row.asked_at.isoformat()}~{row.question_id}"
+
+
+def _since(hours: int | None) -> datetime | None:
+    """Returns the start of the last `hours`, at a whole minute; None without any."""
+    return (datetime.now(UTC) - timedelta(hours=hours)).replace(second=0, microsecond=0) if hours else None
+
+
+def _counted(connection: Connection, since: datetime | None, *kinds: str) -> Counts:
+    rows = connection.execute(COUNTED, {"since": since, "kinds": list(kinds)}).mappings()
+    return Counts(Count(**row) for row in rows)
+
+
+def _score(connection: Connection, since: datetime | None, bins: Mapping[int, int], share: float) -> float | None:
+    return _percentile(connection, SCORE_AT, counts.score_bounds, since, bins, share)
+
+
+def _time(connection: Connection, since: datetime | None, bins: Mapping[int, int], share: float) -> float | None:
+    return _percentile(connection, TIME_AT, counts.time_bounds, since, bins, share)
+
+
+def _percentile(
+    connection: Connection,
+    query: TextClause,
+    bounds: Callable[[int], tuple[Decimal | int, Decimal | int]],
+    since: datetime | None,
+    bins: Mapping[int, int],
+    share: float,
+) -> float | None:
+    """Returns a percentile of values of which the counts in bins are known; None of nothing."""
+    if not sum(bins.values()):
+        return None
+    places, second = counts.places(bins, share)
+    values = []
+    for place in places:
+        low, high = bounds(place.bin)
+        value = connection.execute(query, {"low": low, "high": high, "since": since, "offset": place.offset}).scalar()
+        values.append(float(low if value is None else value))
+    return values[0] + (values[-1] - values[0]) * second
 
 
 def _parameters(query: Filter) -> dict[str, Any]:

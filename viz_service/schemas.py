@@ -3,7 +3,17 @@
 from datetime import UTC
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
 
 from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason
 from pipeline.provider import ProviderStatus
@@ -12,6 +22,9 @@ from viz_service.texts import Language
 
 Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 """RFC 3339 in UTC, whatever the session's time zone is."""
+
+_TIME: TypeAdapter[Any] = TypeAdapter(AwareDatetime)
+_ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
 Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
@@ -35,7 +48,9 @@ class NoQuery(Input):
 class SpanQuery(Input):
     """Parameters of what may be limited to the last hours."""
 
-    hours: int | None = Field(None, ge=1, le=168, description="How far back; left out: everything.")
+    hours: int | None = Field(
+        None, ge=1, le=168, description="How far back, to the whole minute; left out: everything."
+    )
 
 
 class TimeseriesQuery(Input):
@@ -66,7 +81,9 @@ class FigureQuery(SpanQuery):
 class WhatIfQuery(Input):
     """Parameters of the what-if."""
 
-    threshold: float = Field(ge=-1, le=1, allow_inf_nan=False, description="To try on the stored attempts.")
+    threshold: float = Field(
+        ge=-1, le=1, allow_inf_nan=False, description="To try on the stored attempts; rounded to two decimals."
+    )
 
 
 def _blank_is_none(value: Any) -> Any:
@@ -91,11 +108,41 @@ class Filter(Input):
     sort: Sort = "newest"
 
 
+MAX_OFFSET = 10_000
+"""Questions that may come before a page that is asked for by its number: they are all read."""
+
+
+def _after(value: str | None) -> str | None:
+    """Checks the end of a page: a time and an id."""
+    if value is not None:
+        at, _, question_id = value.partition("~")
+        _TIME.validate_python(at)
+        _ID.validate_python(question_id)
+    return value
+
+
 class QuestionsQuery(Filter):
     """Parameters of the list of questions."""
 
-    page: int = Field(1, ge=1, le=100_000)
     limit: int = Field(25, ge=1, le=100, description="Questions on a page.")
+    after: Annotated[str | None, BeforeValidator(_blank_is_none), AfterValidator(_after)] = Field(
+        None, description="`next` of the last page: it goes on from there. With the orders newest and oldest."
+    )
+    page: int = Field(1, ge=1, le=100_000, description=f"Without `after`, only of the first {MAX_OFFSET:,} questions.")
+
+    @field_validator("after")
+    @classmethod
+    def _is_in_order_of_time(cls, after: str | None, info: ValidationInfo) -> str | None:
+        if after and info.data.get("sort") not in ("newest", "oldest"):
+            raise ValueError("goes with the orders newest and oldest alone")
+        return after
+
+    @field_validator("page")
+    @classmethod
+    def _is_near(cls, page: int, info: ValidationInfo) -> int:
+        if not info.data.get("after") and (page - 1) * info.data.get("limit", 1) > MAX_OFFSET:
+            raise ValueError(f"is beyond the first {MAX_OFFSET:,} questions: use `after`, or narrow the filter")
+        return page
 
 
 class QuestionPath(Input):
@@ -348,8 +395,11 @@ class Questions(Output):
     """A page of the list of questions."""
 
     total: int = Field(description="Questions that the filter lets through.")
+    total_is_minimum: bool = Field(False, description="There are more than `total`: nobody has counted on.")
     page: int
     limit: int
+    next: str | None = Field(None, description="`after` of the next page, in the orders newest and oldest; null: none.")
+    has_next: bool = Field(False, description="There are questions beyond this page.")
     questions: list[QuestionRow]
 
 

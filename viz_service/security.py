@@ -1,10 +1,9 @@
 """What keeps the pages safe: response headers, and who may change something."""
 
-from urllib.parse import urlsplit
-
 from flask import Request, Response
 from werkzeug.exceptions import Forbidden
 
+from pipeline.origins import SAFE_METHODS
 from viz_service import assets
 
 # Styles: Plotly would insert <style> elements, but leaves it be where the page has elements with their ids: see
@@ -23,21 +22,14 @@ DOCS_POLICY = (
 MARK = "X-Requested-With"
 """Header that only a script of the same origin can send: other origins would need our consent (CORS), and get none."""
 
-_SAFE = {"GET", "HEAD", "OPTIONS"}
 
-
-def require_own_page(request: Request) -> None:
-    """Lets a request that changes something pass only when a page of ours (or a tool, which sends no origin) made it.
+def require_mark(request: Request) -> None:
+    """Lets a request that changes something pass only with the mark; `pipeline.web` looks at where it comes from.
 
     Raises:
-        Forbidden: It came from elsewhere, or without `X-Requested-With`.
+        Forbidden: It has no `X-Requested-With`.
     """
-    if request.method in _SAFE:
-        return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site not in (None, "same-origin") or (origin is not None and urlsplit(origin).netloc != request.host):
-        raise Forbidden("Only pages of this dashboard may change something.")
-    if not request.headers.get(MARK):
+    if request.method not in SAFE_METHODS and not request.headers.get(MARK):
         raise Forbidden(f"A request that changes something needs the header {MARK}.")
 
 

@@ -3,15 +3,16 @@
 from pydantic import Field, SecretStr
 
 from pipeline.messages import MAX_ATTEMPTS_LIMIT
+from pipeline.origins import OriginSettings
 from pipeline.settings import KafkaSettings, PatienceSettings, Port, PostgresSettings
 
 _URL = r"^https?://[^/]+$"
 
 
-class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings):
+class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSettings):
     """Environment of the container."""
 
-    # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/03_reader.sql).
+    # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/roles.sql).
     postgres_user: str = Field("reader", min_length=1, description="Role that is logged in: it can only read.")
     postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
 

@@ -90,7 +90,10 @@ class HttpStorage:
         if reply.status_code == 200:
             return EventStream(reply)
         with reply:
-            return _reply(reply)
+            try:
+                return _reply(reply)
+            except requests.RequestException as error:  # it broke off within the reply
+                raise Unavailable(f"storage-service: {Why(kind='unexpected')}") from error
 
     def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """See `Storage`."""

@@ -6,7 +6,8 @@ from typing import Any
 from flask import Flask, request
 from kombu.exceptions import OperationalError as BrokerAway
 
-from .question import question_id
+from pipeline.question import question_id
+
 from .tasks import start, store
 
 app = Flask(__name__)

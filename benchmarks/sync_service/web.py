@@ -7,8 +7,8 @@ from typing import Any
 from flask import Flask, request
 
 from benchmarks.celery_baseline.providers import Model, Scorer
-from benchmarks.celery_baseline.question import question_id
 from benchmarks.celery_baseline.store import Store
+from pipeline.question import question_id
 
 from .answering import Answering, GaveUp
 from .settings import SyncSettings

@@ -11,13 +11,8 @@ from tests.demonstration.document import Step
 
 ROOT = Path(__file__).parents[2]
 
-PUBLISHED: Mapping[int, str] = {
-    5001: "storage-service:5001",
-    5002: "viz-service:5002",
-    8080: "kafka-ui:8080",
-    8081: "flink-jobmanager:8081",
-}
-"""Where the ports that the host has at `localhost` are on the fleet's network."""
+PUBLISHED = (5001, 5002, 8080, 8081)
+"""Ports that the host has at `localhost`; in the fleet's network `reverse-proxy` has them."""
 
 COMMAND_SECONDS = 300.0
 UNTIL_SECONDS = 600.0
@@ -36,7 +31,7 @@ class Runner:
         """Takes the environment of the commands."""
         # curl finds `localhost` where the fleet is, so that commands need not be changed.
         self._curl_home = tempfile.TemporaryDirectory()
-        lines = [f'connect-to = "localhost:{port}:{where}"\n' for port, where in PUBLISHED.items()]
+        lines = [f'connect-to = "localhost:{port}:reverse-proxy:{port}"\n' for port in PUBLISHED]
         (Path(self._curl_home.name) / ".curlrc").write_text("".join(lines))
         self._environment = {**environment, "CURL_HOME": self._curl_home.name}
 

@@ -31,6 +31,9 @@ RESTART_SECONDS = 3.0
 LEAVE_SECONDS = 15.0
 """In this time a service has to have ended after SIGTERM."""
 
+MIN_LOST = 10
+"""Messages at least, where a drill loses some."""
+
 START_ORDER = (
     "postgres",
     "redis",
@@ -48,12 +51,14 @@ START_ORDER = (
     "storage-service",
     "viz-service",
     "kafka-ui",
+    "reverse-proxy",
     "traffic-generator",
 )
 """Of all services but llm-consumer; each after those that it needs."""
 
 _AWAITED = {"postgres": 120.0, "redis": 60.0, "kafka": 180.0, "flink-jobmanager": 180.0}
 _ONE_SHOTS = ("postgres-init", "kafka-init")
+_SNAPSHOT = f"{PROJECT}_drill-snapshot"
 
 
 class BrokenPromise(AssertionError):
@@ -168,6 +173,23 @@ class Terminate(Fault):
         for service in self.services:
             for each in stage.containers(service):
                 each.start()
+
+
+@dataclass(frozen=True)
+class Freeze(Fault):
+    """Freezes a container, as a machine does that has stopped: connections stay open and nobody answers."""
+
+    service: str
+    seconds: float = field(default=OUTAGE_SECONDS, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        stage.containers(self.service)[0].pause()
+
+    def undo(self, stage: Stage) -> None:
+        container = stage.containers(self.service)[0]
+        container.reload()
+        if container.status == "paused":
+            container.unpause()
 
 
 @dataclass(frozen=True)
@@ -340,6 +362,81 @@ class Replay(Fault):
 
 
 @dataclass(frozen=True)
+class DeleteRecords(Fault):
+    """Deletes the questions that wait for llm-consumer from their topic, as a retention that is too short does."""
+
+    name: str = "records-deleted"
+    soaks: bool = field(default=False, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        fleet, pending = stage.fleet, [topics.QUESTIONS_PENDING]
+        for each in stage.containers(LLM_CONSUMER):
+            each.stop(timeout=30)
+        eventually(lambda: fleet.lag(LLM_CONSUMER, pending) >= MIN_LOST, "questions wait", 60)
+        admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+        partitions = admin.list_topics(pending[0], timeout=10).topics[pending[0]].partitions
+        ends = [confluent_kafka.TopicPartition(pending[0], number, -1) for number in partitions]
+        for future in admin.delete_records(ends, request_timeout=10).values():
+            future.result(15)
+
+    def undo(self, stage: Stage) -> None:
+        for each in stage.containers(LLM_CONSUMER):
+            each.start()
+
+
+@dataclass(frozen=True)
+class LoseKafka(DownAndUp):
+    """Stops every container, empties the volume of Kafka, and starts them in the order of their needs."""
+
+    name: str = "kafka-volume-lost"
+    soaks: bool = field(default=False, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        super().apply(stage)
+        _with_kafka_volume(stage, "find /data -mindepth 1 -delete")
+
+
+@dataclass(frozen=True)
+class CutPower(DownAndUp):
+    """Kills every container, and takes from Kafka what it wrote in the last seconds.
+
+    Kafka leaves it to the system when a message gets to the disk, and a machine without power loses what is in the
+    page cache. PostgreSQL waits for the disk, so it keeps everything.
+    """
+
+    name: str = "power-cut"
+    soaks: bool = field(default=False, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        _with_kafka_volume(stage, "rm -rf /snapshot/data && cp -a /data /snapshot/data")
+        written = stage.fleet.written()
+        eventually(lambda: (stage.fleet.written() or 0) >= (written or 0) + MIN_LOST, "messages are written", 60)
+        for service in (*START_ORDER, LLM_CONSUMER):
+            for each in stage.containers(service):
+                if each.status == "running":
+                    each.kill()
+        _with_kafka_volume(stage, "find /data -mindepth 1 -delete && cp -a /snapshot/data/. /data")
+
+    def undo(self, stage: Stage) -> None:
+        super().undo(stage)
+        for each in stage.fleet.docker.volumes.list(filters={"name": _SNAPSHOT}):
+            each.remove()
+
+
+def _with_kafka_volume(stage: Stage, command: str) -> None:
+    """Runs a shell command beside the data of Kafka (/data) and a volume for a copy of them (/snapshot)."""
+    docker, [kafka] = stage.fleet.docker, stage.containers("kafka")
+    [volume] = [each["Name"] for each in kafka.attrs["Mounts"] if each["Destination"] == "/var/lib/kafka/data"]
+    docker.containers.run(
+        docker.containers.get(socket.gethostname()).attrs["Config"]["Image"],
+        command=["sh", "-c", command],
+        volumes={volume: {"bind": "/data"}, _SNAPSHOT: {"bind": "/snapshot"}},
+        user="root",
+        remove=True,
+    )
+
+
+@dataclass(frozen=True)
 class Misbehave(Fault):
     """Nothing breaks, but the provider answers with garbage, hangs and drips."""
 
@@ -373,6 +470,8 @@ _KILLED = (
     "flink-jobmanager",
 )
 
+_FROZEN = (LLM_CONSUMER, "storage-writer", "flink-taskmanager", "kafka", "postgres", "redis")
+
 _FAULTS: tuple[Fault, ...] = (
     # First, while the topics are short. The Flink job goes by its checkpoints, and meets what the others write again.
     Replay("replay-all", [LLM_CONSUMER, "retry-overload-consumer", "retry-quota-consumer", "storage-writer"]),
@@ -387,9 +486,11 @@ _FAULTS: tuple[Fault, ...] = (
     FlushCache(),
     FillCache(),
     Stop("scorer-away", "score-validator"),
-    SpoilScorer("scorer-slow", "slow"),
+    SpoilScorer("scorer-slow", "slow", seconds=120),  # two time-outs of 15 and 30 s, and then answers after 30 s
     SpoilScorer("scorer-errors", "errors"),
     SpoilScorer("scorer-nan", "nan"),
+    SpoilScorer("scorer-out-of-range", "range"),
+    *(Freeze(f"freeze-{service}", service) for service in _FROZEN),
     Scale(),
     *(
         Terminate(f"sigterm-{service}", [service])
@@ -405,6 +506,9 @@ _FAULTS: tuple[Fault, ...] = (
     DownAndUp("down-and-up"),
     *(UpInAnyOrder(f"up-in-any-order-{seed}", seed) for seed in (1, 2)),
     Replay("replay", ["storage-writer"]),
+    DeleteRecords(),
+    LoseKafka(),
+    CutPower(),
     Misbehave(),
 )
 

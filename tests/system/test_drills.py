@@ -12,7 +12,7 @@ from tests.fleet import Fleet
 from tests.scripted_provider import ScriptedProvider
 from tests.workers import Workers
 
-OPTIONS = Options(rate=5, seconds=4, deadline_seconds=120)
+OPTIONS = Options(rate=5, seconds=4, deadline_seconds=180)
 OUTAGE_SECONDS = 8
 
 SHARES = {"first good": 6, "second good": 2, "never good": 1, "overloaded once": 1, "wrong request": 1}
@@ -30,7 +30,8 @@ def drills(fleet: Fleet) -> Iterator[Drills]:
 
 
 @pytest.mark.parametrize(
-    "name", ["kill-llm-consumer-1", "kill-storage-writer", "kill-flink-taskmanager", "scorer-away"]
+    "name",
+    ["kill-llm-consumer-1", "kill-storage-writer", "kill-flink-taskmanager", "scorer-away", "records-deleted"],
 )
 def test_nothing_is_lost_doubled_or_burnt(drills: Drills, name: str) -> None:
     [strike, *_] = strikes_of(ALL[name], OPTIONS.seconds)

@@ -110,10 +110,10 @@ def test_checkpoints_complete(fleet):
 
 def test_pages_answer(fleet):
     for url in (
-        "http://storage-service:5001/docs/swagger",
-        "http://viz-service:5002/",
-        "http://kafka-ui:8080/",
-        "http://flink-jobmanager:8081/",
+        "http://reverse-proxy:5001/docs/swagger",
+        "http://reverse-proxy:5002/",
+        "http://reverse-proxy:8080/",
+        "http://reverse-proxy:8081/",
     ):
         page = requests.get(url, timeout=15)
         assert page.status_code == 200, url

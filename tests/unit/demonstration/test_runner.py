@@ -46,7 +46,7 @@ def test_not_for_ever(runner, monkeypatch):
 
 
 def test_curl_finds_the_fleet_at_localhost(runner):
-    assert 'connect-to = "localhost:5001:storage-service:5001"' in runner.run(step('cat "$CURL_HOME/.curlrc"'))
+    assert 'connect-to = "localhost:5001:reverse-proxy:5001"' in runner.run(step('cat "$CURL_HOME/.curlrc"'))
 
 
 @pytest.fixture

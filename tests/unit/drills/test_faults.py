@@ -10,12 +10,24 @@ from tests.drills.faults import ALL, START_ORDER, BrokenPromise, Kill, Stage, St
 class Container:
     def __init__(self, name, log, stubborn=False, exit_code=0):
         self.name = name
+        self.status = "running"
         self._log = log
         self._stubborn = stubborn
         self._exit_code = exit_code
 
     def kill(self, signal="SIGKILL"):
         self._log.append((signal, self.name))
+
+    def pause(self):
+        self.status = "paused"
+        self._log.append(("pause", self.name))
+
+    def unpause(self):
+        self.status = "running"
+        self._log.append(("unpause", self.name))
+
+    def reload(self):
+        pass
 
     def stop(self, timeout):
         self._log.append(("stop", self.name))
@@ -35,9 +47,10 @@ class Fleet:
     def __init__(self, **changed):
         self.log = []
         self._changed = changed
+        self._known = {}
 
     def containers(self, service, everything=False):
-        return [Container(service, self.log, **self._changed)]
+        return [self._known.setdefault(service, Container(service, self.log, **self._changed))]
 
     def wait_healthy(self, service, seconds):
         self.log.append(("healthy", service))
@@ -69,6 +82,15 @@ def test_an_outage_stops_and_starts():
     fault.undo(where)
     assert log == [("stop", "kafka"), ("start", "kafka")]
     assert fault.seconds == 60
+
+
+def test_what_was_frozen_goes_on_once():
+    where, log = stage()
+    fault = ALL["freeze-kafka"]
+    fault.apply(where)
+    fault.undo(where)
+    fault.undo(where)
+    assert log == [("pause", "kafka"), ("unpause", "kafka")]
 
 
 def test_sigterm_has_to_end_a_service():
@@ -127,6 +149,8 @@ def test_every_fault_of_the_plan_is_there():
         "storage-service", "score-validator", "flink-taskmanager", "flink-jobmanager",
     ]  # fmt: skip
     assert [ALL[f"kill-{each}"].times for each in killed] == [2] * len(killed)
+    frozen = ["llm-consumer", "storage-writer", "flink-taskmanager", "kafka", "postgres", "redis"]
     assert {name for name, fault in ALL.items() if fault.seconds == 60} == {
-        "kafka-away", "postgres-away", "redis-away", "scorer-away",
+        "kafka-away", "postgres-away", "redis-away", "scorer-away", *(f"freeze-{each}" for each in frozen),
     }  # fmt: skip
+    assert {"records-deleted", "kafka-volume-lost", "power-cut", "replay", "replay-all"} <= ALL.keys()

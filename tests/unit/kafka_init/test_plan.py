@@ -1,4 +1,12 @@
-from kafka_init.plan import plan
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from confluent_kafka.admin import ResourceType
+
+from kafka_init.__main__ import apply
+from kafka_init.plan import offsets_expire_early, plan, too_low
 from pipeline import topics
 from pipeline.topics import Topic
 
@@ -20,3 +28,84 @@ def test_a_second_run_has_nothing_to_do():
 def test_too_few_partitions_are_raised_and_more_are_left_alone():
     assert [topic.name for topic in plan(wanted(), {"a": 1}).grow] == ["a"]
     assert plan(wanted(), {"a": 12}).grow == []
+
+
+def test_messages_that_carry_questions_are_kept_for_30_days():
+    for topic in topics.WORKING:
+        assert int(topic.config["retention.ms"]) == 30 * 24 * 3600 * 1000, topic.name
+    assert {topic.name for topic in topics.ALL} - {topic.name for topic in topics.WORKING} == {topics.LOW_QUALITY}
+
+
+@pytest.mark.parametrize(
+    ("found", "raised"),
+    [
+        ({"retention.ms": "604800000"}, True),
+        ({"retention.ms": "2592000000"}, False),
+        ({"retention.ms": "9999999999999"}, False),
+        ({"retention.ms": "-1"}, False),
+        ({"retention.ms": None}, True),
+        ({}, True),
+    ],
+)
+def test_a_setting_is_raised_and_never_lowered(found, raised):
+    wanted = {"retention.ms": "2592000000"}
+    assert too_low(wanted, found) == (wanted if raised else {})
+
+
+@pytest.mark.parametrize(("minutes", "early"), [("10080", True), ("43200", False), ("100000", False), (None, False)])
+def test_offsets_have_to_be_kept_as_long_as_messages(minutes, early):
+    assert offsets_expire_early(minutes) is early
+
+
+class FakeAdmin:
+    """Stands for a broker with all topics, and these settings of each topic and of itself."""
+
+    def __init__(self, topic_settings, broker_settings):
+        self.settings = {ResourceType.TOPIC: topic_settings, ResourceType.BROKER: broker_settings}
+        self.changed = {}
+
+    def list_topics(self, timeout):
+        found = {each.name: SimpleNamespace(partitions=range(each.partitions)) for each in topics.ALL}
+        return SimpleNamespace(topics=found, brokers={1: None})
+
+    def describe_configs(self, resources):
+        return {
+            each: done({name: SimpleNamespace(value=value) for name, value in self.settings[each.restype].items()})
+            for each in resources
+        }
+
+    def incremental_alter_configs(self, resources):
+        self.changed = {each.name: {e.name: e.value for e in each.incremental_configs} for each in resources}
+        return {each: done(None) for each in resources}
+
+
+def done(result):
+    future = Future()
+    future.set_result(result)
+    return future
+
+
+def test_a_topic_of_an_older_release_gets_its_retention_raised_and_the_log_says_so():
+    admin = FakeAdmin(
+        {"retention.ms": "604800000", "max.message.bytes": "1048588"}, {"offsets.retention.minutes": "10080"}
+    )
+    with structlog.testing.capture_logs() as logs:
+        apply(admin)
+    assert {name: changes["retention.ms"] for name, changes in admin.changed.items()} == dict.fromkeys(
+        [each.name for each in topics.WORKING], "2592000000"
+    )
+    assert admin.changed[topics.PERMANENT]["max.message.bytes"] == str(topics.MAX_PERMANENT_BYTES)
+    raised = [each for each in logs if each["event"] == "raised a setting of a topic"]
+    assert {"topic": topics.VALIDATED, "was": "604800000", "now": "2592000000"}.items() <= next(
+        each for each in raised if each["topic"] == topics.VALIDATED
+    ).items()
+    [warning] = [each for each in logs if "forgets offsets" in each["event"]]
+    assert (warning["log_level"], warning["minutes"], warning["needed"]) == ("warning", "10080", 43_200)
+
+
+def test_a_broker_that_is_as_wanted_is_left_alone():
+    admin = FakeAdmin({"retention.ms": "-1", "max.message.bytes": "2097152"}, {"offsets.retention.minutes": "43200"})
+    with structlog.testing.capture_logs() as logs:
+        apply(admin)
+    assert admin.changed == {}
+    assert [each for each in logs if each["log_level"] == "warning"] == []

@@ -1,5 +1,7 @@
 """The limiter shared in Redis, of which a fake stands in memory."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import SecretStr
 
@@ -8,6 +10,7 @@ from llm_consumer.limiter import Book, Bounds, Call, Told
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import Target
 from pipeline import provider
+from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import CallError
 from pipeline.share import Share
@@ -43,14 +46,20 @@ class FakeRedis:
         self.stored.setdefault(key, set()).add(member)
 
 
-class Clock:
-    """The time, in seconds."""
+class FakeClock(Clock):
+    """Stands still until it is moved."""
 
     def __init__(self):
-        self.now = 1_000_000_000.0
+        self.seconds, self.passed = 1_000_000_000.0, 5000.0
+        super().__init__(lambda: datetime.fromtimestamp(self.seconds, UTC), lambda: self.passed)
 
-    def __call__(self):
-        return self.now
+    def wait(self, seconds):
+        self.seconds += seconds
+        self.passed += seconds
+
+    def set(self, seconds):
+        """Sets it forward or back."""
+        self.seconds += seconds
 
 
 @pytest.fixture
@@ -60,7 +69,7 @@ def redis():
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock()
 
 
 @pytest.fixture
@@ -86,8 +95,47 @@ def test_one_replica_that_is_refused_holds_all_back(replica, clock):
     with pytest.raises(Unavailable) as held:
         other.admit(10)
     assert held.value.wait_seconds == 600
-    clock.now += 601
+    clock.wait(601)
     assert admits(other)
+
+
+@pytest.mark.parametrize("jump", [300, -300], ids=["forward", "back"])
+@pytest.mark.parametrize("up", [True, False], ids=["with Redis", "without"])
+@pytest.mark.parametrize("idle", [0, 400])
+def test_a_provider_stays_closed_as_long_as_it_said_whatever_the_clock_is_set_to(replica, redis, clock, jump, up, idle):
+    one, other = replica(), replica()
+    one.refused(one.admit(10), REFUSED, ())
+    assert admits(other) is None
+    redis.up = up
+    clock.wait(idle)
+    clock.set(jump)
+    for each in (one, other, one):
+        with pytest.raises(Unavailable) as held:
+            each.admit(10)
+        assert held.value.wait_seconds == pytest.approx(600 - idle, abs=1)
+    clock.wait(601 - idle)
+    assert admits(one)
+
+
+@pytest.mark.parametrize("jump", [300, -300], ids=["forward", "back"])
+def test_a_limit_of_a_minute_is_kept_and_comes_back_whatever_the_clock_is_set_to(replica, clock, jump):
+    one = replica(requests_per_minute=2)
+    for _ in range(2):
+        one.answered(one.admit(10), 10, ())
+    clock.set(jump)
+    assert admits(one) is None
+    clock.wait(62)
+    assert admits(one)
+
+
+def test_clocks_of_two_machines_are_taken_to_agree(replica, clock):
+    one = replica()
+    one.refused(one.admit(10), REFUSED, ())
+    elsewhere = replica()
+    clock.machine, clock.passed = "another", 7.0
+    with pytest.raises(Unavailable) as held:
+        elsewhere.admit(10)
+    assert held.value.wait_seconds == 600
 
 
 def test_a_book_that_redis_threw_away_is_written_again(replica, redis):
@@ -142,7 +190,7 @@ def test_a_status_tells_why_calls_wait_and_no_key(replica, redis, clock):
     assert (status.state, status.cause, status.message) == ("limited", "quota", "no more today")
     assert (status.requests_per_minute, status.limit_source) == (60, "settings")
     assert (status.calls_last_minute, status.refused_last_minute, status.tokens_last_minute) == (1, 1, 42)
-    assert status.waiting_until.timestamp() == clock.now + 600
+    assert status.waiting_until.timestamp() == clock.seconds + 600
     assert redis.stored[provider.INDEX] == {IDENTITY.id}
 
 

@@ -111,6 +111,25 @@ def test_the_next_day_begins_anew():
     assert fleet.redis.read(fleet.clock.now.date()).spent_tokens == 0
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_clock_that_is_set_over_midnight_and_back_forgets_nothing(away):
+    fleet = Replicas(count=1, spent=60)
+    fleet.redis.away = away
+    [only] = fleet.each
+    fleet.clock.now = NOON.replace(hour=23, minute=58)
+    only.charge(40, None)
+    assert only.closed_seconds() == 120
+    fleet.clock.now += timedelta(minutes=5)
+    only.charge(70, None)
+    assert only.closed_seconds() == 0
+    fleet.clock.now -= timedelta(minutes=5)
+    fleet.redis.hashes.clear()
+    assert only.closed_seconds() == 120
+    fleet.clock.now += timedelta(minutes=5)
+    only.charge(30, None)
+    assert only.closed_seconds() > 0, "the new day has not forgotten either"
+
+
 def test_a_redis_that_comes_back_empty_has_forgotten_nothing():
     fleet = Replicas(tokens=200)
     first, second = fleet.each

@@ -16,6 +16,7 @@ from llm_consumer.llm import Llm
 from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
+from pipeline.clock import time_of_day
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
 from pipeline.messages import MAX_SAMPLE_CHARACTERS, Best, Failed, FailedCall, Response
@@ -126,7 +127,8 @@ def asker(base_url, admission=None, budget=None, admissions=None, self_check=Sel
     handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check)
 
     def once(**changes):
-        [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE))
+        now = changes.pop("now", time_of_day)
+        [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE, now))
         assert outgoing.key == outgoing.message.question_id.encode()
         return outgoing
 
@@ -378,6 +380,19 @@ def test_patience_that_is_used_up_ends_the_question_while_there_is_no_room(https
     outgoing = ask(errors=earlier.errors, waiting_since=samples.NOW)
     assert (outgoing.topic, outgoing.message.reason) == (topics.PERMANENT, "patience_exhausted")
     assert outgoing.message.error.message == "busy"
+
+
+def test_patience_goes_by_the_time_since_the_message_was_read_not_by_a_clock_that_was_set(httpserver):
+    httpserver.expect_request(PATH).respond_with_data("slow down", 429)
+    admission = FakeAdmission()
+    ask = asker(httpserver.url_for("/v1"), admission, waiting=Waiting(patience_seconds=600))
+    waited = {"errors": samples.failed_call("quota").errors, "waiting_since": samples.NOW}
+    assert ask(**waited, now=lambda: samples.NOW + timedelta(seconds=590)).topic == topics.ERROR_OVERLOAD
+    admission.wait = 40
+    with pytest.raises(Unavailable):
+        ask(question_text="Why?", **waited, now=lambda: samples.NOW + timedelta(seconds=590))
+    ended = ask(question_text="Why?", **waited, now=lambda: samples.NOW + timedelta(seconds=650))
+    assert ended.message.reason == "patience_exhausted"
 
 
 def test_a_question_that_waited_as_long_as_its_patience_is_asked_once_more(httpserver):

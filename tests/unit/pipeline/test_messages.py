@@ -83,6 +83,12 @@ def test_the_permanent_topic_holds_two_kinds():
     assert malformed.value_base64 == "/wA="
 
 
+def test_a_message_that_a_service_failed_on_keeps_its_bytes_too():
+    failed = Malformed.of(b"k", b"{}", samples.SOURCE, "KeyError: 'a bug'", samples.NOW, "internal_error")
+    assert messages.read(topics.PERMANENT, b"k", failed.to_bytes()) == failed
+    assert (failed.reason, failed.value_base64) == ("internal_error", "e30=")
+
+
 def test_the_largest_message_fits_into_the_permanent_topic():
     malformed = Malformed.of(b"k", b"\x00" * topics.MAX_MESSAGE_BYTES, samples.SOURCE, "no JSON", samples.NOW)
     assert len(malformed.to_bytes()) < topics.MAX_PERMANENT_BYTES

@@ -1,4 +1,7 @@
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -34,3 +37,38 @@ def test_what_is_beside_the_loop_is_told_to_stop_and_waited_for(settings):
 
     service.consume("tests", settings, ["questions-pending"], lambda _: [], beside=[stop_all, work])
     assert told == [True]
+
+
+HANGS = """
+import threading, time
+from pipeline import health, service
+from pipeline.settings import KafkaSettings
+
+def hang_in_a_handler():
+    time.sleep(600)
+
+def look(heartbeat, stop, give_up):
+    threading.Thread(target=hang_in_a_handler, daemon=True).start()
+    give_up(60)
+
+health.watch = look
+service.consume("tests", KafkaSettings(), ["questions-pending"], lambda _: [])
+"""
+
+
+def test_a_loop_that_hangs_tells_where_before_its_process_ends(settings):
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "METRICS_PORT": str(settings.metrics_port),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the loop makes no progress" in done.stdout + done.stderr
+    assert "in hang_in_a_handler" in done.stderr

@@ -1,5 +1,5 @@
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.errors import Unavailable
 from pipeline.web import PlainText, create_api
@@ -10,6 +10,17 @@ class Body(BaseModel):
 
     text: PlainText
     count: int = 1
+
+
+class OptionalBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, openapi_extra={"required": False})
+
+    text: PlainText | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, body):
+        return {} if body is None else body
 
 
 @pytest.fixture
@@ -27,6 +38,10 @@ def client(broken):
 
     @app.post("/things")
     def things(body: Body):
+        return {"text": body.text}
+
+    @app.post("/chairs")
+    def chairs(body: OptionalBody):
         return {"text": body.text}
 
     @app.post("/bell")
@@ -52,6 +67,16 @@ def problem(response, status):
     assert body["title"]
     assert body["detail"]
     return body
+
+
+def test_a_body_that_may_be_left_out_is_held_to_the_rules_when_it_is_there(client):
+    assert client.post("/chairs").get_json() == {"text": None}
+    assert client.post("/chairs", content_type="application/json").get_json() == {"text": None}
+    assert client.post("/chairs", json={"text": "oak"}).get_json() == {"text": "oak"}
+    problem(client.post("/chairs", data="text=oak"), 415)
+    problem(client.post("/chairs", data="{", content_type="application/json"), 400)
+    problem(client.post("/chairs", json={"colour": "red"}), 422)
+    problem(client.post("/things"), 415)
 
 
 def test_health_and_readiness(client, broken):

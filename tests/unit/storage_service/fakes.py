@@ -1,18 +1,33 @@
 """In-memory fakes of what storage-service talks to: PostgreSQL, Redis, Kafka. They keep the rules, not the speed."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 from confluent_kafka import KafkaError
 
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
+from pipeline.origins import OriginSettings
+from pipeline.routing import BertScore
 from storage_service.app import create_api_of
+from storage_service.correction import Candidate, Corrections, Scorable
+from storage_service.dead_letters import DeadLetters
 from storage_service.events import Bells, Watch
 from storage_service.ledger import Ledger
 from storage_service.questions import Questions
-from storage_service.schemas import ByQuality, ByStatus, FailedPage, FailedQuestion, Failure, State, Stored
-from storage_service.store import Recorded, Retried
+from storage_service.schemas import (
+    ByQuality,
+    ByStatus,
+    DeadLetter,
+    DeadLetterPage,
+    FailedPage,
+    FailedQuestion,
+    Failure,
+    State,
+    Stored,
+)
+from storage_service.store import HeldLetter, Recorded, Retried
 from tests.unit.samples import NOW
 
 
@@ -45,6 +60,9 @@ class FakeRecords:
         self.away = False
         self.calls = []
         self.limits = []
+        self.letters = {}
+        self.attempts = {}
+        self.corrected = None
         self.wanted = None
         self.lock = threading.Lock()
 
@@ -77,6 +95,8 @@ class FakeRecords:
             return Recorded()
 
     def _restart(self, row, question):
+        later = max(question.asked_at, row["question"].asked_at + timedelta(milliseconds=1))
+        question = question.model_copy(update={"asked_at": later})
         row.update(question=question, failure=None)
         self.published.pop(question.question_id, None)
         return question
@@ -91,6 +111,49 @@ class FakeRecords:
                 return Retried(state=self.find(question_id))
             self._check_room(outbox_limit)
             return Retried(publish=self._restart(row, row["question"].model_copy(update={"asked_at": asked_at})))
+
+    def regenerate(self, question_id, original_answer, asked_at, outbox_limit):
+        self._call("regenerate")
+        with self.lock:
+            row = self.rows.get(question_id)
+            if row is None:
+                return None
+            if not (row["failure"] or row["answer"]):
+                return Retried(state=self.find(question_id))
+            self._check_room(outbox_limit)
+            changes = {"asked_at": asked_at} | ({"original_answer": original_answer} if original_answer else {})
+            row["answer"] = None
+            return Retried(publish=self._restart(row, row["question"].model_copy(update=changes)))
+
+    def delete(self, question_id):
+        self._call("delete")
+        letters = [each for each, held in self.letters.items() if held.letter.question_id == question_id]
+        for each in letters:
+            del self.letters[each]
+        return bool(self.rows.pop(question_id, None) or letters)
+
+    def scorable(self, question_id):
+        self._call("scorable")
+        state = self.find(question_id)
+        if state is None:
+            return None
+        given = self.attempts.get(question_id, [])
+        candidates = [Candidate(number, text, "fake") for number, text in enumerate(given, 1)]
+        if state.result and not candidates:
+            candidates = [Candidate(None, state.result.llm_response, "fake")]
+        return Scorable(state.status, state.asked_at, candidates if state.result else [])
+
+    def correct(self, question_id, asked_at, corrected):
+        self._call("correct")
+        row = self.rows.get(question_id)
+        if row is None or row["question"].asked_at != asked_at:
+            return None
+        row["question"] = row["question"].model_copy(update={"original_answer": corrected.original_answer})
+        self.corrected = corrected
+        row["answer"] = row["answer"].model_copy(
+            update={"original_answer": corrected.original_answer, **corrected.answer()}
+        )
+        return self.find(question_id)
 
     def failed(self, wanted):
         self._call("failed")
@@ -126,7 +189,58 @@ class FakeRecords:
             answers=ByQuality(),
             mean_score=None,
             outbox=len(self.rows) - len(self.published),
+            oldest_pending_seconds=12.5 if self.rows else None,
+            dead_letters=sum(each.letter.replayed_at is None for each in self.letters.values()),
         )
+
+    def keep_letter(self, value=b"{", kept=65_536, key=b"key", **changes):
+        letter = DeadLetter(
+            id=len(self.letters) + 1,
+            topic="llm-responses-error-permanent",
+            partition=0,
+            offset=len(self.letters),
+            source_topic=changes.pop("source_topic", "questions-pending"),
+            source_partition=2,
+            source_offset=11,
+            reason=changes.pop("reason", "malformed"),
+            error="message: not JSON",
+            key=key.decode(errors="replace"),
+            question_id=changes.get("question_id"),
+            value_bytes=None if value is None else len(value),
+            kept_bytes=None if value is None else min(kept, len(value)),
+            preview=None if value is None else value[:500].decode(errors="replace"),
+            failed_at=NOW,
+            received_at=NOW,
+            replayed_at=None,
+        )
+        held = HeldLetter(letter, key, None if value is None else value[:kept], None)
+        self.letters[letter.id] = held
+        return letter.id
+
+    def dead_letters(self, wanted):
+        self._call("dead_letters")
+        self.wanted = wanted
+        found = [
+            each.letter
+            for each in reversed(self.letters.values())
+            if wanted.reason in (None, each.letter.reason)
+            and wanted.replayed in (None, each.letter.replayed_at is not None)
+        ]
+        return DeadLetterPage(total=len(found), dead_letters=found[wanted.offset :][: wanted.limit])
+
+    def replay(self, letter_id, publish):
+        self._call("replay")
+        with self.lock:
+            held = self.letters.get(letter_id)
+            if held is None:
+                return None
+            if held.letter.replayed_at:
+                return held.letter
+            state = held.letter.question_id and self.find(held.letter.question_id)
+            publish(replace(held, question_status=state.status if state else None))
+            letter = held.letter.model_copy(update={"replayed_at": NOW})
+            self.letters[letter_id] = replace(held, letter=letter)
+            return letter
 
     def add_times_asked(self, hits):
         self._call("add_times_asked")
@@ -152,6 +266,7 @@ class FakeAnswers:
 
     def __init__(self):
         self.kept = {}
+        self.forgotten = []
         self.away = False
 
     def get(self, question_id):
@@ -160,6 +275,35 @@ class FakeAnswers:
     def put(self, answer):
         if not self.away:
             self.kept[answer.question_id] = answer
+
+    def invalidate(self, *question_ids):
+        if self.away:
+            raise Unavailable("Redis is away")
+        for question_id in question_ids:
+            self.kept.pop(question_id, None)
+
+    def forget(self, question_id):
+        self.invalidate(question_id)
+        self.forgotten.append(question_id)
+
+
+class FakeScorer:
+    """Stands for score-validator: the share of an answer's words that the reference has."""
+
+    def __init__(self):
+        self.calls = []
+        self.error = None
+        self.meanwhile = None
+
+    def score(self, answers, reference):
+        self.calls.append((list(answers), reference))
+        if self.error:
+            raise self.error
+        if self.meanwhile:
+            self.meanwhile()
+        wanted = set(reference.lower().split())
+        shares = [len(wanted & set(each.lower().split())) / len(each.split()) for each in answers]
+        return [BertScore(each, each, each, each, "fake") for each in shares]
 
 
 class FakePublisher:
@@ -182,7 +326,7 @@ class FakePublisher:
 class Fleet:
     """The service on its fakes."""
 
-    def __init__(self, seats=4, checks=None, optional=None, outbox_limit=10):
+    def __init__(self, seats=4, checks=None, optional=None, outbox_limit=10, **allowed):
         self.records = FakeRecords()
         self.answers = FakeAnswers()
         self.publisher = FakePublisher()
@@ -198,7 +342,17 @@ class Fleet:
         )
         self.budget = None
         self.providers = None
-        self.api = create_api_of(self.questions, checks or {}, optional or {}, self._budget_of, self._providers_of)
+        self.scorer = FakeScorer()
+        self.api = create_api_of(
+            self.questions,
+            checks or {},
+            optional or {},
+            self._budget_of,
+            self._providers_of,
+            DeadLetters(self.records, self.publisher),
+            Corrections(self.records, self.answers, self.scorer, threshold=0.5),
+            OriginSettings(**allowed),
+        )
         self.client = self.api.test_client()
 
     def _budget_of(self, day):

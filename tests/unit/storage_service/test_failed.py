@@ -1,11 +1,12 @@
 """`GET /failed` and `POST /failed/ID/retry` on fakes of PostgreSQL, Redis and Kafka."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline.question import question_id
+from storage_service import questions
 
 TEXT = "Why is the sky blue?"
 ID = question_id(TEXT)
@@ -95,6 +96,16 @@ def test_retry_starts_anew(failed):
     assert (again.processing_attempts, again.retry_count) == (1, 0)
     assert again.asked_at.microsecond % 1000 == 0
     assert failed.client.get("/failed").json["total"] == 0
+    failed.ledger.write()
+    assert set(failed.records.published) == {ID}
+
+
+@pytest.mark.parametrize("again", [lambda fleet: fleet.client.post(RETRY), lambda fleet: fleet.ask()])
+def test_a_new_start_is_later_than_the_old_one_though_the_clock_was_set_back(failed, monkeypatch, again):
+    first = failed.publisher.sent[0].message.asked_at
+    monkeypatch.setattr(questions, "_now", lambda: first - timedelta(minutes=5))
+    assert again(failed).status_code == 202
+    assert failed.publisher.sent[1].message.asked_at > first
     failed.ledger.write()
     assert set(failed.records.published) == {ID}
 

@@ -53,7 +53,7 @@ def test_the_first_topic_stays_and_is_not_published(fleet):
 
 def test_pending_question_is_joined(fleet):
     fleet.ask(original_answer="first")
-    reply = fleet.ask("WHY is  the sky blue?", original_answer="second")
+    reply = fleet.ask("why is  the Sky Blue?", original_answer="second")
     assert (reply.status_code, reply.json["question_id"]) == (202, ID)
     assert [each.message.original_answer for each in fleet.publisher.sent] == ["first"]
     assert fleet.records.rows[ID]["times"] == 2

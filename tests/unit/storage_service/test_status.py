@@ -72,6 +72,15 @@ def test_statistics(fleet):
     )
 
 
+def test_statistics_tell_the_oldest_pending_question_and_open_dead_letters(fleet):
+    before = fleet.client.get("/stats").json
+    assert (before["oldest_pending_seconds"], before["dead_letters"]) == (None, 0)
+    fleet.ask()
+    fleet.records.keep_letter()
+    after = fleet.client.get("/stats").json
+    assert (after["oldest_pending_seconds"], after["dead_letters"]) == (12.5, 1)
+
+
 def test_the_budget_of_the_day(fleet):
     fleet.budget = Budget(
         day=date(2026, 1, 2),
@@ -198,11 +207,13 @@ def test_ready_without_redis_but_degraded():
 def test_document_describes_every_route(fleet):
     document = fleet.client.get("/openapi.json").json
     statuses = {path: set(method["responses"]) for path, each in document["paths"].items() for method in each.values()}
-    assert statuses["/query"] == {"200", "202", "400", "413", "415", "422", "503"}
+    assert statuses["/query"] == {"200", "202", "400", "403", "413", "415", "421", "422", "503"}
     assert statuses["/status/{question_id}"] == {"200", "404", "422", "503"}
     assert statuses["/events/{question_id}"] == {"200", "204", "404", "422", "503"}
     assert statuses["/failed"] == {"200", "422", "503"}
-    assert statuses["/failed/{question_id}/retry"] == {"200", "202", "404", "422", "503"}
+    assert statuses["/failed/{question_id}/retry"] == {"200", "202", "403", "404", "421", "422", "503"}
+    assert statuses["/dead-letters"] == {"200", "422", "503"}
+    assert statuses["/dead-letters/{letter_id}/replay"] == {"200", "202", "403", "404", "409", "421", "422", "503"}
     assert statuses["/budget"] == {"200", "422", "503"}
     assert statuses["/providers"] == {"200", "422", "503"}
     assert statuses["/stats"] == {"200", "422", "503"}

@@ -9,12 +9,13 @@ import structlog
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Failed, Malformed, Source, Unreadable, Validated
+from pipeline.messages import CallError, Failed, Malformed, Question, Response, Source, Unreadable, Validated
 from pipeline.routing import BertScore, Gate, decide
 from storage_writer.handler import FinalHandler
 from tests.unit import samples
 
 SOURCE = Source(topic=topics.VALIDATED, partition=0, offset=3)
+ANSWER = set(Response.model_fields) - set(Question.model_fields)
 LATER = samples.NOW + timedelta(seconds=2)
 
 
@@ -24,13 +25,16 @@ class FakeRecords:
     def __init__(self):
         self.final = {}
         self.noted = []
+        self.bests = []
+        self.letters = []
         self.known = set()
+        self.deleted = set()
         self.error = None
 
     def _finish(self, question_id, what):
         if self.error:
             raise self.error
-        if question_id in self.final:
+        if question_id in self.final or question_id in self.deleted:
             return False
         self.final[question_id] = what
         return True
@@ -39,6 +43,7 @@ class FakeRecords:
         if self.error:
             raise self.error
         self.noted.append((question.question_id, question.attempts))
+        self.bests.append(question.best)
         return question.question_id not in self.final
 
     def complete(self, question, answer):
@@ -49,6 +54,14 @@ class FakeRecords:
 
     def fail_known(self, question_id, reason, last_error, failed_at):
         return question_id in self.known and self._finish(question_id, ("failed", reason, last_error, failed_at))
+
+    def keep_dead_letter(self, place, letter, question_id):
+        if self.error:
+            raise self.error
+        if question_id in self.deleted:
+            return False
+        self.letters.append((place, letter, question_id))
+        return True
 
 
 class FakeAnswers:
@@ -90,8 +103,9 @@ def failed(**changes):
     return samples.question(retry_count=3).become(Failed, **fields | changes)
 
 
-def malformed(key):
-    return Malformed.of(key, b"{", SOURCE, "message: not JSON", LATER)
+def malformed(key, topic=topics.VALIDATED):
+    source = Source(topic=topic, partition=0, offset=3)
+    return Malformed.of(key, b"{", source, "message: not JSON", LATER)
 
 
 def test_answer_is_kept_and_cached_with_the_same_content(writer):
@@ -124,6 +138,19 @@ def test_an_attempt_below_the_threshold_is_noted_at_once(writer):
     [(question_id, [attempt])] = writer.records.noted
     assert (question_id, attempt.bert_score) == (record.message.question_id, 0.1)
     assert writer.records.final == {}
+
+
+@pytest.mark.parametrize(("earlier", "kept"), [(None, 1), (0.05, 2), (0.1, 1), (0.3, 1)])
+def test_the_best_answer_so_far_is_noted_with_an_attempt(writer, earlier, kept):
+    """Of the attempt that is noted (the second if there was one before) and the best before it; ties keep the first."""
+    response = samples.response()
+    if earlier is not None:
+        first, _ = decide(response, BertScore(earlier, 0.2, 0.2, 0.2, "scorer"), Gate(0.48, 3, 0.3), LATER)
+        response = first.message.become(Response, **{name: getattr(response, name) for name in ANSWER})
+    _, record = decide(response, BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3, 0.3), LATER)
+    writer.take(record.message)
+    [best] = writer.records.bests
+    assert (best.attempt, best.bert_score) == (kept, 0.1 if kept == response.processing_attempts else earlier)
 
 
 def test_replay_changes_nothing(writer):
@@ -159,18 +186,72 @@ def test_failure_without_http_status(writer):
     assert writer.records.final[message.question_id][2] == "permanent: empty answer"
 
 
-def test_malformed_message_fails_the_question_of_its_key(writer):
+@pytest.mark.parametrize("topic", [each.name for each in topics.WORKING])
+def test_malformed_message_fails_the_question_of_its_key(writer, topic):
     identity = samples.question().question_id
     writer.records.known.add(identity)
-    (log,) = writer.take(malformed(identity.encode()))
+    (log,) = writer.take(malformed(identity.encode(), topic))
     assert writer.records.final[identity] == ("failed", "malformed", "message: not JSON", LATER)
     assert log["event"] == "failed a question"
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe", b"hand-made", b"0" * 32, b"A" * 32])
-def test_malformed_message_of_nobody_is_only_logged(writer, key):
-    (log,) = writer.take(malformed(key))
-    assert log["event"] == "left an unreadable message in its topic"
+def test_malformed_message_of_nobody_is_kept_as_a_dead_letter(writer, key):
+    message = malformed(key)
+    (log,) = writer.take(message)
+    assert log["event"] == "kept a dead letter"
+    assert writer.records.final == {}
+    [(place, letter, _)] = writer.records.letters
+    assert (place, letter) == (SOURCE, message)
+
+
+def test_a_record_that_cannot_be_read_leaves_its_question_at_work(writer):
+    identity = samples.question().question_id
+    writer.records.known.add(identity)
+    (log,) = writer.take(malformed(identity.encode(), topics.LOW_QUALITY))
+    assert log["event"] == "kept a dead letter"
+    assert writer.records.final == {}
+    message = validated()
+    assert message.question_id == identity
+    writer.take(message)
+    assert writer.records.final[identity][0] == "completed"
+
+
+def test_the_message_that_ended_a_question_is_a_dead_letter_too(writer):
+    identity = samples.question().question_id
+    writer.records.known.add(identity)
+    writer.take(malformed(identity.encode()))
+    [(_, _, question_id)] = writer.records.letters
+    assert question_id == identity
+
+
+def test_without_its_dead_letter_nothing_is_done_yet(writer):
+    identity = samples.question().question_id
+    writer.records.known.add(identity)
+    writer.records.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        writer.handler(Incoming(malformed(identity.encode()), SOURCE))
+    assert writer.records.final == {}
+
+
+@pytest.mark.parametrize("make", [validated, failed])
+def test_a_message_of_a_deleted_question_is_dropped_with_a_line_in_the_log(writer, make):
+    message = make()
+    writer.records.deleted.add(message.question_id)
+    (log,) = writer.take(message)
+    assert log["event"].startswith("skipped")
+    assert log["question_id"] == message.question_id
+    assert writer.records.final == {}
+    assert writer.answers.kept == [], "nor does its answer come back into the cache"
+
+
+def test_a_dead_letter_of_a_deleted_question_is_dropped(writer):
+    identity = samples.question().question_id
+    writer.records.known.add(identity)
+    writer.records.deleted.add(identity)
+    (log,) = writer.take(malformed(identity.encode()))
+    assert (log["event"], log["question_id"]) == ("dropped a dead letter of a deleted question", identity)
+    assert writer.records.letters == []
     assert writer.records.final == {}
 
 

@@ -283,7 +283,9 @@ class FakeQueries:
             )
         ]
         found = [] if self.empty else rows
-        return Questions(total=60 * len(found), page=query.page, limit=query.limit, questions=found)
+        total = 60 * len(found)
+        more = query.page * query.limit < total
+        return Questions(total=total, page=query.page, limit=query.limit, has_next=more, questions=found)
 
     def topics(self) -> list[str]:
         self.check()

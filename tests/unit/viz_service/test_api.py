@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from typing import get_args
 
 import pytest
@@ -11,6 +12,7 @@ from pipeline.provider import ProviderStatus
 from tests.unit.viz_service.fakes import KNOWN, LIMITED, NOW, UNKNOWN, FakeQueries, FakeState, client_for, question
 from viz_service.flow import Sample
 from viz_service.pages import CHARTS
+from viz_service.queries import TooMany
 from viz_service.schemas import FigureName
 
 DATA = (
@@ -89,6 +91,9 @@ def test_process_and_page_are_there_while_the_database_is_away(away_client: Flas
         ("/api/questions?score_min=high", "score_min"),
         ("/api/questions/nothing", "question_id"),
         ("/questions.csv?page=2", "page"),
+        ("/api/questions?page=402", "page"),
+        ("/api/questions?after=yesterday", "after"),
+        (f"/api/questions?after=2026-03-04T12:30:00Z~{KNOWN}&sort=best", "after"),
         ("/api/pipeline?hours=3", "hours"),
         ("/api/figures/pie", "name"),
         ("/api/figures/attempts?theme=pink", "theme"),
@@ -139,6 +144,44 @@ def test_csv_is_a_download_without_formulas(client: FlaskClient) -> None:
     assert "attachment" in reply.headers["Content-Disposition"]
     [row] = csv.DictReader(io.StringIO(reply.get_data(as_text=True)))
     assert (row["llm_response"], row["bert_score"]) == ("'=1+1", "-0.1")
+
+
+def test_a_page_may_be_as_far_on_as_there_are_questions_after_the_last_one(
+    client: FlaskClient, rows: FakeQueries
+) -> None:
+    reply = client.get(f"/api/questions?page=5000&after=2026-03-04T12:30:00Z~{KNOWN}")
+    assert reply.status_code == 200
+    [(_, asked)] = rows.asked
+    assert asked.after == f"2026-03-04T12:30:00Z~{KNOWN}"
+
+
+def test_a_few_exports_run_at_a_time_and_each_gives_its_place_back(client: FlaskClient) -> None:
+    streams = [client.get("/questions.csv", buffered=False) for _ in range(2)]
+    full = client.get("/questions.csv")
+    assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
+    for each in streams:
+        each.close()
+    assert client.get("/questions.csv", buffered=True).status_code == 200
+
+
+def test_exports_that_cannot_begin_give_their_place_back(rows: FakeQueries) -> None:
+    client = client_for(rows)
+    rows.away = True
+    assert {client.get("/questions.csv").status_code for _ in range(5)} == {503}
+    rows.away = False
+    assert client.get("/questions.csv").status_code == 200
+
+
+def test_an_export_that_is_too_large_says_what_to_do(rows: FakeQueries, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many(_query: object) -> Iterator[dict[str, object]]:
+        raise TooMany("narrow the filter")
+        yield {}
+
+    monkeypatch.setattr(rows, "export", too_many)
+    client = client_for(rows)
+    replies = [client.get("/questions.csv") for _ in range(3)]
+    assert [each.status_code for each in replies] == [422] * 3
+    assert "narrow the filter" in replies[0].get_json()["detail"]
 
 
 def test_csv_says_503_while_the_database_is_away(away_client: FlaskClient) -> None:

@@ -1,6 +1,9 @@
 """What queries compute beside SQL; the SQL itself is tried against the running fleet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
@@ -88,16 +91,82 @@ def test_a_search_takes_wildcards_literally() -> None:
 
 def test_every_field_of_the_filter_reaches_the_sql() -> None:
     asked = set(queries._parameters(Filter()))
-    assert asked == set(queries.COUNT_MATCHING._bindparams) == set(queries.EXPORTED["newest"]._bindparams)
+    assert (
+        asked == set(queries.COUNT_MATCHING._bindparams) - {"most"} == set(queries.EXPORTED_IDS["newest"]._bindparams)
+    )
+    for statement in queries.LISTED.values():
+        assert asked <= set(statement._bindparams)
     assert asked - {"pattern"} == set(Filter.model_fields) - {"sort"}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("ANSWERS", "TIME_SPAN", "TIME_POINTS", "SCORE_BINS", "SCORES_BY_ATTEMPTS"),
-        *("REGENERATION", "BEST", "WORST", "WHAT_IF", "RECENT"),
+        *("SCORE_AT", "TIME_SPAN", "SCORE_BINS", "BEST", "WORST"),
     ],
 )
 def test_scores_on_two_scales_are_never_mixed(name: str) -> None:
     assert queries._REFERENCE in getattr(queries, name).text
+
+
+class FakeResult:
+    """Rows of one column, or of many."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def scalars(self) -> list[Any]:
+        return self._rows
+
+    def mappings(self) -> list[Any]:
+        return self._rows
+
+
+class FakeConnection:
+    """Answers an export of some questions; knows how many connections are lent."""
+
+    lent = 0
+
+    def __init__(self, ids: list[str]) -> None:
+        self._ids = ids
+        self.asked: list[int] = []
+
+    def execution_options(self, **_options: Any) -> "FakeConnection":
+        return self
+
+    def execute(self, statement: Any, parameters: Any = None) -> FakeResult:
+        if statement is queries.EXPORTED:
+            self.asked.append(len(parameters["ids"]))
+            return FakeResult([{"question_id": each} for each in parameters["ids"]])
+        return FakeResult(self._ids)
+
+
+def exporting(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[PostgresQueries, FakeConnection]:
+    connection = FakeConnection(ids)
+
+    @contextmanager
+    def transaction(_pool: Any) -> Iterator[FakeConnection]:
+        connection.lent += 1
+        yield connection
+        connection.lent -= 1
+
+    monkeypatch.setattr(queries.postgres, "transaction", transaction)
+    return PostgresQueries(None, 0.48, 3), connection  # type: ignore[arg-type]
+
+
+def test_an_export_holds_no_connection_while_its_reader_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{number:032x}" for number in range(2 * queries.EXPORTED_AT_ONCE + 1)]
+    rows, connection = exporting(ids, monkeypatch)
+    seen = []
+    for row in rows.export(Filter()):
+        assert connection.lent == 0
+        seen.append(row["question_id"])
+    assert seen == ids
+    assert connection.asked == [queries.EXPORTED_AT_ONCE, queries.EXPORTED_AT_ONCE, 1]
+
+
+def test_an_export_that_would_be_too_large_is_refused_before_its_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MAX_EXPORTED", 2)
+    rows, _ = exporting([f"{number:032x}" for number in range(3)], monkeypatch)
+    with pytest.raises(queries.TooMany):
+        next(iter(rows.export(Filter())))

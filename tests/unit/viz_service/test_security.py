@@ -28,7 +28,6 @@ def test_tools_may_when_they_say_so(client: FlaskClient, path: str) -> None:
         {"X-Requested-With": ""},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "none"},
         {"Origin": "http://elsewhere.example"},
         {"Origin": "http://localhost:5001"},
         {"Origin": "null"},
@@ -78,4 +77,19 @@ def test_streams_never_take_all_threads() -> None:
     open_ones = [client.get(path, buffered=False) for _ in range(2)]
     assert client.get(path).status_code == 503
     open_ones[0].close()
+    assert client.get(path).status_code == 200
+
+
+def test_a_stream_that_cannot_begin_gives_its_place_back_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = FakeStorage()
+    client = client_for(FakeQueries(), storage, viz_threads=4)
+    client.application.config["PROPAGATE_EXCEPTIONS"] = False
+    path = f"/api/questions/{KNOWN}/events"
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the reply broke off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "events", broken)
+        assert {client.get(path).status_code for _ in range(3)} == {500}
     assert client.get(path).status_code == 200

@@ -1,5 +1,8 @@
 """The client of storage-service."""
 
+import socket
+import threading
+
 import pytest
 from pytest_httpserver import HTTPServer
 
@@ -58,6 +61,22 @@ def test_an_answer_that_is_none_is_unavailable(
     httpserver.expect_request("/stats").respond_with_data(body, status=status)
     with pytest.raises(Unavailable):
         storage.statistics()
+
+
+def test_an_error_reply_that_breaks_off_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 500 Error\r\nContent-Length: 100\r\n\r\nhalf")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(Unavailable):
+            HttpStorage(f"http://127.0.0.1:{server.getsockname()[1]}").events("1", None)
+        thread.join(10)
 
 
 def test_is_unavailable_when_nobody_is_there() -> None:

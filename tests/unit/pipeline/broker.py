@@ -1,0 +1,93 @@
+"""A broker in this process: librdkafka's mock cluster, which speaks the protocol. For tests of the loop only."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import confluent_kafka
+
+from pipeline.clock import Clock
+from pipeline.consumer import Consumer, Limits
+from pipeline.producer import Producer
+from pipeline.settings import KafkaSettings
+
+PATIENCE_SECONDS = 20
+QUIET = {"log_level": 0}
+
+
+class Broker:
+    """It has the topics that it is made with, of four partitions each."""
+
+    def __init__(self, *topics):
+        self._cluster = confluent_kafka.Producer({"bootstrap.servers": "unused:1", "test.mock.num.brokers": 1, **QUIET})
+        [broker] = self._cluster.list_topics(timeout=5).brokers.values()
+        self.address = f"{broker.host}:{broker.port}"
+        self._client = confluent_kafka.Producer({"bootstrap.servers": self.address, **QUIET})
+        for topic in topics:
+            while not self._client.list_topics(topic, timeout=5).topics[topic].partitions:
+                time.sleep(0.01)
+
+    def settings(self, **changes):
+        return KafkaSettings(kafka_bootstrap_servers=self.address, **changes)
+
+    def produce(self, topic, value, key=b"k", partition=0):
+        self._client.produce(topic, value, key, partition)
+        assert self._client.flush(10) == 0
+
+    @contextmanager
+    def reading(self, topic) -> Iterator["Reader"]:
+        """Gives what reads a topic from its beginning."""
+        client = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "tests", **QUIET})
+        numbers = client.list_topics(topic, timeout=5).topics[topic].partitions
+        client.assign(
+            [confluent_kafka.TopicPartition(topic, number, confluent_kafka.OFFSET_BEGINNING) for number in numbers]
+        )
+        try:
+            yield Reader(client)
+        finally:
+            client.close()
+
+    @contextmanager
+    def consuming(self, topics, handler, limits=Limits(), clock=Clock(), heartbeat=None, **settings):
+        """Runs the loop in a thread; gives a list that holds what ended it."""
+        stop, ended = threading.Event(), []
+        with Producer(self.settings(), "tests") as producer:
+            loop = Consumer(
+                self.settings(**settings), "tests-loop", topics, handler, producer, limits, heartbeat, clock=clock
+            )
+
+            def run():
+                try:
+                    loop.run(stop)
+                except BaseException as error:
+                    ended.append(error)
+
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            try:
+                yield ended
+            finally:
+                stop.set()
+                thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive(), "it did not stop in time"
+
+
+class Reader:
+    """Reads values of a topic, one after the other."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def poll(self):
+        """Returns what comes within a moment, or None."""
+        record = self._client.poll(0.1)
+        return record.value() if record is not None and not record.error() else None
+
+    def next(self):
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            value = self.poll()
+            if value is not None:
+                return value
+        raise AssertionError("nothing came")

@@ -1,0 +1,179 @@
+"""`PUT /questions/ID/reference`: other scores for the same answers, on fakes of PostgreSQL, Redis and the scorer."""
+
+import json
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from pipeline.errors import Unavailable
+from pipeline.question import question_id
+from pipeline.routing import BertScore
+from pipeline.sizes import KEPT_CHARACTERS
+from storage_service.correction import Candidate, CannotScore, ScorerClient, candidates, judge
+
+TEXT = "Why is the sky blue?"
+ID = question_id(TEXT)
+PATH = f"/questions/{ID}/reference"
+NEW = {"original_answer": "because of scattering"}
+
+
+@pytest.fixture
+def completed(fleet):
+    fleet.ask(TEXT, original_answer="It is green.")
+    fleet.records.attempts[ID] = ["it is green", "because of scattering", "because"]
+    fleet.records.complete(ID, llm_response="it is green", processing_attempts=3)
+    fleet.ask(TEXT)
+    return fleet
+
+
+def test_all_attempts_are_scored_again_and_the_best_is_kept(completed):
+    reply = completed.client.put(PATH, json=NEW)
+    assert reply.status_code == 200
+    assert completed.scorer.calls == [(["it is green", "because of scattering", "because"], NEW["original_answer"])]
+    result = reply.json["result"]
+    assert (result["llm_response"], result["original_answer"]) == ("because of scattering", NEW["original_answer"])
+    assert (result["quality"], result["bert_score"], result["processing_attempts"]) == ("accepted", 1.0, 3)
+    assert completed.records.corrected.scores == [(1, 0.0), (2, 1.0), (3, 1.0)], "ties keep the first"
+    assert len(completed.publisher.sent) == 1, "the model is not called"
+
+
+def test_the_old_score_is_not_served_from_the_cache(completed):
+    completed.client.put(PATH, json=NEW)
+    assert completed.ask(TEXT).json["result"]["original_answer"] == NEW["original_answer"]
+
+
+def test_answers_below_the_threshold_are_kept_as_the_best_of_bad_ones(completed):
+    reply = completed.client.put(PATH, json={"original_answer": "green light"})
+    assert reply.json["result"]["quality"] == "max_retries_reached"
+    assert reply.json["status"] == "completed"
+    assert len(completed.publisher.sent) == 1
+
+
+def test_an_answer_that_had_no_reference_gets_a_score(fleet):
+    fleet.ask(TEXT)
+    fleet.records.complete(ID, llm_response="because", quality="unscored", bert_score=None, original_answer=None)
+    result = fleet.client.put(PATH, json=NEW).json["result"]
+    assert (result["quality"], result["bert_score"]) == ("accepted", 1.0)
+
+
+@pytest.mark.parametrize("how", ["fail", None])
+def test_a_question_without_an_answer_is_refused(fleet, how):
+    fleet.ask(TEXT)
+    if how:
+        fleet.records.fail(ID)
+    reply = fleet.client.put(PATH, json=NEW)
+    assert (reply.status_code, reply.content_type) == (409, "application/problem+json")
+    assert "regenerate" in reply.json["detail"]
+    assert fleet.scorer.calls == []
+
+
+def test_a_question_that_is_asked_anew_meanwhile_is_left_alone(completed):
+    completed.scorer.meanwhile = lambda: completed.client.post(f"/questions/{ID}/regenerate")
+    assert completed.client.put(PATH, json=NEW).status_code == 409
+    assert completed.client.get(f"/status/{ID}").json["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Unavailable("The scorer: 503"), 503), (CannotScore("The scorer refuses it: 422"), 422)],
+)
+def test_without_scores_nothing_is_changed(completed, error, status):
+    before = completed.client.get(f"/status/{ID}").json
+    completed.scorer.error = error
+    reply = completed.client.put(PATH, json=NEW)
+    assert (reply.status_code, reply.content_type) == (status, "application/problem+json")
+    assert "scorer" in reply.json["detail"].lower()
+    assert completed.client.get(f"/status/{ID}").json == before
+
+
+@pytest.mark.parametrize("away", ["records", "answers"])
+def test_without_a_store_nothing_is_changed(completed, away):
+    getattr(completed, away).away = True
+    assert completed.client.put(PATH, json=NEW).status_code == 503
+    getattr(completed, away).away = False
+    assert completed.client.get(f"/status/{ID}").json["result"]["llm_response"] == "it is green"
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"json": {}}, 422),
+        ({"json": {"original_answer": None}}, 422),
+        ({"json": {"original_answer": " \n"}}, 422),
+        ({"json": {"original_answer": "x" * 10_001}}, 422),
+        ({"json": {"original_answer": "a\x00b"}}, 422),
+        ({"json": NEW | {"colour": "blue"}}, 422),
+        ({}, 415),
+    ],
+)
+def test_a_wrong_reference_is_refused(completed, given, status):
+    assert completed.client.put(PATH, **given).status_code == status
+    assert completed.scorer.calls == []
+
+
+def test_unknown_and_malformed_ids(fleet):
+    assert fleet.client.put(PATH, json=NEW).status_code == 404
+    assert fleet.client.put("/questions/x/reference", json=NEW).status_code == 422
+
+
+LONG = "word " * 200
+CUT = f"{LONG[: KEPT_CHARACTERS - 1]}…"
+
+
+def test_the_kept_answer_is_whole_though_its_attempt_was_cut():
+    attempts = [Candidate(1, "short", "m"), Candidate(2, CUT, "m")]
+    kept = Candidate(None, LONG, "m")
+    assert candidates(attempts, kept) == [attempts[0], Candidate(2, LONG, "m")]
+
+
+def test_an_attempt_that_was_cut_is_scored_and_never_kept():
+    found = candidates([Candidate(1, CUT, "m"), Candidate(2, "short", "m")], Candidate(None, "short", "m"))
+    high, low = (BertScore(each, each, each, each, "s") for each in (0.9, 0.1))
+    judged = judge("reference", found, [high, low], 0.5)
+    assert judged.scores == [(1, 0.9), (2, 0.1)]
+    assert (judged.kept.attempt, judged.quality) == (2, "max_retries_reached")
+
+
+@pytest.mark.parametrize("attempts", [[], [Candidate(1, "another", "m")]])
+def test_an_answer_without_its_attempt_is_scored_too(attempts):
+    kept = Candidate(None, "the answer", "m")
+    assert candidates(attempts, kept) == [*attempts, kept]
+
+
+SCORE = {"score": 1.0000002, "precision": 0.9, "recall": 0.8, "f1": 0.85, "scorer": "fake", "truncated": False}
+
+
+def test_the_scorer_is_asked_once_and_told_how_long_it_is_waited_for(httpserver: HTTPServer):
+    httpserver.expect_request("/score/batch", method="POST").respond_with_json({"scores": [SCORE, SCORE]})
+    scores = ScorerClient(httpserver.url_for("")).score(["a", "b"], "r")
+    assert scores == [BertScore(1.0, 0.9, 0.8, 0.85, "fake")] * 2
+    [(request, _)] = httpserver.log
+    assert json.loads(request.data) == {
+        "pairs": [{"candidate": "a", "reference": "r"}, {"candidate": "b", "reference": "r"}]
+    }
+    assert request.headers["Prefer"] == "wait=30"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (422, {"title": "Unprocessable Entity", "detail": "pairs.0.reference: blank"}, CannotScore),
+        (413, {}, CannotScore),
+        (503, {"detail": "busy"}, Unavailable),
+        (504, {}, Unavailable),
+        (500, {}, Unavailable),
+        (200, {"scores": []}, Unavailable),
+        (200, {"scores": [SCORE | {"score": "high"}]}, Unavailable),
+        (200, {"scores": [{"score": 1}]}, Unavailable),
+        (200, [], Unavailable),
+    ],
+)
+def test_what_is_no_score_is_an_error(httpserver: HTTPServer, status, body, error):
+    httpserver.expect_request("/score/batch").respond_with_json(body, status)
+    with pytest.raises(error):
+        ScorerClient(httpserver.url_for("")).score(["a"], "r")
+
+
+def test_a_scorer_that_is_away_is_unavailable():
+    with pytest.raises(Unavailable):
+        ScorerClient("http://127.0.0.1:1").score(["a"], "r")

@@ -1,0 +1,90 @@
+"""How a question goes on with what PostgreSQL has noted of it; the rows are JSON as the database writes it."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from pipeline import sizes, topics
+from pipeline.messages import Best
+from storage_writer.history import resumed
+from tests.unit import samples
+
+BEST = Best(
+    llm_response="Scattering.",
+    bert_score=0.25,
+    bert_precision=0.7,
+    bert_recall=0.8,
+    bert_f1=0.75,
+    attempt=1,
+    model="small",
+    scorer="scorer",
+)
+
+
+def attempt(number, text="Scattering."):
+    return {
+        "attempt": number,
+        "model": "small",
+        "llm_response": text,
+        "bert_score": 0.250000,
+        "llm_latency_ms": 12,
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "reasoning_tokens": 0,
+        "cost": "0.000118400",
+        "generated_at": "2026-01-02T03:04:05.123+00:00",
+    }
+
+
+ERROR = {
+    "attempt": 1,
+    "retry": 0,
+    "type": "overload",
+    "cause": "unavailable",
+    "status_code": 503,
+    "message": "busy",
+    "counts_as_retry": True,
+    "times": 2,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "cost": None,
+    "failed_at": "2026-01-02T03:04:06.5+00:00",
+    "due_at": None,
+}
+
+
+def test_two_attempts_that_are_noted_make_the_next_one_the_third():
+    question = resumed(
+        samples.question(),
+        BEST.model_dump_json(),
+        json.dumps([attempt(1), attempt(2)]),
+        json.dumps([ERROR]),
+    )
+    assert (question.processing_attempts, question.retry_count, question.waiting_since) == (3, 0, None)
+    assert question.best == BEST
+    assert [each.attempt for each in question.attempts] == [1, 2]
+    assert question.attempts[0].cost == Decimal("0.000118400")
+    assert [(each.message, each.times) for each in question.errors] == [("busy", 2)]
+    assert question.asked_at == samples.question().asked_at
+
+
+@pytest.mark.parametrize("nothing", [None, "null"])
+def test_a_question_of_which_nothing_is_noted_starts_with_its_first_attempt(nothing):
+    assert resumed(samples.question(), nothing, None, None) == samples.question()
+
+
+def test_it_never_goes_beyond_the_attempts_that_a_message_can_count():
+    assert resumed(samples.question(), None, json.dumps([attempt(10)]), None).processing_attempts == 10
+
+
+@pytest.mark.parametrize("rows", ['[{"attempt": 0}]', "[{}]", '{"attempt": 1}'])
+def test_a_history_that_cannot_be_read_is_left_out(rows):
+    assert resumed(samples.question(), None, rows, None) == samples.question()
+
+
+def test_a_long_history_is_cut_to_fit_the_topic():
+    rows = json.dumps([attempt(number, "long " * 60_000) for number in range(1, 5)])
+    question = resumed(samples.question(), BEST.model_dump_json(), rows, None)
+    assert sizes.fits(topics.QUESTIONS_PENDING, question.question_id.encode(), question.to_bytes())
+    assert (question.processing_attempts, question.best) == (5, BEST)
