@@ -149,7 +149,8 @@ def create_database(name: str) -> Database:
     finally:
         server.close()
     made = Database(name)
-    made.rows(Path("sql/migrations/0001_tables.sql").read_text())
+    for file in sorted(Path("sql/migrations").glob("*.sql")):
+        made.rows(file.read_text())
     return made
 
 

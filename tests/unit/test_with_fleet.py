@@ -20,6 +20,7 @@ case $1 in
         *) cat "$STATE/$project" 2>/dev/null ;;
       esac ;;
   *) echo "$project: $*" >>"$STATE/calls"
+     echo "$project $1 ${LOST_AFTER_SECONDS:-}" >>"$STATE/limits"
      [ "$project: $*" != "${FAILS:-}" ] || exit 3 ;;
 esac
 exit 0
@@ -84,6 +85,15 @@ def test_a_fleet_of_the_user_is_stopped_and_started_again_with_its_data(machine,
         f"askfleet-test: --profile tests {DOWN}",
         "askfleet: up --detach --wait --scale llm-consumer=2 --scale flink-taskmanager=2",
     ]
+
+
+@pytest.mark.parametrize(("own", "theirs"), [({}, ""), ({"LOST_AFTER_SECONDS": "300"}, "300")])
+def test_only_the_test_fleet_looks_for_lost_questions_early(machine, own, theirs):
+    (machine / "askfleet").write_text("one\n")
+    run(machine, "docker", "compose", "run", "tests", YES="1", **own)
+    limits = (machine / "limits").read_text().splitlines()
+    assert {f"askfleet-test up {theirs or 60}", f"askfleet-test run {theirs or 60}"} <= {*limits}
+    assert limits[-1] == f"askfleet up {theirs}"
 
 
 def test_a_fleet_of_the_user_that_could_not_be_stopped_is_started_again_and_nothing_is_run(machine):
