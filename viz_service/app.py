@@ -18,6 +18,8 @@ from viz_service.sampler import Sampler, State, pipeline_of, sampler
 from viz_service.schemas import (
     Alert,
     Ask,
+    DeadLetters,
+    DeadLettersQuery,
     Figure,
     FigureName,
     FigurePath,
@@ -25,6 +27,7 @@ from viz_service.schemas import (
     Filter,
     Histogram,
     Improvement,
+    LetterPath,
     NoQuery,
     Nothing,
     Overview,
@@ -116,7 +119,7 @@ def _report(settings: VizSettings, rows: Queries, seen: State) -> PipelineReport
         away = [Alert(kind="postgres-away", values={"why": "said", "detail": str(error)})]
     samples, age = seen.samples(), seen.age_seconds()
     limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
-    found = flow.alerts(samples, age, below, scored, limit, stale_after)
+    found = flow.alerts(samples, age, below, scored, limit, stale_after, settings.llm_patience)
     return PipelineReport(
         **dict(pipeline_of(seen)), waiting=flow.waiting(samples, datetime.now(UTC)), alerts=away + found
     )
@@ -177,6 +180,10 @@ def _add_data(
     def question(path: QuestionPath) -> Any:
         found = rows.question(path.question_id)
         return web.json_response(found) if found else _unknown(path)
+
+    @app.get("/api/dead-letters", tags=[_DATA], summary="Rejected messages", responses=_replies(DeadLetters))
+    def dead_letters(query: DeadLettersQuery) -> Any:
+        return web.json_response(rows.dead_letters(query))
 
     @app.get("/questions.csv", tags=[_DATA], summary="Export", responses={**_CSV, **web.problems(422, 503)})
     def questions_csv(query: Filter) -> Any:
@@ -250,6 +257,15 @@ def _add_actions(app: OpenAPI, storage: Storage, max_streams: int) -> None:
     )
     def retry(path: QuestionPath, body: Nothing) -> Any:
         return _handed_on(storage.retry(path.question_id))
+
+    @app.post(
+        "/api/dead-letters/<string:letter_id>/replay",
+        tags=[_ACTIONS],
+        summary="Write a rejected message to its topic again",
+        responses={**_HANDED_ON, **web.problems(400, 403, 404, 409, 415, 422, 503)},
+    )
+    def replay(path: LetterPath, body: Nothing) -> Any:
+        return _handed_on(storage.replay(path.letter_id))
 
     @app.get(
         "/api/questions/<string:question_id>/events",

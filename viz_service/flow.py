@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 
 from pipeline import topics
 from pipeline.budget import Budget
@@ -22,7 +23,11 @@ STALL_SECONDS = 90.0
 checkpoints, every 30 s."""
 
 KEPT_SECONDS = 600.0
-"""How long samples are kept, in seconds: an alert about a stalled group tells no longer time."""
+"""How long samples are kept, in seconds: an alert about a stalled group tells no longer time, and dead letters are new
+for so long."""
+
+PENDING_GRACE_SECONDS = 3600.0
+"""For how much longer than the patience with a provider, in seconds, a question may be pending without an alert."""
 
 MIN_ANSWERS = 20
 """Fewer scored answers make no share to be alarmed about."""
@@ -87,6 +92,8 @@ class Sample:
         replies: Replies of storage-service by source since its start, or None.
         budget: What calls of the model took today and may take, or None when nobody has told.
         providers: How the providers of the model stand; empty when nobody has told.
+        oldest_pending_seconds: Age of the pending question that was asked first; None without one, or when not told.
+        dead_letters: Rejected messages that were not replayed, or None when nobody has told.
         errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
         due: When the first unfinished message of an error topic is due, or was, by topic; none without one.
     """
@@ -105,6 +112,8 @@ class Sample:
     replies: Mapping[str, int] | None = None
     budget: Budget | None = None
     providers: Sequence[ProviderStatus] = ()
+    oldest_pending_seconds: float | None = None
+    dead_letters: int | None = None
     errors: Sequence[WaitingError] = ()
     due: Mapping[str, datetime] = field(default_factory=dict)
 
@@ -218,8 +227,21 @@ def cache_hit_rate(replies: Mapping[str, int] | None) -> float | None:
     return (replies or {}).get("cache", 0) / total if total else None
 
 
+def new_dead_letters(samples: Sequence[Sample]) -> int:
+    """Returns how many dead letters came while samples were kept, of those that are still to be replayed."""
+    known = [each.dead_letters for each in samples if each.dead_letters is not None]
+    came = sum(max(0, later - earlier) for earlier, later in pairwise(known))
+    return min(came, known[-1]) if known else 0
+
+
 def alerts(
-    samples: Sequence[Sample], age_seconds: float | None, below: int, scored: int, limit: float, stale_after: float
+    samples: Sequence[Sample],
+    age_seconds: float | None,
+    below: int,
+    scored: int,
+    limit: float,
+    stale_after: float,
+    patience: float,
 ) -> list[Alert]:
     """Returns what needs somebody's attention, the gravest first.
 
@@ -230,18 +252,19 @@ def alerts(
         scored: Scored answers of the last hour.
         limit: Share of those that may be below.
         stale_after: Seconds after which a sample says nothing about now.
+        patience: Seconds for which a question waits for a provider.
     """
     found: list[Alert] = []
     if samples and age_seconds is not None and age_seconds > stale_after:
         found.append(Alert(kind="stale", values={"seconds": round(age_seconds)}))
     elif samples:
-        found += _alerts_of(samples)
+        found += _alerts_of(samples, patience)
     if scored >= MIN_ANSWERS and below / scored > limit:
         found.append(Alert(kind="max-retries", values={"share": below / scored, "limit": limit, "count": scored}))
     return found
 
 
-def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
+def _alerts_of(samples: Sequence[Sample], patience: float) -> list[Alert]:
     newest = samples[-1]
     found = []
     if newest.kafka_error:
@@ -278,6 +301,11 @@ def _alerts_of(samples: Sequence[Sample]) -> list[Alert]:
                         values={"group": group, "topic": name, "lag": waiting, "seconds": round(seconds)},
                     )
                 )
+    pending, paused = newest.oldest_pending_seconds, newest.budget is not None and newest.budget.paused
+    if pending is not None and pending > patience + PENDING_GRACE_SECONDS and not paused:
+        found.append(Alert(kind="pending-long", values={"seconds": round(pending)}))
+    if count := new_dead_letters(samples):
+        found.append(Alert(kind="dead-letters", values={"count": count}))
     return found
 
 

@@ -22,6 +22,8 @@ from viz_service.scale import CHANCE_SCORE
 from viz_service.schemas import (
     MAX_OFFSET,
     SELF_CHECKED,
+    DeadLetters,
+    DeadLettersQuery,
     FailedQuery,
     Filter,
     Overview,
@@ -42,6 +44,7 @@ NAVIGATION = (
     ("questions", "page.questions"),
     ("ask", "page.ask"),
     ("failed", "page.failed"),
+    ("dead_letters", "page.dead_letters"),
 )
 SPANS = (1, 6, 24, 168)
 """Hours that the charts can be limited to; without a limit they show everything."""
@@ -153,6 +156,21 @@ def blueprint(
         )
         return make_response(html, 422 if wrong else 200)
 
+    @page.get("/dead-letters")
+    def dead_letters() -> Any:
+        query, wrong = _parsed(DeadLettersQuery)
+        found = rows.dead_letters(query)
+        html = render_template(
+            "dead_letters.html",
+            query=query,
+            wrong=wrong,
+            found=found,
+            pages=None if found.total_is_minimum else -(-found.total // query.limit),
+            previous=_page_before(query),
+            following=_page_after(query, found),
+        )
+        return make_response(html, 422 if wrong else 200)
+
     @page.get("/assets/plotly.min.js")
     def plotly() -> Response:
         if request.accept_encodings["gzip"] <= 0:
@@ -218,13 +236,13 @@ def _with_page(number: int, after: str | None = None) -> str:
     return request.path + "?" + urlencode(known | {"page": number} | ({"after": after} if after else {}))
 
 
-def _page_before(query: QuestionsQuery) -> str | None:
+def _page_before(query: QuestionsQuery | DeadLettersQuery) -> str | None:
     """Returns the address of the page before; None without one, and for one too far on to be found by its number."""
     before = query.page - 1
     return _with_page(before) if before >= 1 and (before - 1) * query.limit <= MAX_OFFSET else None
 
 
-def _page_after(query: QuestionsQuery, found: Questions) -> str | None:
+def _page_after(query: QuestionsQuery | DeadLettersQuery, found: Questions | DeadLetters) -> str | None:
     """Returns the address of the next page; None when there is none that can be reached."""
     if not found.has_next or (found.next is None and query.page * query.limit > MAX_OFFSET):
         return None

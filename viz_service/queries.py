@@ -21,11 +21,15 @@ from viz_service import buckets, counts
 from viz_service.confidence import mean_interval
 from viz_service.counts import REFERENCE, Count, Counts
 from viz_service.schemas import (
+    PREVIEW_CHARACTERS,
     AnswerCounts,
     Attempt,
     AttemptScore,
     AttemptShare,
     CallError,
+    DeadLetter,
+    DeadLetters,
+    DeadLettersQuery,
     Failure,
     Filter,
     Histogram,
@@ -47,6 +51,7 @@ from viz_service.schemas import (
     TopQuestions,
     Usage,
     WhatIf,
+    end_of_page,
 )
 
 # Scores against a reference, which are on one scale; a self-check's is another.
@@ -274,6 +279,33 @@ TOPICS = text("""
 MAX_TOPICS = 100
 """Of more than these, which anybody may invent, the rest is found by `?topic=` alone."""
 
+PREVIEW_BYTES = 4 * PREVIEW_CHARACTERS
+"""No character of UTF-8 takes more than 4 bytes."""
+COUNT_LETTERS = text("SELECT count(*) AS total FROM (SELECT FROM dead_letters LIMIT :most) AS letters")
+
+
+def _letters(after: bool) -> TextClause:
+    """Returns the statement that lists dead letters, from an offset on.
+
+    Args:
+        after: Only those beyond the end of the last page.
+    """
+    return text(f"""
+        SELECT listed.id, listed.topic, partition, topic_offset AS "offset", source_topic, source_partition,
+               source_offset, reason, error, value_bytes, octet_length(value) AS kept_bytes,
+               substring(value FOR {PREVIEW_BYTES}) AS preview, listed.question_id,
+               left(questions.question_text, 120) AS question_text, failed_at, received_at, replayed_at
+        FROM (
+            SELECT * FROM dead_letters {"WHERE (received_at, id) < (:after_at, :after_id)" if after else ""}
+            ORDER BY received_at DESC, id DESC OFFSET :offset LIMIT :limit
+        ) AS listed
+        LEFT JOIN questions ON questions.question_id = listed.question_id
+        ORDER BY received_at DESC, listed.id DESC
+    """)
+
+
+LETTERS = {after: _letters(after) for after in (False, True)}
+
 DETAIL = text("""
     SELECT question_id, question_text, question_context, original_answer, topic, status, times_asked, asked_at,
            published_at
@@ -351,6 +383,9 @@ class Queries(Protocol):
 
     def topics(self) -> list[str]:
         """Returns the first `MAX_TOPICS` topics of questions, in order."""
+
+    def dead_letters(self, query: DeadLettersQuery) -> DeadLetters:
+        """Returns a page of the dead letters, the newest first."""
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         """Yields the questions that a filter lets through when it begins, row by row.
@@ -530,8 +565,8 @@ class PostgresQueries:
     def _listed(self, connection: Connection, query: QuestionsQuery, wanted: dict[str, Any], few: bool) -> list[str]:
         """Returns the ids of a page, and of one row more where there is one."""
         if query.after:
-            at, _, question_id = query.after.partition("~")
-            wanted = wanted | {"after_at": datetime.fromisoformat(at), "after_id": question_id}
+            at, question_id = end_of_page(query.after)
+            wanted = wanted | {"after_at": at, "after_id": question_id}
         first = 0 if query.after else (query.page - 1) * query.limit
         parts = list(range(len(_ORDERS[query.sort])))
         if query.status in ("pending", "failed"):
@@ -550,6 +585,30 @@ class PostgresQueries:
         """See `Queries`."""
         with self._read() as connection:
             return [row["topic"] for row in _all(connection, TOPICS, limit=MAX_TOPICS)]
+
+    def dead_letters(self, query: DeadLettersQuery) -> DeadLetters:
+        """See `Queries`."""
+        wanted: dict[str, Any] = {"offset": 0 if query.after else (query.page - 1) * query.limit}
+        if query.after:
+            at, letter_id = end_of_page(query.after)
+            wanted |= {"after_at": at, "after_id": int(letter_id)}
+        with self._read() as connection:
+            total = _one(connection, COUNT_LETTERS, most=COUNTED_ROWS + 1)["total"]
+            # One more than shown: whether there is a next page.
+            found = _all(connection, LETTERS[bool(query.after)], limit=query.limit + 1, **wanted)
+        letters = [
+            DeadLetter.model_validate(row | {"preview": preview(row["preview"])}) for row in found[: query.limit]
+        ]
+        more = len(found) > query.limit
+        return DeadLetters(
+            total=min(total, COUNTED_ROWS),
+            total_is_minimum=total > COUNTED_ROWS,
+            page=query.page,
+            limit=query.limit,
+            next=f"{letters[-1].received_at.isoformat()}~{letters[-1].id}" if more else None,
+            has_next=more,
+            dead_letters=letters,
+        )
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         """See `Queries`."""
@@ -658,6 +717,11 @@ def what_if(threshold: float, max_attempts: int, rows: list[dict[str, Any]]) -> 
         calls_max=calls_max,
         mean_score=float(scores / questions) if questions else None,
     )
+
+
+def preview(value: bytes | memoryview | None) -> str | None:
+    """Returns the start of a message as text, from its first `PREVIEW_BYTES`; what is no UTF-8 is replaced."""
+    return None if value is None else bytes(value).decode(errors="replace")[:PREVIEW_CHARACTERS]
 
 
 def after(row: QuestionRow) -> str:

@@ -226,15 +226,21 @@ def _problem(url: str, path: str) -> Why | None:
 
 
 class StorageLook:
-    """Reads how storage-service's replies were made."""
+    """Reads the figures of storage-service."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns the replies by source, as a field of a sample; none while the service is away."""
+        """Returns replies, oldest pending question and dead letters, as fields of a sample; none while it is away."""
         try:
-            return {"replies": {str(name): int(count) for name, count in self._storage.statistics()["replies"].items()}}
+            figures = self._storage.statistics()
+            oldest = figures["oldest_pending_seconds"]
+            return {
+                "replies": {str(name): int(count) for name, count in figures["replies"].items()},
+                "oldest_pending_seconds": None if oldest is None else float(oldest),
+                "dead_letters": int(figures["dead_letters"]),
+            }
         except (Unavailable, KeyError, AttributeError, TypeError, ValueError):
             return {}
 

@@ -1,6 +1,6 @@
 """What the endpoints take and return. Queries return the same models: there is one description of a row."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason
+from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason, Rejection
 from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 from viz_service.texts import Language
@@ -25,6 +25,9 @@ Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC)
 
 _TIME: TypeAdapter[Any] = TypeAdapter(AwareDatetime)
 _ID: TypeAdapter[str] = TypeAdapter(QuestionId)
+
+LetterId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+_LETTER_ID: TypeAdapter[int] = TypeAdapter(LetterId)
 
 Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
@@ -109,26 +112,52 @@ class Filter(Input):
 
 
 MAX_OFFSET = 10_000
-"""Questions that may come before a page that is asked for by its number: they are all read."""
+"""Rows that may come before a page that is asked for by its number: they are all read."""
 
 
-def _after(value: str | None) -> str | None:
+def end_of_page(after: str) -> tuple[datetime, str]:
+    """Returns the time, in UTC, and the id of the row that `after` names.
+
+    Raises:
+        ValueError: It does not begin with a time.
+    """
+    at, _, row_id = after.partition("~")
+    try:
+        # PostgreSQL knows no offset beyond 16 hours.
+        return _TIME.validate_python(at).astimezone(UTC), row_id
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999") from None
+
+
+def _after(ids: TypeAdapter[Any]) -> AfterValidator:
     """Checks the end of a page: a time and an id."""
-    if value is not None:
-        at, _, question_id = value.partition("~")
-        _TIME.validate_python(at)
-        _ID.validate_python(question_id)
-    return value
+
+    def check(value: str | None) -> str | None:
+        if value is not None:
+            ids.validate_python(end_of_page(value)[1])
+        return value
+
+    return AfterValidator(check)
+
+
+def _near(page: int, info: ValidationInfo) -> int:
+    if not info.data.get("after") and (page - 1) * info.data.get("limit", 1) > MAX_OFFSET:
+        raise ValueError(f"is beyond the first {MAX_OFFSET:,}: use `after`, or narrow the filter")
+    return page
+
+
+PageNumber = Annotated[int, Field(ge=1, le=100_000), AfterValidator(_near)]
+"""Comes after the fields `limit` and `after`."""
 
 
 class QuestionsQuery(Filter):
     """Parameters of the list of questions."""
 
     limit: int = Field(25, ge=1, le=100, description="Questions on a page.")
-    after: Annotated[str | None, BeforeValidator(_blank_is_none), AfterValidator(_after)] = Field(
+    after: Annotated[str | None, BeforeValidator(_blank_is_none), _after(_ID)] = Field(
         None, description="`next` of the last page: it goes on from there. With the orders newest and oldest."
     )
-    page: int = Field(1, ge=1, le=100_000, description=f"Without `after`, only of the first {MAX_OFFSET:,} questions.")
+    page: PageNumber = Field(1, description=f"Without `after`, only of the first {MAX_OFFSET:,} questions.")
 
     @field_validator("after")
     @classmethod
@@ -136,13 +165,6 @@ class QuestionsQuery(Filter):
         if after and info.data.get("sort") not in ("newest", "oldest"):
             raise ValueError("goes with the orders newest and oldest alone")
         return after
-
-    @field_validator("page")
-    @classmethod
-    def _is_near(cls, page: int, info: ValidationInfo) -> int:
-        if not info.data.get("after") and (page - 1) * info.data.get("limit", 1) > MAX_OFFSET:
-            raise ValueError(f"is beyond the first {MAX_OFFSET:,} questions: use `after`, or narrow the filter")
-        return page
 
 
 class QuestionPath(Input):
@@ -157,6 +179,22 @@ class FailedQuery(Input):
     reason: _optional(Reason) = None  # type: ignore[valid-type]
     text: Annotated[PlainText, Field(max_length=200)] = Field("", description="Part of the question.")
     page: int = Field(1, ge=1, le=100_000)
+
+
+class DeadLettersQuery(Input):
+    """Parameters of the list of dead letters."""
+
+    limit: int = Field(25, ge=1, le=100, description="Dead letters on a page.")
+    after: Annotated[str | None, BeforeValidator(_blank_is_none), _after(_LETTER_ID)] = Field(
+        None, description="`next` of the last page: it goes on from there."
+    )
+    page: PageNumber = Field(1, description=f"Without `after`, only of the first {MAX_OFFSET:,} dead letters.")
+
+
+class LetterPath(Input):
+    """Which dead letter."""
+
+    letter_id: LetterId
 
 
 class Ask(BaseModel):
@@ -403,6 +441,50 @@ class Questions(Output):
     questions: list[QuestionRow]
 
 
+PREVIEW_CHARACTERS = 500
+
+
+class DeadLetter(Output):
+    """A message that a service could not read or handle."""
+
+    id: int
+    topic: str = Field(description="Where its letter stands.")
+    partition: int
+    offset: int
+    source_topic: str | None = Field(description="Where the message was rejected; null: not known.")
+    source_partition: int | None
+    source_offset: int | None
+    reason: Rejection
+    error: str
+    value_bytes: int | None = Field(description="Size of the message; null: it has no value, or was not forwarded.")
+    kept_bytes: int | None = Field(description="How many of them are kept; a message that was cut cannot be replayed.")
+    preview: str | None = Field(
+        description=f"The first {PREVIEW_CHARACTERS} characters of the message; what is no UTF-8 is replaced."
+    )
+    question_id: str | None = Field(description="The message's key, where it is the id of a question.")
+    question_text: str | None = Field(description="Its first 120 characters; null: no such question is known.")
+    failed_at: Time
+    received_at: Time
+    replayed_at: Time | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its bytes are kept."""
+        return self.kept_bytes is not None and self.kept_bytes == self.value_bytes
+
+
+class DeadLetters(Output):
+    """A page of the list of dead letters, the newest first."""
+
+    total: int
+    total_is_minimum: bool = Field(False, description="There are more than `total`: nobody has counted on.")
+    page: int
+    limit: int
+    next: str | None = Field(None, description="`after` of the next page; null: none.")
+    has_next: bool = Field(False, description="There are dead letters beyond this page.")
+    dead_letters: list[DeadLetter]
+
+
 class Attempt(Output):
     """A scored generation."""
 
@@ -613,6 +695,8 @@ class Alert(Output):
         "budget-used-up",
         "provider-limited",
         "provider-unavailable",
+        "pending-long",
+        "dead-letters",
     ]
     values: dict[str, str | float] = Field(description="What its text tells.")
 

@@ -63,6 +63,9 @@ class Storage(Protocol):
     def retry(self, question_id: str) -> Reply:
         """Asks a failed question again."""
 
+    def replay(self, letter_id: int) -> Reply:
+        """Writes a dead letter's message to its topic again."""
+
     def statistics(self) -> dict[str, Any]:
         """Returns its figures."""
 
@@ -102,6 +105,10 @@ class HttpStorage:
     def retry(self, question_id: str) -> Reply:
         """See `Storage`."""
         return _reply(self._call("POST", f"/failed/{question_id}/retry", json={}))
+
+    def replay(self, letter_id: int) -> Reply:
+        """See `Storage`."""
+        return _reply(self._call("POST", f"/dead-letters/{letter_id}/replay"))
 
     def statistics(self) -> dict[str, Any]:
         """See `Storage`."""

@@ -16,7 +16,14 @@ from tests.fleet import STORAGE, eventually
 from tests.scripted_provider import refusal
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
-PAGES = {"overview": "/", "questions": "/questions", "question": None, "ask": "/ask", "failed": "/failed"}
+PAGES = {
+    "overview": "/",
+    "questions": "/questions",
+    "question": None,
+    "ask": "/ask",
+    "failed": "/failed",
+    "dead-letters": "/dead-letters",
+}
 HOSTILE = (
     "Light scatters. <script>document.title = 'broken'</script>"
     '<img src="/nothing" onerror="document.title = \'broken\'"> <b>Blue</b> light scatters most.'
@@ -313,4 +320,28 @@ def test_a_failed_question_is_listed_and_asked_again(watched, scripted, fleet, u
     expect(page.locator("#retried")).to_contain_text("1 question is asked again.")
     expect(row).to_have_count(0)
     assert fleet.finish(question_id)["status"] == "completed"
+    watched.check()
+
+
+def test_an_unreadable_message_is_listed_as_text_and_replayed(watched, fleet):
+    value = b"{not json <b>x</b>"
+    place = (topics.QUESTIONS_PENDING, *fleet.produce(topics.QUESTIONS_PENDING, b"unreadable", value))
+
+    def listed():
+        found = requests.get(f"{DASHBOARD}/api/dead-letters", {"limit": 100}, timeout=15).json()["dead_letters"]
+        source = ("source_topic", "source_partition", "source_offset")
+        return next((each for each in found if tuple(each[name] for name in source) == place), None)
+
+    letter = eventually(listed, "the dead letter is listed", 60)
+    assert (letter["preview"], letter["value_bytes"], letter["reason"]) == (value.decode(), len(value), "malformed")
+    page = watched.open("/")
+    page.get_by_role("link", name="Dead letters", exact=True).click()
+    button = page.locator(f'[data-replay="{letter["id"]}"]')
+    row = page.locator("tbody tr", has=button)
+    expect(row.locator("code")).to_have_text(value.decode())
+    expect(row.locator("b")).to_have_count(0)
+    expect(row).to_contain_text("unreadable message")
+    button.click()
+    expect(page.locator("#replayed")).to_have_text("The message was written to its topic again.", timeout=15_000)
+    expect(button).to_have_count(0)
     watched.check()

@@ -111,12 +111,13 @@ function providerText(kind, values) {
 function alertText({ kind, values }) {
   if (kind === "budget-used-up") return budgetText(values);
   if (kind.startsWith("provider-")) return providerText(kind, values);
+  const hours = kind === "pending-long" && { hours: format("rate", values.seconds / 3600) };
   const why = values.why && { reason: reason({ kind: values.why, detail: values.detail }) };
   const written = Object.entries(values).map(([name, value]) => [
     name,
     typeof value === "number" ? format(name === "share" || name === "limit" ? "share" : "count", value) : value,
   ]);
-  return t(`alert.${kind}`, { ...Object.fromEntries(written), ...why });
+  return t(`alert.${kind}`, { ...Object.fromEntries(written), ...hours, ...why });
 }
 
 function cells(...texts) {

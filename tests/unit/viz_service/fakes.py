@@ -18,6 +18,9 @@ from viz_service.schemas import (
     AttemptScore,
     AttemptShare,
     CallError,
+    DeadLetter,
+    DeadLetters,
+    DeadLettersQuery,
     Filter,
     Histogram,
     Improvement,
@@ -135,6 +138,30 @@ def waiting_error(**changes: Any) -> WaitingError:
     return WaitingError(**known | changes)
 
 
+def letter(**changes: Any) -> DeadLetter:
+    """A dead letter of a message that nobody could read, with its question's id for a key."""
+    known: dict[str, Any] = {
+        "id": 7,
+        "topic": "llm-responses-error-permanent",
+        "partition": 0,
+        "offset": 41,
+        "source_topic": "llm-responses-success",
+        "source_partition": 2,
+        "source_offset": 1805,
+        "reason": "malformed",
+        "error": f"not JSON {SCRIPT}",
+        "value_bytes": 26,
+        "kept_bytes": 26,
+        "preview": f"{{{SCRIPT}",
+        "question_id": KNOWN,
+        "question_text": f"Why? {SCRIPT}",
+        "failed_at": NOW,
+        "received_at": NOW,
+        "replayed_at": None,
+    }
+    return DeadLetter(**known | changes)
+
+
 USED_UP: dict[str, Any] = {
     "day": "2026-03-04",
     "spent_tokens": 100_004,
@@ -172,6 +199,7 @@ class FakeQueries:
         self.away = away
         self.asked: list[tuple[str, Any]] = []
         self.detail = question()
+        self.letters = [] if empty else [letter()]
         self.below_last_hour = 0
 
     def check(self) -> None:
@@ -291,6 +319,16 @@ class FakeQueries:
         self.check()
         return [] if self.empty else ["health & sport", "science"]
 
+    def dead_letters(self, query: DeadLettersQuery) -> DeadLetters:
+        self.check()
+        self.asked.append(("dead_letters", query))
+        total = 60 * len(self.letters)
+        more = query.page * query.limit < total
+        end = f"2026-03-04T12:30:00+00:00~{self.letters[-1].id}" if more else None
+        return DeadLetters(
+            total=total, page=query.page, limit=query.limit, has_next=more, next=end, dead_letters=self.letters
+        )
+
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         self.check()
         self.asked.append(("export", query))
@@ -327,6 +365,11 @@ class FakeStorage:
         self.away = away
         self.called: list[tuple[str, Any]] = []
         self.stream = FakeStream()
+        self.figures: dict[str, Any] = {
+            "replies": {"cache": 3, "database": 1, "pending": 4, "failed": 0},
+            "oldest_pending_seconds": 2.125,
+            "dead_letters": 3,
+        }
         self.day: dict[str, Any] = USED_UP
         self.standing: dict[str, Any] = {"providers": [LIMITED]}
         self.rows: list[dict[str, Any]] = [
@@ -361,9 +404,13 @@ class FakeStorage:
         self._call("retry", question_id)
         return Reply(202, b'{"status": "pending"}', "application/json")
 
+    def replay(self, letter_id: int) -> Reply:
+        self._call("replay", letter_id)
+        return Reply(202, b'{"id": 7}', "application/json")
+
     def statistics(self) -> dict[str, Any]:
         self._call("statistics", None)
-        return {"replies": {"cache": 3, "database": 1, "pending": 4, "failed": 0}}
+        return self.figures
 
     def budget(self) -> dict[str, Any]:
         self._call("budget", None)

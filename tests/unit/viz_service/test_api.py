@@ -9,7 +9,17 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline.provider import ProviderStatus
-from tests.unit.viz_service.fakes import KNOWN, LIMITED, NOW, UNKNOWN, FakeQueries, FakeState, client_for, question
+from tests.unit.viz_service.fakes import (
+    KNOWN,
+    LIMITED,
+    NOW,
+    SCRIPT,
+    UNKNOWN,
+    FakeQueries,
+    FakeState,
+    client_for,
+    question,
+)
 from viz_service.flow import Sample
 from viz_service.pages import CHARTS
 from viz_service.queries import TooMany
@@ -22,6 +32,7 @@ DATA = (
     "/api/quality/improvement",
     "/api/questions/top",
     "/api/questions",
+    "/api/dead-letters",
     "/api/what-if?threshold=0.5",
 )
 FIGURES = tuple(f"/api/figures/{name}" for name in get_args(FigureName))
@@ -94,6 +105,14 @@ def test_process_and_page_are_there_while_the_database_is_away(away_client: Flas
         ("/api/questions?page=402", "page"),
         ("/api/questions?after=yesterday", "after"),
         (f"/api/questions?after=2026-03-04T12:30:00Z~{KNOWN}&sort=best", "after"),
+        ("/api/questions?after=0001-01-01T00:00:00%2B14:00~" + KNOWN, "after"),
+        ("/api/dead-letters?limit=101", "limit"),
+        ("/api/dead-letters?page=402", "page"),
+        ("/api/dead-letters?reason=malformed", "reason"),
+        ("/api/dead-letters?after=yesterday~7", "after"),
+        ("/api/dead-letters?after=2026-03-04T12:30:00Z", "after"),
+        ("/api/dead-letters?after=2026-03-04T12:30:00Z~0", "after"),
+        (f"/api/dead-letters?after=2026-03-04T12:30:00Z~{2**63}", "after"),
         ("/api/pipeline?hours=3", "hours"),
         ("/api/figures/pie", "name"),
         ("/api/figures/attempts?theme=pink", "theme"),
@@ -153,6 +172,24 @@ def test_a_page_may_be_as_far_on_as_there_are_questions_after_the_last_one(
     assert reply.status_code == 200
     [(_, asked)] = rows.asked
     assert asked.after == f"2026-03-04T12:30:00Z~{KNOWN}"
+
+
+def test_dead_letters_have_their_place_their_reason_and_their_start_as_text(client: FlaskClient) -> None:
+    body = client.get("/api/dead-letters?limit=10").get_json()
+    assert (body["total"], body["has_next"], body["next"]) == (60, True, "2026-03-04T12:30:00+00:00~7")
+    [found] = body["dead_letters"]
+    assert (found["source_topic"], found["source_partition"], found["source_offset"]) == (
+        "llm-responses-success",
+        2,
+        1805,
+    )
+    assert (found["reason"], found["preview"]) == ("malformed", f"{{{SCRIPT}")
+
+
+def test_dead_letters_go_on_after_the_last_page(client: FlaskClient, rows: FakeQueries) -> None:
+    assert client.get("/api/dead-letters?page=5000&after=2026-03-04T12:30:00Z~7").status_code == 200
+    [(_, asked)] = rows.asked
+    assert asked.after == "2026-03-04T12:30:00Z~7"
 
 
 def test_a_few_exports_run_at_a_time_and_each_gives_its_place_back(client: FlaskClient) -> None:
@@ -223,6 +260,15 @@ def test_a_question_tells_why_its_calls_failed_and_how_often(client: FlaskClient
     assert [each["reasoning_tokens"] for each in body["attempts"]] == [0, 0]
 
 
+@pytest.mark.parametrize(("patience", "alerted"), [(1000, False), (999, True)])
+def test_alerts_when_a_question_is_pending_for_longer_than_its_patience(
+    rows: FakeQueries, patience: int, alerted: bool
+) -> None:
+    seen = FakeState(Sample(at=0, taken_at=NOW, oldest_pending_seconds=4600))
+    found = client_for(rows, state=seen, llm_patience=patience).get("/api/pipeline").get_json()["alerts"]
+    assert found == ([{"kind": "pending-long", "values": {"seconds": 4600}}] if alerted else [])
+
+
 @pytest.mark.parametrize(("below", "alerted"), [(50, False), (51, True)])
 def test_alerts_when_too_many_answers_end_below_the_threshold(rows: FakeQueries, below: int, alerted: bool) -> None:
     rows.below_last_hour = below
@@ -243,7 +289,12 @@ def test_figures_differ_by_theme(client: FlaskClient) -> None:
 def test_the_documentation_lists_every_endpoint(client: FlaskClient) -> None:
     paths = client.get("/openapi.json").get_json()["paths"]
     described = {path.split("?")[0] for path in DATA}
-    actions = {"/api/ask", "/api/failed/{question_id}/retry", "/api/questions/{question_id}/events"}
+    actions = {
+        "/api/ask",
+        "/api/failed/{question_id}/retry",
+        "/api/dead-letters/{letter_id}/replay",
+        "/api/questions/{question_id}/events",
+    }
     more = {"/api/questions/{question_id}", "/questions.csv", "/api/pipeline", "/api/overview", "/api/figures/{name}"}
     assert set(paths) == {*described, *actions, *more, "/health", "/ready", "/metrics"}
     for path in described:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from viz_service.queries import PostgresQueries
-from viz_service.schemas import Filter, QuestionsQuery
+from viz_service.schemas import DeadLettersQuery, Filter, QuestionsQuery
 
 SQL = Path(__file__).parents[3] / "sql"
 EMPTY = "DELETE FROM attempts; DELETE FROM call_errors; DELETE FROM responses; DELETE FROM questions"
@@ -252,3 +252,61 @@ def test_an_export_has_questions_that_change_while_it_is_read_and_no_deleted_one
     run(database, "DELETE FROM questions WHERE question_text = 'Question 4'")
     texts = [first["question_text"], *(row["question_text"] for row in reading)]
     assert texts == [f"Question {number}" for number in (0, 1, 2, 3, 5)]
+
+
+@pytest.mark.parametrize("at", ["0", "2026-03-04T12:00:05Z", "2026-03-05T11:00:05+23:00", "9999-12-31T23:59:59Z"])
+def test_a_list_goes_on_from_every_time_that_is_let_through(rows: PostgresQueries, at: str) -> None:
+    assert rows.questions(QuestionsQuery(after=f"{at}~{'a' * 32}")).questions == []
+    assert rows.dead_letters(DeadLettersQuery(after=f"{at}~{2**63 - 1}")).has_next is False
+
+
+@pytest.fixture
+def letters(database: Engine) -> Iterator[None]:
+    """Twelve dead letters, the newest last; each second one came together with the one before it."""
+    run(
+        database,
+        """INSERT INTO dead_letters (topic, partition, topic_offset, source_topic, source_partition, source_offset,
+                                     reason, error, value, value_bytes, question_id, failed_at, received_at)
+           SELECT 'llm-responses-error-permanent', 0, n, 'questions-pending', 1, 10 * n, 'malformed', 'not JSON',
+                  decode('fffe7b', 'hex') || repeat('x', 3000)::bytea, 4000, md5(n::text), now(),
+                  timestamptz '2026-03-04 12:00Z' + n / 2 * interval '1 second'
+           FROM generate_series(0, 11) AS n""",
+    )
+    yield
+    run(database, "DELETE FROM dead_letters")
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_go_on_from_where_the_last_page_ended(database: Engine, rows: PostgresQueries) -> None:
+    seen: list[int] = []
+    query = DeadLettersQuery(limit=5)
+    while True:
+        found = rows.dead_letters(query)
+        assert (found.total, found.total_is_minimum) == (12, False)
+        seen += [each.offset for each in found.dead_letters]
+        if not found.next:
+            break
+        query = DeadLettersQuery(limit=5, page=query.page + 1, after=found.next)
+    assert seen == list(range(11, -1, -1))
+    by_number = [rows.dead_letters(DeadLettersQuery(limit=5, page=page)) for page in (1, 2, 3)]
+    assert [each.offset for page in by_number for each in page.dead_letters] == seen
+    assert [page.has_next for page in by_number] == [True, True, False]
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_dead_letter_has_its_place_its_question_and_the_start_of_its_bytes(
+    database: Engine, rows: PostgresQueries
+) -> None:
+    ask(database, 1, first=11)
+    newest, older = rows.dead_letters(DeadLettersQuery(limit=2)).dead_letters
+    assert (newest.source_topic, newest.source_partition, newest.source_offset) == ("questions-pending", 1, 110)
+    assert newest.preview == "\ufffd\ufffd{" + "x" * 497
+    assert (newest.value_bytes, newest.kept_bytes, newest.whole) == (4000, 3003, False)
+    assert (newest.question_text, older.question_text) == ("Question 11", None)
+
+
+@pytest.mark.usefixtures("letters")
+def test_many_dead_letters_are_not_counted_to_their_end(rows: PostgresQueries, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("viz_service.queries.COUNTED_ROWS", 11)
+    found = rows.dead_letters(DeadLettersQuery())
+    assert (found.total, found.total_is_minimum) == (11, True)

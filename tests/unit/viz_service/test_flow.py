@@ -18,6 +18,7 @@ from viz_service.schemas import Flink, ServiceState, Why
 
 PENDING, CONSUMER = topics.QUESTIONS_PENDING, "llm-consumer"
 AWAY = Why(kind="no-connection")
+PATIENCE = 86_400
 RUNNING = Flink(state="RUNNING", tasks=4, tasks_running=4, since=NOW, working=True)
 
 
@@ -36,7 +37,9 @@ def sample(
 
 
 def kinds(*samples: Sample, age: float | None = 1.0, below: int = 0, scored: int = 0) -> list[str]:
-    return [each.kind for each in flow.alerts(samples, age, below, scored, limit=0.5, stale_after=25)]
+    return [
+        each.kind for each in flow.alerts(samples, age, below, scored, limit=0.5, stale_after=25, patience=PATIENCE)
+    ]
 
 
 def test_groups_have_the_topics_that_their_service_reads() -> None:
@@ -108,7 +111,7 @@ def test_a_group_that_commits_is_not_stalled() -> None:
 def test_a_group_with_work_that_commits_nothing_is() -> None:
     seen = [sample(at, (at + 10, 0), (7, 0)) for at in range(0, 100, 5)]
     assert flow.stalled_for(seen, CONSUMER, PENDING) == 95
-    [alert] = flow.alerts(seen, 1.0, 0, 0, 0.5, 25)
+    [alert] = flow.alerts(seen, 1.0, 0, 0, 0.5, 25, PATIENCE)
     assert alert.kind == "stalled"
     assert alert.values == {"group": CONSUMER, "topic": PENDING, "lag": 98, "seconds": 95}
     state = flow.pipeline(seen, 1.0)
@@ -139,7 +142,7 @@ def test_an_error_may_wait_as_long_as_it_is_told_to() -> None:
 def test_errors_that_are_due_and_not_asked_again_are_a_stall() -> None:
     waited, due = errors(0, 600, 86_400), errors(600, 695, 0)
     assert kinds(*waited, *due[:-1]) == []
-    [alert] = flow.alerts([*waited, *due], 1.0, 0, 0, 0.5, 25)
+    [alert] = flow.alerts([*waited, *due], 1.0, 0, 0, 0.5, 25, PATIENCE)
     assert alert.kind == "stalled"
     assert alert.values == {"group": "retry-quota-consumer", "topic": topics.ERROR_QUOTA, "lag": 8, "seconds": 90}
 
@@ -169,7 +172,7 @@ def test_says_what_is_wrong(changes: dict[str, object], kind: str) -> None:
 
 
 def test_an_alert_has_its_reason_as_a_kind_that_has_words_in_every_language() -> None:
-    [alert] = flow.alerts([replace(sample(0), kafka_error=AWAY)], 1, 0, 0, 0.5, 30)
+    [alert] = flow.alerts([replace(sample(0), kafka_error=AWAY)], 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.values == {"why": "no-connection", "detail": ""}
 
 
@@ -191,7 +194,7 @@ PAUSED = Budget.model_validate(USED_UP)
 def test_a_budget_that_is_used_up_says_what_is_spent_of_what_and_when_calls_go_on(
     changes: dict[str, object], reached: dict[str, float]
 ) -> None:
-    [alert] = flow.alerts([replace(sample(0), budget=PAUSED.model_copy(update=changes))], 1, 0, 0, 0.5, 30)
+    [alert] = flow.alerts([replace(sample(0), budget=PAUSED.model_copy(update=changes))], 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.kind == "budget-used-up"
     assert alert.values == {**reached, "resumes_at": "2026-03-05T00:00:00+00:00"}
 
@@ -229,7 +232,7 @@ def provider(**changes: object) -> ProviderStatus:
 
 @pytest.mark.parametrize("state", ["limited", "unavailable"])
 def test_a_provider_that_admits_no_call_says_until_when_why_and_what_its_limits_are(state: str) -> None:
-    [alert] = flow.alerts([replace(sample(0), providers=[provider(state=state)])], 1, 0, 0, 0.5, 30)
+    [alert] = flow.alerts([replace(sample(0), providers=[provider(state=state)])], 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.kind == f"provider-{state}"
     assert alert.values == {
         "provider": "https://api.example.com/v1",
@@ -248,7 +251,7 @@ def test_a_provider_that_admits_no_call_says_until_when_why_and_what_its_limits_
 
 def test_what_a_provider_says_is_shortened_to_one_line() -> None:
     said = provider(message=f"slow\n  down {'!' * 500}")
-    [alert] = flow.alerts([replace(sample(0), providers=[said])], 1, 0, 0, 0.5, 30)
+    [alert] = flow.alerts([replace(sample(0), providers=[said])], 1, 0, 0, 0.5, 30, PATIENCE)
     text = alert.values["message"]
     assert isinstance(text, str)
     assert text.startswith("slow down !!!")
@@ -288,6 +291,53 @@ def test_an_unavailable_provider_comes_before_what_works_as_it_was_told() -> Non
         "budget-used-up",
         "provider-limited",
     ]
+
+
+LONG = PATIENCE + 3600
+
+
+@pytest.mark.parametrize(("age", "found"), [(None, []), (LONG, []), (LONG + 1, ["pending-long"])])
+def test_a_question_that_is_pending_for_longer_than_it_may_wait_is_an_alert(
+    age: float | None, found: list[str]
+) -> None:
+    assert kinds(replace(sample(0), oldest_pending_seconds=age)) == found
+
+
+def test_an_alert_about_a_pending_question_tells_for_how_long() -> None:
+    seen = [sample(0), replace(sample(5), oldest_pending_seconds=LONG + 60.4)]
+    [alert] = flow.alerts(seen, 1, 0, 0, 0.5, 30, PATIENCE)
+    assert alert.values == {"seconds": LONG + 60}
+    assert flow.alerts(seen, 1, 0, 0, 0.5, 30, 2 * PATIENCE) == []
+    assert kinds(*seen, sample(10)) == [], "the newest sample counts"
+
+
+def test_questions_that_wait_for_the_days_budget_are_not_pending_for_too_long() -> None:
+    seen = replace(sample(0), oldest_pending_seconds=LONG + 1, budget=PAUSED)
+    assert kinds(seen) == ["budget-used-up"]
+    lasts = Budget(day=NOW.date(), spent_tokens=3, budget_tokens=4)
+    assert kinds(replace(seen, budget=lasts)) == ["pending-long"]
+
+
+@pytest.mark.parametrize(
+    ("letters", "new"),
+    [
+        ([], 0),
+        ([None, None], 0),
+        ([7], 0),
+        ([7, 7, 7], 0),
+        ([0, 2, 2], 2),
+        ([7, None, 8, None, 10], 3),
+        ([7, 5], 0),  # two were replayed
+        ([7, 4, 5], 1),
+        ([7, 8, 5], 1),  # others were replayed meanwhile
+        ([0, 2, 0], 0),  # all are replayed: nothing is left to do
+        ([None, 2, None], 0),
+    ],
+)
+def test_dead_letters_that_came_lately_are_an_alert_that_counts_them(letters: list[int | None], new: int) -> None:
+    seen = [replace(sample(5 * number), dead_letters=each) for number, each in enumerate(letters)]
+    found = flow.alerts(seen, 1, 0, 0, 0.5, 30, PATIENCE)
+    assert [(each.kind, each.values) for each in found] == ([("dead-letters", {"count": new})] if new else [])
 
 
 def test_old_samples_say_nothing_but_that_they_are_old() -> None:

@@ -22,6 +22,7 @@ from tests.unit.viz_service.fakes import (
     FakeState,
     FakeStorage,
     client_for,
+    letter,
     question,
     waiting_error,
 )
@@ -32,7 +33,7 @@ from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
 QUESTION = f"/questions/{KNOWN}"
-PAGES = ("/", "/questions", QUESTION, "/ask", "/failed")
+PAGES = ("/", "/questions", QUESTION, "/ask", "/failed", "/dead-letters")
 FAR = NOW + timedelta(days=36_500)
 
 
@@ -398,7 +399,7 @@ def test_an_unknown_question_is_a_page_too(client: FlaskClient, path: str) -> No
     assert (reply.status_code, reply.mimetype) == (404, "text/html")
 
 
-@pytest.mark.parametrize("path", ["/questions", QUESTION])
+@pytest.mark.parametrize("path", ["/questions", QUESTION, "/dead-letters"])
 def test_pages_say_when_the_database_is_away(away_client: FlaskClient, path: str) -> None:
     reply = away_client.get(path)
     assert (reply.status_code, reply.mimetype) == (503, "text/html")
@@ -413,6 +414,71 @@ def test_the_failed_page_says_when_storage_service_is_away() -> None:
 def test_lists_say_when_they_are_empty(empty_client: FlaskClient) -> None:
     assert "Nobody has asked anything yet." in page(empty_client, "/questions").text
     assert "No question matches." in page(empty_client, "/questions?text=x").text
+
+
+def test_a_dead_letter_has_its_place_its_reason_its_question_and_a_button(client: FlaskClient) -> None:
+    seen = page(client, "/dead-letters")
+    for text in (
+        "llm-responses-success",
+        "partition 2, offset 1805",
+        "unreadable message",
+        f"not JSON {SCRIPT}",
+        "26 bytes",
+        f"{{{SCRIPT}",
+    ):
+        assert text in seen.text, text
+    assert QUESTION in [attrs["href"] for attrs in seen.named("a")]
+    assert [attrs["data-replay"] for attrs in seen.named("button") if "data-replay" in attrs] == ["7"]
+
+
+def test_a_dead_letter_of_an_unknown_source_has_the_place_of_its_letter(client: FlaskClient, rows: FakeQueries) -> None:
+    rows.letters = [letter(source_topic=None, source_partition=None, source_offset=None)]
+    seen = page(client, "/dead-letters").text
+    assert "llm-responses-error-permanent" in seen
+    assert "partition 0, offset 41" in seen
+
+
+def test_a_dead_letter_without_a_known_question_has_no_link(client: FlaskClient, rows: FakeQueries) -> None:
+    rows.letters = [letter(question_text=None)]
+    assert QUESTION not in [attrs["href"] for attrs in page(client, "/dead-letters").named("a")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"replayed_at": NOW + timedelta(hours=1)}, "2026-03-04 13:30:00 UTC"),
+        ({"value_bytes": 100_000}, "26 bytes are kept: it cannot be replayed"),
+        ({"value_bytes": None, "kept_bytes": None, "preview": None}, "no bytes are kept"),
+    ],
+)
+def test_a_dead_letter_that_was_replayed_or_cannot_be_has_no_button(
+    client: FlaskClient, rows: FakeQueries, changes: dict[str, Any], said: str
+) -> None:
+    rows.letters = [letter(**changes)]
+    seen = page(client, "/dead-letters")
+    assert said in seen.text
+    assert not [attrs for attrs in seen.named("button") if "data-replay" in attrs]
+
+
+def test_a_nul_in_a_dead_letter_is_seen(client: FlaskClient, rows: FakeQueries) -> None:
+    rows.letters = [letter(preview="a\x00b</code><b>")]
+    html = client.get("/dead-letters").get_data(as_text=True)
+    assert "a\ufffdb&lt;/code&gt;&lt;b&gt;" in html
+
+
+def test_dead_letters_have_pages(client: FlaskClient, rows: FakeQueries) -> None:
+    links = [attrs["href"] for attrs in page(client, "/dead-letters?page=2").named("a")]
+    assert "/dead-letters?page=1" in links
+    assert "/dead-letters?page=3&after=2026-03-04T12%3A30%3A00%2B00%3A00~7" in links
+    rows.letters = []
+    assert "No message was rejected." in page(client, "/dead-letters").text
+
+
+def test_a_wrong_page_of_dead_letters_is_named_and_left_out(client: FlaskClient, rows: FakeQueries) -> None:
+    reply = client.get("/dead-letters?after=yesterday")
+    assert reply.status_code == 422
+    assert "after" in Page(reply.get_data(as_text=True)).text
+    assert rows.asked[-1][1].after is None
 
 
 def test_the_failed_list_says_when_it_is_empty(storage: FakeStorage, client: FlaskClient) -> None:

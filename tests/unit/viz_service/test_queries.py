@@ -12,7 +12,7 @@ from pipeline.errors import Unavailable
 from tests.unit.viz_service.fakes import NO_PAIRS, PAIRS, FakeQueries
 from viz_service import queries
 from viz_service.queries import PostgresQueries, Queries
-from viz_service.schemas import Filter
+from viz_service.schemas import DeadLettersQuery, Filter
 
 
 def test_the_fake_has_the_interface() -> None:
@@ -39,6 +39,21 @@ def test_no_ratio_to_a_score_of_zero_or_less(first: float) -> None:
     assert queries.regeneration(PAIRS | {"mean_first_score": first}).relative_gain_percent is None
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (b"", ""),
+        (memoryview(b"{not json <b>x</b>"), "{not json <b>x</b>"),
+        (b"\xff\x00{", "\ufffd\x00{"),
+        # Cut within a character by the database: nothing of it is shown.
+        (("a" + "\U0001f600" * 500).encode()[: queries.PREVIEW_BYTES], "a" + "\U0001f600" * 499),
+    ],
+)
+def test_the_start_of_a_message_is_text(value: bytes | memoryview | None, text: str | None) -> None:
+    assert queries.preview(value) == text
+
+
 def test_an_absent_database_is_unavailable() -> None:
     absent = create_engine(
         "postgresql+psycopg2://user:password@127.0.0.1:1/yahoo_db", connect_args={"connect_timeout": 1}
@@ -51,6 +66,7 @@ def test_an_absent_database_is_unavailable() -> None:
         rows.improvement,
         lambda: rows.top(1),
         rows.recent,
+        lambda: rows.dead_letters(DeadLettersQuery()),
     ):
         with pytest.raises(Unavailable):
             call()

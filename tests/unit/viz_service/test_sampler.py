@@ -79,6 +79,21 @@ def test_replies_come_from_storage_service() -> None:
     assert StorageLook(FakeStorage(away=True))() == {}
 
 
+@pytest.mark.parametrize("oldest", [None, 2.125])
+def test_the_oldest_pending_question_and_the_dead_letters_come_from_storage_service(oldest: float | None) -> None:
+    storage = FakeStorage()
+    storage.figures["oldest_pending_seconds"] = oldest
+    seen = Sample(at=0, taken_at=NOW, **StorageLook(storage)())
+    assert (seen.oldest_pending_seconds, seen.dead_letters) == (oldest, 3)
+
+
+@pytest.mark.parametrize("figures", [{}, {"dead_letters": None}, {"oldest_pending_seconds": "long"}])
+def test_unreadable_figures_are_unknown(figures: dict[str, Any]) -> None:
+    storage = FakeStorage()
+    storage.figures = storage.figures | figures if figures else {}
+    assert StorageLook(storage)() == {}
+
+
 def test_the_budget_comes_from_storage_service() -> None:
     budget = BudgetLook(FakeStorage())()["budget"]
     assert (budget.paused, budget.spent_tokens, budget.resumes_at) == (True, 100_004, datetime(2026, 3, 5, tzinfo=UTC))

@@ -4,10 +4,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.unit.viz_service.fakes import KNOWN, FakeQueries, FakeStorage, client_for
+from viz_service.storage import Reply
 
 OWN = {"X-Requested-With": "askfleet", "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
-CHANGES = ("/api/ask", f"/api/failed/{KNOWN}/retry")
-BODIES = {CHANGES[0]: {"question_text": "Why?"}, CHANGES[1]: {}}
+CHANGES = ("/api/ask", f"/api/failed/{KNOWN}/retry", "/api/dead-letters/7/replay")
+BODIES = {CHANGES[0]: {"question_text": "Why?"}, CHANGES[1]: {}, CHANGES[2]: {}}
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -54,6 +55,27 @@ def test_ask_hands_on_what_it_was_given_and_what_it_got(client: FlaskClient, sto
     assert (reply.status_code, reply.get_json()) == (202, {"status": "pending"})
     assert storage.called == [("ask", {"question_text": "Why?"})]
     assert client.post("/api/ask", json={"question": "Why?"}, headers=OWN).status_code == 422
+
+
+def test_replay_hands_on_which_letter_and_what_storage_service_said(
+    client: FlaskClient, storage: FakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = client.post("/api/dead-letters/7/replay", json={}, headers=OWN)
+    assert (reply.status_code, reply.get_json()) == (202, {"id": 7})
+    assert storage.called == [("replay", 7)]
+    refused = Reply(409, b'{"detail": "it was cut"}', "application/problem+json")
+    monkeypatch.setattr(storage, "replay", lambda _letter_id: refused)
+    reply = client.post("/api/dead-letters/7/replay", json={}, headers=OWN)
+    assert (reply.status_code, reply.mimetype) == (409, "application/problem+json")
+    assert reply.get_json()["detail"] == "it was cut"
+
+
+@pytest.mark.parametrize("letter_id", ["0", "-1", "seven", str(2**63)])
+def test_an_id_that_no_dead_letter_can_have_is_refused_here(
+    client: FlaskClient, storage: FakeStorage, letter_id: str
+) -> None:
+    assert client.post(f"/api/dead-letters/{letter_id}/replay", json={}, headers=OWN).status_code == 422
+    assert storage.called == []
 
 
 def test_actions_say_503_while_storage_service_is_away() -> None:

@@ -44,6 +44,17 @@ def test_lists_and_retries_failed_questions(storage: HttpStorage, httpserver: HT
     assert storage.retry("1").status == 202
 
 
+def test_replays_a_dead_letter_without_a_body_and_hands_on_why_not(
+    storage: HttpStorage, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/dead-letters/7/replay", method="POST", data=b"").respond_with_json({"id": 7}, 202)
+    httpserver.expect_request("/dead-letters/8/replay", method="POST").respond_with_data(
+        '{"status": 409}', status=409, content_type="application/problem+json"
+    )
+    assert storage.replay(7).status == 202
+    assert storage.replay(8) == Reply(409, b'{"status": 409}', "application/problem+json")
+
+
 def test_reads_the_budget(storage: HttpStorage, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/budget").respond_with_json({"day": "2026-03-04"})
     assert storage.budget() == {"day": "2026-03-04"}
