@@ -7,7 +7,7 @@ with what is finished out of order (`LowWatermark`): a crash repeats what was in
 There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
 on. `Unavailable` makes the loop set the message aside and try it again until the neighbour is back; nothing is burnt,
 and no handler is held up meanwhile. Any other exception is a fault of the service: the message is tried again a few
-times, then rejected with the reason `internal_error`.
+times, then rejected with the reason `internal_error`, or its question ends with the best answer that it has.
 """
 
 import threading
@@ -386,6 +386,7 @@ class Consumer:
     def _handle(self, ticket: _Ticket) -> Sequence[Outgoing]:
         """Returns what follows from a message."""
         topic = ticket.source.topic
+        message: Message | None = None
         try:
             message = messages.read(topic, ticket.key, ticket.value)
             with metrics.HANDLING.labels(topic).time():
@@ -403,6 +404,9 @@ class Consumer:
             why = f"{type(error).__name__}: {error}"
             if ticket.faults < FAULT_TRIES:  # it may pass
                 raise Unavailable(why, told=True) from error
+            if isinstance(message, Question) and message.best:  # which is kept, whatever happens after it
+                self._poison.rejected(why, _place(ticket.source))
+                return [self._end(ticket, why)]
             return [self._reject(ticket, why, "internal_error")]
 
     def _wait_seconds(self, ticket: _Ticket, error: Unavailable) -> float:

@@ -14,7 +14,7 @@ from pipeline.clock import Clock, time_of_day
 from pipeline.consumer import FAULT_TRIES, Limits
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
-from pipeline.messages import Unreadable
+from pipeline.messages import Best, Unreadable
 from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
@@ -86,6 +86,25 @@ def test_a_fault_of_the_handler_is_an_internal_error_after_some_tries(broker, ru
     assert (found["reason"], found["error"]) == ("internal_error", "KeyError: 'a bug'")
     assert base64.b64decode(found["value_base64"]) == question.to_bytes()
     assert [each["exc_info"] for each in logs if each["event"] == "failed to handle a message"] == [True] * FAULT_TRIES
+
+
+def test_a_fault_of_the_handler_leaves_a_question_its_best_answer(broker, run):
+    best = Best(
+        llm_response="Air scatters it.",
+        bert_score=0.2,
+        bert_precision=0.8,
+        bert_recall=0.8,
+        bert_f1=0.8,
+        attempt=1,
+        model="scripted",
+        scorer="minilm",
+    )
+    question = samples.question(best=best, processing_attempts=2)
+    broker.produce(topics.QUESTIONS_PENDING, question.to_bytes(), question.question_id.encode())
+    with run(Handler(KeyError("a bug"))), broker.reading(topics.VALIDATED) as reader:
+        kept = json.loads(reader.next())
+    assert (kept["llm_response"], kept["quality"]) == (best.llm_response, "max_retries_reached")
+    assert [each["message"] for each in kept["errors"]] == ["KeyError: 'a bug'"]
 
 
 def test_a_fault_that_passes_rejects_nothing_however_long_a_neighbour_was_away_before(broker, run):
