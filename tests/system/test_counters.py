@@ -1,52 +1,33 @@
-"""The counters of the dashboard in a PostgreSQL of the test's own; skipped where its programs are not installed."""
+"""The counters of the dashboard, in a database of their own on the fleet's server."""
 
-import pwd
-import shutil
-import subprocess
-import tempfile
+import os
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from tests.fleet import Fleet
 from viz_service.queries import PostgresQueries
 from viz_service.schemas import DeadLettersQuery, Filter, QuestionsQuery
 
-SQL = Path(__file__).parents[3] / "sql"
+SQL = Path(__file__).parents[2] / "sql"
 EMPTY = "DELETE FROM attempts; DELETE FROM call_errors; DELETE FROM responses; DELETE FROM questions"
 KINDS = ["questions", "calls", "cost", "answers", "score", "time", "first", "gain", "priced", "prefix"]
 
 
-def programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return found[-1] if found and shutil.which("setpriv") else None
-
-
 @pytest.fixture(scope="module")
-def database() -> Iterator[Engine]:
-    """An empty database with the schema, reached by a socket in a folder of its own."""
-    folder = programs()
+def database(fleet: Fleet) -> Iterator[Engine]:
+    """An empty database with the schema, on the fleet's server."""
+    name = f"counters_{uuid.uuid4().hex[:12]}"
+    fleet.exec("postgres", "createdb", "-U", "user", name)
     try:
-        user = pwd.getpwnam("postgres")
-    except KeyError:
-        user = None
-    if not folder or not user:
-        pytest.skip("PostgreSQL is not installed here")
-    home = Path(tempfile.mkdtemp(prefix="counters-"))
-    shutil.chown(home, user.pw_uid, user.pw_gid)
-    as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-
-    def call(program: str, *arguments: str) -> None:
-        subprocess.run([*as_user, folder / program, *arguments], check=True, capture_output=True, cwd=home)
-
-    call("initdb", "-D", f"{home}/data", "-U", "user", "-A", "trust", "-E", "UTF8", "--no-sync")
-    options = f"-k {home} -c listen_addresses= -c fsync=off"
-    call("pg_ctl", "-D", f"{home}/data", "-o", options, "-l", f"{home}/log", "-w", "start")
-    try:
-        engine = create_engine(f"postgresql+psycopg2://user@/postgres?host={home}")
+        password = quote(os.environ["POSTGRES_PASSWORD"])
+        engine = create_engine(f"postgresql+psycopg2://user:{password}@postgres/{name}")
         files = [*sorted((SQL / "migrations").glob("*.sql")), SQL / "views.sql"]
         with engine.begin() as connection:
             for file in files:
@@ -54,8 +35,7 @@ def database() -> Iterator[Engine]:
         yield engine
         engine.dispose()
     finally:
-        call("pg_ctl", "-D", f"{home}/data", "-m", "immediate", "stop")
-        shutil.rmtree(home)
+        fleet.exec("postgres", "dropdb", "-U", "user", "--force", name)
 
 
 @pytest.fixture
