@@ -389,6 +389,7 @@ class LoseKafka(DownAndUp):
     """Stops every container, empties the volume of Kafka, and starts them in the order of their needs."""
 
     name: str = "kafka-volume-lost"
+    mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
@@ -405,6 +406,7 @@ class CutPower(DownAndUp):
     """
 
     name: str = "power-cut"
+    mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
