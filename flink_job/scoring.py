@@ -16,7 +16,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean as mean
-from typing import Any
 
 import aiohttp
 import structlog
@@ -24,6 +23,7 @@ import structlog
 from flink_job.capacity import Limit, Slots
 from pipeline import http
 from pipeline.routing import BertScore
+from pipeline.scores import bert_score
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,6 @@ answers, and calls that reached the longest time-out."""
 
 MAX_REPLY_BYTES = 65_536
 """What is read of a reply; a score takes about 300 bytes."""
-
-MAX_ROUNDING = 1e-3
-"""By which a score may exceed 1: equal texts may come out a rounding error above it in single or half precision."""
 
 CONNECT_SECONDS = 2.0
 RECONNECT_SECONDS = 10
@@ -342,24 +339,7 @@ def parse(body: bytes) -> BertScore:
         answer = json.loads(body)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(answer["scorer"], str):
-        raise TypeError(f"scorer is {answer['scorer']!r:.50}")
-    return BertScore(
-        score=_cosine(answer["score"]),
-        precision=_cosine(answer["precision"]),
-        recall=_cosine(answer["recall"]),
-        f1=_cosine(answer["f1"]),
-        scorer=answer["scorer"],
-    )
-
-
-def _cosine(value: Any) -> float:
-    """Returns a number from -1 to 1; NaN is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.50} is not a number")
-    if not -1 - MAX_ROUNDING <= value <= 1 + MAX_ROUNDING:
-        raise ValueError(f"{value!r:.50} is not from -1 to 1")
-    return max(-1.0, min(1.0, float(value)))
+    return bert_score(answer)
 
 
 def reason(body: bytes, limit: int = 300) -> str:

@@ -8,15 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import structlog
-from pydantic import BaseModel, Field, ValidationError
 
 from pipeline import http
 from pipeline.errors import Unavailable
 from pipeline.messages import Quality
 from pipeline.routing import BertScore
+from pipeline.scores import bert_score
 from pipeline.sizes import KEPT_CHARACTERS
 from storage_service.schemas import State
 
@@ -208,23 +208,6 @@ class Corrections:
         return state
 
 
-class _Score(BaseModel):
-    score: Annotated[float, Field(allow_inf_nan=False)]
-    precision: Annotated[float, Field(allow_inf_nan=False)]
-    recall: Annotated[float, Field(allow_inf_nan=False)]
-    f1: Annotated[float, Field(allow_inf_nan=False)]
-    scorer: str
-
-    def as_bert_score(self) -> BertScore:
-        # Equal texts may come out a rounding error above 1.
-        one = {name: max(-1.0, min(1.0, getattr(self, name))) for name in ("score", "precision", "recall", "f1")}
-        return BertScore(**one, scorer=self.scorer)
-
-
-class _Scores(BaseModel):
-    scores: list[_Score]
-
-
 class ScorerClient:
     """score-validator, by HTTP."""
 
@@ -249,12 +232,12 @@ class ScorerClient:
         if reply.status_code != 200:
             raise Unavailable(f"The scorer: {http.problem(reply)}")
         try:
-            scores = _Scores.model_validate_json(reply.content).scores
-        except ValidationError as error:
+            scores = [bert_score(each) for each in reply.json()["scores"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Unavailable("The scorer has answered with something else than scores.") from error
         if len(scores) != len(answers):
             raise Unavailable(f"The scorer has answered with {len(scores)} scores for {len(answers)} answers.")
-        return [each.as_bert_score() for each in scores]
+        return scores
 
 
 def _rounded(score: float) -> float:

@@ -1,6 +1,7 @@
 """`PUT /questions/ID/reference`: other scores for the same answers, on fakes of PostgreSQL, Redis and the scorer."""
 
 import json
+import math
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -164,6 +165,9 @@ def test_the_scorer_is_asked_once_and_told_how_long_it_is_waited_for(httpserver:
         (500, {}, Unavailable),
         (200, {"scores": []}, Unavailable),
         (200, {"scores": [SCORE | {"score": "high"}]}, Unavailable),
+        (200, {"scores": [SCORE | {"score": 57}]}, Unavailable),
+        (200, {"scores": [SCORE | {"score": True}]}, Unavailable),
+        (200, {"scores": [SCORE | {"recall": math.nan}]}, Unavailable),
         (200, {"scores": [{"score": 1}]}, Unavailable),
         (200, [], Unavailable),
     ],
