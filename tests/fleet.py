@@ -288,8 +288,8 @@ class Fleet:
         """Returns the lag of every group of the fleet."""
         read: dict[str, list[str]] = {}
         for topic in topics.ALL:
-            for service in topic.consumers:
-                read.setdefault(FLINK_GROUP if service == "flink-job" else service, []).append(topic.name)
+            if topic.group:
+                read.setdefault(topic.group, []).append(topic.name)
         return {group: self.lag(group, names) for group, names in read.items()}
 
     def seek(self, group: str, names: Iterable[str], end: bool = False) -> None:

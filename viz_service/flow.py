@@ -32,25 +32,12 @@ PENDING_GRACE_SECONDS = 3600.0
 MIN_ANSWERS = 20
 """Fewer scored answers make no share to be alarmed about."""
 
-FLINK_JOB = "flink-job"
-FLINK_GROUP = "score-validator"
-"""Consumer group of the Flink job, whose name is that of the job and not of the service that submits it."""
-
-
-def group_of(topic: topics.Topic) -> str | None:
-    """Returns the consumer group that reads a topic; None for one that nobody reads."""
-    if not topic.consumers:
-        return None
-    return FLINK_GROUP if topic.consumers[0] == FLINK_JOB else topic.consumers[0]
-
-
 MODEL_GROUP = "llm-consumer"
 """The one whose calls wait for the day's budget and for the providers."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    group: tuple(each.name for each in topics.ALL if group_of(each) == group)
-    for group in dict.fromkeys(map(group_of, topics.ALL))
-    if group is not None
+    group: tuple(each.name for each in topics.ALL if each.group == group)
+    for group in dict.fromkeys(each.group for each in topics.ALL if each.group)
 }
 """Topics by consumer group."""
 
@@ -340,7 +327,7 @@ def _reason(why: Why | None) -> dict[str, str | float]:
 
 def _topic(samples: Sequence[Sample], topic: topics.Topic) -> TopicState:
     newest = samples[-1] if samples else None
-    group = group_of(topic)
+    group = topic.group or None
     return TopicState(
         name=topic.name,
         group=group,
