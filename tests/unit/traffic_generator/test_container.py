@@ -179,11 +179,23 @@ def test_a_service_that_never_is_ready_ends_it_with_status_1(
     assert storage.queries == []
 
 
-def test_a_stop_while_asking_ends_it(storage: Storage, events: list[dict], heartbeat: Path) -> None:
-    served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5, traffic_interval_ms=3_600_000)
+def test_a_stop_while_the_first_question_waits_for_its_answer_ends_it(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
+    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5)
     until(events, "began to ask")
     assert served.end() == 0
     assert len(storage.queries) <= 1
+
+
+def test_a_stop_between_two_of_the_other_questions_ends_it(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
+    served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5, traffic_interval_ms=3_600_000)
+    until(events, "asked")
+    assert served.end() == 0
+    assert 1 <= len(storage.queries) <= 2
 
 
 @pytest.mark.parametrize(("ready", "phase"), [(200, "began to idle"), (503, "began to wait for the storage service")])
