@@ -1,5 +1,6 @@
 """What the JobManager says about the job: its REST API, and what the answers mean."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import requests
 
 from pipeline import http
+from pipeline.poison import TooManyUnreadable
 
 JOB_NAME = "score-validator"
 
@@ -35,6 +37,8 @@ _STATE_WITHOUT_OPERATOR = (
     "There is no operator for the state",
 )
 """What it says when the state fits, but for that of operators that the job no longer has."""
+
+_TOO_MANY_UNREADABLE = re.compile(rf"\b{TooManyUnreadable.__name__}: (.*)")
 
 
 class Unreachable(Exception):
@@ -113,17 +117,17 @@ def is_state_without_operator(trace: str) -> bool:
     return any(marker in trace for marker in _STATE_WITHOUT_OPERATOR)
 
 
-def restore_failure(exceptions: Mapping[str, Any]) -> str | None:
-    """Reads the answer of `/jobs/:id/exceptions`.
+def too_many_unreadable(trace: str) -> str | None:
+    """Returns what a job said that met too many messages that it cannot read (`pipeline.poison`); None for another."""
+    found = _TOO_MANY_UNREADABLE.search(trace)
+    return found[1].strip() if found else None
 
-    Returns:
-        The first line of the newest failure when the job could not take up its checkpoint; None when it failed
-        otherwise, or not at all.
-    """
+
+def newest_failure(exceptions: Mapping[str, Any]) -> str:
+    """Reads the answer of `/jobs/:id/exceptions`: the stack trace of the newest failure; empty without one."""
     entries = (exceptions.get("exceptionHistory") or {}).get("entries") or []
     newest = max(entries, key=lambda entry: int(entry.get("timestamp", 0)), default=None)
-    trace = str(newest.get("stacktrace", "")) if newest else ""
-    return trace.splitlines()[0] if is_restore_failure(trace) else None
+    return str(newest.get("stacktrace", "")) if newest else ""
 
 
 def restored_checkpoint(checkpoints: Mapping[str, Any]) -> Path | None:
@@ -165,9 +169,9 @@ class Cluster:
         """
         return read_overview(self._get("/jobs/overview"))
 
-    def restore_failure(self, job: Job) -> str | None:
-        """Returns why a job could not take up its checkpoint; None when it could, or there was none."""
-        return restore_failure(self._get(f"/jobs/{job.id}/exceptions"))
+    def newest_failure(self, job: Job) -> str:
+        """Returns the stack trace of a job's newest failure; empty when it has had none."""
+        return newest_failure(self._get(f"/jobs/{job.id}/exceptions"))
 
     def restored_checkpoint(self, job: Job) -> Path | None:
         """Returns the folder of the checkpoint that a job took up, if any."""

@@ -16,7 +16,15 @@ import structlog
 
 from flink_job import checkpoints
 from flink_job.checkpoints import Checkpoint
-from flink_job.cluster import CheckpointFailed, Job, Jobs, Unreachable, is_restore_failure, is_state_without_operator
+from flink_job.cluster import (
+    CheckpointFailed,
+    Job,
+    Jobs,
+    Unreachable,
+    is_restore_failure,
+    is_state_without_operator,
+    too_many_unreadable,
+)
 from flink_job.source import Source
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
@@ -41,7 +49,7 @@ class Cluster(Protocol):
     def jobs(self) -> Jobs:  # noqa: D102
         ...
 
-    def restore_failure(self, job: Job) -> str | None:  # noqa: D102
+    def newest_failure(self, job: Job) -> str:  # noqa: D102
         ...
 
     def restored_checkpoint(self, job: Job) -> Path | None:  # noqa: D102
@@ -91,6 +99,8 @@ class Supervisor:
         self._unrecorded = ""
         """Job about which it was told that its topic cannot be recorded yet."""
         self._failures = 0
+        self._poisoned = False
+        """The job was stopped for the messages that it rejects."""
         self._told = ""
 
     def run(self, stop: threading.Event, interval_seconds: float = INTERVAL_SECONDS) -> None:
@@ -133,7 +143,8 @@ class Supervisor:
         """
         active = self._cluster.jobs().active
         if not active:
-            self._submit_from_newest(stop)
+            if not self._poisoned:
+                self._submit_from_newest(stop)
             return
         if len(active) > 1:
             log.warning("found the job more than once; cancel all but one", jobs=[job.id for job in active])
@@ -147,7 +158,7 @@ class Supervisor:
                 self._delete_outdated(job)
         else:
             self._tell("the job is on its way", job=job.id, state=job.state)
-            self._give_up_what_cannot_be_restored(job)
+            self._cancel_what_restarts_in_vain(job)
 
     def _submit_from_newest(self, stop: threading.Event) -> None:
         # Recorded for the job is what it was compared with, even if the topic is replaced while it is submitted.
@@ -223,14 +234,26 @@ class Supervisor:
             self._in_part = {path for path in self._in_part if path.parent != folder}
             log.info("deleted the checkpoints of an earlier job", path=str(folder), job=job.id)
 
-    def _give_up_what_cannot_be_restored(self, job: Job) -> None:
-        """Ends a job that would try for ever to take up a checkpoint whose state cannot be read."""
-        problem = self._cluster.restore_failure(job)
-        if problem is None:
+    def _cancel_what_restarts_in_vain(self, job: Job) -> None:
+        """Ends a job that would fail for ever: it cannot read its checkpoint, or rejects too many messages.
+
+        The latter would write all that it may reject to the permanent topic again at each restart.
+        """
+        trace = self._cluster.newest_failure(job)
+        if is_restore_failure(trace):
+            path = self._cluster.restored_checkpoint(job)
+            if path:
+                self._reject(path, trace.splitlines()[0])
+        elif problem := too_many_unreadable(trace):
+            self._poisoned = True
+            log.error(
+                "stopped the job: it rejects too many messages; correct the producer or the reader, then restart this "
+                "container",
+                job=job.id,
+                error=problem,
+            )
+        else:
             return
-        path = self._cluster.restored_checkpoint(job)
-        if path:
-            self._reject(path, problem)
         self._cluster.cancel(job)
 
     def _reject(self, path: Path, problem: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import confluent_kafka
 import docker
 import psycopg2
+import psycopg2.extensions
 import psycopg2.extras
 import redis
 import requests
@@ -27,6 +28,7 @@ CLIENT: Mapping[str, Any] = {"bootstrap.servers": "kafka:9092", "log_level": 2}
 """Of every Kafka client here: without a broker librdkafka would tell so twenty times a second."""
 STORAGE = "http://storage-service:5001"
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "askfleet")
+ALL_TOPICS = tuple(topic.name for topic in topics.ALL)
 FINAL = ("completed", "failed")
 FLINK_GROUP = "score-validator"
 """Group of the Flink job; it commits with each checkpoint. All others are named like their service."""
@@ -214,11 +216,15 @@ class Fleet:
 
     # --- stores ---
 
-    def sql(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """Runs a statement and returns its rows."""
-        connection = psycopg2.connect(
+    def connect(self) -> psycopg2.extensions.connection:
+        """Returns a new connection to PostgreSQL; the caller closes it."""
+        return psycopg2.connect(
             host="postgres", dbname="yahoo_db", user="user", password=os.environ["POSTGRES_PASSWORD"], connect_timeout=5
         )
+
+    def sql(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        """Runs a statement and returns its rows."""
+        connection = self.connect()
         with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
             cursor.execute(statement, values)
             rows = [dict(row) for row in cursor.fetchall()]
@@ -260,11 +266,11 @@ class Fleet:
                 break
         raise AssertionError(f"no such message on {topic} within {seconds} s among {seen}")
 
-    def written(self) -> int | None:
-        """Returns how many messages the topics have got so far; None when the broker does not say."""
+    def written(self, names: Iterable[str] = ALL_TOPICS) -> int | None:
+        """Returns how many messages some topics have got so far; None when the broker does not say."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": "tests"})
         try:
-            partitions = _partitions(consumer, (topic.name for topic in topics.ALL))
+            partitions = _partitions(consumer, names)
             return sum(consumer.get_watermark_offsets(each, timeout=5)[1] for each in partitions)
         except confluent_kafka.KafkaException:
             return None

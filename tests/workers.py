@@ -9,7 +9,8 @@ from tests.fleet import PROJECT, Fleet
 from tests.scripted_provider import TEMPERATURE
 
 SERVICE = "llm-consumer"
-STOP_SECONDS = 15
+STOP_SECONDS = 30
+"""Longer than they take for the calls in flight."""
 _NAME = f"{PROJECT}-scripted-llm-consumer"
 
 

@@ -1,12 +1,13 @@
 """One drill: load, a fault in its middle, quiet, and then the books."""
 
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.question import normalise
-from tests.drills.faults import Fault, Stage
+from tests.drills.faults import LLM_CONSUMER, LLM_TIMEOUT_SECONDS, Fault, Stage
 from tests.drills.ledger import Account, Row, Scored, reconcile
 from tests.drills.load import Load
 from tests.drills.report import COLUMNS, Result
@@ -15,10 +16,11 @@ from tests.fleet import AWAY, FLINK_GROUP, Fleet
 from tests.scripted_provider import ByAttempt, ScriptedProvider, untold
 
 LOOK_SECONDS = 1.0
+LONG = 3
+"""A drill with more strikes than this watches the memory of the containers."""
 SETTLE_SECONDS = 5.0
 """Between the two readings of the final states."""
 
-LLM_TIMEOUT_SECONDS = 10
 ENVIRONMENT = {"LLM_CONCURRENCY": "16", "LLM_TIMEOUT": str(LLM_TIMEOUT_SECONDS), "LOG_LEVEL": "WARNING"}
 """Of the llm-consumers of a drill."""
 
@@ -89,14 +91,16 @@ class Drills:
         self._provider.default = _default(scripts)
         load = Load(name, scripts, options.rate, options.seconds, options.deadline_seconds)
         self._tell(f"{name}: {options.rate:g} questions/s for {options.seconds:g} s")
-        started = time.monotonic()
+        started, began_at = time.monotonic(), time.time()
         load.start()
+        in_flight, memory = 0, []
         try:
-            allowed = 0
             for strike in strikes:
                 time.sleep(max(0, started + strike.at_seconds - time.monotonic()))
-                in_flight = self._strike(strike, problems)
-                allowed += in_flight if strike.fault.repeats else 0
+                if len(strikes) > LONG:
+                    memory.append(self._memory())
+                peak = self._strike(strike, problems)
+                in_flight += peak if strike.fault.repeats else 0
             undone = time.monotonic()
             load.join()
         finally:
@@ -107,7 +111,22 @@ class Drills:
         self._tell(f"{name}: {len(ids)} questions in the ledger, waiting for quiet")
         well_at = self._until_quiet(ids)
         account = self._account(load, before)
-        result = Result(name, account, allowed, well_at - undone if well_at else None, problems)
+        found_lost = _found_lost(self._stage, began_at)
+        if found_lost and not any(strike.fault.loses for strike in strikes):
+            problems.append(f"{found_lost} questions were found lost, and nothing loses any")
+        if memory:
+            memory.append(self._memory())
+        result = Result(
+            name,
+            account,
+            in_flight,
+            well_at - undone if well_at else None,
+            problems,
+            found_lost,
+            _p95_seconds(fleet, ids),
+            tuple(strike.fault.name for strike in strikes),
+            tuple(memory),
+        )
         figures = ", ".join(f"{column} {cell}" for column, cell in zip(COLUMNS[1:], result.cells()[1:], strict=True))
         self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}: {figures}")
         for problem in problems:
@@ -127,6 +146,16 @@ class Drills:
         self._tell(f"{fault.name}: over")
         return peak()
 
+    def _memory(self) -> dict[str, float]:
+        """Returns the memory of each container in MB, page cache apart, by the name of its service."""
+        fleet, found = self._stage.fleet, {}
+        workers = [(LLM_CONSUMER, each) for each in self._stage.containers(LLM_CONSUMER)]
+        for service, each in [*((it.labels["com.docker.compose.service"], it) for it in fleet.containers()), *workers]:
+            stats = fleet.docker.api.stats(str(each.id), stream=False, one_shot=True)["memory_stats"]
+            if "usage" in stats:  # it runs
+                found[service] = (stats["usage"] - stats["stats"].get("inactive_file", 0)) / 1e6
+        return found
+
     def _until_quiet(self, ids: Collection[str]) -> float | None:
         """Waits until nothing is left to do.
 
@@ -139,7 +168,11 @@ class Drills:
         well_at = None
         while True:
             try:
-                unmet, uncommitted = _unmet(self._stage.fleet, ids)
+                pending = _pending(self._stage.fleet, ids)
+                if pending:
+                    # A provider that answers nobody is unavailable, and a question waits for it without losing a retry.
+                    self._stage.fleet.ask(f"Is anybody else there? ({uuid.uuid4().hex})")
+                unmet, uncommitted = _unmet(self._stage.fleet, pending)
             except (AssertionError, *AWAY) as error:
                 unmet, uncommitted = [repr(error)], 0
             now = time.monotonic()
@@ -189,12 +222,17 @@ def _default(mix: Mix) -> Callable[[str], ByAttempt]:
     return lambda text: mix.script_of(text).replies if text.startswith("drill ") else untold(text)
 
 
-def _unmet(fleet: Fleet, ids: Collection[str]) -> tuple[list[str], int]:
+def _pending(fleet: Fleet, ids: Collection[str]) -> int:
+    return int(
+        fleet.sql("SELECT count(*) AS n FROM questions WHERE status = 'pending' AND question_id = ANY(%s)", list(ids))[
+            0
+        ]["n"]
+    )
+
+
+def _unmet(fleet: Fleet, pending: int) -> tuple[list[str], int]:
     """Returns what is left to do, and the lag of the Flink job's group."""
     found = []
-    pending = fleet.sql(
-        "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND question_id = ANY(%s)", list(ids)
-    )[0]["n"]
     if pending:
         found.append(f"{pending} questions pending")
     outbox = fleet.sql("SELECT count(*) AS n FROM questions WHERE status = 'pending' AND published_at IS NULL")[0]["n"]
@@ -205,6 +243,29 @@ def _unmet(fleet: Fleet, ids: Collection[str]) -> tuple[list[str], int]:
     lags = fleet.lags()
     found += [f"lag {lag} of {group}" for group, lag in lags.items() if lag and group != FLINK_GROUP]
     return found, lags[FLINK_GROUP]
+
+
+def _found_lost(stage: Stage, since: float) -> int:
+    """Returns how many questions storage-writer found lost and published again since a time."""
+    [writer] = stage.containers("storage-writer")
+    return writer.logs(since=since).decode(errors="replace").count("found a lost question")
+
+
+def _p95_seconds(fleet: Fleet, ids: Collection[str]) -> float | None:
+    """Returns in which time 95 % of the questions were final; None when none is."""
+    [row] = fleet.sql(
+        """
+        SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
+        FROM (
+            SELECT extract(epoch FROM coalesce(r.created_at, f.failed_at) - q.asked_at) AS seconds
+            FROM questions AS q LEFT JOIN responses AS r USING (question_id)
+                LEFT JOIN failed_questions AS f USING (question_id)
+            WHERE q.question_id = ANY(%s)
+        ) AS times
+        """,
+        list(ids),
+    )
+    return None if row["p95"] is None else float(row["p95"])
 
 
 def _digests(fleet: Fleet) -> dict[str, tuple[int, str]]:

@@ -1,6 +1,7 @@
 """The ledger for people: a table on the terminal and a document. Pure."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,9 +18,11 @@ COLUMNS = (
     "doubled",
     "burnt",
     "unexpected",
+    "found lost",
     "extra calls",
     "in flight",
-    "seconds to recover",
+    "p95 (s)",
+    "recovered (s)",
 )
 
 _NOTES = """\
@@ -28,9 +31,11 @@ _NOTES = """\
 - Lost: without a final state once the fleet is quiet. Doubled: with two final states, or one that changed, among the
   questions of the drill or any older one. Burnt: took more generations or error retries than the rules or its script.
   Unexpected: ended otherwise than scripted, kept another than its best answer, or was refused for good.
+- Found lost: pending questions whose message was in no topic any longer, so that storage-writer published them again.
 - Extra calls: of the provider, beyond those that the scripts need. In flight: the most calls that were at the provider
-  while the fault lasted; so many may be repeated (none after SIGTERM).
-- Seconds to recover: from the end of the (last) fault, while questions are still asked, until no question of the drill
+  while the fault lasted; so many may be repeated (none after SIGTERM), and one for each question that was found lost.
+- p95: 95 % of the questions had their final state after so long, from the time that they were stored.
+- Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
   is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The
   job's group is waited for too, but its time does not count: it commits with its checkpoints, one each 30 s. Questions
   that wait for a retry (up to 14 s, after a quota error 60 s) are part of the time.
@@ -47,6 +52,10 @@ class Result:
         in_flight: Calls that may be repeated.
         recovered_seconds: From the end of the fault until the fleet was well; None: it was not, within the deadline.
         problems: What else went wrong, one line each.
+        found_lost: Questions whose message was gone, and that were published again.
+        p95_seconds: Time in which 95 % of the questions got their final state.
+        strikes: The faults, in the order of time.
+        memory: Of each service in MB, at each strike and at the end; empty for a drill.
     """
 
     fault: str
@@ -54,11 +63,20 @@ class Result:
     in_flight: int
     recovered_seconds: float | None
     problems: Sequence[str] = ()
+    found_lost: int = 0
+    p95_seconds: float | None = None
+    strikes: Sequence[str] = ()
+    memory: Sequence[Mapping[str, float]] = ()
+
+    @property
+    def allowed(self) -> int:
+        """How many calls may be made once more than needed."""
+        return self.in_flight + self.found_lost
 
     @property
     def passed(self) -> bool:
         """Whether every promise was kept."""
-        return self.account.kept(self.in_flight) and self.recovered_seconds is not None and not self.problems
+        return self.account.kept(self.allowed) and self.recovered_seconds is not None and not self.problems
 
     def cells(self) -> list[str]:
         """Returns the values of `COLUMNS`."""
@@ -71,11 +89,13 @@ class Result:
             len(account.doubled),
             len(account.burnt),
             len({*account.unexpected, *account.wrong_answer}) + len(self.problems),
+            self.found_lost,
             account.extra,
             self.in_flight,
         )
+        p95 = "" if self.p95_seconds is None else f"{self.p95_seconds:.0f}"
         recovered = "never" if self.recovered_seconds is None else f"{self.recovered_seconds:.0f}"
-        return [self.fault, *map(str, numbers), recovered]
+        return [self.fault, *map(str, numbers), p95, recovered]
 
 
 @dataclass(frozen=True)
@@ -129,11 +149,40 @@ def markdown(results: Sequence[Result], about: About) -> str:
         *("| " + " | ".join(each.cells()) + " |" for each in results),
         "",
         _NOTES,
+        *(line for each in results if each.memory for line in _course(each)),
     ]
     broken = [f"- {each.fault}: {problem}" for each in results for problem in explain(each)]
     if broken:
         lines += ["## Broken promises", "", *broken, ""]
     return "\n".join(lines)
+
+
+def _course(result: Result) -> list[str]:
+    """Returns how a soak went: what struck, and what the services' memory did."""
+    faults = Counter(result.strikes)
+    services = sorted({service for sample in result.memory for service in sample})
+    rows = []
+    for service in services:
+        series = [sample[service] for sample in result.memory if service in sample]
+        half = len(series) // 2
+        figures = (series[0], max(series[:half] or series), max(series[half:]), series[-1])
+        rows.append(f"| {service} | " + " | ".join(f"{each:.0f}" for each in figures) + " |")
+    return [
+        f"## Faults of {result.fault}",
+        "",
+        "One each minute, in this order: " + ", ".join(result.strikes) + ".",
+        "",
+        f"{len(faults)} different ones, at most {max(faults.values())} times each.",
+        "",
+        "## Memory",
+        "",
+        "MB, the page cache apart, of one container of each service that ran at that time.",
+        "",
+        "| service | first minute | most, first half | most, second half | end |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *rows,
+        "",
+    ]
 
 
 def explain(result: Result, most: int = 5) -> list[str]:
@@ -143,11 +192,11 @@ def explain(result: Result, most: int = 5) -> list[str]:
     for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer"):
         if ids := getattr(account, name):
             lines.append(f"{len(ids)} {name.replace('_', ' ')}: {', '.join(ids[:most])}{' …' * (len(ids) > most)}")
-    if account.extra > result.in_flight:
+    if account.extra > result.allowed:
         which = [f"{id}/{attempt}" for id, attempt in sorted(account.extra_calls)]
         lines.append(
-            f"{account.extra} extra calls with {result.in_flight} in flight, of question/attempt "
-            f"{', '.join(which[:most])}{' …' * (len(which) > most)}"
+            f"{account.extra} extra calls with {result.in_flight} in flight and {result.found_lost} found lost, of "
+            f"question/attempt {', '.join(which[:most])}{' …' * (len(which) > most)}"
         )
     if result.recovered_seconds is None:
         lines.append("the fleet was not quiet within the deadline")

@@ -1,7 +1,7 @@
-"""A proxy before the scorer that spoils it, for drills only: `python -m tests.drills.scorer_proxy MODE`.
+"""A proxy before the scorer that spoils it, for drills only: `python -m tests.drills.scorer_proxy MODE URL`.
 
-It takes the scorer's name on the fleet's network. It makes up no score: `slow` holds the real scorer's answer back,
-the others answer with what is no score at all.
+It takes the scorer's name on the fleet's network; the real scorer is at the URL. It makes up no score: `slow` holds the
+real scorer's answer back, the others answer with what is no score at all.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ import aiohttp
 from aiohttp import web
 
 PORT = 8000
-REAL_ALIAS = "scorer-behind-proxy"
-REAL = f"http://{REAL_ALIAS}:{PORT}"
 SLOW_SECONDS = 30.0
+REAL = web.AppKey("real", str)
+"""Address of the real scorer."""
 _ANSWER = '{"score": %s, "precision": 0.5, "recall": 0.5, "f1": 0.5, "baseline": null, "scorer": "drill"}'
 
 
@@ -22,7 +22,7 @@ async def slow(request: web.Request) -> web.Response:
     await asyncio.sleep(SLOW_SECONDS)
     async with (
         aiohttp.ClientSession() as session,
-        session.request(request.method, f"{REAL}{request.path_qs}", json=await request.json()) as answer,
+        session.request(request.method, f"{request.app[REAL]}{request.path_qs}", json=await request.json()) as answer,
     ):
         return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
 
@@ -48,7 +48,8 @@ MODES = {"slow": slow, "errors": errors, "nan": nan, "range": out_of_range}
 def main() -> None:
     """Serves until it is stopped."""
     app = web.Application(client_max_size=16 * 1024 * 1024)
-    app.router.add_route("*", "/{path:.*}", MODES[sys.argv[1]])
+    mode, app[REAL] = sys.argv[1:]
+    app.router.add_route("*", "/{path:.*}", MODES[mode])
     web.run_app(app, port=PORT, print=None)
 
 

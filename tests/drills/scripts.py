@@ -4,6 +4,7 @@ A question's script follows from a hash of its text and a seed, so that thousand
 harness and the provider agree without speaking to each other.
 """
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +32,14 @@ POORER = "zxq vvk"
 LONG = "Bananas are yellow. " * 52_000
 """1 MB, and as poor as it is long."""
 
+BOMB_BYTES = 200_000_000
+"""More than the memory of an llm-consumer, and packed a thousandth of it."""
+
 LATENCY_SECONDS = 0.5
 """Of an answer: long enough for calls to be in flight whenever something breaks."""
+
+LONG_LATENCY_SECONDS = 12.0
+"""Of some answers: longer than most faults of a process last."""
 
 _GOOD = answer(REFERENCE, LATENCY_SECONDS)
 _POOR = answer(POOR, LATENCY_SECONDS)
@@ -69,6 +76,7 @@ def _after(*errors: Reply) -> Script:
 
 SCRIPTS: Mapping[str, Script] = {
     "first good": Script([[_GOOD]]),
+    "slow": Script([[answer(REFERENCE, LONG_LATENCY_SECONDS)]]),
     "second good": Script([[_POOR], [_GOOD]]),
     "never good": Script(
         [[_POOR], [answer(FAIR, LATENCY_SECONDS)], [answer(POORER, LATENCY_SECONDS)]], why="max_retries_reached"
@@ -77,6 +85,7 @@ SCRIPTS: Mapping[str, Script] = {
     "rate limited": _after(refusal(429, "too many requests", {"Retry-After": "3"})),
     "rate limited, date": _after(refusal_until(429, "too many requests", 3)),
     "rate limited, ms": _after(refusal(429, "too many requests", {"retry-after-ms": "2500"})),
+    "rate limited, 0": _after(refusal(429, "too many requests", {"Retry-After": "0"})),
     "quota": _after(refusal(429, '{"error": {"code": "insufficient_quota"}}', {"Retry-After": "1"})),
     "wrong request": Script([[refusal(400, "bad request")]], "failed", "not_retryable"),
     "always overloaded": Script([[_BUSY] * 4], "failed", "retries_exhausted"),
@@ -88,6 +97,8 @@ SCRIPTS: Mapping[str, Script] = {
     "invalid UTF-8": _after(invalid_utf8()),
     "NaN": _after(not_a_number()),
     "1 MB": Script([[answer(LONG)], [_GOOD]]),
+    "deep": _after(Reply(b"[" * 100_000)),
+    "bomb": _after(Reply(gzip.compress(bytes(BOMB_BYTES)), headers={"Content-Encoding": "gzip"})),
 }
 
 
@@ -120,7 +131,8 @@ class Mix:
 
 
 USUAL: Mapping[str, float] = {
-    "first good": 60,
+    "first good": 52,
+    "slow": 8,
     "second good": 18,
     "never good": 6,
     "overloaded once": 10,
@@ -136,13 +148,14 @@ WITH_QUOTA: Mapping[str, float] = {
     "rate limited": 2,
     "rate limited, date": 1,
     "rate limited, ms": 1,
+    "rate limited, 0": 1,
 }
 """A provider that admits no call holds all questions back for as long as it says. Its own question waits for 60 s, and
 so does whoever waits for the end of the drill. No refusal is without a time: each question has a script of its own, and
 the fleet would learn a limit that nobody has (`tests/system/test_limits.py` has limits)."""
 
 MISBEHAVING: Mapping[str, float] = {
-    "first good": 50,
+    "first good": 42,
     "hanging": 4,
     "dripping": 4,
     "dropped": 8,
@@ -151,4 +164,6 @@ MISBEHAVING: Mapping[str, float] = {
     "invalid UTF-8": 8,
     "NaN": 6,
     "1 MB": 4,
+    "deep": 4,
+    "bomb": 4,
 }

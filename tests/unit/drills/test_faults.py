@@ -4,7 +4,8 @@ import pytest
 import requests
 
 from tests.drills.drill import strikes_of
-from tests.drills.faults import ALL, START_ORDER, BrokenPromise, Kill, Stage, Stop, Terminate
+from tests.drills.faults import ALL, BrokenPromise, Stage
+from tests.drills.faults.containers import START_ORDER, Kill, Stop, Terminate
 
 
 class Container:
@@ -152,5 +153,10 @@ def test_every_fault_of_the_plan_is_there():
     frozen = ["llm-consumer", "storage-writer", "flink-taskmanager", "kafka", "postgres", "redis"]
     assert {name for name, fault in ALL.items() if fault.seconds == 60} == {
         "kafka-away", "postgres-away", "redis-away", "scorer-away", *(f"freeze-{each}" for each in frozen),
+        *(f"slow-link-{each}" for each in ("kafka", "postgres", "redis")),
     }  # fmt: skip
-    assert {"records-deleted", "kafka-volume-lost", "power-cut", "replay", "replay-all"} <= ALL.keys()
+    assert {name for name, fault in ALL.items() if fault.loses} == {"records-deleted", "kafka-volume-lost", "power-cut"}
+    assert {
+        *("replay", "replay-all", "kill-before-published", "kill-before-noted", "checkpoints-fail", "changed-job"),
+        *("clock-llm-consumer", "clock-storage-writer", "disk-full-kafka", "disk-full-postgres"),
+    } <= ALL.keys()

@@ -6,14 +6,16 @@ import pytest
 from tests.drills.ledger import Account
 from tests.drills.report import COLUMNS, About, Result, explain, markdown, table
 
-FINE = Result("kill-kafka", Account(200, 190, 10, extra_calls={("a", 1): 2}), in_flight=2, recovered_seconds=12.4)
+FINE = Result(
+    "kill-kafka", Account(200, 190, 10, extra_calls={("a", 1): 2}), in_flight=2, recovered_seconds=12.4, p95_seconds=7.6
+)
 ABOUT = About(datetime(2026, 1, 2, 3, 4, tzinfo=UTC), 10, 20, 1, 2, 8 * 2**30)
 
 
 def test_the_document_says_what_was_and_under_which_conditions():
     text = markdown([FINE], ABOUT)
     assert "2026-01-02 03:04 UTC, 10 questions/s for 20 s each, seed 1, on a machine with 2 cores and 8.0 GiB" in text
-    assert "| kill-kafka | 200 | 190 | 10 | 0 | 0 | 0 | 0 | 2 | 2 | 12 |" in text
+    assert "| kill-kafka | 200 | 190 | 10 | 0 | 0 | 0 | 0 | 0 | 2 | 2 | 8 | 12 |" in text
     assert "Broken" not in text
     assert FINE.passed
 
@@ -40,3 +42,17 @@ def test_the_table_has_a_row_for_each_drill():
     shown = table([FINE, FINE])
     assert (shown.row_count, len(shown.columns)) == (2, len(COLUMNS))
     assert len(FINE.cells()) == len(COLUMNS)
+
+
+def test_a_question_that_was_found_lost_may_cost_one_call_more():
+    assert replace(FINE, in_flight=1, found_lost=1).passed
+    assert not replace(FINE, in_flight=0, found_lost=1).passed
+
+
+def test_a_soak_tells_what_struck_and_what_became_of_the_memory():
+    memory = [{"kafka": 400.4, "redis": 9}, {"kafka": 500}, {"kafka": 450}, {"kafka": 410}, {"kafka": 420, "redis": 8}]
+    text = markdown([replace(FINE, strikes=("redis-away", "kill-kafka", "redis-away"), memory=memory)], ABOUT)
+    assert "in this order: redis-away, kill-kafka, redis-away." in text
+    assert "2 different ones, at most 2 times each." in text
+    assert "| kafka | 400 | 500 | 450 | 420 |" in text
+    assert "| redis | 9 | 9 | 8 | 8 |" in text

@@ -4,7 +4,9 @@ import json
 import pytest
 
 from flink_job.scoring import LONGEST_TIMEOUT_SECONDS, parse
-from tests.drills import faults, scorer_proxy
+from tests.drills import scorer_proxy
+from tests.drills.faults import ALL
+from tests.drills.faults.network import SpoilScorer
 
 GOOD = 0.5
 
@@ -22,6 +24,4 @@ def test_a_slow_answer_comes_after_the_first_time_outs_but_comes():
 
 
 def test_every_way_to_spoil_the_scorer_is_drilled():
-    assert {fault.mode for fault in faults.ALL.values() if isinstance(fault, faults.SpoilScorer)} == {
-        *scorer_proxy.MODES
-    }
+    assert {fault.mode for fault in ALL.values() if isinstance(fault, SpoilScorer)} == {*scorer_proxy.MODES}

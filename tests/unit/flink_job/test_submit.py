@@ -17,8 +17,9 @@ from flink_job.cluster import (
     is_checkpoint_over,
     is_restore_failure,
     is_state_without_operator,
+    newest_failure,
     read_overview,
-    restore_failure,
+    too_many_unreadable,
 )
 from flink_job.submit import TRIES, Supervisor, command, gist
 from pipeline.errors import Unavailable
@@ -33,6 +34,14 @@ WITHOUT_OPERATOR = (
     "checkpoint/savepoint state for operator cbc357 to the new program, because the operator is not available in the "
     "new program. If you want to allow to skip this, you can set the --allowNonRestoredState option on the CLI."
 )
+
+
+POISONED = """java.lang.Exception: Asynchronous task failed.
+Caused by: java.lang.RuntimeException: Error received from SDK harness for instruction 7: Traceback:
+  File "/app/pipeline/poison.py", line 45, in rejected
+    raise TooManyUnreadable(
+pipeline.poison.TooManyUnreadable: 101 of the last 101 messages of 2 could not be handled, the last one since: no JSON
+	at org.apache.beam.runners.fnexecution.control.FnApiControlClient"""
 
 
 def overview(**changes):
@@ -50,6 +59,7 @@ class FakeCluster:
     def __init__(self, *jobs):
         self.found = Jobs(jobs)
         self.restored = None
+        self.failure = ""
         self.cancelled = []
         self.asked_for = []
         self.polls_left = 2
@@ -57,8 +67,8 @@ class FakeCluster:
     def jobs(self):
         return self.found
 
-    def restore_failure(self, _job):
-        return "Could not restore" if self.restored else None
+    def newest_failure(self, _job):
+        return "Could not restore" if self.restored else self.failure
 
     def restored_checkpoint(self, _job):
         return self.restored
@@ -191,6 +201,29 @@ def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
     cluster.found = Jobs(())
     supervisor.step(threading.Event())
     assert submitted == [folder / OTHER / "chk-2"]
+
+
+def test_a_job_that_may_reject_no_more_messages_is_cancelled_and_not_submitted_again(supervised, capsys):
+    cluster = FakeCluster(job("RESTARTING", 0))
+    cluster.failure = POISONED
+    supervisor, submitted, heartbeat = supervised(cluster)
+    supervisor.step(threading.Event())
+    assert cluster.cancelled == [JOB]
+    cluster.found = Jobs(())
+    supervisor.step(threading.Event())
+    supervisor.step(threading.Event())
+    assert submitted == []
+    assert problem(heartbeat, 60), "whoever looks has to see it"
+    said = capsys.readouterr().out
+    assert said.count("101 of the last 101 messages of 2 could not be handled, the last one since: no JSON") == 1
+
+
+def test_a_job_that_fails_otherwise_is_left_to_the_jobmanager(supervised):
+    cluster = FakeCluster(job("RESTARTING", 0))
+    cluster.failure = "java.net.ConnectException: Connection refused"
+    supervisor, submitted, _ = supervised(cluster)
+    supervisor.step(threading.Event())
+    assert (cluster.cancelled, submitted) == ([], [])
 
 
 def test_state_of_operators_that_the_job_no_longer_has_is_left_out_and_the_rest_restored(supervised, folder):
@@ -405,8 +438,12 @@ def test_answers_of_the_jobmanager_are_read():
     with pytest.raises(Unreachable):
         read_overview({"errors": ["not ready"]})
     failed = {"exceptionHistory": {"entries": [{"timestamp": 1, "stacktrace": "x: Could not restore\n at y"}]}}
-    assert restore_failure(failed) == "x: Could not restore"
-    assert restore_failure({}) is None
+    assert newest_failure(failed) == "x: Could not restore\n at y"
+    assert newest_failure({}) == ""
+    assert too_many_unreadable(POISONED) == (
+        "101 of the last 101 messages of 2 could not be handled, the last one since: no JSON"
+    )
+    assert too_many_unreadable("x: Could not restore") is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Proxies that take the name of a service on the fleet's network, and spoil what goes through them."""
+
+import socket
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.drills import scorer_proxy
+from tests.drills.faults.base import Fault, Stage
+from tests.fleet import PROJECT, eventually
+
+
+@dataclass(frozen=True)
+class Interpose(Fault):
+    """Puts a proxy before a service. The service's connections break off, for it moves to another address."""
+
+    service: str = field(kw_only=True)
+    container: str = field(kw_only=True)
+    """Its container's name, by which it is known, too."""
+    port: int = field(kw_only=True)
+    seconds: float = field(default=30, kw_only=True)
+
+    @property
+    @abstractmethod
+    def command(self) -> Sequence[str]:
+        """Returns the module of the proxy and its arguments."""
+
+    @property
+    def alias(self) -> str:
+        """Returns the name of the service while the proxy has its own."""
+        return f"{self.service}-behind-proxy"
+
+    @property
+    def _proxy(self) -> str:
+        return f"{PROJECT}-drill-{self.name}"
+
+    def apply(self, stage: Stage) -> None:
+        docker, network = stage.fleet.docker, stage.fleet.network
+        self._call_service(stage, [self.alias])
+        docker.containers.run(
+            stage.image,
+            command=["python", "-m", *self.command],
+            name=self._proxy,
+            network=network,
+            networking_config={network: docker.api.create_endpoint_config(aliases=[self.service])},
+            detach=True,
+            mem_limit="192m",
+        )
+
+        def listening() -> bool:
+            try:
+                with socket.create_connection((self.service, self.port), timeout=2):
+                    return True
+            except OSError:
+                return False
+
+        # Only the proxy bears this name now.
+        eventually(listening, f"the proxy before {self.service} listens", 30)
+
+    def undo(self, stage: Stage) -> None:
+        for each in stage.fleet.docker.containers.list(all=True, filters={"name": self._proxy}):
+            each.remove(force=True)
+        self._call_service(stage, [self.service, self.container])
+
+    def _call_service(self, stage: Stage, aliases: list[str]) -> None:
+        network = stage.fleet.docker.networks.get(stage.fleet.network)
+        [service] = stage.containers(self.service)
+        service.reload()
+        if stage.fleet.network in service.attrs["NetworkSettings"]["Networks"]:
+            network.disconnect(service)
+        network.connect(service, aliases=aliases)
+
+
+@dataclass(frozen=True)
+class SpoilScorer(Interpose):
+    """Puts a proxy before the scorer that spoils its answers; see `tests.drills.scorer_proxy`."""
+
+    mode: str = field(kw_only=True)
+    service: str = field(default="score-validator", kw_only=True)
+    container: str = field(default="score_validator", kw_only=True)
+    port: int = field(default=scorer_proxy.PORT, kw_only=True)
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ("tests.drills.scorer_proxy", self.mode, f"http://{self.alias}:{self.port}")
+
+
+@dataclass(frozen=True)
+class SlowLink(Interpose):
+    """Puts a proxy before a store that delays, stalls and breaks its connections; see `tests.drills.slow_link`."""
+
+    seconds: float = field(default=60, kw_only=True)
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ("tests.drills.slow_link", self.alias, str(self.port))

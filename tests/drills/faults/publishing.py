@@ -1,0 +1,83 @@
+"""storage-service is killed at the two worst moments of publishing a question.
+
+A question is a row first, then a message, then a row that says so. Between these steps everything is held: the broker
+is frozen, or the rows wait for a lock. Then the process dies with what it knew.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.drills.faults.base import MIN_STRUCK, RESTART_SECONDS, Fault, Stage
+from tests.fleet import eventually
+
+SERVICE = "storage-service"
+_LOCK = 4_711
+_UNPUBLISHED = "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND published_at IS NULL"
+
+
+@dataclass(frozen=True)
+class KillBeforePublished(Fault):
+    """Kills storage-service while rows are stored whose messages no broker has acknowledged."""
+
+    name: str = "kill-before-published"
+    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        [kafka], [service] = stage.containers("kafka"), stage.containers(SERVICE)
+        kafka.pause()
+        try:
+            _await_unpublished(stage)
+            service.kill()
+        finally:
+            kafka.unpause()
+
+    def undo(self, stage: Stage) -> None:
+        for each in stage.containers(SERVICE):
+            each.start()
+
+
+@dataclass(frozen=True)
+class KillBeforeNoted(Fault):
+    """Kills storage-service while messages are published and no row says so yet."""
+
+    name: str = "kill-before-noted"
+    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
+
+    def apply(self, stage: Stage) -> None:
+        [service] = stage.containers(SERVICE)
+        with _notes_held(stage):
+            written = stage.fleet.written() or 0
+            _await_unpublished(stage)
+            eventually(lambda: (stage.fleet.written() or 0) >= written + MIN_STRUCK, "messages are published", 60)
+            service.kill()
+
+    def undo(self, stage: Stage) -> None:
+        for each in stage.containers(SERVICE):
+            each.start()
+
+
+def _await_unpublished(stage: Stage) -> None:
+    eventually(lambda: stage.fleet.sql(_UNPUBLISHED)[0]["n"] >= MIN_STRUCK, "questions wait to be published", 60)
+
+
+@contextmanager
+def _notes_held(stage: Stage) -> Iterator[None]:
+    """Lets whoever notes that a question is published wait for as long as this lasts."""
+    fleet = stage.fleet
+    holder = fleet.connect()
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        holder.commit()  # the lock is the session's
+        fleet.sql(f"""
+            CREATE OR REPLACE FUNCTION drill_hold() RETURNS trigger LANGUAGE plpgsql AS
+                $$BEGIN PERFORM pg_advisory_xact_lock_shared({_LOCK}); RETURN NEW; END$$;
+            CREATE OR REPLACE TRIGGER drill_hold BEFORE UPDATE OF published_at ON questions FOR EACH ROW
+                WHEN (old.published_at IS NULL AND new.published_at IS NOT NULL) EXECUTE FUNCTION drill_hold();
+            SELECT 1 AS done
+        """)
+        yield
+    finally:
+        holder.close()
+        fleet.sql("DROP FUNCTION IF EXISTS drill_hold CASCADE; SELECT 1 AS done")

@@ -1,0 +1,31 @@
+"""Helpers that work on the volume of a container."""
+
+from docker.models.containers import Container
+
+from tests.drills.faults.base import Stage
+from tests.fleet import PROJECT
+
+SNAPSHOT = f"{PROJECT}_drill-snapshot"
+"""A volume for copies."""
+
+
+def volume_of(container: Container, folder: str) -> str:
+    """Returns the name of the volume that a container has at a folder."""
+    [name] = [each["Name"] for each in container.attrs["Mounts"] if each["Destination"] == folder]
+    return str(name)
+
+
+def helper(stage: Stage, container: Container, folder: str, command: str) -> str:
+    """Runs a shell command as root beside the volume of a container (/data) and one for copies (/snapshot).
+
+    Returns:
+        What it wrote.
+    """
+    said: bytes = stage.fleet.docker.containers.run(
+        stage.image,
+        command=["sh", "-c", command],
+        volumes={volume_of(container, folder): {"bind": "/data"}, SNAPSHOT: {"bind": "/snapshot"}},
+        user="root",
+        remove=True,
+    )
+    return said.decode(errors="replace")
