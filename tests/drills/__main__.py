@@ -79,7 +79,7 @@ def main(
     results: list[Result] = []
     with _stage(options) as drills:
         for number, fault in enumerate(faults, 1):
-            Console(stderr=True).rule(f"{number}/{len(faults)} {fault.name}")
+            _console(stderr=True).rule(f"{number}/{len(faults)} {fault.name}")
             results.append(drills.play(fault.name, strikes_of(fault, seconds), fault.mix))
             # After each, so that a run that is broken off leaves what it found.
             _write(results, options, output)
@@ -112,7 +112,7 @@ def soak(given: tuple[Options, list[Fault], Path | None], minutes: int) -> None:
 def _stage(options: Options) -> Iterator[Drills]:
     """Gives the fleet with the scripted provider in the place of its model, and puts it right again at the end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is broken is mended
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     fleet, provider = Fleet(), ScriptedProvider()
     try:
         with Workers(fleet, provider.base_url, ENVIRONMENT, WORKERS) as workers:
@@ -131,8 +131,14 @@ def _write(results: Sequence[Result], options: Options, output: Path | None) -> 
     os.chown(output, owner.st_uid, owner.st_gid)
 
 
+def _console(stderr: bool = False) -> Console:
+    """Returns a console; where nobody knows how wide it is, one on which a table has room."""
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=180)
+
+
 def _finish(results: Sequence[Result]) -> None:
-    console = Console()
+    console = _console()
     console.print(report.table(results))
     for each in results:
         for line in report.explain(each):

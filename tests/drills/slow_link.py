@@ -34,6 +34,7 @@ async def connect(
     host: str, port: int, draw: random.Random, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Carries a connection to where it belongs; when one direction ends, so does the other."""
+    print("a connection", flush=True)  # the drill wants to know whether anybody came this way
     try:
         far_reader, far_writer = await asyncio.open_connection(host, port)
     except OSError:

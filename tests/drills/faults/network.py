@@ -5,8 +5,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from docker.models.containers import Container
+
 from tests.drills import scorer_proxy
-from tests.drills.faults.base import Fault, Stage
+from tests.drills.faults.base import BrokenPromise, Fault, Stage
 from tests.fleet import PROJECT, eventually
 
 
@@ -58,9 +60,14 @@ class Interpose(Fault):
         eventually(listening, f"the proxy before {self.service} listens", 30)
 
     def undo(self, stage: Stage) -> None:
-        for each in stage.fleet.docker.containers.list(all=True, filters={"name": self._proxy}):
+        for each in self.proxies(stage):
             each.remove(force=True)
         self._call_service(stage, [self.service, self.container])
+
+    def proxies(self, stage: Stage) -> list[Container]:
+        """Returns the container of the proxy, if there is one."""
+        found: list[Container] = stage.fleet.docker.containers.list(all=True, filters={"name": self._proxy})
+        return found
 
     def _call_service(self, stage: Stage, aliases: list[str]) -> None:
         network = stage.fleet.docker.networks.get(stage.fleet.network)
@@ -94,3 +101,9 @@ class SlowLink(Interpose):
     @property
     def command(self) -> Sequence[str]:
         return ("tests.drills.slow_link", self.alias, str(self.port))
+
+    def undo(self, stage: Stage) -> None:
+        unused = [each for each in self.proxies(stage) if not each.logs()]
+        super().undo(stage)
+        if unused:
+            raise BrokenPromise(f"nobody reached {self.service} by the slow link")

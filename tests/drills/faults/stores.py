@@ -8,10 +8,12 @@ from docker.models.containers import Container
 from tests.drills.faults.base import LLM_CONSUMER, MIN_STRUCK, BrokenPromise, Fault, Stage, execute
 from tests.drills.faults.containers import START_ORDER, DownAndUp
 from tests.drills.faults.replacement import STOP_SECONDS, Replaced
-from tests.drills.faults.volumes import SNAPSHOT, helper, volume_of
+from tests.drills.faults.volumes import helper, volume_of
 from tests.drills.scripts import USUAL
 from tests.fleet import PROJECT, eventually
 
+SNAPSHOT = f"{PROJECT}_drill-snapshot"
+"""A volume for a copy of what Kafka had."""
 KAFKA_DATA = "/var/lib/kafka/data"
 ROOM_MB = 100
 """That a small disk has, beside what is on it."""
@@ -66,7 +68,8 @@ class LoseKafka(DownAndUp):
 
     def apply(self, stage: Stage) -> None:
         super().apply(stage)
-        _beside_kafka(stage, "find /data -mindepth 1 -delete")
+        [kafka] = stage.containers("kafka")
+        helper(stage, kafka, KAFKA_DATA, "find /data -mindepth 1 -delete")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class CutPower(DownAndUp):
 
 def _beside_kafka(stage: Stage, command: str) -> None:
     [kafka] = stage.containers("kafka")
-    helper(stage, kafka, KAFKA_DATA, command)
+    helper(stage, kafka, KAFKA_DATA, command, SNAPSHOT)
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,10 @@ class FillDisk(Replaced):
             detach=True,
         )
         execute(keeper, "cp -a --sparse=always /data/. /disk/")
-        self.replace(stage, volumes={self.folder: self._disk})
+        replacement = self.replace(stage, volumes={self.folder: self._disk})
         self._await(stage)
         execute(keeper, "dd if=/dev/zero of=/disk/filler bs=64k || test -s /disk/filler")
+        eventually(lambda: b"No space left" in replacement.logs(), f"{self.service} finds its disk full", 60)
 
     def undo(self, stage: Stage) -> None:
         try:

@@ -3,10 +3,6 @@
 from docker.models.containers import Container
 
 from tests.drills.faults.base import Stage
-from tests.fleet import PROJECT
-
-SNAPSHOT = f"{PROJECT}_drill-snapshot"
-"""A volume for copies."""
 
 
 def volume_of(container: Container, folder: str) -> str:
@@ -15,16 +11,19 @@ def volume_of(container: Container, folder: str) -> str:
     return str(name)
 
 
-def helper(stage: Stage, container: Container, folder: str, command: str) -> str:
-    """Runs a shell command as root beside the volume of a container (/data) and one for copies (/snapshot).
+def helper(stage: Stage, container: Container, folder: str, command: str, snapshot: str | None = None) -> str:
+    """Runs a shell command as root beside the volume of a container (/data) and perhaps one for a copy (/snapshot).
 
     Returns:
         What it wrote.
     """
+    volumes = {volume_of(container, folder): {"bind": "/data"}}
+    if snapshot:
+        volumes[snapshot] = {"bind": "/snapshot"}
     said: bytes = stage.fleet.docker.containers.run(
         stage.image,
         command=["sh", "-c", command],
-        volumes={volume_of(container, folder): {"bind": "/data"}, SNAPSHOT: {"bind": "/snapshot"}},
+        volumes=volumes,
         user="root",
         remove=True,
     )
