@@ -144,11 +144,11 @@ USUAL: Mapping[str, float] = {
 
 WITH_QUOTA: Mapping[str, float] = {
     **USUAL,
-    "quota": 5,
-    "rate limited": 2,
-    "rate limited, date": 1,
-    "rate limited, ms": 1,
-    "rate limited, 0": 1,
+    "quota": 2,
+    "rate limited": 0.5,
+    "rate limited, date": 0.5,
+    "rate limited, ms": 0.5,
+    "rate limited, 0": 0.5,
 }
 """A provider that admits no call holds all questions back for as long as it says. Its own question waits for 60 s, and
 so does whoever waits for the end of the drill. No refusal is without a time: each question has a script of its own, and

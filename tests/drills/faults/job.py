@@ -14,6 +14,8 @@ from tests.drills.faults.volumes import helper
 from tests.fleet import FLINK_GROUP, eventually
 
 CHECKPOINTS = "/opt/flink-checkpoints"
+RESTARTS_SECONDS = 40.0
+"""A job that was restarted for ever would have been so several times."""
 _FILE = "/app/flink_job/job.py"
 _SOURCE = Path(flink_job.__file__).with_name("job.py")
 _FILTER, _CHANGED_FILTER = "Duplicate Filter", "Filter of Copies"
@@ -73,7 +75,6 @@ class FloodJob(Replaced):
 
     name: str = "unreadable-flood"
     service: str = field(default="flink-job", kw_only=True)
-    seconds: float = field(default=40, kw_only=True)  # many restarts, if it restarted
     soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
@@ -83,7 +84,7 @@ class FloodJob(Replaced):
         for _ in range(2 * limit):
             fleet.produce(topics.RESPONSES_SUCCESS, b"drill", b"{")
         eventually(lambda: not _cluster().jobs().active, "the job is cancelled", 120)
-        time.sleep(self.seconds)  # in which nothing may be repeated
+        time.sleep(RESTARTS_SECONDS)  # in which nothing may be repeated
         if (rejected := (fleet.written([topics.PERMANENT]) or 0) - before) > 4 * limit:
             raise BrokenPromise(f"{rejected} messages were rejected where {limit} may be")
 
