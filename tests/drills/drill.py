@@ -4,9 +4,9 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.question import normalise
 from tests.drills.faults import LLM_CONSUMER, LLM_TIMEOUT_SECONDS, Fault, Stage
 from tests.drills.ledger import Account, Row, Scored, reconcile
 from tests.drills.load import Load
@@ -60,6 +60,23 @@ class Strike:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Struck:
+    """How it was when a fault struck.
+
+    Attributes:
+        fault: What went wrong.
+        at: When it had gone wrong.
+        calls: Calls of the provider so far, by normalised text and attempt.
+        in_flight: The most calls at a time while the fault lasted.
+    """
+
+    fault: Fault
+    at: datetime
+    calls: Mapping[tuple[str, int], int]
+    in_flight: int
+
+
 def strikes_of(fault: Fault, seconds: float) -> list[Strike]:
     """Spreads the strikes of a fault evenly over a load that lasts `seconds`."""
     return [Strike(seconds * number / (fault.times + 1), fault, fault.seconds) for number in range(1, fault.times + 1)]
@@ -93,14 +110,13 @@ class Drills:
         self._tell(f"{name}: {options.rate:g} questions/s for {options.seconds:g} s")
         started, began_at = time.monotonic(), time.time()
         load.start()
-        in_flight, memory = 0, []
+        struck, memory = [], []
         try:
             for strike in strikes:
                 time.sleep(max(0, started + strike.at_seconds - time.monotonic()))
                 if len(strikes) > LONG:
                     memory.append(self._memory())
-                peak = self._strike(strike, problems)
-                in_flight += peak if strike.fault.repeats else 0
+                struck.append(self._strike(strike, problems))
             undone = time.monotonic()
             load.join()
         finally:
@@ -119,7 +135,7 @@ class Drills:
         result = Result(
             name,
             account,
-            in_flight,
+            sum(self._allowed(each, load.ids) for each in struck),
             well_at - undone if well_at else None,
             problems,
             found_lost,
@@ -133,18 +149,28 @@ class Drills:
             self._tell(f"{name}: {problem}")
         return result
 
-    def _strike(self, strike: Strike, problems: list[str]) -> int:
-        """Lets a fault strike, and returns how many calls were in flight at most meanwhile."""
+    def _strike(self, strike: Strike, problems: list[str]) -> _Struck:
+        """Lets a fault strike, and returns how it was meanwhile."""
         fault = strike.fault
         peak = self._provider.watch_peak()
         self._tell(f"{fault.name}: strikes")
         try:
             _try(lambda: fault.apply(self._stage), problems)
+            at, calls = datetime.now(UTC), self._provider.counts()
             time.sleep(strike.seconds)  # the fault lasts
         finally:
             _try(lambda: fault.undo(self._stage), problems)
         self._tell(f"{fault.name}: over")
-        return peak()
+        return _Struck(fault, at, calls, peak())
+
+    def _allowed(self, struck: _Struck, ids: Mapping[str, str]) -> int:
+        """Returns how many calls may be made again after a strike; takes the ids of the questions by their texts."""
+        allowed = struck.in_flight if struck.fault.repeats else 0
+        if struck.fault.loses:
+            # The answer of each call may be among what was lost, until the question is final.
+            final = _final_before(self._stage.fleet, struck.at)
+            allowed += sum(count for (text, _), count in struck.calls.items() if text in ids and ids[text] not in final)
+        return allowed
 
     def _memory(self) -> dict[str, float]:
         """Returns the memory of each container in MB, page cache apart, by the name of its service."""
@@ -201,7 +227,7 @@ class Drills:
             for id, (asked, digest) in before.items()
             if after.get(id, gone) == gone or (after[id][0] == asked and after[id][1] != digest)
         }
-        by_text = {normalise(entry.text): entry.question_id for entry in ledger}
+        by_text = load.ids
         calls = {
             (by_text[text], attempt): count
             for (text, attempt), count in self._provider.counts().items()
@@ -243,6 +269,19 @@ def _unmet(fleet: Fleet, pending: int) -> tuple[list[str], int]:
     lags = fleet.lags()
     found += [f"lag {lag} of {group}" for group, lag in lags.items() if lag and group != FLINK_GROUP]
     return found, lags[FLINK_GROUP]
+
+
+def _final_before(fleet: Fleet, at: datetime) -> set[str]:
+    """Returns the questions that had their final state at a time."""
+    rows = fleet.sql(
+        """
+        SELECT question_id FROM questions LEFT JOIN responses AS r USING (question_id)
+            LEFT JOIN failed_questions AS f USING (question_id)
+        WHERE coalesce(r.created_at, f.failed_at) < %s
+        """,
+        at,
+    )
+    return {row["question_id"] for row in rows}
 
 
 def _found_lost(stage: Stage, since: float) -> int:

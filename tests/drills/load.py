@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 
+from pipeline.question import normalise
 from tests.drills.ledger import Entry
 from tests.drills.scripts import REFERENCE, Mix
 from tests.fleet import STORAGE
@@ -57,6 +58,11 @@ class Load:
     def ledger(self) -> Sequence[Entry]:
         """The promises so far."""
         return tuple(self._entries)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The question ids so far, by the normalised text."""
+        return {normalise(entry.text): entry.question_id for entry in self.ledger}
 
     @property
     def refused(self) -> Sequence[str]:

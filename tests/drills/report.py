@@ -20,7 +20,7 @@ COLUMNS = (
     "unexpected",
     "found lost",
     "extra calls",
-    "in flight",
+    "allowed",
     "p95 (s)",
     "recovered (s)",
 )
@@ -32,8 +32,9 @@ _NOTES = """\
   questions of the drill or any older one. Burnt: took more generations or error retries than the rules or its script.
   Unexpected: ended otherwise than scripted, kept another than its best answer, or was refused for good.
 - Found lost: pending questions whose message was in no topic any longer, so that storage-writer published them again.
-- Extra calls: of the provider, beyond those that the scripts need. In flight: the most calls that were at the provider
-  while the fault lasted; so many may be repeated (none after SIGTERM), and one for each question that was found lost.
+- Extra calls: of the provider, beyond those that the scripts need. Allowed: as many as were at the provider at a time
+  while the fault lasted (none after SIGTERM); where messages are lost, also those made before about questions that had
+  no final state yet, for their answers may be among what was lost.
 - p95: 95 % of the questions had their final state after so long, from the time that they were stored.
 - Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
   is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The
@@ -49,7 +50,7 @@ class Result:
     Attributes:
         fault: Its name.
         account: What the books say.
-        in_flight: Calls that may be repeated.
+        allowed: Calls that may be made again.
         recovered_seconds: From the end of the fault until the fleet was well; None: it was not, within the deadline.
         problems: What else went wrong, one line each.
         found_lost: Questions whose message was gone, and that were published again.
@@ -60,18 +61,13 @@ class Result:
 
     fault: str
     account: Account
-    in_flight: int
+    allowed: int
     recovered_seconds: float | None
     problems: Sequence[str] = ()
     found_lost: int = 0
     p95_seconds: float | None = None
     strikes: Sequence[str] = ()
     memory: Sequence[Mapping[str, float]] = ()
-
-    @property
-    def allowed(self) -> int:
-        """How many calls may be made once more than needed."""
-        return self.in_flight + self.found_lost
 
     @property
     def passed(self) -> bool:
@@ -91,7 +87,7 @@ class Result:
             len({*account.unexpected, *account.wrong_answer}) + len(self.problems),
             self.found_lost,
             account.extra,
-            self.in_flight,
+            self.allowed,
         )
         p95 = "" if self.p95_seconds is None else f"{self.p95_seconds:.0f}"
         recovered = "never" if self.recovered_seconds is None else f"{self.recovered_seconds:.0f}"
@@ -195,8 +191,8 @@ def explain(result: Result, most: int = 5) -> list[str]:
     if account.extra > result.allowed:
         which = [f"{id}/{attempt}" for id, attempt in sorted(account.extra_calls)]
         lines.append(
-            f"{account.extra} extra calls with {result.in_flight} in flight and {result.found_lost} found lost, of "
-            f"question/attempt {', '.join(which[:most])}{' …' * (len(which) > most)}"
+            f"{account.extra} extra calls where {result.allowed} are allowed, of question/attempt "
+            f"{', '.join(which[:most])}{' …' * (len(which) > most)}"
         )
     if result.recovered_seconds is None:
         lines.append("the fleet was not quiet within the deadline")

@@ -63,7 +63,7 @@ class Fault(ABC):
         times: How often it strikes in a drill, each time at another moment.
         mix: Shares of the scripts by which the provider answers meanwhile.
         repeats: Whether the calls in flight may be made again.
-        loses: Whether messages are lost: each question that is found lost may cost one call more.
+        loses: Whether messages are lost, so that calls made before may be made again.
         soaks: Whether it may strike in a soak, whose topics grow long.
     """
 
