@@ -115,8 +115,8 @@ calibrate: ## Measure what unrelated texts score; writes score_validator/baselin
 WITH_FLEET := tests/with_fleet
 
 .PHONY: test
-test: prepare build-all ## Run all tests, in a fleet of their own (yours is stopped meanwhile, and keeps its data)
-	@$(WITH_FLEET) $(COMPOSE) run --rm tests
+test: prepare build-all ## Run all tests, or T=PATH, in a fleet of their own (yours is stopped meanwhile, and keeps its data)
+	@$(WITH_FLEET) $(COMPOSE) run --rm tests $(if $(T),pytest $(T))
 
 # What is built before, and where the ledger lands.
 drills = $(MAKE) --no-print-directory prepare build-all && \
@@ -154,10 +154,6 @@ cache-study: prepare build-all ## Measure the answer cache by size, eviction and
 	$(COMPOSE) run --rm --no-deps --user $$(id -u):$$(id -g) --env HOME=/tmp --volume '$(CURDIR)/docs:/app/docs' tests \
 	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)"
 
-.PHONY: test-unit
-test-unit: prepare ## Run the tests that need no fleet
-	$(RUN) tests pytest tests/unit
-
 .PHONY: lint
 lint: prepare ## Check style and types
 	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy'
@@ -165,3 +161,22 @@ lint: prepare ## Check style and types
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code
 	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m pipeline.docs
+
+# --- The same without Docker -----------------------------------------------------------------------------------------
+
+PYTHON ?= python3
+
+.venv/bin/pytest: tests/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make venv PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --requirement tests/requirements.txt && touch $@
+
+.PHONY: venv
+venv: .venv/bin/pytest ## Make .venv, with what the unit tests and checks need
+
+.PHONY: test-unit
+test-unit: venv ## Run the tests that need neither a fleet nor Docker, or T=PATH
+	.venv/bin/pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
+
+.PHONY: format
+format: venv ## Format the code, and correct what can be corrected
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import messages, settings_table, topics
+from pipeline.version import VERSION
 
 DEFAULT_FOLDER = Path(__file__).parent.parent / "docs"
 
@@ -43,7 +44,7 @@ def _asyncapi() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "askfleet",
-            "version": "1.0.0",
+            "version": VERSION,
             "description": "The way of a question through the topics. Keys are question ids; "
             "delivery is at least once, effects are idempotent by question_id and processing_attempts.",
         },

@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 from pipeline import metrics, origins
 from pipeline.errors import Unavailable
 from pipeline.origins import OriginSettings
+from pipeline.version import VERSION
 
 log = structlog.get_logger()
 
@@ -65,6 +66,7 @@ class Health(BaseModel):
     """The process is there."""
 
     status: Literal["ok"] = "ok"
+    version: str = Field(VERSION, description="Of the release.")
 
 
 class Readiness(BaseModel):
@@ -133,7 +135,7 @@ def create_api(
     """
     app = OpenAPI(
         title,
-        info=Info(title=title, version="1.0.0", description=description),
+        info=Info(title=title, version=VERSION, description=description),
         validation_error_status=422,
         validation_error_model=Problem,
         validation_error_callback=_wrong_input,

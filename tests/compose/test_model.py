@@ -1,11 +1,12 @@
 """Every service of docker-compose.yml must …"""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from pipeline.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 ONE_SHOTS = {"kafka-init", "postgres-init", "ollama-pull"}
@@ -73,8 +74,11 @@ class TestEveryService:
 
 
 def test_the_images_have_the_version_of_the_project():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert dot_env()["IMAGE_TAG"] == project["version"]
+    assert dot_env()["IMAGE_TAG"] == VERSION
+
+
+def test_the_changelog_tells_of_the_version():
+    assert f"\n## {VERSION} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_tests_reach_the_engine_where_the_setting_says():

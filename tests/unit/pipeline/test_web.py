@@ -2,6 +2,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.errors import Unavailable
+from pipeline.version import VERSION
 from pipeline.web import PlainText, create_api
 
 
@@ -80,7 +81,7 @@ def test_a_body_that_may_be_left_out_is_held_to_the_rules_when_it_is_there(clien
 
 
 def test_health_and_readiness(client, broken):
-    assert client.get("/health").get_json() == {"status": "ok"}
+    assert client.get("/health").get_json() == {"status": "ok", "version": VERSION}
     assert client.get("/ready").get_json() == {"status": "ready", "checks": {"database": "ok"}}
     broken["yes"] = True
     assert problem(client.get("/ready"), 503)["detail"] == "database: refused"
