@@ -83,7 +83,10 @@ class Stop(Fault):
 
 @dataclass(frozen=True)
 class Terminate(Fault):
-    """Sends SIGTERM to services; each has to end in time and without a doubled call."""
+    """Sends SIGTERM, or what the image wants to be stopped with, to services; each has to end in time.
+
+    No call is made twice, but where the stores end, which know of the calls.
+    """
 
     services: Sequence[str]
     seconds: float = field(default=RESTART_SECONDS, kw_only=True)
@@ -95,7 +98,7 @@ class Terminate(Fault):
             seconds = LEAVE_SECONDS + (LLM_TIMEOUT_SECONDS if service == LLM_CONSUMER else 0)
             for each in stage.containers(service):
                 started = time.monotonic()
-                each.kill("SIGTERM")
+                each.kill(each.attrs["Config"].get("StopSignal") or "SIGTERM")
                 try:
                     each.wait(timeout=seconds)
                 except requests.RequestException:

@@ -12,6 +12,7 @@ class Container:
     def __init__(self, name, log, stubborn=False, exit_code=0):
         self.name = name
         self.status = "running"
+        self.attrs = {"Config": {}}
         self._log = log
         self._stubborn = stubborn
         self._exit_code = exit_code
