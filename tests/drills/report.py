@@ -33,8 +33,8 @@ _NOTES = """\
   Unexpected: ended otherwise than scripted, kept another than its best answer, or was refused for good.
 - Found lost: pending questions whose message was in no topic any longer, so that storage-writer published them again.
 - Extra calls: of the provider, beyond those that the scripts need. Allowed: as many as were at the provider at a time
-  while the fault lasted (none after SIGTERM, but for the stores); where messages are lost, also those made before about questions that had
-  no final state yet, for their answers may be among what was lost.
+  while the fault lasted (none after SIGTERM, but for the stores); where messages are lost, also those made before about
+  questions that had no final state yet, for their answers may be among what was lost.
 - p95: 95 % of the questions had their final state after so long, from the time that they were stored.
 - Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
   is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The
