@@ -160,7 +160,7 @@ lint: prepare ## Check style and types
 
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code
-	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m pipeline.docs
+	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests sh -c "python -m pipeline.docs && python -m tools.demonstrations"
 
 # --- The same without Docker -----------------------------------------------------------------------------------------
 

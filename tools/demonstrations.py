@@ -1,0 +1,39 @@
+"""Writes the demonstration in each language from one source: `python -m tools.demonstrations`.
+
+In the source, `docs/demonstration.source.md`, a line `<!-- en -->` or `<!-- es -->` says that what follows is in that
+language only, and `<!-- both -->` that it is in both: the commands, and what they print.
+"""
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+SOURCE = DOCS / "demonstration.source.md"
+DOCUMENTS = {"demonstration.md": "en", "demostracion.md": "es"}
+"""Language of each document."""
+
+_MARK = re.compile(r"<!-- (en|es|both) -->\n")
+
+
+def render(source: str, language: str) -> str:
+    """Returns the document in a language."""
+    # re.split with a group: text, mark, text, mark, text, …
+    first, *rest = _MARK.split(source)
+    parts = [("both", first), *zip(rest[::2], rest[1::2], strict=True)]
+    return "".join(text for mark, text in parts if mark in (language, "both"))
+
+
+def documents() -> dict[str, str]:
+    """Returns the text of each document by its name."""
+    source = SOURCE.read_text(encoding="utf-8")
+    return {name: render(source, language) for name, language in DOCUMENTS.items()}
+
+
+def main() -> None:
+    """Writes the documents."""
+    for name, text in documents().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
