@@ -9,25 +9,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.messages import MAX_ATTEMPTS_LIMIT
 from pipeline.routing import Gate
-from pipeline.settings import KafkaSettings
+from pipeline.settings import GateSettings, KafkaSettings, ScorerSettings
 
 
-class FlinkJobSettings(KafkaSettings):
+class FlinkJobSettings(KafkaSettings, GateSettings, ScorerSettings):
     """Everything that can be set about the job."""
 
-    scorer_url: str = Field(
-        "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
-    )
     score_capacity: int = Field(
         32,
         ge=1,
         le=1000,
         description="Calls of the scorer in flight at most, for each subtask; fewer, by itself, while it is slow.",
-    )
-    quality_threshold: float = Field(
-        0.32, ge=0, le=1, description="Calibrated BERTScore at which an answer is accepted."
     )
     self_check_threshold: float = Field(
         0.28,
@@ -35,9 +28,6 @@ class FlinkJobSettings(KafkaSettings):
         le=1,
         description="Mean agreement with further answers at which one without reference is accepted "
         "(SELF_CHECK_SAMPLES of llm-consumer).",
-    )
-    max_attempts: int = Field(
-        3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Generations after which the best answer so far is kept."
     )
     checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
     delivery_guarantee: Literal["at-least-once", "exactly-once"] = Field(

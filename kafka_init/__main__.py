@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from kafka_init.plan import OFFSETS_RETENTION, OFFSETS_RETENTION_MINUTES, offsets_expire_early, plan, too_low
-from pipeline import service, topics
+from pipeline import command, topics
 from pipeline.kafka import client_config
 from pipeline.settings import KafkaSettings
 
@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 30
 
 def main() -> None:
     """Creates what is missing and ends; a broker that cannot be reached or refuses ends it with status 1."""
-    settings = service.start("kafka-init", KafkaSettings)
+    settings = command.start("kafka-init", KafkaSettings)
     client = AdminClient(client_config(settings, "kafka-init"))
     try:
         apply(client)

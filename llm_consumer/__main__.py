@@ -18,7 +18,7 @@ from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import spent_on
 from llm_consumer.targets import Target
-from pipeline import budget, consumer, health, service, topics
+from pipeline import budget, command, consumer, health, service, topics
 from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
 from pipeline.volatile import Volatile
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    settings = service.start(SERVICE, LlmSettings)
+    settings = command.start(SERVICE, LlmSettings)
     overload, quota = settings.fault_overload_rate, settings.fault_quota_rate
     if overload or quota:
         log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)

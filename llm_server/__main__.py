@@ -1,18 +1,17 @@
 """The container: loads the model, serves it until SIGTERM."""
 
-import argparse
 import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
 from llm_server.parameters import apply, parameters
 from llm_server.settings import LlmServerSettings
-from pipeline import logs
-from pipeline.settings import EXIT_USAGE, load
+from pipeline import command
+from pipeline.settings import EXIT_USAGE
 from pipeline.shutdown import stop_on_signal
 
 SERVICE = "llm-server"
@@ -42,25 +41,14 @@ def model_file(settings: LlmServerSettings) -> Path:
 
 
 def main() -> NoReturn:
-    """Runs the server; `--check` verifies imports, settings and the model's file."""
-    parser = argparse.ArgumentParser(prog="python -m llm_server", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="verify imports and settings, and exit")
-    check = parser.parse_args().check
-
-    settings = load(LlmServerSettings)
-    logs.configure(SERVICE, settings)
-    import xllamacpp  # in the container only
-
+    """Serves the model until SIGTERM."""
     try:
-        path = model_file(settings)
+        settings = command.start(SERVICE, LlmServerSettings, _check)
+        path, common = _parameters(settings)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    common = xllamacpp.CommonParams()
-    apply(parameters(settings, str(path)), common)
-    if check:
-        print(f"{SERVICE}: all well, {settings.llm_model} from {path.name}")
-        sys.exit(0)
+    import xllamacpp  # in the container only
 
     with stop_on_signal() as stop:
         try:
@@ -71,7 +59,7 @@ def main() -> NoReturn:
             )
             sys.exit(1)
         log.info(
-            "began to serve",
+            "started to serve",
             model=settings.llm_model,
             address=server.listening_address,
             threads=settings.llm_server_threads,
@@ -85,6 +73,21 @@ def main() -> NoReturn:
     # Not sys.exit: the destructor of the server (xllamacpp 2026.10.11549) never returns, idle or not. Nothing is lost:
     # callers see a closed connection, which is an overload to them, and ask again.
     os._exit(0)
+
+
+def _parameters(settings: LlmServerSettings) -> tuple[Path, Any]:
+    """Returns the path of the model and llama.cpp's parameters; raises `FileNotFoundError` when there is no model."""
+    import xllamacpp  # in the container only
+
+    path = model_file(settings)
+    common = xllamacpp.CommonParams()
+    apply(parameters(settings, str(path)), common)
+    return path, common
+
+
+def _check(settings: LlmServerSettings) -> str:
+    path, _ = _parameters(settings)
+    return f"{settings.llm_model} from {path.name}"
 
 
 if __name__ == "__main__":

@@ -1,39 +1,26 @@
-"""How a service that lives on the consumer loop starts and runs: the same for all."""
+"""How a service that lives on the consumer loop runs: the same for all."""
 
 import faulthandler
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import structlog
 
-from pipeline import health, logs, metrics
+from pipeline import health, metrics
 from pipeline.consumer import Consumer, Handler, Limits
 from pipeline.health import Heartbeat
 from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Producer
-from pipeline.settings import KafkaSettings, Settings, load
+from pipeline.settings import KafkaSettings
 from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
 
 log = structlog.get_logger()
 
-S = TypeVar("S", bound=Settings)
-
 REMINDER_SECONDS = 30
 """Between the log lines of a service that has stopped for good and waits for its operator."""
-
-
-def start(name: str, kind: type[S]) -> S:
-    """Reads the settings and sets up logs; with `--check` on the command line the process ends here, successfully."""
-    settings = load(kind)
-    logs.configure(name, settings)
-    if "--check" in sys.argv[1:]:
-        log.info("checked imports and settings")
-        sys.exit(0)
-    return settings
 
 
 def consume(

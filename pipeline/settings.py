@@ -12,6 +12,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.messages import MAX_ATTEMPTS_LIMIT
+
 EXIT_USAGE = 2
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -84,6 +86,28 @@ class CacheSettings(RedisSettings):
     """For services that reach the answer cache."""
 
     cache_ttl_seconds: int = Field(86_400, ge=1, description="How long an answer stays in the cache.")
+
+
+class ThresholdSettings(Settings):
+    """For services that know when an answer is accepted."""
+
+    quality_threshold: float = Field(0.32, ge=0, le=1, description="Score at or above which an answer is accepted.")
+
+
+class GateSettings(ThresholdSettings):
+    """For services that know when a question is asked again."""
+
+    max_attempts: int = Field(
+        3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Attempts after which the best answer so far is kept."
+    )
+
+
+class ScorerSettings(Settings):
+    """For services that call the scorer."""
+
+    scorer_url: str = Field(
+        "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
+    )
 
 
 S = TypeVar("S", bound=Settings)

@@ -8,7 +8,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import structlog
 from flask import Flask, Response, current_app, g, jsonify, redirect, request
@@ -60,6 +60,23 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError] = Field(default_factory=list, description="Each wrong field, for wrong input.")
+
+
+BACKGROUND = "background"
+"""Key of the `Background` among an application's extensions; it may be missing."""
+
+
+class Background(Protocol):
+    """What runs beside the requests of an application."""
+
+    def start(self) -> None:
+        """Starts its threads, in the process that serves."""
+
+    def release(self) -> None:
+        """Ends waiting requests early: the process is about to stop."""
+
+    def close(self) -> None:
+        """Ends the threads; no request is served any more."""
 
 
 class Health(BaseModel):

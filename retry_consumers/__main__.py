@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 
-from pipeline import service, topics
+from pipeline import command, service, topics
 from pipeline.consumer import Limits
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import MAX_RETRIES
@@ -24,7 +24,7 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     name = f"retry-{sys.argv[1]}-consumer"
     topic, delays = STRATEGIES[sys.argv[1]]
-    settings = service.start(name, RetrySettings)
+    settings = command.start(name, RetrySettings, arguments=sys.argv[2:])
     delays = replace(delays, longest_seconds=settings.retry_after_max, patience_seconds=settings.llm_patience)
     most = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
     handler = RetryHandler(delays, MAX_RETRIES if most is None else most)

@@ -1,43 +1,58 @@
-"""The container: `--check`, or gunicorn in the place of this process."""
+"""score-validator: BERTScore over HTTP."""
 
-import argparse
-import os
 import sys
-from typing import NoReturn
 
-from pipeline import logs
-from pipeline.settings import EXIT_USAGE, load
+import structlog
+from flask_openapi3 import OpenAPI
+from gunicorn.arbiter import Arbiter
+
+from pipeline import command, server
+from pipeline.settings import EXIT_USAGE
+from score_validator.app import create_app
 from score_validator.encoder import EncoderError
 from score_validator.scorer import Scored, engine_of, load_scorer
 from score_validator.settings import ScorerSettings
 
 SERVICE = "score-validator"
 
+SPARE_THREADS = 8
+"""For `/health`, `/ready` and `/metrics` while every admitted request holds a thread."""
+LOAD_SECONDS = 300
+"""For the encoder; a slow request does not count."""
 
-def main() -> NoReturn:
-    """Starts gunicorn; `--check` verifies imports and settings by loading the encoder and scoring one pair."""
-    parser = argparse.ArgumentParser(prog="python -m score_validator", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="load the encoder, score one pair, and exit")
-    check = parser.parse_args().check
+log = structlog.get_logger()
 
-    settings = load(ScorerSettings)
+
+def main() -> None:
+    """Serves until SIGTERM."""
     try:
+        settings = command.start(SERVICE, ScorerSettings, _check)
         engine_of(settings)
-        if check:
-            _check(settings)
-            sys.exit(0)
     except EncoderError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", "python:score_validator.gunicorn_conf"])
+    server.serve(
+        lambda: _application(settings),
+        settings.scorer_port,
+        settings.scorer_queue + SPARE_THREADS,
+        timeout=LOAD_SECONDS,
+        graceful_timeout=8,
+    )
 
 
-def _check(settings: ScorerSettings) -> None:
-    logs.configure(SERVICE, settings)
+def _application(settings: ScorerSettings) -> OpenAPI:
+    try:
+        return create_app(settings, load_scorer(settings))
+    except EncoderError as error:
+        log.error("could not load the encoder", error=str(error))
+        sys.exit(Arbiter.APP_LOAD_ERROR)  # with this status gunicorn gives up instead of starting another worker
+
+
+def _check(settings: ScorerSettings) -> str:
     scorer = load_scorer(settings)
     (scored,) = scorer.score([("The sky is blue.", "Blue is the colour of the sky.")])
     assert isinstance(scored, Scored)  # two texts with words have a score
-    print(f"{SERVICE}: all well, {scorer.name}, F1 of a sample {scored.f1:.3f}")
+    return f"{scorer.name}, F1 of a sample {scored.f1:.3f}"
 
 
 if __name__ == "__main__":

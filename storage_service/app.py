@@ -8,7 +8,7 @@ from typing import Any, get_args
 from flask import Response, request
 from flask_openapi3 import OpenAPI, Tag
 
-from pipeline import budget, logs, postgres, provider
+from pipeline import budget, postgres, provider
 from pipeline.budget import Budget
 from pipeline.cache import Cache
 from pipeline.errors import Unavailable
@@ -17,7 +17,7 @@ from pipeline.producer import Producer
 from pipeline.provider import ProviderStatus
 from pipeline.settings import load
 from pipeline.volatile import Volatile
-from pipeline.web import Check, create_api, json_response, problem, problems, refuse_strangers
+from pipeline.web import BACKGROUND, Check, create_api, json_response, problem, problems, refuse_strangers
 from storage_service import events
 from storage_service.correction import CannotScore, Conflict, Corrections, ScorerClient
 from storage_service.dead_letters import DeadLetters, Refused
@@ -318,7 +318,15 @@ class Background:
         self._ledger = ledger
         self._producer = producer
         self._stop = threading.Event()
-        self._threads = [self._thread("listener", listener.run), self._thread("ledger", ledger.run)]
+        self._threads = [
+            threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
+            for name, run in (("listener", listener.run), ("ledger", ledger.run))
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def release(self) -> None:
         """Answers those who wait, for the process is about to stop."""
@@ -333,11 +341,6 @@ class Background:
         self._producer.close()  # brings the last acknowledgements to the ledger
         self._ledger.write()
 
-    def _thread(self, name: str, run: Callable[[threading.Event], None]) -> threading.Thread:
-        thread = threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
-        thread.start()
-        return thread
-
 
 def create_app(settings: StorageSettings | None = None) -> OpenAPI:
     """Puts the service together; gunicorn calls this in its worker, after the fork.
@@ -346,10 +349,9 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         settings: From the environment when None.
 
     Returns:
-        The application; `extensions["background"]` has to be closed at the end.
+        The application, with what runs beside its requests in `extensions["background"]`; see `pipeline.server`.
     """
     settings = settings or load(StorageSettings)
-    logs.configure(SERVICE, settings)
     pool = postgres.engine(settings, SERVICE)
     cache = Cache(settings, SERVICE)
     redis = Volatile(settings, SERVICE)
@@ -367,5 +369,5 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         corrections=Corrections(store, cache, ScorerClient(settings.scorer_url), settings.quality_threshold),
         allowed=settings,
     )
-    app.extensions["background"] = Background(bells, Listener(pool, bells), ledger, producer)
+    app.extensions[BACKGROUND] = Background(bells, Listener(pool, bells), ledger, producer)
     return app

@@ -3,10 +3,12 @@
 from pydantic import Field
 
 from pipeline.origins import OriginSettings
-from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettings
+from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettings, ScorerSettings, ThresholdSettings
 
 
-class StorageSettings(KafkaSettings, PostgresSettings, CacheSettings, OriginSettings):
+class StorageSettings(
+    KafkaSettings, PostgresSettings, CacheSettings, OriginSettings, ThresholdSettings, ScorerSettings
+):
     """What storage-service reads from the environment."""
 
     http_port: Port = Field(5001, description="Port of the API inside the container.")
@@ -21,18 +23,6 @@ class StorageSettings(KafkaSettings, PostgresSettings, CacheSettings, OriginSett
         ge=1,
         description="Questions that are recorded while the broker is away; further new ones are refused with 503 until "
         "it is back. A few more at once are taken than that.",
-    )
-
-    scorer_url: str = Field(
-        "http://score-validator:8000",
-        pattern=r"^https?://[^/]+",
-        description="Address of the scorer, for answers whose reference is replaced.",
-    )
-    quality_threshold: float = Field(
-        0.32,
-        ge=0,
-        le=1,
-        description="Calibrated BERTScore at which an answer is accepted whose reference is replaced; the Flink job's.",
     )
 
     @property

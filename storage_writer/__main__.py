@@ -1,6 +1,6 @@
 """storage-writer: keeps what came of each question."""
 
-from pipeline import postgres, service, topics
+from pipeline import command, postgres, service, topics
 from pipeline.cache import Cache
 from pipeline.consumer import Limits
 from pipeline.producer import Producer
@@ -17,7 +17,7 @@ SERVICE = "storage-writer"
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    settings = service.start(SERVICE, WriterSettings)
+    settings = command.start(SERVICE, WriterSettings)
     store = Store(postgres.engine(settings, SERVICE))
     cache = Cache(settings, SERVICE)
     handler = FinalHandler(store, cache)

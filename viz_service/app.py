@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pipeline import postgres, web
 from pipeline.errors import Unavailable
 from pipeline.settings import load
+from pipeline.web import BACKGROUND
 from viz_service import export, figures, flow, pages, security
 from viz_service.queries import PostgresQueries, Queries, TooMany
 from viz_service.sampler import Sampler, State, pipeline_of, sampler
@@ -49,6 +50,8 @@ from viz_service.settings import VizSettings
 from viz_service.storage import EventStream, HttpStorage, Reply, Storage
 from viz_service.texts import catalogue
 
+SERVICE = "viz-service"
+
 _DATA = Tag(name="data", description="What the pages show, as JSON")
 _FIGURES = Tag(name="figures", description="The charts themselves, for Plotly")
 _ACTIONS = Tag(name="actions", description="Handed on to storage-service")
@@ -76,22 +79,22 @@ def create_app(
         settings: From the environment when None.
         queries: Of PostgreSQL when None; tests bring their own rows.
         storage: Of storage-service when None.
-        state: Of a sampler when None, which gunicorn starts in its worker: `extensions["sampler"]`.
+        state: Of a sampler when None, which `pipeline.server` starts in its worker.
     """
     settings = settings or load(VizSettings)
     rows = queries or PostgresQueries(
-        postgres.engine(settings, "viz-service"), settings.quality_threshold, settings.max_attempts
+        postgres.engine(settings, SERVICE), settings.quality_threshold, settings.max_attempts
     )
     asked = storage or HttpStorage(settings.storage_url)
     seen = state or sampler(settings, asked)
     app = web.create_api(
-        "viz-service",
+        SERVICE,
         "Statistics of the fleet: questions, answers and their scores, and the state of the pipeline. Times are RFC "
         "3339 in UTC; a value that does not exist yet is null.",
         checks={"postgres": rows.check},
     )
     if isinstance(seen, Sampler):
-        app.extensions["sampler"] = seen
+        app.extensions[BACKGROUND] = seen
     app.before_request(lambda: security.require_mark(request))
     web.refuse_strangers(app, settings)
     app.after_request(lambda response: security.set_headers(request, response))

@@ -297,6 +297,9 @@ class Sampler:
         """Begins to sample; to be called after the fork, in the process that serves."""
         self._thread.start()
 
+    def release(self) -> None:
+        """Does nothing: no request waits for a sample."""
+
     def close(self) -> None:
         """Ends sampling."""
         self._stop.set()

@@ -2,24 +2,19 @@
 
 from pydantic import Field, SecretStr
 
-from pipeline.messages import MAX_ATTEMPTS_LIMIT
 from pipeline.origins import OriginSettings
-from pipeline.settings import KafkaSettings, PatienceSettings, Port, PostgresSettings
+from pipeline.settings import GateSettings, KafkaSettings, PatienceSettings, Port, PostgresSettings
 
 _URL = r"^https?://[^/]+$"
 
 
-class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSettings):
+class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSettings, GateSettings):
     """Environment of the container."""
 
     # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/roles.sql).
     postgres_user: str = Field("reader", min_length=1, description="Role that is logged in: it can only read.")
     postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
 
-    quality_threshold: float = Field(0.32, ge=0, le=1, description="Score at or above which an answer is accepted.")
-    max_attempts: int = Field(
-        3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="How often a question is asked before its best answer is kept."
-    )
     storage_url: str = Field("http://storage-service:5001", pattern=_URL, description="Address of storage-service.")
     score_validator_url: str = Field("http://score-validator:8000", pattern=_URL, description="Address of the scorer.")
     flink_jobmanager_url: str = Field("http://flink-jobmanager:8081", pattern=_URL, description="Flink's REST API.")

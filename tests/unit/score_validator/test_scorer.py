@@ -43,7 +43,7 @@ def test_int8_is_for_the_embedded_encoder_on_the_cpu(other):
 def test_what_needs_torch_ends_the_start_where_there_is_none(monkeypatch, capsys, name, value, option):
     monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["score_validator", *option])
-    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("gunicorn was started"))
+    monkeypatch.setattr("pipeline.server.serve", lambda *_, **__: pytest.fail("gunicorn was started"))
     monkeypatch.setattr("score_validator.scorer.find_spec", lambda _: None)
     with pytest.raises(SystemExit, match="2"):
         main()

@@ -31,12 +31,3 @@ def test_a_bad_value_names_its_variable(monkeypatch, capsys, name, value):
     with pytest.raises(SystemExit, match="2"):
         load(ScorerSettings)
     assert name in capsys.readouterr().err
-
-
-def test_gunicorn_has_a_thread_for_each_request_that_may_wait(monkeypatch):
-    monkeypatch.setenv("SCORER_QUEUE", "33")
-    from score_validator import gunicorn_conf
-
-    assert gunicorn_conf.threads > gunicorn_conf._settings.scorer_queue
-    assert gunicorn_conf.workers == 1
-    assert not gunicorn_conf.preload_app

@@ -1,0 +1,41 @@
+import pytest
+
+from pipeline import command
+from pipeline.settings import EXIT_USAGE, KafkaSettings
+
+
+def test_start_returns_the_settings(monkeypatch):
+    monkeypatch.setenv("POISON_LIMIT", "7")
+    assert command.start("some-service", KafkaSettings, arguments=[]).poison_limit == 7
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (None, "some-service: all well\n"),
+        (lambda found: f"limit {found.poison_limit}", "some-service: all well, limit 100\n"),
+    ],
+)
+def test_check_says_in_one_line_that_all_is_well(capsys, check, said):
+    with pytest.raises(SystemExit, match="0"):
+        command.start("some-service", KafkaSettings, check, ["--check"])
+    assert capsys.readouterr().out == said
+
+
+def test_wrong_setting_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("POISON_LIMIT", "many")
+    with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
+        command.start("some-service", KafkaSettings, arguments=["--check"])
+    assert capsys.readouterr().err.startswith("POISON_LIMIT: ")
+
+
+def test_wrong_option_is_named(capsys):
+    with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
+        command.start("some-service", KafkaSettings, arguments=["--chekc"])
+    assert "--chekc" in capsys.readouterr().err
+
+
+def test_help_says_where_the_settings_are(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.start("some-service", KafkaSettings, arguments=["--help"])
+    assert "docs/settings.md" in capsys.readouterr().out
