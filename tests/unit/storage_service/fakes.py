@@ -16,6 +16,7 @@ from storage_service.dead_letters import DeadLetters
 from storage_service.events import Bells, Watch
 from storage_service.ledger import Ledger
 from storage_service.questions import Questions
+from storage_service.routes import Services
 from storage_service.schemas import (
     ByQuality,
     ByStatus,
@@ -344,13 +345,15 @@ class Fleet:
         self.providers = None
         self.scorer = FakeScorer()
         self.api = create_api_of(
-            self.questions,
+            Services(
+                self.questions,
+                DeadLetters(self.records, self.publisher),
+                Corrections(self.records, self.answers, self.scorer, threshold=0.5),
+                self._budget_of,
+                self._providers_of,
+            ),
             checks or {},
             optional or {},
-            self._budget_of,
-            self._providers_of,
-            DeadLetters(self.records, self.publisher),
-            Corrections(self.records, self.answers, self.scorer, threshold=0.5),
             OriginSettings(**allowed),
         )
         self.client = self.api.test_client()
