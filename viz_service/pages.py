@@ -4,7 +4,6 @@ A page that shows one thing (a list, a question) is rendered here alone: its scr
 the part marked `data-live`, so that there is one place that knows how a row looks.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, get_args
 from urllib.parse import urlencode
@@ -16,7 +15,6 @@ from werkzeug.exceptions import NotFound
 from pipeline.errors import Unavailable
 from pipeline.messages import QuestionId, Reason
 from viz_service import assets, timeline
-from viz_service.queries import Queries
 from viz_service.sampler import State
 from viz_service.scale import CHANCE_SCORE
 from viz_service.schemas import (
@@ -26,13 +24,11 @@ from viz_service.schemas import (
     DeadLettersQuery,
     FailedQuery,
     Filter,
-    Overview,
     QuestionDetail,
     Questions,
     QuestionsQuery,
 )
-from viz_service.settings import VizSettings
-from viz_service.storage import Storage
+from viz_service.services import current
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
 from viz_service.waiting import as_call_errors
 
@@ -55,138 +51,148 @@ _LANGUAGE, _THEME = "language", "theme"
 _ID: TypeAdapter[str] = TypeAdapter(QuestionId)
 
 
-def blueprint(
-    settings: VizSettings, rows: Queries, storage: Storage, seen: State, first: Callable[[], Overview]
-) -> Blueprint:
-    """Makes the pages; `first` returns what the overview shows at first."""
-    page = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
-    page.register_error_handler(Unavailable, _away)
-    page.register_error_handler(NotFound, _not_found)
+pages = Blueprint("page", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
 
-    @page.context_processor
-    def shared() -> dict[str, Any]:
-        t = texts()
-        return {
-            "t": t,
-            "asset": _asset_url,
-            "here": request.endpoint,
-            "navigation": NAVIGATION,
-            "languages": LANGUAGES,
-            "theme": _theme(),
-            "settings": settings,
-            "in_language": _in_language,
-            "with_page": _with_page,
-            "chance": CHANCE_SCORE,
-            "self_checked": SELF_CHECKED,
-        }
 
-    @page.after_request
-    def keep_language(response: Response) -> Response:
-        if request.args.get("lang") in LANGUAGES:
-            response.set_cookie(_LANGUAGE, request.args["lang"], max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
-        response.headers.setdefault("Vary", "Accept-Language, Cookie")
-        return response
+@pages.context_processor
+def shared() -> dict[str, Any]:
+    """Returns what every template may use."""
+    t = texts()
+    return {
+        "t": t,
+        "asset": _asset_url,
+        "here": request.endpoint,
+        "navigation": NAVIGATION,
+        "languages": LANGUAGES,
+        "theme": _theme(),
+        "settings": current().settings,
+        "in_language": _in_language,
+        "with_page": _with_page,
+        "chance": CHANCE_SCORE,
+        "self_checked": SELF_CHECKED,
+    }
 
-    @page.get("/")
-    def overview() -> str:
-        # In the page itself: the numbers are there one round trip earlier, and before Plotly keeps the browser busy.
-        try:
-            known = first().model_dump_json()
-        except Unavailable:
-            known = None  # the page asks again and says so
-        return render_template("overview.html", charts=CHARTS, spans=SPANS, known=known)
 
-    @page.get("/questions")
-    def questions() -> Any:
-        query, wrong = _parsed(QuestionsQuery)
-        found = rows.questions(query)
-        filtered = {
-            name: value for name, value in _arguments().items() if value and name not in ("page", "limit", "after")
-        }
-        html = render_template(
-            "questions.html",
-            query=query,
-            wrong=wrong,
-            found=found,
-            topics=sorted({*rows.topics(), *([query.topic] if query.topic else [])}),
-            pages=None if found.total_is_minimum else -(-found.total // query.limit),
-            previous=_page_before(query),
-            following=_page_after(query, found),
-            filtered=bool(set(filtered) - {"sort"}),
-            export=url_for("questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),
-            sorts=Filter.model_fields["sort"].annotation.__args__,  # type: ignore[union-attr]
-        )
-        return make_response(html, 422 if wrong else 200)
+@pages.after_request
+def keep_language(response: Response) -> Response:
+    """Keeps a language that was chosen by the address in a cookie."""
+    if request.args.get("lang") in LANGUAGES:
+        response.set_cookie(_LANGUAGE, request.args["lang"], max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
+    response.headers.setdefault("Vary", "Accept-Language, Cookie")
+    return response
 
-    @page.get("/questions/<question_id>")
-    def question(question_id: str) -> str:
-        try:
-            found = rows.question(_ID.validate_python(question_id))
-        except ValidationError:
-            found = None
-        if found is None:
-            raise NotFound
-        if found.status == "pending":
-            found = _with_errors_on_their_way(found, seen)
-        return render_template("question.html", question=found, steps=timeline.steps(found, datetime.now(UTC)))
 
-    @page.get("/ask")
-    def ask() -> str:
-        return render_template("ask.html")
+@pages.get("/")
+def overview() -> str:
+    """Shows the pipeline, the charts and the alerts."""
+    # In the page itself: the numbers are there one round trip earlier, and before Plotly keeps the browser busy.
+    try:
+        known = current().overview().model_dump_json()
+    except Unavailable:
+        known = None  # the page asks again and says so
+    return render_template("overview.html", charts=CHARTS, spans=SPANS, known=known)
 
-    @page.get("/failed")
-    def failed() -> Any:
-        query, wrong = _parsed(FailedQuery)
-        wanted = {
-            "reason": query.reason,
-            "text": query.text.strip() or None,
-            "limit": PAGE_SIZE,
-            "offset": (query.page - 1) * PAGE_SIZE,
-        }
-        found = storage.failed({name: value for name, value in wanted.items() if value is not None})
-        html = render_template(
-            "failed.html",
-            query=query,
-            wrong=wrong,
-            rows=found.get("failed", []),
-            total=found.get("total", 0),
-            pages=-(-int(found.get("total", 0)) // PAGE_SIZE),
-            filtered=bool(query.reason or query.text.strip()),
-            reasons=get_args(Reason),
-        )
-        return make_response(html, 422 if wrong else 200)
 
-    @page.get("/dead-letters")
-    def dead_letters() -> Any:
-        query, wrong = _parsed(DeadLettersQuery)
-        found = rows.dead_letters(query)
-        html = render_template(
-            "dead_letters.html",
-            query=query,
-            wrong=wrong,
-            found=found,
-            pages=None if found.total_is_minimum else -(-found.total // query.limit),
-            previous=_page_before(query),
-            following=_page_after(query, found),
-        )
-        return make_response(html, 422 if wrong else 200)
+@pages.get("/questions")
+def questions() -> Any:
+    """Lists questions."""
+    query, wrong = _parsed(QuestionsQuery)
+    found = current().queries.questions(query)
+    filtered = {name: value for name, value in _arguments().items() if value and name not in ("page", "limit", "after")}
+    html = render_template(
+        "questions.html",
+        query=query,
+        wrong=wrong,
+        found=found,
+        topics=sorted({*current().queries.topics(), *([query.topic] if query.topic else [])}),
+        pages=None if found.total_is_minimum else -(-found.total // query.limit),
+        previous=_page_before(query),
+        following=_page_after(query, found),
+        filtered=bool(set(filtered) - {"sort"}),
+        export=url_for("api.questions_csv") + ("?" + urlencode(filtered) if filtered and not wrong else ""),
+        sorts=Filter.model_fields["sort"].annotation.__args__,  # type: ignore[union-attr]
+    )
+    return make_response(html, 422 if wrong else 200)
 
-    @page.get("/assets/plotly.min.js")
-    def plotly() -> Response:
-        if request.accept_encodings["gzip"] <= 0:
-            return send_file(assets.plotly(), mimetype="text/javascript")
-        response = Response(assets.plotly_gzip(), mimetype="text/javascript")
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers["Vary"] = "Accept-Encoding"
-        return response
 
-    @page.get("/assets/texts.<language>.js")
-    def script_of_texts(language: str) -> Response:
-        if language not in LANGUAGES:
-            raise NotFound
-        return Response(assets.texts(language), mimetype="text/javascript")
+@pages.get("/questions/<question_id>")
+def question(question_id: str) -> str:
+    """Shows all about a question."""
+    try:
+        found = current().queries.question(_ID.validate_python(question_id))
+    except ValidationError:
+        found = None
+    if found is None:
+        raise NotFound
+    if found.status == "pending":
+        found = _with_errors_on_their_way(found, current().state)
+    return render_template("question.html", question=found, steps=timeline.steps(found, datetime.now(UTC)))
 
-    return page
+
+@pages.get("/ask")
+def ask() -> str:
+    """Shows the form that asks a question."""
+    return render_template("ask.html")
+
+
+@pages.get("/failed")
+def failed() -> Any:
+    """Lists failed questions."""
+    query, wrong = _parsed(FailedQuery)
+    wanted = {
+        "reason": query.reason,
+        "text": query.text.strip() or None,
+        "limit": PAGE_SIZE,
+        "offset": (query.page - 1) * PAGE_SIZE,
+    }
+    found = current().storage.failed({name: value for name, value in wanted.items() if value is not None})
+    html = render_template(
+        "failed.html",
+        query=query,
+        wrong=wrong,
+        rows=found.get("failed", []),
+        total=found.get("total", 0),
+        pages=-(-int(found.get("total", 0)) // PAGE_SIZE),
+        filtered=bool(query.reason or query.text.strip()),
+        reasons=get_args(Reason),
+    )
+    return make_response(html, 422 if wrong else 200)
+
+
+@pages.get("/dead-letters")
+def dead_letters() -> Any:
+    """Lists rejected messages."""
+    query, wrong = _parsed(DeadLettersQuery)
+    found = current().queries.dead_letters(query)
+    html = render_template(
+        "dead_letters.html",
+        query=query,
+        wrong=wrong,
+        found=found,
+        pages=None if found.total_is_minimum else -(-found.total // query.limit),
+        previous=_page_before(query),
+        following=_page_after(query, found),
+    )
+    return make_response(html, 422 if wrong else 200)
+
+
+@pages.get("/assets/plotly.min.js")
+def plotly() -> Response:
+    """Returns Plotly's script, compressed if the browser takes it."""
+    if request.accept_encodings["gzip"] <= 0:
+        return send_file(assets.plotly(), mimetype="text/javascript")
+    response = Response(assets.plotly_gzip(), mimetype="text/javascript")
+    response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
+    return response
+
+
+@pages.get("/assets/texts.<language>.js")
+def script_of_texts(language: str) -> Response:
+    """Returns the texts of a language for scripts."""
+    if language not in LANGUAGES:
+        raise NotFound
+    return Response(assets.texts(language), mimetype="text/javascript")
 
 
 def texts() -> Texts:
@@ -264,3 +270,7 @@ def _away(error: Unavailable) -> Any:
 
 def _not_found(_error: NotFound) -> Any:
     return make_response(render_template("problem.html", kind="not_found", detail=request.path), 404)
+
+
+pages.register_error_handler(Unavailable, _away)
+pages.register_error_handler(NotFound, _not_found)
