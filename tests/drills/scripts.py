@@ -22,7 +22,6 @@ from tests.scripted_provider import (
     invalid_utf8,
     not_a_number,
     refusal,
-    refusal_until,
 )
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -82,10 +81,6 @@ SCRIPTS: Mapping[str, Script] = {
         [[_POOR], [answer(FAIR, LATENCY_SECONDS)], [answer(POORER, LATENCY_SECONDS)]], why="max_retries_reached"
     ),
     "overloaded once": _after(_BUSY),
-    "rate limited": _after(refusal(429, "too many requests", {"Retry-After": "3"})),
-    "rate limited, date": _after(refusal_until(429, "too many requests", 3)),
-    "rate limited, ms": _after(refusal(429, "too many requests", {"retry-after-ms": "2500"})),
-    "rate limited, 0": _after(refusal(429, "too many requests", {"Retry-After": "0"})),
     "quota": _after(refusal(429, '{"error": {"code": "insufficient_quota"}}', {"Retry-After": "1"})),
     "wrong request": Script([[refusal(400, "bad request")]], "failed", "not_retryable"),
     "always overloaded": Script([[_BUSY] * 4], "failed", "retries_exhausted"),
@@ -142,17 +137,10 @@ USUAL: Mapping[str, float] = {
     "empty": 1,
 }
 
-WITH_QUOTA: Mapping[str, float] = {
-    **USUAL,
-    "quota": 2,
-    "rate limited": 0.5,
-    "rate limited, date": 0.5,
-    "rate limited, ms": 0.5,
-    "rate limited, 0": 0.5,
-}
-"""A provider that admits no call holds all questions back for as long as it says. Its own question waits for 60 s, and
-so does whoever waits for the end of the drill. No refusal is without a time: each question has a script of its own, and
-the fleet would learn a limit that nobody has (`tests/system/test_limits.py` has limits)."""
+WITH_QUOTA: Mapping[str, float] = {**USUAL, "quota": 3}
+"""A quota error holds all questions back for as long as the provider says, and its own question for 60 s. There are no
+rate limits: here each question has a script of its own, and the fleet would learn a limit that nobody has
+(`tests/system/test_limits.py` has providers with limits)."""
 
 MISBEHAVING: Mapping[str, float] = {
     "first good": 42,
