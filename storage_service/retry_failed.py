@@ -1,6 +1,8 @@
 """The command line: `python -m storage_service.retry_failed --reason retries_exhausted --dry-run`.
 
-It goes through the API like any other client, so that whatever the API promises of one question holds for many.
+It goes through the API like any other client, so that whatever the API promises of one question holds for many. The
+questions are listed before the first retry, so a question that fails again is not retried for ever. While the service
+replies 503 it waits for `Retry-After`; after `MAX_TRIES` for one question it gives up the rest.
 """
 
 import sys

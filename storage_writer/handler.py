@@ -1,4 +1,12 @@
-"""What becomes of final messages: rows, and the cache filled."""
+"""Writes the outcome of messages to PostgreSQL, and answers to the cache.
+
+- Validated: the question is `completed`. One row in `responses`, one in `attempts` for each scored generation, and one
+  in `call_errors` for the failed calls of each attempt and retry.
+- Low quality: the same history of a question that is still pending, and its best answer so far.
+- Failed: the question is `failed`. One row in `failed_questions`, and the attempts so far.
+- Malformed, internal error: one row in `dead_letters`. If its key is the id of a pending question, that question is
+  `failed` with the same reason, unless the message was rejected in `low-quality-responses`: its question goes on.
+"""
 
 import base64
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The texts of the pages: one catalogue for each language, `locales/*.json`. Pure but for reading those files.
 
 Keys are flat. A text has named gaps, `{count}`; one that depends on a number has two entries, `KEY.one` and
-`KEY.other`. `static/texts.js` fills the same texts in the browser in the same way.
+`KEY.other`. `static/core.js` fills the same texts in the browser in the same way.
 """
 
 import json
