@@ -156,7 +156,7 @@ cache-study: prepare build-all ## Measure the answer cache by size, eviction and
 
 .PHONY: lint
 lint: prepare ## Check style and types
-	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy'
+	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy && npm run lint'
 
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code
@@ -166,17 +166,19 @@ docs: prepare ## Write the documents that are generated from the code
 
 PYTHON ?= python3
 
-.venv/bin/pytest: tests/requirements.txt
+.venv/bin/pytest: tests/requirements.txt package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make venv PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --requirement tests/requirements.txt && touch $@
+	$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --requirement tests/requirements.txt
+	PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --silent && touch $@
 
 .PHONY: venv
 venv: .venv/bin/pytest ## Make .venv, with what the unit tests and checks need
 
 .PHONY: test-unit
 test-unit: venv ## Run the tests that need neither a fleet nor Docker, or T=PATH
-	.venv/bin/pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
 
 .PHONY: format
 format: venv ## Format the code, and correct what can be corrected
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" npm run format

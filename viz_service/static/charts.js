@@ -13,7 +13,10 @@ library.catch(() => {}); // each update says so
 
 // Names of months and days as the reader's language has them; Plotly's own are English.
 function locale() {
-  const names = (count, options, moment) => Array.from({ length: count }, (_, index) => new Intl.DateTimeFormat(language, { timeZone: "UTC", ...options }).format(moment(index)));
+  const names = (count, options, moment) =>
+    Array.from({ length: count }, (_, index) =>
+      new Intl.DateTimeFormat(language, { timeZone: "UTC", ...options }).format(moment(index)),
+    );
   const month = (index) => new Date(Date.UTC(2024, index, 1));
   const day = (index) => new Date(Date.UTC(2024, 8, 1 + index)); // the first of September 2024 was a Sunday
   const format = {

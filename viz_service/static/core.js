@@ -1,47 +1,25 @@
 // What all pages share: texts, formats, requests. Texts go into the page by textContent only, never as markup.
+import { fill, formatter, pluralForm } from "./format.js";
 
 const language = document.documentElement.lang;
 // The reader's own variant of the page's language: it decides about 12 or 24 hours, and about the order of a date.
 const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
-const plurals = new Intl.PluralRules(locale);
 const TIMEOUT_MS = 10_000;
-const NONE = "–";
+
+export const format = formatter(locale);
 
 // Fills the gaps of a text of the catalogue, as viz_service/texts.py does.
 export function t(key, values = {}) {
   const text = globalThis.TEXTS[key];
   if (text === undefined) throw new Error(`no text ${key}`);
-  return text.replace(/\{([\w.-]+)\}/g, (gap, name) => values[name] ?? gap);
+  return fill(text, values);
 }
 
-// Why a neighbour gave no usable answer, in words.
+// Why a service gave no usable answer, in words.
 export const reason = ({ kind, detail }) => t(`why.${kind}`, { detail });
 
 export function plural(key, count, values = {}) {
-  const form = plurals.select(count) === "one" ? "one" : "other";
-  return t(`${key}.${form}`, { count: format("count", count), ...values });
-}
-
-const number = (digits, more = {}) => new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, ...more });
-const [whole, one, two, three] = [0, 1, 2, 3].map((digits) => number(digits));
-const small = new Intl.NumberFormat(locale, { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
-const percent = number(1, { style: "percent" });
-const minus = (text) => text.replace("-", "\u2212");
-
-const formats = {
-  count: (value) => whole.format(value),
-  cost: (value) => (Number(value) >= 1 ? two : Number(value) ? small : whole).format(value),
-  ratio: (value) => two.format(value),
-  score: (value) => minus(three.format(value)),
-  threshold: (value) => minus(two.format(value)),
-  share: (value) => percent.format(value),
-  percent: (value) => percent.format(value / 100),
-  rate: (value) => (value === 0 ? "0" : value < 10 ? one.format(Math.max(value, 0.1)) : whole.format(value)),
-  duration: (ms) => (ms < 1000 ? `${whole.format(ms)}\u00a0ms` : ms < 60_000 ? `${one.format(ms / 1000)}\u00a0s` : `${one.format(ms / 60_000)}\u00a0min`),
-};
-
-export function format(kind, value) {
-  return value === null || value === undefined ? NONE : formats[kind](value);
+  return t(`${key}.${pluralForm(locale, count)}`, { count: format("count", count), ...values });
 }
 
 const times = {

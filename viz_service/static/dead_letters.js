@@ -14,7 +14,8 @@ async function replay(id) {
   } catch (error) {
     problem = error.message;
   }
-  result.textContent = problem === null ? t("dead_letters.replayed") : t("dead_letters.not_replayed", { reason: problem });
+  result.textContent =
+    problem === null ? t("dead_letters.replayed") : t("dead_letters.not_replayed", { reason: problem });
   result.classList.toggle("failed", problem !== null);
   result.hidden = false;
   for (const each of buttons()) each.disabled = false;

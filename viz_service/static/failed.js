@@ -30,7 +30,8 @@ async function retry(ids) {
     }
   }
   const texts = [plural("failed.retried", asked)];
-  if (problems.length) texts.push(t("failed.not_retried", { count: format("count", problems.length), reason: problems[0] }));
+  if (problems.length)
+    texts.push(t("failed.not_retried", { count: format("count", problems.length), reason: problems[0] }));
   result.textContent = texts.join(" ");
   result.classList.toggle("failed", problems.length > 0);
   result.hidden = false;
@@ -45,7 +46,13 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-retry]");
   if (!button) return;
   const wanted = button.dataset.retry;
-  retry(wanted === "selected" ? boxes().filter((each) => each.checked).map((each) => each.value) : [wanted]);
+  retry(
+    wanted === "selected"
+      ? boxes()
+          .filter((each) => each.checked)
+          .map((each) => each.value)
+      : [wanted],
+  );
 });
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-all]")) for (const each of boxes()) each.checked = event.target.checked;

@@ -27,7 +27,11 @@ const lookUp = (path, values) => path.split(".").reduce((part, key) => part?.[ke
 function showNumbers(statistics, pipeline) {
   const { answers } = statistics;
   const of = (count) => (answers.total ? count / answers.total : null);
-  const values = { ...statistics, accepted: { share: of(answers.accepted) }, cache: { share: pipeline.cache_hit_rate } };
+  const values = {
+    ...statistics,
+    accepted: { share: of(answers.accepted) },
+    cache: { share: pipeline.cache_hit_rate },
+  };
   for (const target of document.querySelectorAll("[data-value]")) {
     target.textContent = format(target.dataset.format, lookUp(target.dataset.value, values));
   }
@@ -48,7 +52,8 @@ function showNumbers(statistics, pipeline) {
   const shares = accepted.map((each) => `${each.attempts}: ${format("share", of(each.accepted))}`).join(" · ");
   const notes = [
     shares && t("numbers.accepted.note", { shares }),
-    answers.max_retries_reached && t("numbers.accepted.rest", { below: format("share", of(answers.max_retries_reached)) }),
+    answers.max_retries_reached &&
+      t("numbers.accepted.rest", { below: format("share", of(answers.max_retries_reached)) }),
     selfChecked &&
       t("numbers.accepted.self_check", {
         count: format("count", selfChecked),
@@ -67,7 +72,12 @@ function budgetText(values) {
     ["cost", "cost"],
   ]
     .filter(([unit]) => `budget_${unit}` in values)
-    .map(([unit, kind]) => t(`budget.${unit}`, { spent: format(kind, values[`spent_${unit}`]), budget: format(kind, values[`budget_${unit}`]) }));
+    .map(([unit, kind]) =>
+      t(`budget.${unit}`, {
+        spent: format(kind, values[`spent_${unit}`]),
+        budget: format(kind, values[`budget_${unit}`]),
+      }),
+    );
   return t("alert.budget-used-up", { spent: spent.join(", "), time: time("short", values.resumes_at) });
 }
 
@@ -79,7 +89,8 @@ function providerName(address) {
 }
 
 const HALF_A_DAY_MS = 12 * 3600 * 1000;
-const until = ({ waiting_until: moment }) => (moment ? time(new Date(moment) - Date.now() < HALF_A_DAY_MS ? "time" : "short", moment) : format("count", null));
+const until = ({ waiting_until: moment }) =>
+  moment ? time(new Date(moment) - Date.now() < HALF_A_DAY_MS ? "time" : "short", moment) : format("count", null);
 
 // The limits of a provider, and its last minute.
 function providerFacts(status) {
@@ -105,7 +116,11 @@ function providerText(kind, values) {
     ...providerFacts(values),
     values.message && t("why.said", { detail: values.message }),
   ];
-  return t(`alert.${kind}`, { provider: providerName(values.provider), time: until(values), facts: facts.filter(Boolean).join(" · ") });
+  return t(`alert.${kind}`, {
+    provider: providerName(values.provider),
+    time: until(values),
+    facts: facts.filter(Boolean).join(" · "),
+  });
 }
 
 function alertText({ kind, values }) {
@@ -128,7 +143,12 @@ function cells(...texts) {
 }
 
 function showPipeline(pipeline) {
-  replace(at("alerts"), pipeline.alerts.map((each) => element("li", `banner ${TOLERABLE.has(each.kind) ? "below" : "failed"}`, alertText(each))));
+  replace(
+    at("alerts"),
+    pipeline.alerts.map((each) =>
+      element("li", `banner ${TOLERABLE.has(each.kind) ? "below" : "failed"}`, alertText(each)),
+    ),
+  );
   showPicture(picture, pipeline);
 
   const { waiting } = pipeline;
@@ -136,59 +156,99 @@ function showPipeline(pipeline) {
   at("waiting-total").textContent = !waiting
     ? t(pipeline.kafka_error ? "waiting.unknown" : "waiting.not_yet")
     : waiting.overload + waiting.quota
-      ? t("waiting.total", { count: count(waiting.overload + waiting.quota), overload: count(waiting.overload), quota: count(waiting.quota) })
+      ? t("waiting.total", {
+          count: count(waiting.overload + waiting.quota),
+          overload: count(waiting.overload),
+          quota: count(waiting.quota),
+        })
       : t("waiting.none");
-  replace(at("waiting"), (waiting?.next ?? []).map((each) => {
-    const item = element("li");
-    const link = element("a", "", each.question_text);
-    link.href = `/questions/${each.question_id}`;
-    item.append(element("span", "tag pending", t(`error.${each.type}`)), " ", t("waiting.due", { time: time("time", each.due_at) }), element("br"), link);
-    return item;
-  }));
+  replace(
+    at("waiting"),
+    (waiting?.next ?? []).map((each) => {
+      const item = element("li");
+      const link = element("a", "", each.question_text);
+      link.href = `/questions/${each.question_id}`;
+      item.append(
+        element("span", "tag pending", t(`error.${each.type}`)),
+        " ",
+        t("waiting.due", { time: time("time", each.due_at) }),
+        element("br"),
+        link,
+      );
+      return item;
+    }),
+  );
 
-  replace(at("groups"), pipeline.groups.map((each) => {
-    const row = cells(each.name, each.members === null ? "–" : count(each.members), count(each.lag));
-    if (each.name === "score-validator") {
-      // Flink's group has no members: it assigns partitions itself.
-      row.cells[0].textContent = "score-validator (Flink)";
-      row.cells[1].textContent = "–";
-      row.title = t("groups.by_checkpoint");
-    }
-    return row;
-  }));
+  replace(
+    at("groups"),
+    pipeline.groups.map((each) => {
+      const row = cells(each.name, each.members === null ? "–" : count(each.members), count(each.lag));
+      if (each.name === "score-validator") {
+        // Flink's group has no members: it assigns partitions itself.
+        row.cells[0].textContent = "score-validator (Flink)";
+        row.cells[1].textContent = "–";
+        row.title = t("groups.by_checkpoint");
+      }
+      return row;
+    }),
+  );
 
   const services = pipeline.services.map((each) => {
     const item = element("li");
-    const state = each.healthy ? plural("services.instances", each.instances) : t("services.unhealthy", { reason: reason(each.why) });
-    item.append(element("span", `dot ${each.healthy ? "accepted" : "failed"}`), element("span", "", each.name), element("span", "muted", state));
+    const state = each.healthy
+      ? plural("services.instances", each.instances)
+      : t("services.unhealthy", { reason: reason(each.why) });
+    item.append(
+      element("span", `dot ${each.healthy ? "accepted" : "failed"}`),
+      element("span", "", each.name),
+      element("span", "muted", state),
+    );
     return item;
   });
   const job = pipeline.flink;
   if (job || pipeline.flink_error) {
     const item = element("li");
-    const state = pipeline.flink_error ? reason(pipeline.flink_error) : `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
-    item.append(element("span", `dot ${job?.working ? "accepted" : "failed"}`), element("span", "", t("way.job")), element("span", "muted", state));
+    const state = pipeline.flink_error
+      ? reason(pipeline.flink_error)
+      : `${job.state ?? t("services.no_job")} · ${t("services.tasks", { running: count(job.tasks_running), total: count(job.tasks) })}`;
+    item.append(
+      element("span", `dot ${job?.working ? "accepted" : "failed"}`),
+      element("span", "", t("way.job")),
+      element("span", "muted", state),
+    );
     services.push(item);
   }
   replace(at("services"), services.length ? services : [element("li", "muted", t("services.none"))]);
 
   at("providers-part").hidden = !pipeline.providers.length;
-  replace(at("providers"), pipeline.providers.map((each) => {
-    const item = element("li");
-    const state = t(`provider.${each.state}`, { time: until(each) });
-    item.append(
-      element("span", `dot ${PROVIDER_DOTS[each.state]}`),
-      element("span", "", providerName(each.provider)),
-      element("span", "muted", [state, ...providerFacts(each)].join(" · ")),
-    );
-    return item;
-  }));
+  replace(
+    at("providers"),
+    pipeline.providers.map((each) => {
+      const item = element("li");
+      const state = t(`provider.${each.state}`, { time: until(each) });
+      item.append(
+        element("span", `dot ${PROVIDER_DOTS[each.state]}`),
+        element("span", "", providerName(each.provider)),
+        element("span", "muted", [state, ...providerFacts(each)].join(" · ")),
+      );
+      return item;
+    }),
+  );
 
-  replace(at("topics"), pipeline.topics.map((each) => {
-    const row = cells(each.name, each.group ?? t("topics.nobody"), each.group ? count(each.lag) : "–", format("rate", each.rate), count(each.messages));
-    row.cells[1].className = "";
-    return row;
-  }));
+  replace(
+    at("topics"),
+    pipeline.topics.map((each) => {
+      const row = cells(
+        each.name,
+        each.group ?? t("topics.nobody"),
+        each.group ? count(each.lag) : "–",
+        format("rate", each.rate),
+        count(each.messages),
+      );
+      row.cells[1].className = "";
+      return row;
+    }),
+  );
 }
 
 function showTop() {
@@ -197,20 +257,24 @@ function showTop() {
   at("top-table").hidden = !rows.length;
   at("top-none").hidden = rows.length > 0;
   at("top-none").textContent = t("top.none");
-  replace(at("top"), rows.map((question) => {
-    const row = at("top-row").content.cloneNode(true).firstElementChild;
-    const [name, state, score, attempts, asked] = row.cells;
-    name.firstChild.textContent = question.question_text;
-    name.firstChild.href = `/questions/${question.question_id}`;
-    const tone = question.quality ?? question.status;
-    state.firstChild.textContent = t(`state.${tone}`);
-    state.firstChild.classList.add(tone);
-    score.textContent = format("score", question.bert_score);
-    if (question.bert_score !== null && !question.quality.startsWith("self_check")) score.classList.add("score", question.bert_score < threshold ? "below" : "accepted");
-    attempts.textContent = format("count", question.processing_attempts);
-    asked.textContent = format("count", question.times_asked);
-    return row;
-  }));
+  replace(
+    at("top"),
+    rows.map((question) => {
+      const row = at("top-row").content.cloneNode(true).firstElementChild;
+      const [name, state, score, attempts, asked] = row.cells;
+      name.firstChild.textContent = question.question_text;
+      name.firstChild.href = `/questions/${question.question_id}`;
+      const tone = question.quality ?? question.status;
+      state.firstChild.textContent = t(`state.${tone}`);
+      state.firstChild.classList.add(tone);
+      score.textContent = format("score", question.bert_score);
+      if (question.bert_score !== null && !question.quality.startsWith("self_check"))
+        score.classList.add("score", question.bert_score < threshold ? "below" : "accepted");
+      attempts.textContent = format("count", question.processing_attempts);
+      asked.textContent = format("count", question.times_asked);
+      return row;
+    }),
+  );
 }
 
 function setState(state, problem = "") {
@@ -223,7 +287,8 @@ function setState(state, problem = "") {
 }
 
 function nothingToShow() {
-  for (const each of [...document.querySelectorAll(".placeholder"), at("what-if-base")]) each.textContent = t("problem.none");
+  for (const each of [...document.querySelectorAll(".placeholder"), at("what-if-base")])
+    each.textContent = t("problem.none");
 }
 
 async function update() {

@@ -25,6 +25,7 @@ const SERVICES = {
 };
 
 // Places are centres; an edge is a path and the topic whose flow it shows (null: none is counted).
+// prettier-ignore
 const WIDE = {
   size: [1264, 372],
   service: [134, 52],
@@ -47,6 +48,7 @@ const WIDE = {
   ],
   labels: [[546, 22, "way.again", "below"], [230, 357, "way.due", "", "start"], [590, 357, "way.given_up", "", "start"]],
 };
+// prettier-ignore
 const TALL = {
   size: [344, 650],
   service: [150, 46],
@@ -80,7 +82,9 @@ function svg(name, attributes, ...children) {
 function topicState(topic) {
   if (!topic || (topic.lag === null && topic.messages === null)) return ["unknown", t("way.unknown")];
   // A group that has not begun has no lag yet, though messages may come.
-  const lag = topic.group ? topic.lag !== null && t("way.waiting", { lag: format("count", topic.lag) }) : t("way.record", { messages: format("count", topic.messages) });
+  const lag = topic.group
+    ? topic.lag !== null && t("way.waiting", { lag: format("count", topic.lag) })
+    : t("way.record", { messages: format("count", topic.messages) });
   const rate = topic.rate !== null && t("way.rate", { rate: format("rate", topic.rate) });
   const state = !topic.group ? "record" : topic.stalled ? "failed" : topic.lag ? "pending" : "calm";
   return [state, [lag, rate].filter(Boolean).join(" · ") || t("way.unknown")];
@@ -104,10 +108,18 @@ const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 
 function node(key, layout, pipeline) {
   const [x, y, wanted] = layout.nodes[key];
   const isTopic = key in TOPICS;
-  const [width, height] = isTopic ? [wanted ?? layout.topic[0], layout.topic[1]] : [wanted ?? layout.service[0], layout.service[1]];
+  const [width, height] = isTopic
+    ? [wanted ?? layout.topic[0], layout.topic[1]]
+    : [wanted ?? layout.service[0], layout.service[1]];
   const topic = isTopic && pipeline.topics.find((each) => each.name === TOPICS[key]);
   const [state, detail] = isTopic ? topicState(topic) : serviceState(key, pipeline);
-  const full = isTopic ? TOPICS[key] : key === "flink" ? t("way.job") : key === "stores" ? t("way.stores") : SERVICES[key];
+  const full = isTopic
+    ? TOPICS[key]
+    : key === "flink"
+      ? t("way.job")
+      : key === "stores"
+        ? t("way.stores")
+        : SERVICES[key];
   const name = layout.short ? full.replace(/^llm-responses-/, "…").replace(/^(retry-\w+)-consumer$/, "$1") : full;
   return svg(
     "g",
@@ -128,13 +140,39 @@ function flowing(kind, rates) {
 
 function draw(layout, pipeline) {
   const rates = Object.fromEntries(pipeline.topics.map((each) => [each.name, each.rate ?? 0]));
-  const head = svg("marker", { id: "head", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8Z" }));
-  const edges = layout.edges.map(([d, kind, tone = "", bare = false]) =>
-    svg("path", { d, class: `edge ${tone} ${flowing(kind, rates) ? "flowing" : ""}`, ...(bare ? {} : { "marker-end": "url(#head)" }) }),
+  const head = svg(
+    "marker",
+    {
+      id: "head",
+      viewBox: "0 0 8 8",
+      refX: 7,
+      refY: 4,
+      markerWidth: 9,
+      markerHeight: 9,
+      markerUnits: "userSpaceOnUse",
+      orient: "auto-start-reverse",
+    },
+    svg("path", { d: "M0 0L8 4L0 8Z" }),
   );
-  const labels = layout.labels.map(([x, y, key, tone, anchor = "middle"]) => svg("text", { x, y, class: `label ${tone}`, "text-anchor": anchor }, t(key)));
+  const edges = layout.edges.map(([d, kind, tone = "", bare = false]) =>
+    svg("path", {
+      d,
+      class: `edge ${tone} ${flowing(kind, rates) ? "flowing" : ""}`,
+      ...(bare ? {} : { "marker-end": "url(#head)" }),
+    }),
+  );
+  const labels = layout.labels.map(([x, y, key, tone, anchor = "middle"]) =>
+    svg("text", { x, y, class: `label ${tone}`, "text-anchor": anchor }, t(key)),
+  );
   const nodes = Object.keys(layout.nodes).map((key) => node(key, layout, pipeline));
-  return svg("svg", { viewBox: `0 0 ${layout.size.join(" ")}`, "aria-hidden": "true", focusable: "false" }, svg("defs", {}, head), ...edges, ...labels, ...nodes);
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${layout.size.join(" ")}`, "aria-hidden": "true", focusable: "false" },
+    svg("defs", {}, head),
+    ...edges,
+    ...labels,
+    ...nodes,
+  );
 }
 
 let seen = null;

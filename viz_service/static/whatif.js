@@ -20,11 +20,13 @@ function outcome(tone, value, name, note = "") {
 export function fill(bar, parts) {
   replace(
     bar,
-    parts.filter(([, share]) => share > 0).map(([tone, share]) => {
-      const made = element("span", tone);
-      made.style.flexGrow = String(share);
-      return made;
-    }),
+    parts
+      .filter(([, share]) => share > 0)
+      .map(([tone, share]) => {
+        const made = element("span", tone);
+        made.style.flexGrow = String(share);
+        return made;
+      }),
   );
 }
 
@@ -38,12 +40,23 @@ function show(found) {
     return;
   }
   const tones = found.passed.map((_, index) => `accepted-${Math.min(index + 1, 3)}`);
-  fill(stack, [...found.passed.map((value, index) => [tones[index], value]), ["below", found.exhausted], ["unknown", found.unknown]]);
+  fill(stack, [
+    ...found.passed.map((value, index) => [tones[index], value]),
+    ["below", found.exhausted],
+    ["unknown", found.unknown],
+  ]);
   const passed = found.passed.map((value, index) =>
-    outcome(tones[index], share(value), index ? t("whatif.passed", { attempt: index + 1 }) : t("whatif.passed.1"), count(value)),
+    outcome(
+      tones[index],
+      share(value),
+      index ? t("whatif.passed", { attempt: index + 1 }) : t("whatif.passed.1"),
+      count(value),
+    ),
   );
   const exact = found.calls_min === found.calls_max;
-  const calls = exact ? count(found.calls_min) : t("whatif.calls.range", { low: count(found.calls_min), high: count(found.calls_max) });
+  const calls = exact
+    ? count(found.calls_min)
+    : t("whatif.calls.range", { low: count(found.calls_min), high: count(found.calls_max) });
   const mean = format("score", found.mean_score);
   replace(outcomes, [
     ...passed,
@@ -52,7 +65,10 @@ function show(found) {
     outcome("", calls, t("whatif.calls")),
     outcome("", found.unknown ? t("whatif.mean.least", { score: mean }) : mean, t("whatif.mean")),
   ]);
-  base.textContent = t(found.unknown ? "whatif.base.unknown" : "whatif.base", { count: count(found.questions), unknown: count(found.unknown) });
+  base.textContent = t(found.unknown ? "whatif.base.unknown" : "whatif.base", {
+    count: count(found.questions),
+    unknown: count(found.unknown),
+  });
 }
 
 // Asks for the threshold that the slider stands at; an older question that is still open is dropped.

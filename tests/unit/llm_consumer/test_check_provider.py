@@ -73,6 +73,7 @@ def closed_port():
         ("http://no-such-host.invalid/v1", "no such host"),
         (f"http://127.0.0.1:{closed_port()}/v1", "the connection was refused"),
     ],
+    ids=["no such host", "refused"],  # not by the port, which differs between processes
 )
 def test_one_that_is_not_there(check, base_url, says):
     status, said = check(base_url)

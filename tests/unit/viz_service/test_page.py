@@ -151,7 +151,7 @@ def test_assets_are_kept_for_a_year_by_version(client: FlaskClient) -> None:
     found = [address for address in seen.addresses() if address.startswith("/assets/")]
     # Modules import each other by names without a version: they are asked for again, and mostly not modified.
     modules = {attrs["href"] or "" for attrs in seen.named("link") if attrs["rel"] == "modulepreload"}
-    assert {Path(address).name for address in modules} == {"core.js", "charts.js", "picture.js", "whatif.js"}
+    assert {Path(address).name for address in modules} == {"core.js", "format.js", "charts.js", "picture.js", "whatif.js"}
     found = [address for address in found if address not in modules]
     assert {Path(address.split("?")[0]).name for address in found} == {
         "dashboard.css",
