@@ -1,1 +1,0 @@
-"""Programs that write documents from their sources. No service imports them."""
