@@ -156,7 +156,8 @@ cache-study: prepare build-all ## Measure the answer cache by size, eviction and
 
 .PHONY: lint
 lint: prepare ## Check style and types
-	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy && npm run lint'
+	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy && npm run lint \
+	  && codespell && pymarkdown scan --recurse --exclude "node_modules/**" .'
 
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code

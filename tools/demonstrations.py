@@ -1,6 +1,6 @@
 """Writes the demonstration in each language from one source: `python -m tools.demonstrations`.
 
-In the source, `docs/demonstration.source.md`, a line `<!-- en -->` or `<!-- es -->` says that what follows is in that
+In the source, `docs/demonstration.md.in`, a line `<!-- en -->` or `<!-- es -->` says that what follows is in that
 language only, and `<!-- both -->` that it is in both: the commands, and what they print.
 """
 
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
-SOURCE = DOCS / "demonstration.source.md"
+SOURCE = DOCS / "demonstration.md.in"
 DOCUMENTS = {"demonstration.md": "en", "demostracion.md": "es"}
 """Language of each document."""
 
