@@ -1,4 +1,4 @@
-"""`python -m viz_service`."""
+"""The command line `python -m viz_service`."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pipeline.settings import EXIT_USAGE
 from viz_service import __main__
 
 
-def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_works_without_a_database(capsys: pytest.CaptureFixture[str]) -> None:
     __main__.main(["--check"])
     assert "all well" in capsys.readouterr().out
 
@@ -21,7 +21,7 @@ def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
         ("MAX_ATTEMPTS", "0"),
     ],
 )
-def test_a_bad_setting_is_named(
+def test_an_invalid_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -31,7 +31,7 @@ def test_a_bad_setting_is_named(
     assert capsys.readouterr().err.startswith(f"{name}: ")
 
 
-def test_serves_with_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gunicorn_is_started_with_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(__main__.os, "execvp", lambda program, arguments: called.append((program, arguments)))
     __main__.main([])
