@@ -64,7 +64,7 @@ def test_the_statements_run_unchanged(fleet, name):
 
 
 @pytest.mark.parametrize("view", ["score_summary", "regeneration_analysis", "latency_by_stage", "error_distribution"])
-def test_the_views_have_rows(fleet, view):
+def test_the_views_can_be_queried_and_have_rows(fleet, view):
     fleet.sql(f"SELECT * FROM {view} LIMIT 5")
     if view in ("score_summary", "latency_by_stage"):
         assert fleet.sql(f"SELECT count(*) AS n FROM {view}")[0]["n"] > 0

@@ -149,7 +149,7 @@ def test_statistics_exclude_deleted_questions(fleet, ask_scripted):
     eventually(agree, "/stats agrees with the table", 20)
 
 
-# --- ask anew ---------------------------------------------------------------------------------------------------------
+# --- regenerate -------------------------------------------------------------------------------------------------------
 
 
 def test_a_regenerated_answer_replaces_the_old_one_when_it_is_there(fleet, scripted, ask_scripted):

@@ -16,7 +16,7 @@ from pipeline.messages import LowQuality
 from tests.fleet import CLIENT
 from tests.unit import samples
 
-# Reads a topic that holds messages already, as a group of its own.
+# Reads a topic that already holds messages, in a new consumer group.
 PROGRAM = """
 import sys, time
 from pipeline import logs, service

@@ -264,7 +264,7 @@ def test_a_checkpoint_without_topic_id_is_restored_unless_the_topic_was_replaced
     supervisor.step(threading.Event())
     (folder / JOB / "topic-id").write_text("new")
     supervisor.step(threading.Event())
-    (folder / JOB / "topic-id").write_text("")  # written while the machine went down
+    (folder / JOB / "topic-id").write_text("")  # interrupted by a crash of the machine
     supervisor.step(threading.Event())
     assert submitted == [None, folder / JOB / "chk-8", folder / JOB / "chk-8"]
 

@@ -4,7 +4,7 @@ Ids and keys are shortened. A message that a source quotes alone is put into the
 an invented reply says so.
 """
 
-# ruff: noqa: RUF001  (Chinese has commas of its own)
+# ruff: noqa: RUF001  (Chinese punctuation in recorded messages)
 
 from dataclasses import dataclass, field
 from typing import Any

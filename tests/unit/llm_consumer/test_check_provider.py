@@ -114,7 +114,7 @@ def test_recorded_errors_about_keys_are_printed_without_the_key(check, httpserve
     assert "wjh3" not in output
 
 
-# --- what the diagnosis makes of an error ------------------------------------------------------------------------
+# --- Diagnosis of errors -----------------------------------------------------------------------------------------
 
 VARIABLES = Variables("LLM_MODELS", "LLM_BASE_URL", "LLM_API_KEYS")
 

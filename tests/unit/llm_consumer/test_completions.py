@@ -68,7 +68,7 @@ def test_a_plain_answer_is_read():
     assert read_reply(body()) == Completion(ANSWER, "some-model", "stop", Usage(19, 10, 0), "")
 
 
-# --- Thoughts ----------------------------------------------------------------------------------------------------
+# --- Reasoning ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_an_empty_error_field_beside_an_answer_is_ignored(error):
     assert read_reply(body(error=error, choice={"error": error})).text == ANSWER
 
 
-# --- No answer ---------------------------------------------------------------------------------------------------
+# --- Empty, refused and unreadable answers -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("choices", [None, []])
@@ -491,7 +491,7 @@ def test_the_text_field_of_the_old_completions_api_is_read():
     assert read_reply(body(choices=[{"text": f"\n{ANSWER}", "index": 0, "finish_reason": "length"}])).text == ANSWER
 
 
-# --- Around the JSON ---------------------------------------------------------------------------------------------
+# --- Text around the JSON, and streams ---------------------------------------------------------------------------
 
 PLAIN = as_bytes(body())
 
@@ -627,7 +627,7 @@ def test_an_error_inside_ollamas_own_stream_is_raised():
     assert "runner stopped" in fail(b"\n".join(map(as_bytes, lines))).error.message
 
 
-# --- Recorded ----------------------------------------------------------------------------------------------------
+# --- Recorded replies --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001  (Chinese has commas of its own)
+# ruff: noqa: RUF001  (Chinese punctuation in recorded messages)
 
 import json
 
@@ -24,8 +24,8 @@ OPENAI = '{"error": {"message": "You exceeded your current quota", "code": "insu
 RATE = '{"error": {"message": "Rate limit reached for requests per second", "code": "rate_limit_exceeded"}}'
 OLLAMA = '{"error": "server busy, please try again. maximum pending requests exceeded"}'
 
-# More wordings, of providers and gateways that `provider_responses.py` does not have: (status, words) by cause. Those
-# without a source there are made up in the shape of their kind.
+# More error messages, by cause, of providers and gateways that `provider_responses.py` does not have: (status, text).
+# Some are made up in the style of the real ones.
 WORDS = {
     "rate_limit": [
         (429, "1302 您的账户已达到速率限制，请您控制请求频率"),

@@ -33,7 +33,7 @@ def max_seconds(questions, rpm):
     return 1.15 * (questions / rpm - 1) * MINUTE + 20
 
 
-# --- before providers of all kinds ----------------------------------------------------------------------------------
+# --- simulated providers --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [4, 16])
@@ -110,7 +110,7 @@ def test_the_learnt_limit_survives_the_loss_of_the_shared_state():
     assert run.refused <= 0.3 * run.answered
 
 
-# --- one call at a time ---------------------------------------------------------------------------------------------
+# --- single calls ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ def test_reopening_admits_calls_at_once(limiter):
     assert admit(limiter, NOW + 1, "2") == 0
 
 
-# --- copies ---------------------------------------------------------------------------------------------------------
+# --- merging --------------------------------------------------------------------------------------------------------
 
 
 def test_merging_two_states_keeps_the_newer_one_and_the_calls_of_both():

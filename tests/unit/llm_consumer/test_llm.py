@@ -45,7 +45,7 @@ def memory_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-# --- the way to a provider ------------------------------------------------------------------------------------------
+# --- proxies --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_server_of_the_fleet_is_called_without_the_proxy(httpserver, llm, behi
     assert not httpserver.log
 
 
-# --- what a provider may do to a worker -----------------------------------------------------------------------------
+# --- hostile and odd replies ----------------------------------------------------------------------------------------
 
 
 def test_an_endless_answer_is_read_up_to_the_limit_only(httpserver, llm):
@@ -177,7 +177,7 @@ def _raised(llm):
     return None
 
 
-# --- requests fit their target --------------------------------------------------------------------------------------
+# --- adaptation of requests -----------------------------------------------------------------------------------------
 
 
 def sent(httpserver):

@@ -16,7 +16,7 @@ IMAGES = {
     "KAFKA_IMAGE": "confluentinc/cp-kafka:8.3.1",
     "KAFKA_UI_IMAGE": "ghcr.io/kafbat/kafka-ui:v1.5.0",
 }
-# /bin/sh of Debian, of small Linux systems, and of macOS, whose bash is an older one.
+# /bin/sh of Debian, of small Linux systems, and of macOS, whose bash is old.
 SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}
 POSIX_TOOLS = """
     awk basename cat chgrp chmod chown cksum cmp comm cp cut date dd df diff dirname du env expand expr false find fold
@@ -26,7 +26,7 @@ POSIX_TOOLS = """
 NO_HOST = "Error response from daemon: lookup registry: no such host"
 NOT_RUNNING = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 
-# Answers from files in $state, where each test puts what it is about.
+# Stub that answers from files in $state, which each test sets up.
 DOCKER = """
 name() { printf %s "$1" | tr '/:' '__'; }
 for last; do :; done

@@ -179,7 +179,7 @@ def test_on_windows_the_user_is_told_to_start_docker_desktop(stopped):
     assert "Docker Desktop" in result.output
 
 
-# --- An engine that is not this machine's ----------------------------------------------------------------------------
+# --- Engines of others, and of other machines ------------------------------------------------------------------------
 
 
 def test_a_user_without_permission_is_told_the_group_to_join(stopped):

@@ -61,7 +61,7 @@ def retried(api, count=3, rate=1e6, stop=None, tell=lambda report: None):
         (450, 3, [0]),
     ],
 )
-def test_all_pages_are_read(count, limit, offsets):
+def test_all_pages_of_failed_questions_are_read(count, limit, offsets):
     api = Api(count=count)
     found = find(api, FailedFilter(), limit)
     assert [each.question_id for each in found] == [each.question_id for each in api.questions[:limit]]

@@ -228,7 +228,7 @@ def test_the_malformed_message_of_a_failed_question_is_kept_as_a_dead_letter(wri
 def test_a_question_does_not_fail_while_its_dead_letter_cannot_be_stored(writer):
     identity = samples.question().question_id
     writer.records.known.add(identity)
-    writer.records.error = Unavailable("away")
+    writer.records.error = Unavailable("no connection")
     with pytest.raises(Unavailable):
         writer.handler(Incoming(malformed(identity.encode()), SOURCE))
     assert writer.records.final == {}
@@ -261,7 +261,7 @@ def test_a_malformed_message_with_a_key_that_is_not_base64_is_logged_without_que
     assert base64.b64decode(malformed(b"x").key_base64) == b"x"
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), Unreadable("NUL")])
+@pytest.mark.parametrize("error", [Unavailable("no connection"), Unreadable("NUL")])
 def test_errors_of_the_database_are_raised_and_nothing_is_cached(writer, error):
     writer.records.error = error
     with pytest.raises(type(error)):

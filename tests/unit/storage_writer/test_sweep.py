@@ -120,7 +120,7 @@ def test_the_interval_is_a_third_of_the_lost_after_time_and_at_most_300_seconds(
 
 def test_the_thread_survives_an_unavailable_database_and_stops_on_request(stop):
     records = FakeRecords(candidates(1))
-    records.error = Unavailable("PostgreSQL: away")
+    records.error = Unavailable("PostgreSQL: no connection")
     sweeper = Sweeper(records, FakeBacklog(), 0.03)
     thread = threading.Thread(target=sweeper.run, args=(stop,), daemon=True)
     thread.start()

@@ -44,7 +44,7 @@ def test_ranges_and_bins_count_the_same_answers() -> None:
     assert [each.count for each in made.ranges] == [1, 0, 5, 4, 11]
 
 
-def test_no_answers_make_empty_ranges() -> None:
+def test_ranges_are_empty_without_answers() -> None:
     made = buckets.histogram(0.48, {})
     assert (made.count, made.bins) == (0, [])
     assert {each.share for each in made.ranges} == {None}

@@ -44,7 +44,7 @@ def test_texts_contain_no_other_tags_than_br_and_extra() -> None:
         assert set(tags) <= {"<br", "<extra", "</extra"}
 
 
-def test_sides_of_the_threshold_have_their_colours() -> None:
+def test_each_side_of_the_threshold_has_its_colour() -> None:
     palette = figures.PALETTES["light"]
     figure = figures.score_histogram(FakeQueries().histogram(), "light", EN)
     below, above = figure.data

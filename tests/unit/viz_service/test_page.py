@@ -92,7 +92,7 @@ class TestEveryPage:
         if path not in ("/", "/ask"):
             assert SCRIPT in Page(html).text
 
-    def test_has_landmarks_one_first_heading_and_unique_ids(self, client: FlaskClient, path: str) -> None:
+    def test_has_landmarks_one_h1_and_unique_ids(self, client: FlaskClient, path: str) -> None:
         content = page(client, path)
         assert [len(content.named(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
         ids = [attrs["id"] for _, attrs in content.tags if attrs.get("id")]
@@ -193,7 +193,7 @@ def test_the_overview_contains_its_numbers_and_loads_plotly_last(client: FlaskCl
     scripts = page(client, "/").named("script")
     known = next(attrs["data-known"] for attrs in scripts if attrs.get("id") == "overview-script")
     assert json.loads(known or "")["statistics"]["questions"]["total"] == 12
-    # Both wait for the whole document and run in this order.
+    # Both run in this order after the whole document is parsed.
     assert [attrs.get("id") for attrs in scripts][-2:] == ["overview-script", "plotly"]
     assert (scripts[-2]["type"], "defer" in scripts[-1]) == ("module", True)
 
@@ -210,7 +210,7 @@ def test_the_overview_has_every_element_that_its_module_uses(client: FlaskClient
     content = page(client, "/").tags
     assert {"alerts", "providers"} < used_ids
     assert used_ids - {attrs.get("id") for _, attrs in content} == set()
-    # Shown once there is a provider to show.
+    # The part is hidden until there is a provider.
     assert next("hidden" in attrs for _, attrs in content if attrs.get("id") == "providers-part")
 
 
@@ -413,7 +413,7 @@ def test_the_failed_page_is_503_while_storage_service_is_unavailable() -> None:
     assert (reply.status_code, reply.mimetype) == (503, "text/html")
 
 
-def test_lists_say_when_they_are_empty(empty_client: FlaskClient) -> None:
+def test_empty_lists_show_a_message(empty_client: FlaskClient) -> None:
     assert "Nobody has asked anything yet." in page(empty_client, "/questions").text
     assert "No question matches." in page(empty_client, "/questions?text=x").text
 
@@ -483,7 +483,7 @@ def test_an_invalid_page_of_dead_letters_is_422_and_ignored(client: FlaskClient,
     assert rows.calls[-1][1].after is None
 
 
-def test_the_failed_list_says_when_it_is_empty(storage: FakeStorage, client: FlaskClient) -> None:
+def test_an_empty_list_of_failed_questions_shows_a_message(storage: FakeStorage, client: FlaskClient) -> None:
     storage.rows = []
     assert "No question has failed." in page(client, "/failed").text
     assert "No failed question matches." in page(client, "/failed?reason=malformed").text

@@ -46,7 +46,7 @@ def test_there_is_no_relative_gain_over_a_score_of_zero_or_less(first: float) ->
         (b"", ""),
         (memoryview(b"{not json <b>x</b>"), "{not json <b>x</b>"),
         (b"\xff\x00{", "\ufffd\x00{"),
-        # Cut within a character by the database: nothing of it is shown.
+        # The database cut within a character, which is left out.
         (("a" + "\U0001f600" * 500).encode()[: queries.PREVIEW_BYTES], "a" + "\U0001f600" * 499),
     ],
 )
