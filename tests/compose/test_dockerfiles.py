@@ -1,4 +1,4 @@
-"""What every Dockerfile of a service must do."""
+"""Requirements for every Dockerfile of a service."""
 
 import re
 from pathlib import Path
@@ -9,24 +9,24 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in [*ROOT.glob("Dockerfile"), *ROOT.glob("*/Dockerfile"), *ROOT.glob("benchmarks/*/Dockerfile")]
-    if path.parent.name not in ("tests", "sql")  # the one is root's, as its container is; the other has no sources
+    if path.parent.name not in ("tests", "sql")  # the first runs as root, the second has no sources
 }
 
 
-def test_there_are_dockerfiles():
+def test_the_dockerfiles_are_found():
     assert {"Dockerfile", "flink_job/Dockerfile", "benchmarks/sync_service/Dockerfile"} <= set(DOCKERFILES)
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 class TestEveryDockerfile:
-    def test_its_sources_can_be_read_whatever_their_modes(self, name):
-        """COPY keeps them, and under umask 077 a clone is its owner's alone; the files in the image are root's."""
+    def test_sources_are_made_readable_for_the_user_of_the_image(self, name):
+        """COPY keeps file modes, and a clone under umask 077 is readable by its owner only, in the image by root."""
         stages = re.split(r"^FROM ", DOCKERFILES[name], flags=re.M)[1:]
         images = [each for each in stages if re.search(r"^USER ", each, re.M)]
         assert stages[-1] in images
         for image in images:
             if re.search(r"^COPY --from=\S+ /app /app$", image, re.M):
-                continue  # as they are in the other image
+                continue  # already readable in the image they come from
             sources = [*re.finditer(r"^COPY (?!--from)(?!\S*requirements)", image, re.M)]
             readable = re.search(r"^RUN .*&& chmod -R a\+rX /app$", image, re.M)
             user = re.search(r"^USER 10001\b", image, re.M)
@@ -35,5 +35,5 @@ class TestEveryDockerfile:
             assert sources[-1].start() < readable.start() < user.start()
 
     def test_has_no_syntax_line(self, name):
-        """It would be pulled, from a registry that a laboratory does not reach."""
+        """Docker would pull the syntax image from a registry that may be unreachable."""
         assert not DOCKERFILES[name].startswith("# syntax")

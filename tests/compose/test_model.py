@@ -1,4 +1,4 @@
-"""Every service of docker-compose.yml must …"""
+"""Requirements for every service of docker-compose.yml, and for the model as a whole."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ SERVICES = {name: each for name, each in MODEL["services"].items() if each.get("
 
 @pytest.mark.parametrize("name", SERVICES)
 class TestEveryService:
-    def test_gives_up_what_it_does_not_need(self, name):
+    def test_drops_capabilities_and_is_read_only(self, name):
         service = SERVICES[name]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -43,7 +43,7 @@ class TestEveryService:
     def test_has_a_memory_limit(self, name):
         assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
 
-    def test_restarts_and_leaves_gracefully(self, name):
+    def test_restarts_and_has_time_to_stop(self, name):
         assert SERVICES[name]["restart"] == ("on-failure" if name in ONE_SHOTS else "unless-stopped")
         assert SERVICES[name]["init"] is True
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= 15
@@ -51,23 +51,23 @@ class TestEveryService:
     def test_has_a_name_unless_it_scales(self, name):
         assert ("container_name" in SERVICES[name]) is (name not in SCALABLE)
 
-    def test_starts_by_condition(self, name):
+    def test_dependencies_have_a_condition(self, name):
         depends_on = SERVICES[name].get("depends_on", {})
         assert all(each["condition"] for each in depends_on.values())
 
-    def test_has_published_ports_only_if_it_is_the_reverse_proxy(self, name):
+    def test_publishes_ports_only_if_it_is_the_reverse_proxy(self, name):
         ports = SERVICES[name].get("ports", [])
         assert ports == [f"127.0.0.1:{port}:{port}" for port in PUBLISHED.get(name, [])]
 
     def test_image_has_a_version(self, name):
         assert re.search(r":v?\d", SERVICES[name]["image"])
 
-    def test_own_images_are_never_looked_for_on_a_public_registry(self, name):
+    def test_own_images_are_never_pulled(self, name):
         service = SERVICES[name]
         assert (service.get("pull_policy") == "never") is service["image"].startswith("askfleet/")
 
-    def test_mounts_have_options_of_all_engines(self, name):
-        """podman knows no `uid=` in the options of a tmpfs; SELinux lets a container read a folder with `z` alone."""
+    def test_mounts_have_options_that_all_engines_support(self, name):
+        """podman does not support `uid=` for a tmpfs; with SELinux a container can read a folder only with `z`."""
         assert not any("uid=" in each or "gid=" in each for each in SERVICES[name].get("tmpfs", []))
         folders = [each for each in SERVICES[name].get("volumes", []) if each.startswith("./")]
         assert all("z" in each.split(":")[2].split(",") for each in folders)
@@ -77,17 +77,17 @@ def test_the_images_have_the_version_of_the_project():
     assert dot_env()["IMAGE_TAG"] == VERSION
 
 
-def test_the_changelog_tells_of_the_version():
+def test_the_changelog_has_a_section_for_the_version():
     assert f"\n## {VERSION} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_tests_reach_the_engine_where_the_setting_says():
+def test_the_tests_use_the_configured_docker_socket():
     tests = MODEL["services"]["tests"]
     assert f"{dot_env()['DOCKER_SOCKET']}:/var/run/docker.sock" in tests["volumes"]
     assert tests["security_opt"] == ["label=disable"]
 
 
-def test_one_shots_are_adopted():
+def test_one_shots_have_a_dependent_service():
     """`up --wait` fails when a one-shot ends, unless a long-running service waits for its success."""
     for one_shot in ONE_SHOTS:
         waiting = [
@@ -98,12 +98,12 @@ def test_one_shots_are_adopted():
         assert waiting, one_shot
 
 
-def test_memory_limits_leave_room():
+def test_the_sum_of_memory_limits_is_below_12_gib():
     def mebibytes(service):
         size = service["mem_limit"]
         return int(size[:-1]) * (1024 if size.endswith("g") else 1) * service.get("deploy", {}).get("replicas", 1)
 
-    # Limits are what a part may take when it goes wrong; what the fleet takes is measured by the system tests.
+    # Limits bound a faulty service; the system tests measure the actual use of memory.
     assert sum(mebibytes(each) for each in FLEET.values()) < 12 * 1024
 
 
@@ -112,7 +112,7 @@ def test_every_setting_of_the_environment_file_is_used():
     assert [name for name in dot_env() if f"${{{name}}}" not in text] == []
 
 
-def test_two_llm_consumers_by_default():
+def test_there_are_two_llm_consumers_by_default():
     assert FLEET["llm-consumer"]["deploy"]["replicas"] == 2
 
 
@@ -125,8 +125,8 @@ def test_every_folder_of_a_service_is_in_the_fleet():
     assert built == packages | {"reverse_proxy"}  # settings of nginx, no Python
 
 
-def test_the_scorer_comes_without_torch_and_with_it():
-    """Both are stages of one Dockerfile; the one with torch is for tests and studies unless SCORER_TARGET says so."""
+def test_the_scorer_has_an_image_with_torch_and_one_without():
+    """Both are stages of one Dockerfile; the one with torch is for tests and studies unless SCORER_TARGET names it."""
     scorer, with_torch = MODEL["services"]["score-validator"], MODEL["services"]["score-validator-torch"]
     assert with_torch["profiles"] == ["tests"]
     for service, target in ((scorer, "score-validator"), (with_torch, "score-validator-torch")):
@@ -137,6 +137,6 @@ def test_the_scorer_comes_without_torch_and_with_it():
     assert scorer["environment"] == with_torch["environment"]
 
 
-def test_the_ollama_profile_is_not_needed_where_it_is_off():
+def test_services_of_the_ollama_profile_are_optional():
     assert set(SERVICES) - set(FLEET) == {"ollama", "ollama-pull"}
     assert FLEET["llm-consumer"]["depends_on"]["ollama-pull"]["required"] is False

@@ -1,4 +1,4 @@
-"""What the tests against the running fleet share; see `tests.fleet` for how they reach it."""
+"""Fixtures of the tests against the running fleet; `tests.fleet` has the client they use."""
 
 import threading
 import uuid
@@ -13,7 +13,7 @@ from tests.workers import Workers
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
-    """The fleet, once it has answered what it was asked before, the first questions at its start among it."""
+    """Returns the fleet once no question is pending, including those asked at its start."""
     fleet = Fleet()
     pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
     eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", 120, 1, fleet.written)
@@ -22,7 +22,7 @@ def fleet() -> Fleet:
 
 @pytest.fixture
 def unique() -> Callable[[str], str]:
-    """Makes texts that nobody has asked before."""
+    """Returns a function that makes texts unique, so that they are new questions."""
     return lambda text: f"{text} ({uuid.uuid4().hex[:12]})"
 
 
@@ -30,7 +30,7 @@ def unique() -> Callable[[str], str]:
 def scripted(fleet: Fleet) -> Iterator[ScriptedProvider]:
     """A scripted provider in place of the real model, for the tests of one module.
 
-    The fleet's own llm-consumers are stopped meanwhile; one of the same image asks the scripted provider.
+    The fleet's own llm-consumers are stopped meanwhile; one with the same image calls the scripted provider.
     """
     provider = ScriptedProvider()
     try:
@@ -43,7 +43,7 @@ def scripted(fleet: Fleet) -> Iterator[ScriptedProvider]:
 
 @pytest.fixture
 def answering(fleet: Fleet, scripted: ScriptedProvider, unique: Callable[[str], str]) -> Iterator[None]:
-    """Other questions that the scripted provider answers meanwhile: it is not unavailable to everybody."""
+    """Keeps asking other questions that are answered, so that an error does not look like an outage."""
     ended = threading.Event()
 
     def ask() -> None:

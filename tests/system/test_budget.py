@@ -1,4 +1,4 @@
-"""The day's budget: its count in the fleet's Redis and topics, and what becomes of questions when it is used up."""
+"""The daily budget: its count in Redis and in the topics, and the pause of calls when it is used up."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -35,13 +35,13 @@ def replica(redis, spent=0):
     return DayBudget(redis, limits, Spent(DAY, spent), lambda: noon, lambda note: None)
 
 
-def test_replicas_share_a_count_that_stays_exact_and_outlives_its_key(redis):
+def test_replicas_share_an_exact_count_that_survives_the_loss_of_its_key(redis):
     first, second = replica(redis, spent=100), replica(redis, spent=100)
     first.charge(10, Decimal("800000.000000001"))
     second.charge(20, Decimal("0.000000001"))
-    seen = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
-    assert (seen.spent_tokens, seen.spent_cost) == (130, Decimal("800000.000000002"))
-    assert (seen.budget_tokens, seen.budget_cost, seen.paused) == (1_000, Decimal(900_000), False)
+    stored = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
+    assert (stored.spent_tokens, stored.spent_cost) == (130, Decimal("800000.000000002"))
+    assert (stored.budget_tokens, stored.budget_cost, stored.paused) == (1_000, Decimal(900_000), False)
     assert redis.attempt(lambda client: client.ttl(budget.key(DAY))) > 86_400
     redis.attempt(lambda client: client.delete(budget.key(DAY)))
     assert second.closed_seconds() == 0
@@ -49,16 +49,16 @@ def test_replicas_share_a_count_that_stays_exact_and_outlives_its_key(redis):
     assert second.closed_seconds() == 12 * 3600
 
 
-def test_none_is_lost_when_many_count_at_once(redis):
+def test_concurrent_charges_are_all_counted(redis):
     replicas = [replica(redis) for _ in range(4)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: replicas[number % 4].charge(1, None), range(200)))
-    seen = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
-    assert seen.spent_tokens == 200
+    stored = budget.read(DAY, redis.attempt(lambda client: client.hgetall(budget.key(DAY))))
+    assert stored.spent_tokens == 200
 
 
-def test_what_was_spent_today_stands_in_the_topics(fleet):
-    """All that the tables know of; they know less after a question was started anew."""
+def test_the_spending_of_today_is_read_from_the_topics(fleet):
+    """The topics have at least the spending in the tables, which lose attempts of regenerated questions."""
     today = datetime.now(UTC).date()
     spent = spent_on(today, LlmSettings(), threading.Event())
     [known] = fleet.sql(
@@ -70,37 +70,42 @@ def test_what_was_spent_today_stands_in_the_topics(fleet):
 
 
 def spent_today(redis):
-    """Tokens that the fleet takes for spent: what the topics say, or Redis, which may know of more."""
+    """Returns the tokens that count as spent: those in the topics or in Redis, whichever are more."""
     today = datetime.now(UTC).date()
     counted = redis.attempt(lambda client: client.hget(budget.key(today), budget.TOKENS))
     return max(spent_on(today, LlmSettings(), threading.Event()).tokens, int(counted or 0))
 
 
-def test_a_used_up_budget_pauses_calls_loses_nothing_and_goes_on_when_raised(fleet, redis, unique):
+def test_a_used_up_budget_pauses_calls_until_it_is_raised(fleet, redis, unique):
     provider = ScriptedProvider()
     spent = spent_today(redis)
     # A call to the scripted provider takes 15 tokens: the third one uses 40 up.
     settings = {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "5", "LLM_BUDGET_TOKENS": str(spent + 40)}
     try:
         with Workers(fleet, provider.base_url, settings) as workers:
-            asked = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
+            ids = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
 
             def paused():
-                known = requests.get(f"{STORAGE}/budget", timeout=15).json()
-                return known if known["paused"] else None
+                budget_state = requests.get(f"{STORAGE}/budget", timeout=15).json()
+                return budget_state if budget_state["paused"] else None
 
-            known = eventually(paused, "calls are paused", 60)
-            assert known["spent_tokens"] >= known["budget_tokens"] == spent + 40
+            budget_state = eventually(paused, "calls are paused", 60)
+            assert budget_state["spent_tokens"] >= budget_state["budget_tokens"] == spent + 40
             health = workers.containers[0].exec_run(["python", "-m", "pipeline.health"]).output.decode()
             assert health.startswith("healthy; calls are paused until "), health
             calls = sum(provider.counts().values())
             assert calls == 3
-            waiting = [each for each in asked if fleet.status(each)["status"] == "pending"]
+            waiting = [each for each in ids if fleet.status(each)["status"] == "pending"]
             assert len(waiting) >= 5
             workers.change({"LLM_BUDGET_TOKENS": str(spent + 10_000)})
-            assert {fleet.finish(each)["status"] for each in asked} == {"completed"}
-        assert sum(provider.counts().values()) == 8, "none was asked twice, none was left out"
-        took = fleet.status(asked[0])["usage"]
-        assert (took["attempts"], took["prompt_tokens"], took["completion_tokens"], took["cost"]) == (1, 10, 5, None)
+            assert {fleet.finish(each)["status"] for each in ids} == {"completed"}
+        assert sum(provider.counts().values()) == 8, "each question must take exactly one call"
+        usage = fleet.status(ids[0])["usage"]
+        assert (usage["attempts"], usage["prompt_tokens"], usage["completion_tokens"], usage["cost"]) == (
+            1,
+            10,
+            5,
+            None,
+        )
     finally:
         provider.close()

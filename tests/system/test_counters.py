@@ -1,4 +1,4 @@
-"""The counters of the dashboard, in a database of their own on the fleet's server."""
+"""The counters of the dashboard, in a separate database on the fleet's server."""
 
 import os
 import uuid
@@ -40,7 +40,7 @@ def database(fleet: Fleet) -> Iterator[Engine]:
 
 @pytest.fixture
 def rows(database: Engine) -> PostgresQueries:
-    """Of a database without questions."""
+    """Returns queries on a database without questions."""
     run(database, EMPTY)
     return PostgresQueries(database, 0.32, 3)
 
@@ -69,7 +69,7 @@ def ask(database: Engine, count: int, first: int = 0, status: str = "pending") -
 
 
 def answer(database: Engine, created_at: datetime | None = None) -> None:
-    """Answers all pending questions in one statement, as storage-writer does: of two attempts the second is kept."""
+    """Answers all pending questions in one statement, as storage-writer does, with the second of two attempts."""
     run(
         database,
         """WITH final AS (
@@ -111,9 +111,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("compact", [False, True], ids=["as written", "added up"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_counts_that_are_kept_are_those_that_a_recount_finds(
-    database: Engine, rows: PostgresQueries, change: str, compact: bool
-) -> None:
+def test_maintained_counts_equal_a_recount(database: Engine, rows: PostgresQueries, change: str, compact: bool) -> None:
     ask(database, 12)
     answer(database)
     ask(database, 5, first=20, status="failed")
@@ -126,7 +124,7 @@ def test_counts_that_are_kept_are_those_that_a_recount_finds(
     assert bool(kept) is (change != "all of it is deleted")
 
 
-def test_what_is_rolled_back_is_not_counted(database: Engine, rows: PostgresQueries) -> None:
+def test_rolled_back_changes_are_not_counted(database: Engine, rows: PostgresQueries) -> None:
     ask(database, 3)
     before = counted(database)
     with database.connect() as connection:
@@ -149,7 +147,7 @@ def test_two_writers_do_not_wait_for_each_other(database: Engine, rows: Postgres
     assert rows.statistics().questions.total == 2
 
 
-def test_statistics_are_those_of_the_rows(database: Engine, rows: PostgresQueries) -> None:
+def test_statistics_equal_those_computed_from_the_rows(database: Engine, rows: PostgresQueries) -> None:
     ask(database, 12)
     answer(database)
     ask(database, 2, first=20)
@@ -175,7 +173,7 @@ def test_statistics_are_those_of_the_rows(database: Engine, rows: PostgresQuerie
     assert rows.recent() == (12, 0)
 
 
-def test_a_window_has_what_is_younger_than_its_start(database: Engine, rows: PostgresQueries) -> None:
+def test_a_time_window_contains_only_newer_rows(database: Engine, rows: PostgresQueries) -> None:
     now = datetime.now(UTC)
     for number, age in enumerate((timedelta(minutes=30), timedelta(hours=5), timedelta(days=6), timedelta(days=40))):
         ask(database, 1, first=number)
@@ -190,25 +188,25 @@ def test_a_window_has_what_is_younger_than_its_start(database: Engine, rows: Pos
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest"])
-def test_pages_go_on_from_where_the_last_one_ended(database: Engine, rows: PostgresQueries, sort: Any) -> None:
+def test_pages_continue_after_the_last_row(database: Engine, rows: PostgresQueries, sort: Any) -> None:
     ask(database, 12)
-    seen: list[str] = []
+    listed_so_far: list[str] = []
     query = QuestionsQuery(sort=sort, limit=5)
     while True:
         found = rows.questions(query)
-        seen += [each.question_text for each in found.questions]
+        listed_so_far += [each.question_text for each in found.questions]
         if not found.next:
             break
-        # A new question moves pages by number, not these.
+        # A new question shifts pages by number but not pages with `after`.
         query = QuestionsQuery(sort=sort, limit=5, page=query.page + 1, after=found.next)
     expected = [f"Question {number}" for number in range(12)]
-    assert seen == (expected if sort == "oldest" else expected[::-1])
+    assert listed_so_far == (expected if sort == "oldest" else expected[::-1])
     assert (found.total, found.total_is_minimum) == (12, False)
 
 
 @pytest.mark.parametrize("text_", ["", "uestio"])
 @pytest.mark.parametrize("sort", ["newest", "oldest", "most-asked", "best", "worst", "slowest"])
-def test_a_list_by_pages_and_its_export_have_everything_in_one_order(
+def test_pages_and_export_have_all_rows_in_the_same_order(
     database: Engine, rows: PostgresQueries, sort: Any, text_: str
 ) -> None:
     ask(database, 12)
@@ -221,7 +219,7 @@ def test_a_list_by_pages_and_its_export_have_everything_in_one_order(
     assert listed == [row["question_id"] for row in rows.export(Filter(sort=sort, text=text_))]
 
 
-def test_an_export_has_questions_that_change_while_it_is_read_and_no_deleted_ones(
+def test_an_export_includes_changed_questions_and_skips_deleted_ones(
     database: Engine, rows: PostgresQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("viz_service.queries.EXPORTED_AT_ONCE", 2)
@@ -235,14 +233,14 @@ def test_an_export_has_questions_that_change_while_it_is_read_and_no_deleted_one
 
 
 @pytest.mark.parametrize("at", ["0", "2026-03-04T12:00:05Z", "2026-03-05T11:00:05+23:00", "9999-12-31T23:59:59Z"])
-def test_a_list_goes_on_from_every_time_that_is_let_through(rows: PostgresQueries, at: str) -> None:
+def test_every_valid_time_is_accepted_in_after(rows: PostgresQueries, at: str) -> None:
     assert rows.questions(QuestionsQuery(after=f"{at}~{'a' * 32}")).questions == []
     assert rows.dead_letters(DeadLettersQuery(after=f"{at}~{2**63 - 1}")).has_next is False
 
 
 @pytest.fixture
 def letters(database: Engine) -> Iterator[None]:
-    """Twelve dead letters, the newest last; each second one came together with the one before it."""
+    """Inserts twelve dead letters, the newest last; two at a time have the same time."""
     run(
         database,
         """INSERT INTO dead_letters (topic, partition, topic_offset, source_topic, source_partition, source_offset,
@@ -257,26 +255,24 @@ def letters(database: Engine) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("letters")
-def test_dead_letters_go_on_from_where_the_last_page_ended(database: Engine, rows: PostgresQueries) -> None:
-    seen: list[int] = []
+def test_dead_letters_continue_after_the_last_row(database: Engine, rows: PostgresQueries) -> None:
+    listed_so_far: list[int] = []
     query = DeadLettersQuery(limit=5)
     while True:
         found = rows.dead_letters(query)
         assert (found.total, found.total_is_minimum) == (12, False)
-        seen += [each.offset for each in found.dead_letters]
+        listed_so_far += [each.offset for each in found.dead_letters]
         if not found.next:
             break
         query = DeadLettersQuery(limit=5, page=query.page + 1, after=found.next)
-    assert seen == list(range(11, -1, -1))
+    assert listed_so_far == list(range(11, -1, -1))
     by_number = [rows.dead_letters(DeadLettersQuery(limit=5, page=page)) for page in (1, 2, 3)]
-    assert [each.offset for page in by_number for each in page.dead_letters] == seen
+    assert [each.offset for page in by_number for each in page.dead_letters] == listed_so_far
     assert [page.has_next for page in by_number] == [True, True, False]
 
 
 @pytest.mark.usefixtures("letters")
-def test_a_dead_letter_has_its_place_its_question_and_the_start_of_its_bytes(
-    database: Engine, rows: PostgresQueries
-) -> None:
+def test_a_dead_letter_has_source_question_and_preview(database: Engine, rows: PostgresQueries) -> None:
     ask(database, 1, first=11)
     newest, older = rows.dead_letters(DeadLettersQuery(limit=2)).dead_letters
     assert (newest.source_topic, newest.source_partition, newest.source_offset) == ("questions-pending", 1, 110)
@@ -286,7 +282,7 @@ def test_a_dead_letter_has_its_place_its_question_and_the_start_of_its_bytes(
 
 
 @pytest.mark.usefixtures("letters")
-def test_many_dead_letters_are_not_counted_to_their_end(rows: PostgresQueries, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_of_dead_letters_stops_at_the_limit(rows: PostgresQueries, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("viz_service.queries.COUNTED_ROWS", 11)
     found = rows.dead_letters(DeadLettersQuery())
     assert (found.total, found.total_is_minimum) == (11, True)

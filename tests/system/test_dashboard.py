@@ -37,7 +37,7 @@ TRAFFIC = {
 
 
 class Watched:
-    """A page that keeps what went wrong on it and where it went."""
+    """A page that records its errors and its requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -64,7 +64,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser: Browser):
-    """Opens windows, each with a page that is watched; they are closed at the end, whatever becomes of the test."""
+    """Returns a function that opens a window with a watched page; all windows are closed after the test."""
     contexts = []
 
     def visit(width=1440, scheme="light"):
@@ -85,24 +85,24 @@ def watched(visit):
 
 @pytest.fixture(scope="module", autouse=True)
 def answered(fleet):
-    """There is something to see: real questions, answered and scored. Returns the id of one of them."""
-    asked = [fleet.ask(text, reference).json()["question_id"] for text, reference in TRAFFIC.items()]
-    for question_id in asked:
+    """Asks real questions, waits until they are answered and scored, and returns the id of one."""
+    ids = [fleet.ask(text, reference).json()["question_id"] for text, reference in TRAFFIC.items()]
+    for question_id in ids:
         fleet.finish(question_id)
-    return asked[0]
+    return ids[0]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width, scheme):
+def test_every_page_is_complete_accessible_and_loads_nothing_external(visit, answered, name, width, scheme):
     watched = visit(width, scheme)
     page = watched.open(PAGES[name] or f"/questions/{answered}")
     if name == "overview":
         await_charts(page)
         expect(page.locator("#picture svg")).to_be_visible()
         expect(page.locator("#what-if-outcomes dd").first).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls horizontally"
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"dashboard-{name}-{width}-{scheme}.png", full_page=True)
     violations = Axe().run(page).response["violations"]
@@ -111,7 +111,7 @@ def test_every_page_is_whole_accessible_and_at_home(visit, answered, name, width
     watched.check()
 
 
-def test_labels_of_times_stand_apart_on_a_narrow_screen(visit):
+def test_time_labels_do_not_overlap_on_a_narrow_screen(visit):
     watched = visit(width=360)
     page = watched.open("/")
     await_charts(page)
@@ -122,7 +122,7 @@ def test_labels_of_times_stand_apart_on_a_narrow_screen(visit):
     watched.check()
 
 
-def test_the_range_changes_the_charts_and_pause_stops_the_clock(watched):
+def test_the_range_changes_the_charts_and_pause_stops_the_refresh(watched):
     page = watched.open("/")
     await_charts(page)
     wider = "/api/figures/score-timeseries"
@@ -142,18 +142,18 @@ def test_the_what_if_slider_changes_the_numbers(watched):
     expect(outcomes.locator("dd").first).to_be_visible(timeout=45_000)
     slider.fill("0")
     expect(page.locator("#threshold-value")).to_have_text("0.00")
-    at_nothing = requests.get(f"{DASHBOARD}/api/what-if", {"threshold": 0}, timeout=15).json()
-    expect(outcomes.locator("div").first.locator(".note")).to_have_text(f"{at_nothing['passed'][0]:,}")
+    at_0 = requests.get(f"{DASHBOARD}/api/what-if", {"threshold": 0}, timeout=15).json()
+    expect(outcomes.locator("div").first.locator(".note")).to_have_text(f"{at_0['passed'][0]:,}")
     slider.fill("1")
     expect(page.locator("#threshold-value")).to_have_text("1.00")
-    at_all = requests.get(f"{DASHBOARD}/api/what-if", {"threshold": 1}, timeout=15).json()
-    expect(outcomes.locator("div").first.locator(".note")).to_have_text(f"{at_all['passed'][0]:,}")
-    assert at_all["passed"][0] < at_nothing["passed"][0]
-    assert at_all["questions"] > 0
+    at_1 = requests.get(f"{DASHBOARD}/api/what-if", {"threshold": 1}, timeout=15).json()
+    expect(outcomes.locator("div").first.locator(".note")).to_have_text(f"{at_1['passed'][0]:,}")
+    assert at_1["passed"][0] < at_0["passed"][0]
+    assert at_1["questions"] > 0
     watched.check()
 
 
-def test_a_question_asked_in_the_form_is_followed_to_its_answer(watched, fleet, unique):
+def test_a_question_asked_in_the_form_is_shown_until_its_answer(watched, fleet, unique):
     page = watched.open("/ask")
     question = unique("Why is the sky blue?")
     page.get_by_label("Question").fill(question)
@@ -201,7 +201,7 @@ def test_questions_are_found_by_their_topic(watched, fleet, unique):
     watched.check()
 
 
-def test_the_pages_speak_spanish_to_those_who_do(browser):
+def test_the_pages_are_in_spanish_for_a_spanish_browser(browser):
     context = browser.new_context(locale="es-ES")
     watched = Watched(context.new_page())
     page = watched.open("/questions")
@@ -214,7 +214,7 @@ def test_the_pages_speak_spanish_to_those_who_do(browser):
     context.close()
 
 
-def test_the_theme_can_be_chosen_and_stays(watched):
+def test_the_chosen_theme_is_kept(watched):
     page = watched.open("/questions")
     for expected in ("light", "dark"):
         page.locator("#theme").click()
@@ -239,8 +239,8 @@ def test_figures_agree_with_the_database(fleet):
     assert abs(statistics["questions"]["completed"] - row["completed"]) <= 2
 
 
-def test_the_pipeline_is_seen_as_it_is():
-    def seen():
+def test_the_pipeline_of_a_healthy_fleet_has_no_gaps():
+    def complete_state():
         state = requests.get(f"{DASHBOARD}/api/pipeline", timeout=15).json()
         assert state["kafka_error"] is None
         assert {each["name"] for each in state["topics"]} == {each.name for each in topics.ALL}
@@ -255,11 +255,11 @@ def test_the_pipeline_is_seen_as_it_is():
         assert state["cache_hit_rate"] is not None
         return state
 
-    state = eventually(seen, "the pipeline is whole", 90, interval=2)
+    state = eventually(complete_state, "the pipeline is complete", 90, interval=2)
     assert {each["name"] for each in state["services"]} >= {"storage-service", "llm-consumer", "score-validator"}
 
 
-def test_a_service_that_is_away_is_an_alert(watched, fleet):
+def test_a_stopped_service_raises_an_alert(watched, fleet):
     page = watched.open("/")
     container = fleet.container("retry-quota-consumer")
     container.stop(timeout=15)
@@ -272,7 +272,7 @@ def test_a_service_that_is_away_is_an_alert(watched, fleet):
     expect(alert).to_have_count(0, timeout=60_000)
 
 
-def test_the_dashboard_cannot_write(fleet):
+def test_the_dashboard_has_a_read_only_role(fleet):
     [rights] = fleet.sql(
         "SELECT bool_and(has_table_privilege('reader', oid, 'SELECT')) AS reads, "
         "bool_or(has_table_privilege('reader', oid, 'INSERT, UPDATE, DELETE, TRUNCATE')) AS writes "
@@ -283,14 +283,14 @@ def test_the_dashboard_cannot_write(fleet):
     assert [each["usename"] for each in users] == ["reader"]
 
 
-def test_other_pages_cannot_ask(unique):
+def test_pages_of_other_origins_cannot_ask(unique):
     body = {"question_text": unique("Who asks?")}
     elsewhere = {"Origin": "http://elsewhere.example", "X-Requested-With": "askfleet"}
     assert requests.post(f"{DASHBOARD}/api/ask", json=body, timeout=15).status_code == 403
     assert requests.post(f"{DASHBOARD}/api/ask", json=body, headers=elsewhere, timeout=15).status_code == 403
 
 
-def test_a_script_in_an_answer_stays_text(watched, scripted, fleet, unique):
+def test_a_script_in_an_answer_is_shown_as_text(watched, scripted, fleet, unique):
     question = unique("Why is <b>the sky</b> blue?")
     scripted.script(question, HOSTILE)
     question_id = fleet.ask(question).json()["question_id"]
@@ -306,7 +306,7 @@ def test_a_script_in_an_answer_stays_text(watched, scripted, fleet, unique):
     watched.check()
 
 
-def test_a_failed_question_is_listed_and_asked_again(watched, scripted, fleet, unique):
+def test_a_failed_question_is_listed_and_retried(watched, scripted, fleet, unique):
     question = unique("Why did it fail?")
     refused = '{"error": {"message": "wrong key", "type": "authentication_error"}}'
     scripted.script(question, refusal(401, refused), "It was refused at first.")

@@ -1,4 +1,4 @@
-"""Rejected messages are shown with their bytes, end a question only where they carry it on, and can be replayed."""
+"""Rejected messages are shown with their bytes, fail a question only on working topics, and can be replayed."""
 
 import time
 import uuid
@@ -15,8 +15,8 @@ from tests.unit import samples
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 
 
-def listed(**wanted):
-    reply = requests.get(f"{STORAGE}/dead-letters", params={"limit": 200, **wanted}, timeout=15)
+def listed(**filters):
+    reply = requests.get(f"{STORAGE}/dead-letters", params={"limit": 200, **filters}, timeout=15)
     assert reply.status_code == 200, reply.text
     return reply.json()["dead_letters"]
 
@@ -44,7 +44,7 @@ def letter_from(topic, place):
 
 @pytest.fixture
 def held(fleet, scripted, unique):
-    """Asks a question that is at the model while it is held; the model goes on at the end."""
+    """Returns a function that asks a question whose call is held open; the model continues after the test."""
     scripted.hold.clear()
 
     def ask():
@@ -58,7 +58,7 @@ def held(fleet, scripted, unique):
     scripted.hold.set()
 
 
-def test_an_unreadable_record_leaves_its_question_at_work(fleet, scripted, held):
+def test_an_unreadable_low_quality_record_leaves_its_question_pending(fleet, scripted, held):
     question_id = held()
     place = fleet.produce(topics.LOW_QUALITY, question_id.encode(), b"{")
     letter = letter_from(topics.LOW_QUALITY, place)
@@ -81,8 +81,8 @@ def test_an_unreadable_message_is_shown_with_its_bytes(fleet):
     assert bytes(row["value"]) == value
 
 
-def test_a_message_that_was_not_at_fault_is_replayed_and_worked_off(fleet, scripted, unique):
-    """As after a fault of a service that is mended: the message itself is right."""
+def test_a_valid_message_is_replayed_and_processed(fleet, scripted, unique):
+    """The case of a bug in a service that has been fixed: the message itself is valid."""
     question = samples.question(
         question_text=unique("Was it your fault?"), original_answer=REFERENCE, asked_at=datetime.now(UTC)
     )
@@ -109,16 +109,16 @@ def test_a_message_that_was_not_at_fault_is_replayed_and_worked_off(fleet, scrip
     assert letter["id"] in [each["id"] for each in listed(replayed="true")]
 
 
-def test_a_message_that_cannot_be_read_is_rejected_again_with_the_same_bytes(fleet):
+def test_a_replayed_unreadable_message_is_rejected_again_with_the_same_bytes(fleet):
     key, value = f"poison {uuid.uuid4()}".encode(), b"\xff\x00{"
     letter = letter_from(topics.QUESTIONS_PENDING, fleet.produce(topics.QUESTIONS_PENDING, key, value))
     assert replay(letter).status_code == 202
-    eventually(lambda: len([each for each in listed() if each["key"] == key.decode()]) == 2, "it is there twice", 60)
+    eventually(lambda: len([each for each in listed() if each["key"] == key.decode()]) == 2, "it is listed twice", 60)
     rows = fleet.sql("SELECT key, value FROM dead_letters WHERE key = %s", key)
     assert [(bytes(row["key"]), bytes(row["value"])) for row in rows] == [(key, value)] * 2
 
 
-def test_a_message_that_was_cut_is_not_replayed(fleet):
+def test_a_truncated_message_is_not_replayed(fleet):
     key = f"poison {uuid.uuid4()}".encode()
     letter = letter_from(topics.QUESTIONS_PENDING, fleet.produce(topics.QUESTIONS_PENDING, key, b"x" * 70_000))
     assert (letter["value_bytes"], letter["kept_bytes"]) == (70_000, 65_536)
@@ -127,7 +127,7 @@ def test_a_message_that_was_cut_is_not_replayed(fleet):
     assert "70,000" in reply.json()["detail"]
 
 
-def test_a_message_whose_question_has_ended_is_not_replayed(fleet, scripted, held):
+def test_a_message_of_a_final_question_is_not_replayed(fleet, scripted, held):
     question_id = held()
     place = fleet.produce(topics.QUESTIONS_PENDING, question_id.encode(), b"{")
     letter = letter_from(topics.QUESTIONS_PENDING, place)

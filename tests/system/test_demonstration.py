@@ -1,6 +1,6 @@
-"""What people type: the commands and statements of the demonstration.
+"""The commands and statements of the demonstration.
 
-`docs/demonstration.md` is run as it stands, block by block; `docs/demostracion.md` holds the same commands (unit test).
+`docs/demonstration.md` runs unchanged, block by block; a unit test checks that `docs/demostracion.md` has the same.
 """
 
 # ruff: noqa: E501 (statements as they are typed)
@@ -51,7 +51,7 @@ STATEMENTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def traffic(fleet):
-    """The first questions that the fleet asks by itself have answers."""
+    """Waits until the questions that the fleet asks at its start have answers."""
     eventually(
         lambda: fleet.sql("SELECT count(*) AS n FROM responses")[0]["n"] >= 10, "ten answers are kept", 180, interval=1
     )
@@ -64,19 +64,19 @@ def test_the_statements_run_unchanged(fleet, name):
 
 
 @pytest.mark.parametrize("view", ["score_summary", "regeneration_analysis", "latency_by_stage", "error_distribution"])
-def test_the_views_have_rows(fleet, view):
+def test_the_views_can_be_queried_and_have_rows(fleet, view):
     fleet.sql(f"SELECT * FROM {view} LIMIT 5")
     if view in ("score_summary", "latency_by_stage"):
         assert fleet.sql(f"SELECT count(*) AS n FROM {view}")[0]["n"] > 0
 
 
-def test_scores_are_spread_as_a_model_spreads_them(fleet):
+def test_scores_have_at_least_five_values(fleet):
     [row] = fleet.sql("SELECT count(DISTINCT bert_score) AS n, min(bert_score), max(bert_score) FROM responses")
     assert row["n"] >= 5
     assert row["min"] < row["max"]
 
 
-def test_the_topic_in_detail(fleet):
+def test_the_topic_has_three_partitions(fleet):
     output = fleet.exec(
         "kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", "--describe", "--topic", "questions-pending"
     )
@@ -92,7 +92,7 @@ def test_the_traffic_generator_asks_and_waits(fleet):
     assert report["cached"] == 5, "the same seed asks the same questions, which are answered now"
 
 
-def test_its_usage_errors_are_clear(fleet):
+def test_usage_errors_of_the_traffic_generator_are_clear(fleet):
     output = fleet.exec("traffic-generator", "python", "generate_traffic.py", "--num-requests", "0", check=False)
     assert "--num-requests" in output
     assert "--interval" in fleet.exec("traffic-generator", "python", "generate_traffic.py", "--help")
@@ -100,7 +100,7 @@ def test_its_usage_errors_are_clear(fleet):
 
 @pytest.fixture(scope="module")
 def runner(fleet):
-    """Runs commands; whatever became of them, llm-consumer is afterwards as `.env` says."""
+    """Runs commands, and afterwards recreates llm-consumer with the settings of `.env`."""
     made = Runner()
     try:
         yield made
@@ -111,6 +111,6 @@ def runner(fleet):
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[f"line {each.line}" for each in STEPS])
-def test_the_document_in_its_order(runner, step):
-    """A step may rest on the ones before it: choose all of them."""
+def test_the_steps_of_the_document_run_in_order(runner, step):
+    """A step may depend on the ones before it, so select all of them."""
     print(runner.run(step))

@@ -1,4 +1,4 @@
-"""A short form of `make drill`: a fault under load loses, doubles and burns nothing."""
+"""A short form of `make drill`: a fault under load causes no loss, no duplicate and no extra retry."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ OPTIONS = Options(rate=5, seconds=4, deadline_seconds=180)
 OUTAGE_SECONDS = 8
 
 SHARES = {"first good": 6, "second good": 2, "never good": 1, "overloaded once": 1, "wrong request": 1}
-"""Nothing that waits long."""
+"""Shares of scripts without long waits."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def drills(fleet: Fleet) -> Iterator[Drills]:
     "name",
     ["kill-llm-consumer-1", "kill-storage-writer", "kill-flink-taskmanager", "scorer-away", "records-deleted"],
 )
-def test_nothing_is_lost_doubled_or_burnt(drills: Drills, name: str) -> None:
+def test_a_fault_under_load_loses_and_duplicates_nothing(drills: Drills, name: str) -> None:
     [strike, *_] = strikes_of(ALL[name], OPTIONS.seconds)
     result = drills.play(name, [replace(strike, seconds=min(strike.seconds, OUTAGE_SECONDS))], SHARES)
     account = result.account

@@ -1,4 +1,4 @@
-"""Failed questions are not dead: they are listed, retried once each, and by one command for many."""
+"""Failed questions are listed, and retried singly or many by one command."""
 
 import pytest
 import requests
@@ -9,8 +9,8 @@ REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 REFUSED = (400, {}, "no")
 
 
-def listed(**wanted):
-    reply = requests.get(f"{STORAGE}/failed", params=wanted, timeout=15)
+def listed(**filters):
+    reply = requests.get(f"{STORAGE}/failed", params=filters, timeout=15)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
@@ -25,7 +25,7 @@ def command(fleet, *arguments, check=True):
 
 @pytest.fixture
 def failing(fleet, scripted, unique):
-    """Asks questions that fail at their first call and are answered at the second; returns ids by text."""
+    """Returns a function that asks questions whose first call fails and second succeeds, and gives ids by text."""
 
     def ask(word, count=1):
         ids = {}
@@ -59,7 +59,7 @@ def test_a_failed_question_is_listed_and_retried_once(fleet, scripted, failing):
     second = retry(question_id)
     assert (second.status_code, second.json()["status"]) == (200, "completed")
     assert fleet.status(question_id) == final
-    assert len(scripted.calls(text)) == 2, "one that failed, one for the retry"
+    assert len(scripted.calls(text)) == 2, "one call that failed and one for the retry"
     assert listed(text=text)["total"] == 0
 
 
@@ -70,20 +70,20 @@ def test_unknown_questions_are_404(fleet):
 def test_many_are_retried_by_one_command(fleet, scripted, failing, unique):
     word = unique("Many")
     ids = failing(word, count=5)
-    theirs = ("--text", word.lower(), "--reason", "not_retryable")
-    shown = command(fleet, *theirs, "--dry-run")
+    selection = ("--text", word.lower(), "--reason", "not_retryable")
+    shown = command(fleet, *selection, "--dry-run")
     assert all(question_id in shown for question_id in ids.values())
     assert {fleet.status(question_id)["status"] for question_id in ids.values()} == {"failed"}
 
-    summary = command(fleet, *theirs, "--rate", "20")
+    summary = command(fleet, *selection, "--rate", "20")
     assert "started anew" in summary
     for text, question_id in ids.items():
         assert fleet.finish(question_id)["status"] == "completed"
         assert len(scripted.calls(text)) == 2
-    left = command(fleet, *theirs, "--dry-run")
+    left = command(fleet, *selection, "--dry-run")
     assert not any(question_id in left for question_id in ids.values())
 
 
-def test_a_service_that_is_not_there_is_told(fleet):
+def test_an_unreachable_service_is_reported(fleet):
     output = command(fleet, "--url", "http://localhost:1", check=False)
     assert "cannot reach http://localhost:1" in output

@@ -1,4 +1,4 @@
-"""What storage-writer writes when much comes at the same time, in the real database."""
+"""Concurrent writes of storage-writer in the real database."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ def store(fleet, pool):
 
 @pytest.fixture
 def pending(fleet, unique):
-    """Makes pending questions without a model at work on them; they and all that hangs on them are deleted."""
+    """Returns a function that makes pending questions that nobody processes; all their rows are deleted afterwards."""
     made = []
 
     def make(count, known=True):
@@ -90,7 +90,7 @@ def answer(question):
 
 
 def at_once(calls):
-    """Makes all calls at the same time; returns what each returned or raised."""
+    """Makes all calls concurrently; returns the result or the exception of each."""
 
     def outcome(call):
         try:
@@ -117,21 +117,21 @@ def kept(fleet, questions):
     return {row["question_id"]: (row["llm_response"], row["n"]) for row in rows}
 
 
-def test_each_of_many_gets_its_own_answer(fleet, store, pending):
+def test_concurrent_answers_are_stored_with_their_questions(fleet, store, pending):
     questions = pending(24)
     assert at_once(completing(store, questions)) == [True] * 24
     assert kept(fleet, questions) == {each.question_id: (answer(each).llm_response, 2) for each in questions}
     assert at_once(completing(store, questions)) == [False] * 24
 
 
-def test_of_copies_one_is_kept(fleet, store, pending):
+def test_duplicate_messages_store_one_answer(fleet, store, pending):
     questions = pending(4)
-    told = at_once(completing(store, questions * 4))
-    assert [sum(told[place::4]) for place in range(4)] == [1, 1, 1, 1]
+    results = at_once(completing(store, questions * 4))
+    assert [sum(results[place::4]) for place in range(4)] == [1, 1, 1, 1]
     assert len(kept(fleet, questions)) == 4
 
 
-def test_questions_without_a_row_bring_it(fleet, store, pending):
+def test_answers_of_questions_without_a_row_insert_it(fleet, store, pending):
     questions = pending(3) + pending(3, known=False)
     assert at_once(completing(store, questions * 2)).count(True) == 6
     assert len(kept(fleet, questions)) == 6
@@ -143,25 +143,25 @@ def test_questions_without_a_row_bring_it(fleet, store, pending):
 
 
 @pytest.mark.parametrize("wrong", [{"llm_response": "a \x00"}, {"prompt_tokens": MOST_INT + 1}], ids=["NUL", "number"])
-def test_what_is_refused_spoils_nothing_else(fleet, store, pending, wrong):
+def test_an_unreadable_answer_does_not_affect_the_others(fleet, store, pending, wrong):
     bad, *good = pending(12)
     bad = bad.model_copy(update={"attempts": (attempt(1).model_copy(update=wrong),)})
-    refused, *told = at_once(completing(store, [bad, *good]))
+    refused, *results = at_once(completing(store, [bad, *good]))
     assert isinstance(refused, Unreadable)
-    assert told == [True] * 11
+    assert results == [True] * 11
     assert kept(fleet, [bad, *good]).keys() == {each.question_id for each in good}
 
 
-def test_attempts_of_one_question_are_noted_one_after_the_other(fleet, store, pending):
+def test_concurrent_attempts_of_one_question_are_all_recorded(fleet, store, pending):
     (question,) = pending(1)
     histories = [tuple(attempt(number) for number in range(1, last + 1)) for last in (1, 2, 3)] * 4
-    told = at_once([lambda h=h: store.note(question.model_copy(update={"attempts": h})) for h in histories])
-    assert told == [True] * 12
+    results = at_once([lambda h=h: store.note(question.model_copy(update={"attempts": h})) for h in histories])
+    assert results == [True] * 12
     rows = fleet.sql("SELECT attempt FROM attempts WHERE question_id = %s ORDER BY 1", question.question_id)
     assert [row["attempt"] for row in rows] == [1, 2, 3]
 
 
-def test_an_older_failure_is_not_that_of_a_question_that_was_asked_anew(fleet, store, pending):
+def test_an_older_failure_of_a_question_asked_again_is_ignored(fleet, store, pending):
     old, *failed = pending(8)
     old = old.model_copy(update={"asked_at": old.asked_at - timedelta(seconds=1)})
     fails = [
@@ -174,15 +174,15 @@ def test_an_older_failure_is_not_that_of_a_question_that_was_asked_anew(fleet, s
     assert [row["last_error"] for row in rows] == ["busy \ufffd"] * 7
 
 
-def test_those_who_write_the_same_rows_at_once_do_not_wait_for_each_other_in_a_circle(fleet, pool, store, pending):
+def test_concurrent_writes_to_the_same_rows_do_not_deadlock(fleet, pool, store, pending):
     marks = storage_service.store.Store(pool)
     questions = pending(200)
-    dealt = random.Random(5)
+    shuffler = random.Random(5)
     for start in range(0, 200, 40):
         some = questions[start : start + 40]
 
         def mixed(some=some):
-            return dealt.sample(some, len(some))
+            return shuffler.sample(some, len(some))
 
         noting = [lambda each=each: store.note(each) for each in mixed()]
         marking = [
@@ -190,8 +190,8 @@ def test_those_who_write_the_same_rows_at_once_do_not_wait_for_each_other_in_a_c
             for _ in range(4)
         ]
         counting = [lambda order=mixed(): marks.add_times_asked({e.question_id: 1 for e in order}) for _ in range(4)]
-        told = at_once([*noting, *marking, *counting, *completing(store, mixed())])
-        assert [each for each in told if isinstance(each, Exception)] == []
+        results = at_once([*noting, *marking, *counting, *completing(store, mixed())])
+        assert [each for each in results if isinstance(each, Exception)] == []
     rows = fleet.sql(
         "SELECT DISTINCT times_asked, published_at FROM questions WHERE question_id = ANY(%s)",
         [each.question_id for each in questions],

@@ -1,4 +1,4 @@
-"""The fleet as a whole: what is up, what is published, what its logs say."""
+"""The fleet as a whole: its containers, published ports, topics, job, pages and logs."""
 
 import json
 import re
@@ -48,28 +48,28 @@ def test_only_the_reverse_proxy_publishes_ports_and_only_on_loopback(fleet):
 
 
 def test_no_process_is_root(fleet):
-    # What the kernel says in the container, with nothing but a shell: `docker top` runs whatever ps the machine has.
-    look = """for status in /proc/[0-9]*/status; do
+    # Reads /proc with a shell in the container, because `docker top` depends on the machine's ps.
+    script = """for status in /proc/[0-9]*/status; do
         while read -r key value _; do
             case $key in Name:) name=$value ;; Uid:) echo "$value $name"; break ;; esac
         done <"$status"
     done 2>/dev/null; :"""
 
     def users(container):
-        return container.exec_run(["sh", "-c", look]).output.decode().splitlines()
+        return container.exec_run(["sh", "-c", script]).output.decode().splitlines()
 
     found = {container.name: users(container) for container in fleet.containers()}
     assert all(found.values())
-    assert [(name, each) for name, all_of_it in found.items() for each in all_of_it if each.startswith("0 ")] == []
+    assert [(name, each) for name, processes in found.items() for each in processes if each.startswith("0 ")] == []
 
 
-def test_the_one_shots_ended_well(fleet):
+def test_the_one_shots_ended_with_status_0(fleet):
     for service in ("kafka-init", "postgres-init"):
         [container] = fleet.containers(service, everything=True)
         assert container.attrs["State"]["ExitCode"] == 0
 
 
-def test_the_seven_topics(fleet):
+def test_the_seven_topics_exist(fleet):
     listed = fleet.exec("kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", "--list").split()
     assert {topic.name for topic in topics.ALL} <= set(listed)
     described = fleet.exec(
@@ -104,7 +104,7 @@ def test_checkpoints_complete(fleet):
     eventually(completed, "a checkpoint is complete", 90, interval=1)
 
 
-def test_pages_answer(fleet):
+def test_the_pages_are_served(fleet):
     for url in (
         "http://reverse-proxy:5001/docs/swagger",
         "http://reverse-proxy:5002/",
@@ -117,7 +117,7 @@ def test_pages_answer(fleet):
 
 
 @pytest.mark.parametrize("service", ["storage-service", "viz-service", "score-validator"])
-def test_web_services_tell_of_themselves(fleet, service):
+def test_web_services_have_health_readiness_and_metrics(fleet, service):
     port = {"storage-service": 5001, "viz-service": 5002, "score-validator": 8000}[service]
     base = f"http://{service}:{port}"
     assert requests.get(f"{base}/health", timeout=10).json()["status"] == "ok"
@@ -126,10 +126,10 @@ def test_web_services_tell_of_themselves(fleet, service):
 
 
 def verify(fleet, *options, **environment):
-    """Compares the scorer with bert-score where that is: in a container of its image with torch, with its settings."""
+    """Compares the scorer with bert-score, in a container of the image with torch and with the scorer's settings."""
     scorer = fleet.container("score-validator").attrs["Config"]
     prefix, tag = re.fullmatch(r"(.*)/.*:(.*)", scorer["Image"]).groups()
-    # Looked up first: Docker would pull a missing image.
+    # Look the image up first, because Docker would pull a missing one.
     image = fleet.docker.images.get(f"{prefix}/score-validator-torch:{tag}")
     container = fleet.docker.containers.run(
         image,
@@ -141,20 +141,20 @@ def verify(fleet, *options, **environment):
     )
     try:
         status = container.wait(timeout=600)["StatusCode"]
-        said = container.logs().decode(errors="replace")
+        output = container.logs().decode(errors="replace")
     finally:
         container.remove(force=True)
-    print(said)
-    assert status == 0, said
+    print(output)
+    assert status == 0, output
 
 
 def test_the_scorer_equals_bert_score_pair_by_pair(fleet):
-    """bert-score alone for each pair against HTTP: single, concurrent and batched."""
+    """Compares bert-score, pair by pair, with single, concurrent and batched requests over HTTP."""
     verify(fleet)
 
 
-def test_so_does_the_engine_for_other_encoders(fleet):
-    """The last layer without weights, which torch computes; both in one process."""
+def test_the_engine_equals_bert_score_for_another_layer(fleet):
+    """The last layer is computed by torch; both run in one process."""
     verify(fleet, "--in-process", BERTSCORE_LAYER="6")
 
 
@@ -172,11 +172,11 @@ def test_so_does_the_engine_for_other_encoders(fleet):
         ("flink-job", ["flink_job"]),
     ],
 )
-def test_each_image_checks_itself(fleet, service, module):
+def test_the_check_of_each_image_passes(fleet, service, module):
     fleet.exec(service, "python", "-m", *module, "--check")
 
 
-def test_logs_are_events(fleet):
+def test_logs_are_json_events(fleet):
     line = fleet.container("storage-writer").logs(tail=1).decode()
     event = json.loads(line)
     assert event["service"] == "storage-writer"

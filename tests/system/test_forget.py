@@ -1,4 +1,4 @@
-"""Questions are deleted, asked anew and corrected, in the real stores; the model is scripted."""
+"""Questions are deleted, regenerated and corrected in the real stores, with a scripted model."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ POORER = "zxq vvk"
 TABLES = ("questions", "responses", "attempts", "call_errors", "failed_questions", "dead_letters")
 LONG_AGO = datetime(1970, 6, 1, tzinfo=UTC)
 LONG_AGO_DAYS = 20_000
-"""An age that nothing else in the database has."""
+"""Age that no other row of the database has."""
 
 
 def delete(question_id):
@@ -56,14 +56,14 @@ def answered(fleet, question_id):
 
 
 def replay(fleet, message):
-    """Writes an answer once more, and waits until storage-writer has read it."""
+    """Writes an answer again and waits until storage-writer has read it."""
     fleet.produce(topics.VALIDATED, message["question_id"].encode(), json.dumps(message).encode())
     eventually(lambda: fleet.lag("storage-writer", [topics.VALIDATED]) == 0, "storage-writer has read everything", 30)
 
 
 @pytest.fixture
-def asked(fleet, scripted, unique):
-    """Asks a new question with a script and returns its text, and its status once it is final."""
+def ask_scripted(fleet, scripted, unique):
+    """Returns a function that asks a new question with a script and returns its text and its final status."""
 
     def ask(*steps, reference=REFERENCE):
         text = unique("At what temperature does water boil?")
@@ -77,8 +77,8 @@ def asked(fleet, scripted, unique):
 # --- delete -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_question_is_gone_from_tables_and_cache(fleet, asked):
-    text, final = asked(POOR, GOOD)
+def test_a_deleted_question_is_gone_from_tables_and_cache(fleet, ask_scripted):
+    text, final = ask_scripted(POOR, GOOD)
     question_id = final["question_id"]
     assert fleet.ask(text).json()["status"] == "completed"
     eventually(lambda: left(fleet, question_id) == {"questions", "responses", "attempts"}, "its rows are there", 10)
@@ -93,8 +93,8 @@ def test_a_deleted_question_is_gone_from_tables_and_cache(fleet, asked):
     assert delete(question_id).status_code == 404
 
 
-def test_a_replayed_answer_does_not_bring_a_deleted_question_back(fleet, asked):
-    _, final = asked(GOOD)
+def test_a_replayed_answer_does_not_bring_a_deleted_question_back(fleet, ask_scripted):
+    _, final = ask_scripted(GOOD)
     question_id = final["question_id"]
     message = answered(fleet, question_id)
     assert delete(question_id).status_code == 204
@@ -118,8 +118,8 @@ def test_an_answer_in_flight_does_not_bring_a_deleted_question_back(fleet, scrip
     assert left(fleet, question_id) == set()
 
 
-def test_asked_again_it_is_a_new_question_that_old_messages_do_not_touch(fleet, scripted, asked):
-    text, first = asked(GOOD, OTHER)
+def test_old_messages_do_not_affect_a_question_asked_again_after_deletion(fleet, scripted, ask_scripted):
+    text, first = ask_scripted(GOOD, OTHER)
     question_id = first["question_id"]
     old = answered(fleet, question_id)
     assert delete(question_id).status_code == 204
@@ -137,23 +137,23 @@ def test_asked_again_it_is_a_new_question_that_old_messages_do_not_touch(fleet, 
     assert fleet.sql("SELECT times_asked FROM questions WHERE question_id = %s", question_id) == [{"times_asked": 1}]
 
 
-def test_the_figures_are_those_of_what_is_left(fleet, asked):
-    _, final = asked(GOOD)
+def test_statistics_exclude_deleted_questions(fleet, ask_scripted):
+    _, final = ask_scripted(GOOD)
     assert delete(final["question_id"]).status_code == 204
 
     def agree():
-        told = requests.get(f"{STORAGE}/stats", timeout=15).json()["questions"]
+        counts = requests.get(f"{STORAGE}/stats", timeout=15).json()["questions"]
         rows = fleet.sql("SELECT status, count(*) AS n FROM questions GROUP BY status")
-        return {status: n for status, n in told.items() if n} == {row["status"]: row["n"] for row in rows}
+        return {status: n for status, n in counts.items() if n} == {row["status"]: row["n"] for row in rows}
 
     eventually(agree, "/stats agrees with the table", 20)
 
 
-# --- ask anew ---------------------------------------------------------------------------------------------------------
+# --- regenerate -------------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_answer_is_asked_for_anew_and_stays_until_the_new_one_is_there(fleet, scripted, asked):
-    text, first = asked(GOOD, OTHER)
+def test_a_regenerated_answer_replaces_the_old_one_when_it_is_there(fleet, scripted, ask_scripted):
+    text, first = ask_scripted(GOOD, OTHER)
     question_id = first["question_id"]
     old = answered(fleet, question_id)
     scripted.hold.clear()
@@ -164,9 +164,9 @@ def test_a_wrong_answer_is_asked_for_anew_and_stays_until_the_new_one_is_there(f
         replay(fleet, old)
         state = fleet.status(question_id)
         assert (state["status"], state["result"]) == ("pending", None), (
-            "the answer of the run before is not the new one"
+            "a replayed old answer must not become the new one"
         )
-        assert fleet.ask(text).status_code == 202, "nor is it served from the cache"
+        assert fleet.ask(text).status_code == 202, "the old answer must not be served from the cache"
         [kept] = fleet.sql("SELECT llm_response FROM responses WHERE question_id = %s", question_id)
         assert kept["llm_response"] == GOOD
     finally:
@@ -184,24 +184,24 @@ def test_a_wrong_answer_is_asked_for_anew_and_stays_until_the_new_one_is_there(f
     assert eventually(served, "the new answer is served from the cache", 10)["result"] == final["result"]
 
 
-def test_a_failed_question_is_asked_anew_without_a_body(fleet, asked):
-    _, first = asked((400, {}, "no"), GOOD)
+def test_a_failed_question_is_regenerated_without_a_body(fleet, ask_scripted):
+    _, first = ask_scripted((400, {}, "no"), GOOD)
     assert first["status"] == "failed"
     assert regenerate(first["question_id"]).status_code == 202
     assert fleet.finish(first["question_id"])["result"]["llm_response"] == GOOD
 
 
 def test_unknown_questions_are_404(fleet):
-    nobody = "0" * 32
-    for reply in (delete(nobody), regenerate(nobody), replace_reference(nobody, REFERENCE)):
+    unknown_id = "0" * 32
+    for reply in (delete(unknown_id), regenerate(unknown_id), replace_reference(unknown_id, REFERENCE)):
         assert (reply.status_code, reply.headers["Content-Type"]) == (404, "application/problem+json")
 
 
 # --- correct ----------------------------------------------------------------------------------------------------------
 
 
-def test_with_another_reference_all_attempts_have_other_scores_and_the_model_is_not_called(fleet, scripted, asked):
-    text, first = asked(POORER, FAIR, POORER)
+def test_another_reference_changes_all_scores_without_a_call_of_the_model(fleet, scripted, ask_scripted):
+    text, first = ask_scripted(POORER, FAIR, POORER)
     question_id = first["question_id"]
     assert (first["result"]["llm_response"], first["result"]["quality"]) == (FAIR, "max_retries_reached")
 
@@ -227,8 +227,8 @@ def test_with_another_reference_all_attempts_have_other_scores_and_the_model_is_
     assert fleet.ask(text).json()["result"] == result
 
 
-def test_a_low_score_against_another_reference_starts_no_regeneration(fleet, scripted, asked):
-    text, first = asked(GOOD)
+def test_a_low_score_with_another_reference_starts_no_regeneration(fleet, scripted, ask_scripted):
+    text, first = ask_scripted(GOOD)
     reply = replace_reference(first["question_id"], POOR)
     assert reply.status_code == 200, reply.text
     state = reply.json()
@@ -237,8 +237,8 @@ def test_a_low_score_against_another_reference_starts_no_regeneration(fleet, scr
     assert len(scripted.calls(text)) == 1
 
 
-def test_a_question_that_failed_has_nothing_to_score(fleet, asked):
-    _, first = asked((400, {}, "no"))
+def test_correcting_a_failed_question_is_409(fleet, ask_scripted):
+    _, first = ask_scripted((400, {}, "no"))
     reply = replace_reference(first["question_id"], POOR)
     assert reply.status_code == 409
     assert "regenerate" in reply.json()["detail"]
@@ -266,9 +266,9 @@ def writer(fleet, pool):
 
 @pytest.fixture
 def made(fleet, unique):
-    """Makes messages of answered questions that nobody has asked.
+    """Returns a function that makes messages of answered questions that nobody has asked.
 
-    All of them are deleted at the end, and stay listed as deleted: the fleet may have published one again meanwhile.
+    All are deleted afterwards and stay listed as deleted, because the fleet may have published one again meanwhile.
     """
     ids = []
 
@@ -310,7 +310,7 @@ def answer(question, created_at=LONG_AGO):
     )
 
 
-def test_whatever_is_written_at_the_moment_of_a_deletion_nothing_is_left(fleet, reader, writer, made):
+def test_writes_concurrent_with_a_deletion_leave_no_rows(fleet, reader, writer, made):
     for number in range(30):
         question = made(number)
         key = question.question_id
@@ -329,18 +329,18 @@ def test_whatever_is_written_at_the_moment_of_a_deletion_nothing_is_left(fleet, 
         assert left(fleet, key) == set()
 
 
-def test_a_new_question_is_asked_later_than_the_deleted_one_though_the_clock_was_set_back(reader, writer, made):
+def test_a_question_asked_after_deletion_gets_a_later_time_than_before(reader, writer, made):
     question = made()
     assert reader.record(question).publish == question
     assert reader.delete(question.question_id)
     earlier = question.model_copy(update={"asked_at": question.asked_at - timedelta(days=1)})
     published = reader.record(earlier).publish
     assert published.asked_at == question.asked_at + timedelta(milliseconds=1)
-    assert not writer.complete(question, answer(question)), "the old answer is not the new one's"
+    assert not writer.complete(question, answer(question)), "an old answer must not complete the new question"
     assert writer.complete(published, answer(published))
 
 
-def test_what_ended_long_ago_is_lent_for_deletion_and_nothing_else(fleet, reader, writer, made):
+def test_only_questions_that_ended_long_ago_are_selected_for_deletion(fleet, reader, writer, made):
     answered_one, failed, recent, again = (made(number) for number in range(4))
     for each in (answered_one, again):
         assert writer.complete(each, answer(each))
@@ -349,7 +349,7 @@ def test_what_ended_long_ago_is_lent_for_deletion_and_nothing_else(fleet, reader
     assert reader.regenerate(again.question_id, None, LONG_AGO).publish
     with writer.old(LONG_AGO_DAYS, 10) as old, writer.old(LONG_AGO_DAYS, 10) as another:
         assert set(old.question_ids) == {answered_one.question_id, failed.question_id}
-        assert another.question_ids == [], "one writer at a time"
+        assert another.question_ids == [], "only one writer at a time may delete"
         old.delete()
     assert left(fleet, answered_one.question_id) | left(fleet, failed.question_id) == set()
     assert "responses" in left(fleet, recent.question_id)
@@ -363,7 +363,7 @@ def test_a_stale_answer_is_not_put_into_the_cache_again(fleet, made):
     assert cache.get(stale.question_id) == stale
     cache.invalidate(stale.question_id)
     assert cache.get(stale.question_id) is None
-    cache.put(stale)  # by somebody who read it a moment ago
+    cache.put(stale)  # by a reader that fetched it before the invalidation
     assert cache.get(stale.question_id) is None
     new = stale.model_copy(update={"created_at": datetime.now(UTC) + timedelta(seconds=5)})
     cache.put(new)

@@ -1,4 +1,4 @@
-"""A limit costs time, never a question: before a scripted provider that admits so much a minute, or nobody at all."""
+"""Rate limits and outages of a scripted provider delay questions but fail none."""
 
 import pytest
 
@@ -37,10 +37,10 @@ def provider():
         ),
     ],
 )
-def test_all_questions_are_answered_in_the_time_that_the_limit_asks_for(
+def test_all_questions_are_answered_within_the_time_required_by_the_limit(
     fleet, unique, provider, limit, questions, workers, most_refused, flushed
 ):
-    asked = provider(limit)
+    limited_provider = provider(limit)
     texts = [unique(f"Why is the sky blue, {number}?") for number in range(questions)]
     left = [30.0] if flushed else []
 
@@ -49,33 +49,33 @@ def test_all_questions_are_answered_in_the_time_that_the_limit_asks_for(
             left.pop()
             fleet.cache.flushall()
 
-    found = ask_all(fleet, asked, texts, workers, 300, flush)
+    found = ask_all(fleet, limited_provider, texts, workers, 300, flush)
     assert (found.completed, found.failed) == (questions, 0)
-    assert found.answered == questions, "none was asked twice"
+    assert found.answered == questions, "each question must take exactly one call"
     assert found.refused <= most_refused * found.answered
     assert found.seconds <= 1.15 * allowed_seconds(questions, PER_MINUTE) + SLACK_SECONDS
     assert not left
 
 
 def test_an_outage_fails_no_question(fleet, unique, provider):
-    asked = provider(seconds=0.5)
+    limited_provider = provider(seconds=0.5)
     texts = [unique(f"Who is there, {number}?") for number in range(500)]
     down_for = 45.0
     state = {"down": False, "over": False}
 
     def break_down(since):
         if not state["down"] and since > 3:
-            asked.go_down()
+            limited_provider.go_down()
             state["down"] = True
         if not state["over"] and since > 3 + down_for:
-            asked.come_up()
+            limited_provider.come_up()
             state["over"] = True
 
-    found = ask_all(fleet, asked, texts, 2, 400, break_down)
+    found = ask_all(fleet, limited_provider, texts, 2, 400, break_down)
     assert (found.completed, found.failed) == (500, 0)
     assert state["over"]
     [row] = fleet.sql(
         "SELECT max(retry) AS retry FROM call_errors JOIN questions USING (question_id) "
         "WHERE question_text LIKE 'Who is there, %%' AND cause = 'unavailable'"
     )
-    assert (row["retry"] or 0) <= 1, "an outage is no fault of a question"
+    assert (row["retry"] or 0) <= 1, "an outage must use up no retries"

@@ -1,4 +1,4 @@
-"""A consumer that cannot do its work ends, or stands still; each is a process of its own against the real broker."""
+"""A consumer that makes no progress exits or stops reading; each runs as a process with the real broker."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from pipeline.messages import LowQuality
 from tests.fleet import CLIENT
 from tests.unit import samples
 
-# Reads a topic that holds messages already, as a group of its own.
+# Reads a topic that already holds messages, in a new consumer group.
 PROGRAM = """
 import sys, time
 from pipeline import logs, service
@@ -34,7 +34,7 @@ service.consume(sys.argv[1], KafkaSettings(), [sys.argv[2]], handle, Limits(stal
 
 @pytest.fixture
 def loop():
-    """Starts a consumer of `low-quality-responses`; it is killed at the end."""
+    """Returns a function that starts a consumer of `low-quality-responses`; it is killed after the test."""
     started = []
 
     def start(handler_seconds, **environment):
@@ -58,7 +58,7 @@ def loop():
         process.wait()
 
 
-def test_a_loop_that_hangs_ends_its_process(fleet, loop, unique):
+def test_a_process_whose_loop_hangs_exits(fleet, loop, unique):
     message = samples.response(question_text=unique("Does it hang?")).become(
         LowQuality,
         bert_score=0.1,
@@ -75,25 +75,25 @@ def test_a_loop_that_hangs_ends_its_process(fleet, loop, unique):
     assert "the loop makes no progress" in output
 
 
-def test_a_loop_that_can_read_nothing_stands_still_instead_of_draining_the_topic(fleet, loop):
+def test_a_loop_with_too_many_unreadable_messages_stops_reading(fleet, loop):
     for _ in range(6):
         fleet.produce(topics.LOW_QUALITY, b"poison", b"{not json")
     process = loop(0, POISON_LIMIT="3")
     assert process.stdout is not None
     line = next((line for line in process.stdout if "stopped reading for good" in line), None)
-    assert line, "it went on"
+    assert line, "the loop went on reading"
     assert "4 of the last" in line
-    assert process.poll() is None, "an end would only start it anew"
+    assert process.poll() is None, "an exit would only restart the loop"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 1
 
 
-def test_what_a_transaction_has_not_committed_is_no_standstill(fleet, loop):
+def test_uncommitted_messages_of_a_transaction_are_not_a_stall(fleet, loop):
     process = loop(0)
     producer = confluent_kafka.Producer({**CLIENT, "transactional.id": f"tests-{uuid.uuid4()}"})
     producer.init_transactions(30)
     producer.begin_transaction()
-    until = time.monotonic() + 25  # five looks of the loop at what grows
+    until = time.monotonic() + 25  # five stall checks of the loop
     while time.monotonic() < until:
         producer.produce(topics.LOW_QUALITY, b"never committed")
         producer.flush(5)

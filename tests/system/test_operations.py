@@ -1,4 +1,4 @@
-"""What docs/operations.md says can be done, done: a backup restored, more partitions, another parallelism."""
+"""Procedures of docs/operations.md: restoring a backup, more partitions, another parallelism."""
 
 import uuid
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ VIEWS = ("score_summary", "regeneration_analysis", "latency_by_stage", "error_di
 SCRATCH = "restored"
 FLINK = "http://flink-jobmanager:8081"
 MOST_PARTITIONS = 6
-"""To which a topic is raised here at most: partitions cannot be taken back, and tests are run more than once."""
+"""Highest number of partitions set here, as partitions cannot be removed and tests run more than once."""
 
 
 def psql(fleet, database, statement):
@@ -28,14 +28,14 @@ def psql(fleet, database, statement):
 
 
 def contents(fleet, database):
-    """Returns the number of rows of each table and a sum over all that is in them."""
+    """Returns the number of rows and a checksum of each table."""
     statement = "SELECT count(*), sum(hashtextextended(each::text, 0)) FROM {} AS each"
     return {table: psql(fleet, database, statement.format(table)) for table in TABLES}
 
 
 @pytest.fixture
 def scratch(fleet):
-    """An empty database beside the fleet's own."""
+    """An empty database next to the fleet's own."""
     drop = ("dropdb", "-U", "user", "--if-exists", "--force", SCRATCH)
     fleet.exec("postgres", *drop)
     fleet.exec("postgres", "createdb", "-U", "user", SCRATCH)
@@ -43,14 +43,14 @@ def scratch(fleet):
     fleet.exec("postgres", *drop)
 
 
-def test_a_backup_restored_holds_the_same(fleet, scratch, unique):
+def test_a_restored_backup_has_the_same_contents(fleet, scratch, unique):
     assert fleet.ask(unique("What is a backup?"), "A backup is a copy.", wait=60).json()["status"] == "completed"
     backup_and_restore = (
         f"set -o pipefail; pg_dump -U user -d yahoo_db -Fc | pg_restore -U user -d {scratch} --exit-on-error"
     )
 
     def restored_while_nothing_changed():
-        """Others may ask meanwhile: what was there before and after the copy is what has to be in it."""
+        """Copies the database; returns its contents, or None if others changed it meanwhile."""
         before = contents(fleet, "yahoo_db")
         fleet.exec("postgres", "dropdb", "-U", "user", "--force", scratch)
         fleet.exec("postgres", "createdb", "-U", "user", scratch)
@@ -64,21 +64,21 @@ def test_a_backup_restored_holds_the_same(fleet, scratch, unique):
         statement = f"SELECT count(*) FROM {view}"
         assert psql(fleet, scratch, statement) == psql(fleet, "yahoo_db", statement)
     privilege = "SELECT has_table_privilege('reader', 'responses', 'SELECT')"
-    assert psql(fleet, scratch, privilege) == "t", "the dashboard's role may read what was restored"
+    assert psql(fleet, scratch, privilege) == "t", "the dashboard's role must be able to read restored tables"
 
 
-def test_a_partition_that_is_new_is_consumed(fleet):
+def test_a_new_partition_is_consumed(fleet):
     topic = topics.ERROR_OVERLOAD
     producer = confluent_kafka.Producer({**CLIENT})
 
     def partitions():
         return len(producer.list_topics(topic, timeout=10).topics[topic].partitions)
 
-    wanted = min(partitions() + 1, MOST_PARTITIONS)
-    if wanted > partitions():
-        alter = ("--alter", "--topic", topic, "--partitions", str(wanted))
+    expected = min(partitions() + 1, MOST_PARTITIONS)
+    if expected > partitions():
+        alter = ("--alter", "--topic", topic, "--partitions", str(expected))
         fleet.exec("kafka", "kafka-topics", "--bootstrap-server", "localhost:9092", *alter)
-    eventually(lambda: partitions() == wanted, f"{topic} has {wanted} partitions", 30)
+    eventually(lambda: partitions() == expected, f"{topic} has {expected} partitions", 30)
 
     now = datetime.now(UTC)
     question = samples.question(question_text=f"growth {uuid.uuid4()}", original_answer=None, asked_at=now)
@@ -89,7 +89,7 @@ def test_a_partition_that_is_new_is_consumed(fleet):
         topic,
         failed.to_bytes(),
         failed.question_id.encode(),
-        partition=wanted - 1,
+        partition=expected - 1,
         on_delivery=lambda error, message: errors.append(error),
     )
     assert producer.flush(20) == 0
@@ -101,7 +101,7 @@ def test_a_partition_that_is_new_is_consumed(fleet):
 
 
 def stages():
-    """Returns the job that works, and the parallelism of each of its stages; None while it does not."""
+    """Returns the running job and the parallelism of its stages, or None while it is not running."""
     cluster = Cluster(FLINK)
     active = cluster.jobs().active
     if len(active) != 1 or not active[0].working:
@@ -110,8 +110,8 @@ def stages():
     return active[0], {each["parallelism"] for each in vertices}
 
 
-def test_the_job_goes_on_from_its_checkpoint_with_another_parallelism(fleet, unique):
-    """And back again. A TaskManager has two slots."""
+def test_the_job_is_restored_from_its_checkpoint_with_another_parallelism(fleet, unique):
+    """The parallelism is raised to 2, the number of slots of a TaskManager, and set back to 1."""
     cluster, runner = Cluster(FLINK), Runner()
 
     def rescale(parallelism):
@@ -130,10 +130,10 @@ def test_the_job_goes_on_from_its_checkpoint_with_another_parallelism(fleet, uni
             found = stages()
             return found if found and found[0].id != old.id else None
 
-        new, parallelisms = eventually(rescaled, "the job is submitted anew", 180, interval=1)
+        new, parallelisms = eventually(rescaled, "the job is submitted again", 180, interval=1)
         assert max(parallelisms) == parallelism
         restored = cluster.restored_checkpoint(new)
-        assert restored is not None, "it did not take up a checkpoint"
+        assert restored is not None, "the job was not restored from a checkpoint"
         assert restored.parent.name == old.id
 
     try:

@@ -1,4 +1,4 @@
-"""A fleet whose containers have the proxy of the Docker client's configuration in their environment."""
+"""A fleet whose containers get the proxy of the Docker client's configuration as environment variables."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import requests
 from tests.scripted_provider import completion
 
 PROVIDER = "http://model.example.com/v1"
-"""A name of the internet, which only the proxy can reach."""
+"""Internet address that only the proxy can reach."""
 SERVICES = [
     "storage-service",
     "storage-writer",
@@ -30,21 +30,21 @@ SERVICES = [
     "kafka-ui",
     "traffic-generator",
 ]
-"""All but the stores, which make no calls."""
+"""All services except the stores, which make no calls."""
 SKY = ("Why is the sky blue behind a proxy?", "Air molecules scatter blue light from the sun more than red light.")
 
 
 class Proxy(BaseHTTPRequestHandler):
-    """Keeps what it is asked for, and answers like the provider."""
+    """Records the requested addresses and answers like the provider."""
 
-    asked: list[str]
+    requested: list[str]
 
     def _answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.asked.append(self.path)
-        ours = self.path.startswith(PROVIDER)
-        body = completion(SKY[1]) if ours else b"not for a proxy"
-        self.send_response(200 if ours else 502)
+        self.requested.append(self.path)
+        to_provider = self.path.startswith(PROVIDER)
+        body = completion(SKY[1]) if to_provider else b"not for a proxy"
+        self.send_response(200 if to_provider else 502)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -53,7 +53,7 @@ class Proxy(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_CONNECT = _answer
 
     def log_message(self, *_arguments):
-        """Says nothing."""
+        """Logs nothing."""
 
 
 def recreate(environment: Mapping[str, str]) -> None:
@@ -63,32 +63,34 @@ def recreate(environment: Mapping[str, str]) -> None:
 
 
 @pytest.fixture
-def asked_of_the_proxy(fleet, tmp_path) -> Iterator[list[str]]:
-    asked: list[str] = []
-    server = ThreadingHTTPServer(("", 0), type("Recording", (Proxy,), {"asked": asked}))
+def proxy_requests(fleet, tmp_path) -> Iterator[list[str]]:
+    requested: list[str] = []
+    server = ThreadingHTTPServer(("", 0), type("Recording", (Proxy,), {"requested": requested}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://{socket.gethostbyname(socket.gethostname())}:{server.server_port}"
-    # The exceptions of Docker's documentation: names without a dot are none of them.
+    # The exceptions in Docker's documentation, which do not include names without a dot.
     proxies = {"httpProxy": address, "httpsProxy": address, "noProxy": "*.test.example.com,.example.org,127.0.0.0/8"}
     (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": proxies}}))
     try:
         recreate({"DOCKER_CONFIG": str(tmp_path), "LLM_BASE_URL": PROVIDER})
-        yield asked
+        yield requested
     finally:
         recreate({})
         server.shutdown()
 
 
-def test_only_the_provider_on_the_internet_is_asked_through_the_proxy(fleet, asked_of_the_proxy, unique):
-    # That every container became healthy is half of the test: all checks, and the job's way through Flink.
+def test_only_the_provider_on_the_internet_is_called_through_the_proxy(fleet, proxy_requests, unique):
+    # The fixture has already checked that every container is healthy behind the proxy.
     environment = fleet.container("llm-consumer").attrs["Config"]["Env"]
     assert any(each.startswith("http_proxy=http") for each in environment)
     answer = fleet.ask(unique(SKY[0]), SKY[1], wait=60).json()
     assert answer["status"] == "completed"
     assert answer["result"]["llm_response"] == SKY[1]
-    seen = requests.get("http://viz-service:5002/api/pipeline", timeout=15).json()
-    assert {each["name"]: each["why"] for each in seen["services"]} == {each["name"]: None for each in seen["services"]}
-    assert seen["flink"]["working"]
+    pipeline = requests.get("http://viz-service:5002/api/pipeline", timeout=15).json()
+    assert {each["name"]: each["why"] for each in pipeline["services"]} == {
+        each["name"]: None for each in pipeline["services"]
+    }
+    assert pipeline["flink"]["working"]
     fleet.exec("storage-service", "python", "-m", "storage_service.retry_failed", "--dry-run")
-    assert asked_of_the_proxy
-    assert {each.split("?")[0] for each in asked_of_the_proxy} == {f"{PROVIDER}/chat/completions"}
+    assert proxy_requests
+    assert {each.split("?")[0] for each in proxy_requests} == {f"{PROVIDER}/chat/completions"}

@@ -1,4 +1,4 @@
-"""Stopping and starting parts loses nothing."""
+"""Restarts of services lose nothing, and restarts of consumers keep their progress."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ from tests.fleet import CLIENT, eventually
 from tests.unit import samples
 
 PARTITIONS = 3
-"""Of `validated-responses`."""
+"""Number of partitions of `validated-responses`."""
 
 
 def restart(fleet, *services):
@@ -33,7 +33,7 @@ def restart(fleet, *services):
             fleet.wait_healthy(service)
 
 
-def test_what_was_kept_is_still_there_after_a_restart_of_everything(fleet, unique):
+def test_an_answer_survives_a_restart_of_the_stores(fleet, unique):
     text = unique("What colour is grass?")
     before = fleet.ask(text, "Grass is green.", wait=60).json()
     assert before["status"] == "completed"
@@ -56,7 +56,7 @@ def test_a_question_in_flight_survives_the_restart_of_its_stages(fleet, unique):
     assert {fleet.finish(each, 180)["status"] for each in ids} == {"completed"}
 
 
-def test_the_job_comes_back_after_the_loss_of_its_jobmanager(fleet, unique):
+def test_the_job_runs_again_after_a_restart_of_its_jobmanager(fleet, unique):
     base = "http://flink-jobmanager:8081/jobs/overview"
     restart(fleet, "flink-jobmanager")
 
@@ -70,7 +70,7 @@ def test_the_job_comes_back_after_the_loss_of_its_jobmanager(fleet, unique):
 
 
 @pytest.mark.parametrize("service", ["storage-service", "llm-consumer", "storage-writer", "score-validator"])
-def test_a_service_that_still_starts_ends_when_it_is_asked_to(fleet, service):
+def test_a_service_that_is_still_starting_stops_on_sigterm(fleet, service):
     container = fleet.container(service)
     container.stop(timeout=15)
     container.start()
@@ -97,7 +97,7 @@ def test_replayed_messages_change_nothing(fleet, unique):
     changed = found | {"llm_response": "another text", "bert_score": 0.99}
     for document in (found, changed):
         fleet.produce(topics.VALIDATED, question_id.encode(), json.dumps(document).encode())
-    # Both are read once a later question of the same partition is final.
+    # Both have been read once storage-writer has no lag after a later question.
     fence = fleet.ask(unique("What is a fence?"), "A fence is a barrier.", wait=60).json()
     assert fence["status"] == "completed"
     eventually(lambda: fleet.lag("storage-writer", [topics.VALIDATED]) == 0, "storage-writer has read everything", 30)
@@ -106,12 +106,12 @@ def test_replayed_messages_change_nothing(fleet, unique):
 
 @pytest.fixture
 def group():
-    """A consumer group that nobody has used."""
+    """Returns the name of a new consumer group."""
     return f"tests-{uuid.uuid4()}"
 
 
 def produce_low_quality(questions):
-    """Writes messages that no service acts upon."""
+    """Writes messages to which no service reacts."""
     with Producer(KafkaSettings(), "tests") as producer:
         for each in questions:
             message = each.become(
@@ -129,7 +129,7 @@ def produce_low_quality(questions):
 
 @contextmanager
 def looping(group, handle, heartbeat, topic=topics.LOW_QUALITY):
-    """Runs the loop as a member of a group; gives what stops it."""
+    """Runs the loop as a member of a group; yields the event that stops it."""
     stop = threading.Event()
     with Producer(KafkaSettings(), "tests") as producer:
         limits = Limits(concurrency=4, in_flight=50)
@@ -145,70 +145,68 @@ def looping(group, handle, heartbeat, topic=topics.LOW_QUALITY):
 
 
 @pytest.mark.parametrize("stop_after", [1, 50, 400])
-def test_a_consumer_that_is_stopped_in_the_middle_commits_what_it_did_and_no_more(
-    fleet, unique, group, tmp_path, stop_after
-):
-    """The loop against the real broker: two members in turn read each message at least once and end in time."""
+def test_a_stopped_consumer_commits_only_finished_messages(fleet, unique, group, tmp_path, stop_after):
+    """Two members in turn read each message of the real broker at least once, and stop in time."""
     records = [samples.response(question_text=unique("q")) for _ in range(500)]
-    wanted = {each.question_id for each in records}
-    seen: list[tuple[int, str]] = []
+    expected = {each.question_id for each in records}
+    handled: list[tuple[int, str]] = []
     produce_low_quality(records)
 
-    def ours():
-        return wanted.intersection(question_id for _, question_id in seen)
+    def processed():
+        return expected.intersection(question_id for _, question_id in handled)
 
     def run_until(count):
         reached, released = threading.Event(), threading.Event()
 
         def handle(incoming):
-            seen.append((incoming.source.offset, incoming.message.question_id))
-            if len(ours()) >= count:
+            handled.append((incoming.source.offset, incoming.message.question_id))
+            if len(processed()) >= count:
                 reached.set()
-                # Else a fast loop has read all before it hears that it has to stop.
+                # Otherwise a fast loop would read everything before it is stopped.
                 released.wait()
             return []
 
         with looping(group, handle, tmp_path / "heartbeat") as stop:
             try:
-                assert reached.wait(60), f"read {len(seen)} messages"
+                assert reached.wait(60), f"read {len(handled)} messages"
             finally:
                 stop.set()
                 released.set()
 
     run_until(stop_after)
-    assert ours() < wanted, "it was not stopped in the middle"
-    run_until(len(wanted))
-    assert ours() == wanted
-    assert len(seen) - len(set(seen)) <= 50, "more was repeated than was in flight"
+    assert processed() < expected, "it was not stopped in the middle"
+    run_until(len(expected))
+    assert processed() == expected
+    assert len(handled) - len(set(handled)) <= 50, "more messages were repeated than were in flight"
 
 
-def test_what_is_done_behind_a_message_that_waits_is_not_done_again(fleet, unique, group, tmp_path):
+def test_messages_finished_behind_a_waiting_one_are_not_repeated(fleet, unique, group, tmp_path):
     records = [samples.response(question_text=unique("q")) for _ in range(500)]
-    wanted = {each.question_id for each in records}
+    expected = {each.question_id for each in records}
     first, *others = (each.question_id for each in records)
     produce_low_quality(records)
 
-    def run_until(ids, away):
-        seen = []
+    def run_until(ids, waiting):
+        handled = []
         reached = threading.Event()
 
         def handle(incoming):
-            if incoming.message.question_id == away:
-                raise Unavailable("it stays away")
-            seen.append(incoming.message.question_id)
-            if ids <= set(seen):
+            if incoming.message.question_id == waiting:
+                raise Unavailable("it stays unavailable")
+            handled.append(incoming.message.question_id)
+            if ids <= set(handled):
                 reached.set()
             return []
 
         with looping(group, handle, tmp_path / "heartbeat"):
-            assert reached.wait(60), f"read {len(seen)} messages"
-        return wanted.intersection(seen)
+            assert reached.wait(60), f"read {len(handled)} messages"
+        return expected.intersection(handled)
 
-    assert run_until({*others}, away=first) == {*others}
-    assert run_until({first}, away=None) == {first}
+    assert run_until({*others}, waiting=first) == {*others}
+    assert run_until({first}, waiting=None) == {first}
 
 
-def test_a_fault_of_a_handler_that_passes_rejects_no_message(fleet, unique, group, tmp_path):
+def test_a_temporary_error_of_a_handler_rejects_no_message(fleet, unique, group, tmp_path):
     [record] = [samples.response(question_text=unique("q"))]
     produce_low_quality([record])
     tries, done = [], threading.Event()
@@ -230,14 +228,14 @@ def test_a_fault_of_a_handler_that_passes_rejects_no_message(fleet, unique, grou
 
 @pytest.fixture(scope="module")
 def known(fleet):
-    """What is on `validated-responses` of a question; storage-writer does nothing about further copies."""
+    """Returns the message of a question on `validated-responses`; storage-writer ignores duplicates of it."""
     question = f"What is a copy? ({uuid.uuid4()})"
     question_id = fleet.ask(question, "A copy is a duplicate.", wait=60).json()["question_id"]
     return fleet.messages(topics.VALIDATED, lambda message: message.get("question_id") == question_id)
 
 
 def produce_copies(document, count, size=0):
-    """Writes so many copies into each partition of `validated-responses`."""
+    """Writes `count` copies into each partition of `validated-responses`."""
     value = json.dumps(document | {"llm_response": document["llm_response"].ljust(size)}).encode()
     producer = confluent_kafka.Producer(dict(CLIENT))
     for _ in range(count):
@@ -247,45 +245,45 @@ def produce_copies(document, count, size=0):
     assert not producer.flush(30)
 
 
-def test_all_partitions_with_a_backlog_are_served_alike(fleet, known, group, tmp_path):
+def test_partitions_with_a_backlog_are_read_evenly(fleet, known, group, tmp_path):
     fleet.seek(group, [topics.VALIDATED], end=True)
     produce_copies(known, 1000, size=2000)
-    seen, enough = [], threading.Event()
+    handled, enough = [], threading.Event()
 
     def handle(incoming):
-        seen.append(incoming.source.partition)
-        if len(seen) >= 900:
+        handled.append(incoming.source.partition)
+        if len(handled) >= 900:
             enough.set()
         return []
 
     with looping(group, handle, tmp_path / "heartbeat", topics.VALIDATED):
-        assert enough.wait(60), f"read {len(seen)} messages"
-    served = Counter(seen[:900])
+        assert enough.wait(60), f"read {len(handled)} messages"
+    served = Counter(handled[:900])
     assert min(served[number] for number in range(PARTITIONS)) >= 100, served
 
 
-def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_comes_back(fleet, known, group, tmp_path):
+def test_a_partition_revoked_while_paused_is_read_when_it_is_assigned_again(fleet, known, group, tmp_path):
     fleet.seek(group, [topics.VALIDATED], end=True)
     produce_copies(known, 200)
-    tried, read, taken, away = [], [], [], threading.Event()
-    away.set()
+    attempted, read, read_by_second, unavailable = [], [], [], threading.Event()
+    unavailable.set()
 
     def first(incoming):
-        tried.append(incoming.source.offset)
-        if away.is_set():
-            raise Unavailable("it stays away")
+        attempted.append(incoming.source.offset)
+        if unavailable.is_set():
+            raise Unavailable("it stays unavailable")
         read.append(incoming.source.partition)
         return []
 
     def second(incoming):
-        taken.append(incoming.source.partition)
+        read_by_second.append(incoming.source.partition)
         return []
 
     with looping(group, first, tmp_path / "first", topics.VALIDATED):
-        eventually(lambda: len(tried) >= 50, "the first member has no more room", 60)
+        eventually(lambda: len(attempted) >= 50, "the first member has no more room", 60)
         with looping(group, second, tmp_path / "second", topics.VALIDATED):
-            eventually(lambda: taken, "the second member got a partition", 60)
-            away.clear()
+            eventually(lambda: read_by_second, "the second member got a partition", 60)
+            unavailable.clear()
             eventually(lambda: len(read) >= 100, "the first member has room again", 60)
         read.clear()
         produce_copies(known, 1)
@@ -293,8 +291,8 @@ def test_a_partition_that_goes_while_there_is_no_room_is_read_again_when_it_come
         eventually(lambda: everywhere == set(read), "the first member reads all partitions", 60)
 
 
-def test_a_partition_that_the_client_does_not_read_ends_the_heartbeat(fleet, known, group, tmp_path, monkeypatch):
-    """As a fault of librdkafka would: its partitions are paused without the loop's knowledge."""
+def test_the_heartbeat_stops_when_the_client_does_not_read_a_partition(fleet, known, group, tmp_path, monkeypatch):
+    """Simulates a fault of librdkafka by pausing partitions without the loop's knowledge."""
     monkeypatch.setattr(consumer, "LOOK_SECONDS", 0.5)
     fleet.seek(group, [topics.VALIDATED], end=True)
     read, stop, stuck = [], threading.Event(), threading.Event()

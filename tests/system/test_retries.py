@@ -1,4 +1,4 @@
-"""Waits end when they are due: none early, none behind a longer one, and what is not admitted costs no retries."""
+"""Retries happen when they are due, not earlier and not behind longer waits; rate limits use up no retries."""
 
 import time
 import uuid
@@ -17,14 +17,12 @@ REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 
 
 def failed_calls(kind, count, delays):
-    """Makes failed calls of questions that nobody has asked; the retries so far go 0, 1, 2, 0, …
+    """Makes failed calls of questions that nobody has asked, with 0, 1, 2, 0, … earlier retries.
 
     They have no reference, so that their answers are not scored and regenerated.
     """
     now = datetime.now(UTC)
-    now = now.replace(
-        microsecond=now.microsecond // 1000 * 1000
-    )  # as messages carry it, and as the broker's clock has it
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # the precision of messages and of the broker's clock
     made = []
     for number in range(count):
         question = samples.question(
@@ -39,7 +37,7 @@ def failed_calls(kind, count, delays):
 
 
 def republished(ids, seconds):
-    """Reads `questions-pending` until every one of these questions is there again; returns (retry_count, when)."""
+    """Reads `questions-pending` until all these questions are there; returns (retry_count, time) by id."""
     deadline, found = time.monotonic() + seconds, {}
     for batch in follow(topics.QUESTIONS_PENDING):
         for each in batch:
@@ -51,8 +49,8 @@ def republished(ids, seconds):
     return found
 
 
-def test_each_wait_ends_when_it_is_due_although_the_consumer_is_killed_meanwhile(fleet, scripted):
-    """200 mixed waits of 2, 4 and 8 s in one partition, and beside them 1,000 of 60 s whose consumer is killed."""
+def test_retries_happen_when_due_even_if_the_consumer_is_killed(fleet, scripted):
+    """200 mixed waits of 2, 4 and 8 s in one partition, and 1,000 waits of 60 s whose consumer is killed."""
     calls = [(topics.ERROR_OVERLOAD, OVERLOAD, failed_calls("overload", 200, OVERLOAD))]
     calls += [(topics.ERROR_QUOTA, QUOTA, failed_calls("quota", 1000, QUOTA))]
     producer = confluent_kafka.Producer({**CLIENT})
@@ -69,7 +67,7 @@ def test_each_wait_ends_when_it_is_due_although_the_consumer_is_killed_meanwhile
     }
     short, long = ({each.question_id for each in made} for _, _, made in calls)
     found = republished(short, 60)
-    # It has had time to read the others, and keeps them in its memory.
+    # By now the consumer has read the others and holds them in memory.
     killed = fleet.container("retry-quota-consumer")
     killed.kill()
     killed.start()
@@ -86,38 +84,40 @@ def test_each_wait_ends_when_it_is_due_although_the_consumer_is_killed_meanwhile
             f"p99 {waits[len(waits) * 99 // 100]:.2f} s, at most {waits[-1]:.2f} s"
         )
         assert waits[0] >= 0, "asked again before it was due"
-        # Generous, for a busy machine; a wait behind a longer one would be late by seconds, one after another by hours.
+        # Generous for a busy machine; waits that block each other would be late by far more.
         assert waits[-1] < 15
 
 
 def limited():
-    """Returns the providers that admit no call now."""
+    """Returns the providers that currently admit no call."""
     found = requests.get(f"{STORAGE}/providers", timeout=15).json()["providers"]
     return [each for each in found if each["state"] == "limited"]
 
 
-def test_a_quota_error_with_retry_after_holds_the_fleet_back(fleet, scripted, unique):
-    held = [unique(f"Is number {number} held back?") for number in range(5)]
+def test_a_quota_error_with_retry_after_pauses_all_calls(fleet, scripted, unique):
+    held_questions = [unique(f"Is number {number} held back?") for number in range(5)]
     first = unique("Who finds the quota exhausted?")
     seconds = 8
     scripted.script(first, (429, {"Retry-After": str(seconds)}, "quota exceeded"), REFERENCE)
-    for text in held:
+    for text in held_questions:
         scripted.script(text, REFERENCE)
     fleet.ask(first, REFERENCE)
     eventually(lambda: scripted.calls(first), "the provider refused", 20)
     refused_at = time.monotonic()
-    [provider] = eventually(limited, "it is told that the provider admits no call", 10)
+    [provider] = eventually(limited, "the provider is reported as limited", 10)
     assert (provider["provider"], provider["cause"], provider["message"]) == (
         scripted.base_url,
         "quota",
         "quota exceeded",
     )
-    ids = [fleet.ask(text, REFERENCE).json()["question_id"] for text in held]
-    eventually(lambda: any(scripted.calls(text) for text in held), "calls go on by themselves", seconds + 30)
-    assert time.monotonic() - refused_at >= seconds - 1, "the provider was called while it wanted to be left alone"
+    ids = [fleet.ask(text, REFERENCE).json()["question_id"] for text in held_questions]
+    eventually(lambda: any(scripted.calls(text) for text in held_questions), "calls resume", seconds + 30)
+    assert time.monotonic() - refused_at >= seconds - 1, "the provider was called before the wait was over"
     for question_id in ids:
         assert fleet.finish(question_id, 60)["status"] == "completed"
-    assert [len(scripted.calls(text)) for text in held] == [1] * len(held), "waiting cost a retry"
+    assert [len(scripted.calls(text)) for text in held_questions] == [1] * len(held_questions), (
+        "waiting must use up no retry"
+    )
     assert not fleet.sql("SELECT * FROM call_errors WHERE question_id = ANY(%s)", ids)
 
 

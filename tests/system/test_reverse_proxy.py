@@ -1,4 +1,4 @@
-"""The published ports, as browsers and strangers meet them."""
+"""The published ports as browsers and foreign web pages reach them."""
 
 import http.server
 import socket
@@ -21,7 +21,7 @@ NO_QUESTION = "f" * 32
 
 @pytest.mark.parametrize("base", [API, DASHBOARD, KAFKA_UI, FLINK_UI])
 class TestEveryPort:
-    def test_answers_to_its_own_names_alone(self, fleet, base):
+    def test_accepts_only_its_own_host_names(self, fleet, base):
         base = base if base in (KAFKA_UI, FLINK_UI) else f"{base}/health"
         port = base.split(":")[2].partition("/")[0]
         for host in ("localhost", f"localhost:{port}", "127.0.0.1", "192.168.1.7:80", "[::1]:1", "workstation"):
@@ -37,7 +37,7 @@ class TestEveryPort:
         assert "Access-Control-Allow-Origin" not in headers
         assert headers["Server"] == "nginx"
 
-    def test_takes_no_endless_request(self, fleet, base):
+    def test_rejects_oversized_requests(self, fleet, base):
         assert requests.post(f"{base}/query", data=b"x" * 2_000_000, timeout=15).status_code in (403, 413)
         assert requests.get(base, headers={"X-Long": "x" * 40_000}, timeout=15).status_code == 400
 
@@ -46,7 +46,7 @@ class TestEveryPort:
     "url",
     [f"{API}/query", f"{API}/failed/{NO_QUESTION}/retry", f"{DASHBOARD}/api/ask", f"{KAFKA_UI}/", f"{FLINK_UI}/jobs"],
 )
-def test_no_page_of_another_origin_changes_anything(fleet, url):
+def test_a_page_of_another_origin_cannot_change_anything(fleet, url):
     for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
         assert requests.post(url, headers=headers, json={}, timeout=15).status_code == 403, headers
 
@@ -69,15 +69,15 @@ def test_no_page_of_another_origin_changes_anything(fleet, url):
         ("OPTIONS", "/overview"),
     ],
 )
-def test_flink_refuses_what_changes_it(fleet, method, path):
-    # As it stands: requests would resolve dots.
+def test_requests_that_would_change_flink_are_rejected(fleet, method, path):
+    # Set the URL afterwards, because requests would resolve dots.
     session = requests.Session()
     request = session.prepare_request(requests.Request(method, FLINK_UI))
     request.url = FLINK_UI + path
     assert session.send(request, timeout=15).status_code in (403, 405)
 
 
-def test_flink_tells_what_its_page_asks_for(fleet):
+def test_flink_serves_the_data_of_its_page(fleet):
     for path in ("/config", "/overview", "/jobs/overview", "/taskmanagers", "/jobmanager/config", "/v1/jobs/overview"):
         assert requests.get(FLINK_UI + path, timeout=15).json(), path
     foreign = requests.get(f"{FLINK_UI}/jobs/overview", headers={"Origin": "http://evil.example"}, timeout=15)
@@ -96,7 +96,7 @@ def test_large_pages_are_compressed(fleet):
     assert page.headers["Content-Encoding"] == "gzip"
 
 
-def test_a_service_that_is_away_is_told_in_a_problem_document(fleet):
+def test_an_unavailable_service_is_a_503_problem(fleet):
     container = fleet.container("kafka-ui")
     container.stop(timeout=15)
     try:
@@ -120,7 +120,7 @@ def half_sent_requests(count: int, port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("base", "port"), [(API, 5001), (DASHBOARD, 5002)])
-def test_two_thousand_half_sent_requests_hold_up_nobody(fleet: Fleet, base, port):
+def test_two_thousand_half_sent_requests_do_not_block_others(fleet: Fleet, base, port):
     with half_sent_requests(2000, port):
         began = time.monotonic()
         for _ in range(20):
@@ -129,8 +129,8 @@ def test_two_thousand_half_sent_requests_hold_up_nobody(fleet: Fleet, base, port
 
 
 @contextmanager
-def page_elsewhere(html: str) -> Iterator[str]:
-    """Serves a page of another origin and gives its address."""
+def foreign_page(html: str) -> Iterator[str]:
+    """Serves a page of another origin and yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -151,10 +151,10 @@ def page_elsewhere(html: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("base", [API, STORAGE])
-def test_a_form_on_a_page_of_another_origin_changes_nothing(fleet, base):
-    """Through the reverse proxy, and before storage-service itself."""
+def test_a_form_on_a_page_of_another_origin_cannot_change_anything(fleet, base):
+    """Checked through the reverse proxy and directly at storage-service."""
     html = f'<form method="post" action="{base}/failed/{NO_QUESTION}/retry"><button>Win a prize</button></form>'
-    with page_elsewhere(html) as address, chromium() as browser:
+    with foreign_page(html) as address, chromium() as browser:
         page = browser.new_page()
         page.goto(address)
         with page.expect_response(lambda response: "/retry" in response.url, timeout=15_000) as caught:
@@ -162,8 +162,8 @@ def test_a_form_on_a_page_of_another_origin_changes_nothing(fleet, base):
         assert caught.value.status == 403
 
 
-def test_a_script_on_a_page_of_another_origin_reads_nothing(fleet):
-    with page_elsewhere("<p>hello</p>") as address, chromium() as browser:
+def test_a_script_on_a_page_of_another_origin_cannot_read_anything(fleet):
+    with foreign_page("<p>hello</p>") as address, chromium() as browser:
         page = browser.new_page()
         page.goto(address)
         for url in (f"{API}/stats", f"{FLINK_UI}/jobs/overview", f"{DASHBOARD}/api/statistics"):

@@ -1,4 +1,4 @@
-"""`sql/migrate` on databases of its own on the fleet's server: new, old, changed, and from the future."""
+"""`sql/migrate` on separate databases of the fleet's server: new, old, changed and newer than the release."""
 
 import re
 import uuid
@@ -17,7 +17,7 @@ CURRENT = "SELECT name FROM schema_versions ORDER BY name"
 
 
 class Database:
-    """A database that `migrate` can be run on."""
+    """A separate database on which `migrate` can run."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -25,7 +25,7 @@ class Database:
         fleet.exec("postgres", "createdb", "-U", "user", self.name)
 
     def migrate(self, status: int = 0, user: str = "user", password: str = "password") -> str:
-        """Runs the one-shot of the fleet's start on this database, as a start does, and returns what it said."""
+        """Runs the one-shot postgres-init on this database, as at a start, and returns its output."""
         image = self._fleet.containers("postgres-init", everything=True)[0].attrs["Config"]["Image"]
         container = self._fleet.docker.containers.create(
             image,
@@ -41,11 +41,11 @@ class Database:
         try:
             container.start()
             ended = container.wait(timeout=120)["StatusCode"]
-            said: str = container.logs().decode()
+            output: str = container.logs().decode()
         finally:
             container.remove(force=True)
-        assert ended == status, said
-        return said
+        assert ended == status, output
+        return output
 
     def connect(self, user: str = "user", password: str = "password") -> psycopg2.extensions.connection:
         connection = psycopg2.connect(host="postgres", dbname=self.name, user=user, password=password)
@@ -69,7 +69,7 @@ def database(fleet: Fleet) -> Iterator[Database]:
 
 
 def schema(fleet: Fleet, database: str) -> str:
-    """Returns what `make schema` writes."""
+    """Returns the schema as `make schema` writes it."""
     dump = fleet.exec(
         "postgres", "pg_dump", "-U", "user", "-d", database, "--schema-only", "--no-owner", "--no-privileges"
     )
@@ -77,13 +77,13 @@ def schema(fleet: Fleet, database: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def test_the_schema_in_one_file_is_that_of_a_new_database(fleet, database):
+def test_the_schema_file_equals_the_schema_of_a_new_database(fleet, database):
     database.migrate()
     written = SCHEMA.read_text().partition("\n\n")[2].strip()
     assert written == schema(fleet, database.name), "run `make schema`"
 
 
-def test_a_database_from_before_the_first_numbered_migration_becomes_like_a_new_one_and_keeps_its_rows(fleet, database):
+def test_a_database_older_than_the_migrations_is_upgraded_and_keeps_its_rows(fleet, database):
     database.sql(FIRST_SCHEMA.read_text())
     database.migrate()
     new = Database(fleet)
@@ -105,16 +105,16 @@ def test_a_database_from_before_the_first_numbered_migration_becomes_like_a_new_
     assert database.sql("SELECT answers, quality FROM score_summary") == [(1, "accepted")]
 
 
-def test_a_second_start_applies_nothing_and_waits_for_no_reader(database):
+def test_a_second_start_applies_nothing_and_is_not_blocked_by_readers(database):
     database.migrate()
     before = database.sql("SELECT * FROM schema_versions ORDER BY name")
     with closing(database.connect()) as reader, reader.cursor() as cursor:
         reader.autocommit = False
         for table in ("questions", "responses", "attempts", "call_errors", "failed_questions", "score_summary"):
             cursor.execute(f"SELECT count(*) FROM {table}")
-        said = database.migrate()
+        output = database.migrate()
         reader.rollback()
-    assert "applying" not in said
+    assert "applying" not in output
     assert database.sql("SELECT * FROM schema_versions ORDER BY name") == before
 
 
@@ -137,13 +137,13 @@ def test_a_view_can_change_its_columns(database):
         ("UPDATE schema_versions SET checksum = 'x' WHERE name LIKE '0001%'", "was changed after it was applied"),
     ],
 )
-def test_a_schema_that_this_release_does_not_know_is_left_alone(database, change, message):
+def test_an_unknown_or_changed_migration_is_an_error(database, change, message):
     database.migrate()
     database.sql(change)
     assert message in database.migrate(status=1)
 
 
-def test_a_migration_that_meets_a_lock_gives_up_and_changes_nothing(database):
+def test_a_migration_blocked_by_a_lock_times_out_and_changes_nothing(database):
     database.sql(FIRST_SCHEMA.read_text())
     with closing(database.connect()) as reader, reader.cursor() as cursor:
         reader.autocommit = False
@@ -153,7 +153,7 @@ def test_a_migration_that_meets_a_lock_gives_up_and_changes_nothing(database):
     database.migrate()
 
 
-def test_the_password_of_the_environment_becomes_that_of_the_role_that_connects(fleet, database):
+def test_the_password_of_the_role_is_set_from_the_environment(fleet, database):
     role = database.name
     database.sql(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'first'")
     try:

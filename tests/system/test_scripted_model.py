@@ -1,4 +1,4 @@
-"""The rules of the loop, with a scripted model that says what each test needs (a fake, for tests only)."""
+"""The rules of retries and regeneration, with a scripted model."""
 
 import json
 import time
@@ -17,8 +17,8 @@ FAIR = "Paint dries faster when the air around it is hot."
 
 
 @pytest.fixture
-def asked(fleet, scripted, unique):
-    """Asks a new question with a script and returns its text, and its status once it is final."""
+def ask_scripted(fleet, scripted, unique):
+    """Returns a function that asks a new question with a script and returns its text and its final status."""
 
     def ask(*steps, reference=REFERENCE):
         text = unique("At what temperature does water boil?")
@@ -33,16 +33,16 @@ def attempts(fleet, question_id):
     return fleet.sql("SELECT * FROM attempts WHERE question_id = %s ORDER BY attempt", question_id)
 
 
-def test_a_good_first_answer_is_accepted(fleet, scripted, asked):
-    text, final = asked(GOOD)
+def test_a_good_first_answer_is_accepted(fleet, scripted, ask_scripted):
+    text, final = ask_scripted(GOOD)
     result = final["result"]
     assert (result["quality"], result["processing_attempts"]) == ("accepted", 1)
     assert result["bert_score"] == pytest.approx(1, abs=1e-4)
     assert len(scripted.calls(text)) == 1
 
 
-def test_a_bad_answer_is_regenerated_and_the_better_one_kept(fleet, scripted, asked):
-    text, final = asked(POOR, GOOD)
+def test_a_bad_answer_is_regenerated_and_the_better_one_is_kept(fleet, scripted, ask_scripted):
+    text, final = ask_scripted(POOR, GOOD)
     result = final["result"]
     assert (result["llm_response"], result["quality"], result["processing_attempts"]) == (GOOD, "accepted", 2)
     first, second = attempts(fleet, final["question_id"])
@@ -59,18 +59,18 @@ def test_a_bad_answer_is_regenerated_and_the_better_one_kept(fleet, scripted, as
     assert (record["decision"], record["llm_response"]) == ("regenerate", POOR)
 
 
-def test_three_bad_answers_end_with_the_best(fleet, scripted, asked):
-    text, final = asked(POORER, FAIR, POORER, GOOD)
+def test_three_bad_answers_end_with_the_best(fleet, scripted, ask_scripted):
+    text, final = ask_scripted(POORER, FAIR, POORER, GOOD)
     result = final["result"]
     assert (result["quality"], result["processing_attempts"]) == ("max_retries_reached", 3)
     scores = [each["bert_score"] for each in attempts(fleet, final["question_id"])]
     assert len(scores) == 3
     assert float(max(scores)) == result["bert_score"]
     assert result["llm_response"] == FAIR
-    assert len(scripted.calls(text)) == 3, "the fourth answer must not be asked for"
+    assert len(scripted.calls(text)) == 3, "there must be no fourth call"
 
 
-def test_equal_questions_in_flight_cost_one_call(fleet, scripted, unique):
+def test_equal_questions_in_flight_take_one_call(fleet, scripted, unique):
     text = unique("Does water boil?")
     scripted.script(text, GOOD)
     scripted.hold.clear()
@@ -89,45 +89,47 @@ def test_equal_questions_in_flight_cost_one_call(fleet, scripted, unique):
     assert row["times_asked"] == 17
 
 
-def test_a_copy_of_a_call_in_flight_costs_none(fleet, scripted, unique):
-    """The outbox publishes what the broker took without saying so in time: copies close together."""
+def test_a_duplicate_of_a_message_in_flight_makes_no_call(fleet, scripted, unique):
+    """The outbox publishes a message again if its acknowledgement was late, which gives duplicates in short order."""
     text = unique("Does water freeze?")
     scripted.script(text, GOOD, GOOD, GOOD)
     scripted.hold.clear()
     try:
         question_id = fleet.ask(text, REFERENCE).json()["question_id"]
         eventually(lambda: scripted.calls(text), "the model is called", 20)
-        asked = fleet.messages(topics.QUESTIONS_PENDING, lambda message: message.get("question_id") == question_id)
-        # The last one is another call; when it is made, the copy before it in their partition has been read.
-        for message in (asked, asked | {"retry_count": 1}):
+        ask_scripted = fleet.messages(
+            topics.QUESTIONS_PENDING, lambda message: message.get("question_id") == question_id
+        )
+        # The second message is another call; when it is made, the duplicate before it has been read.
+        for message in (ask_scripted, ask_scripted | {"retry_count": 1}):
             fleet.produce(topics.QUESTIONS_PENDING, question_id.encode(), json.dumps(message).encode())
         eventually(lambda: len(scripted.calls(text)) > 1, "the model is called for the last one", 20)
     finally:
         scripted.hold.set()
     assert fleet.finish(question_id)["status"] == "completed"
-    eventually(lambda: fleet.lag("llm-consumer", [topics.QUESTIONS_PENDING]) == 0, "the copy is done with", 20)
+    eventually(lambda: fleet.lag("llm-consumer", [topics.QUESTIONS_PENDING]) == 0, "the duplicate is processed", 20)
     assert len(scripted.calls(text)) == 2
 
 
-def test_an_overloaded_provider_is_asked_again_after_the_delay(fleet, scripted, answering, asked):
+def test_a_call_to_an_overloaded_provider_is_retried_after_the_delay(fleet, scripted, answering, ask_scripted):
     started = time.monotonic()
-    text, final = asked((503, {}, "busy"), (503, {}, "busy"), GOOD)
+    text, final = ask_scripted((503, {}, "busy"), (503, {}, "busy"), GOOD)
     assert final["status"] == "completed"
-    assert final["result"]["processing_attempts"] == 1, "an error is no attempt"
+    assert final["result"]["processing_attempts"] == 1, "an error must not count as an attempt"
     assert len(scripted.calls(text)) == 3
     assert time.monotonic() - started >= 2 + 4
 
 
-def test_used_up_retries_fail_with_their_reason(fleet, scripted, answering, asked):
-    text, final = asked((503, {}, "still busy"))
+def test_a_question_without_retries_left_fails_with_its_reason(fleet, scripted, answering, ask_scripted):
+    text, final = ask_scripted((503, {}, "still busy"))
     assert final["status"] == "failed"
     assert final["error"]["reason"] == "retries_exhausted"
     assert "still busy" in final["error"]["last_error"]
     assert len(scripted.calls(text)) == 4
 
 
-def test_a_wrong_key_fails_at_once(fleet, scripted, asked):
-    text, final = asked((401, {}, '{"error": {"message": "Incorrect API key provided"}}'))
+def test_a_wrong_key_fails_at_once(fleet, scripted, ask_scripted):
+    text, final = ask_scripted((401, {}, '{"error": {"message": "Incorrect API key provided"}}'))
     assert (final["status"], final["error"]["reason"]) == ("failed", "not_retryable")
     assert "Incorrect API key" in final["error"]["last_error"]
     assert len(scripted.calls(text)) == 1
@@ -144,16 +146,16 @@ def test_a_quota_error_waits_in_its_own_topic(fleet, scripted, unique):
     assert len(scripted.calls(text)) == 2
 
 
-def test_the_best_answer_is_kept_when_a_regeneration_fails(fleet, scripted, asked):
-    _text, final = asked(POOR, (401, {}, "the key expired"))
+def test_the_best_answer_is_kept_when_a_regeneration_fails(fleet, scripted, ask_scripted):
+    _text, final = ask_scripted(POOR, (401, {}, "the key expired"))
     assert (final["status"], final["result"]["quality"]) == ("completed", "max_retries_reached")
     assert (final["result"]["llm_response"], final["result"]["processing_attempts"]) == (POOR, 2)
     [error] = fleet.sql("SELECT * FROM call_errors WHERE question_id = %s", final["question_id"])
     assert (error["attempt"], error["cause"], error["message"]) == (2, "key", "the key expired")
 
 
-def test_the_best_answer_is_kept_when_retries_are_used_up(fleet, scripted, answering, asked):
-    text, final = asked(POOR, (503, {}, "still busy"))
+def test_the_best_answer_is_kept_when_retries_are_used_up(fleet, scripted, answering, ask_scripted):
+    text, final = ask_scripted(POOR, (503, {}, "still busy"))
     assert (final["status"], final["result"]["quality"]) == ("completed", "max_retries_reached")
     assert final["result"]["llm_response"] == POOR
     assert len(scripted.calls(text)) == 1 + 4

@@ -1,4 +1,4 @@
-"""Questions without reference are scored by agreement with further answers, when samples are asked for."""
+"""Self-check: questions without reference are scored by agreement with samples."""
 
 import pytest
 
@@ -13,7 +13,7 @@ OTHER = "Bananas are yellow and grow in bunches."
 
 @pytest.fixture(scope="module")
 def sampled(fleet):
-    """A scripted provider behind llm-consumers that ask for samples."""
+    """Yields a scripted provider for llm-consumers that request samples."""
     provider = ScriptedProvider()
     try:
         with Workers(fleet, provider.base_url, {"LLM_TIMEOUT": "5", "SELF_CHECK_SAMPLES": str(SAMPLES)}):
@@ -37,7 +37,7 @@ def test_an_answer_that_agrees_with_its_samples_is_kept(fleet, sampled, unique):
     assert {each["temperature"] for each in samples} == {1.0} != {first["temperature"]}
 
 
-def test_an_answer_that_stands_alone_is_asked_for_again(fleet, sampled, unique):
+def test_an_answer_that_disagrees_with_its_samples_is_regenerated(fleet, sampled, unique):
     text = unique("At what temperature does water boil?")
     sampled.script(text, OTHER, ANSWER, ANSWER, ANSWER, SAME, SAME)
     result = ask(fleet, text)

@@ -1,4 +1,4 @@
-"""A message that cannot be read stops nobody and loses no byte."""
+"""Unreadable messages become dead letters with all their bytes and do not block others."""
 
 import base64
 import random
@@ -28,7 +28,7 @@ READ = [topic.name for topic in topics.ALL if topic.consumers]
     ],
     ids=["empty", "bad json", "wrong types", "unknown version", "bad utf-8", "no key", "null", "900 kB"],
 )
-def test_it_is_forwarded_with_its_bytes(fleet, topic, key, value):
+def test_an_unreadable_message_is_forwarded_with_its_bytes(fleet, topic, key, value):
     partition, offset = fleet.produce(topic, key, value)
     source = {"topic": topic, "partition": partition, "offset": offset}
     forwarded = fleet.messages(topics.PERMANENT, lambda message: message.get("source") == source, 30)
@@ -39,14 +39,14 @@ def test_it_is_forwarded_with_its_bytes(fleet, topic, key, value):
     assert (None if forwarded["key_base64"] is None else base64.b64decode(forwarded["key_base64"])) == key
 
 
-def test_neighbours_are_unaffected(fleet, unique):
+def test_other_questions_are_not_affected(fleet, unique):
     for topic in READ:
         fleet.produce(topic, b"poison", b"{")
     assert fleet.ask(unique("Is anybody there?"), "Yes, somebody is there.", wait=60).json()["status"] == "completed"
 
 
-def test_a_readable_message_from_which_only_a_larger_one_follows_ends_its_question(fleet, unique):
-    """What llm-consumer adds to it would not fit the topic of the answers: the question ends, the process goes on."""
+def test_a_question_whose_response_would_be_too_large_fails(fleet, unique):
+    """The response would exceed the topic's limit: the question fails and llm-consumer goes on."""
     text = unique("What is too large?")
     incompressible = base64.b64encode(random.Random(1).randbytes(785_750)).decode()
     question = Question(

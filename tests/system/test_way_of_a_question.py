@@ -1,4 +1,4 @@
-"""One question's way with the real model, the real scorer and the real job."""
+"""One question from end to end, with the real model, scorer and job."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.fleet import STORAGE, eventually, follow
 REFERENCE = "Paris is the capital of France. It lies on the river Seine."
 
 
-def test_a_question_is_answered_scored_and_kept(fleet, unique):
+def test_a_question_is_answered_scored_and_stored(fleet, unique):
     text = unique("What is the capital of France?")
     reply = fleet.ask(text, REFERENCE)
     assert reply.status_code == 202
@@ -46,7 +46,7 @@ def test_a_question_is_answered_scored_and_kept(fleet, unique):
     assert abs(score["score"] - float(row["bert_score"])) < 1e-5
 
 
-def test_asked_again_it_comes_from_the_cache_then_from_the_database(fleet, unique):
+def test_an_answer_is_served_from_the_cache_and_without_it_from_the_database(fleet, unique):
     text = unique("What is the largest planet?")
     question_id = fleet.ask(text, "Jupiter is the largest planet.").json()["question_id"]
     result = fleet.finish(question_id)["result"]
@@ -65,34 +65,34 @@ def test_asked_again_it_comes_from_the_cache_then_from_the_database(fleet, uniqu
     assert (from_database["source"], from_database["result"]) == ("database", result)
 
 
-def test_waiting_holds_the_reply_back_until_there_is_an_answer(fleet, unique):
+def test_a_request_with_wait_returns_the_answer(fleet, unique):
     reply = fleet.ask(unique("How many legs does a spider have?"), "A spider has eight legs.", wait=60)
     assert reply.status_code == 200
     assert reply.json()["status"] == "completed"
     assert reply.json()["result"]["llm_response"]
 
 
-def test_without_reference_the_answer_is_kept_unscored(fleet, unique):
+def test_an_answer_without_reference_is_stored_unscored(fleet, unique):
     result = fleet.ask(unique("What is a good name for a cat?"), wait=60).json()["result"]
     assert (result["quality"], result["bert_score"], result["processing_attempts"]) == ("unscored", None, 1)
 
 
-def test_events_tell_the_way_of_a_question(fleet, unique):
+def test_events_report_the_states_of_a_question(fleet, unique):
     question_id = fleet.ask(unique("What do bees make?"), "Bees make honey.").json()["question_id"]
-    seen = []
+    event_names = []
     with requests.get(f"{STORAGE}/events/{question_id}", stream=True, timeout=120) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         for line in stream.iter_lines(decode_unicode=True):
             if line.startswith("event:"):
-                seen.append(line.split(":", 1)[1].strip())
+                event_names.append(line.split(":", 1)[1].strip())
             if line.startswith("data:"):
                 last = json.loads(line.split(":", 1)[1])
-    assert seen[0] == "pending"
-    assert seen[-1] == "completed"
+    assert event_names[0] == "pending"
+    assert event_names[-1] == "completed"
     assert last["result"]["question_id"] == question_id
 
 
-def test_many_at_once_all_end(fleet, unique):
+def test_many_concurrent_questions_are_all_completed(fleet, unique):
     texts = [unique(f"What is {number} plus {number}?") for number in range(12)]
     with ThreadPoolExecutor(12) as pool:
         ids = [reply.json()["question_id"] for reply in pool.map(lambda text: fleet.ask(text, "A number."), texts)]
@@ -100,7 +100,7 @@ def test_many_at_once_all_end(fleet, unique):
     assert {fleet.finish(each, 180)["status"] for each in ids} == {"completed"}
     answered, kept = (partitions_of(ids, topic) for topic in (topics.RESPONSES_SUCCESS, topics.VALIDATED))
     assert set(answered) == set(ids)
-    assert answered == kept, "llm-consumer and Flink find one partition for each question"
+    assert answered == kept, "llm-consumer and Flink must choose the same partition for a question"
 
 
 def partitions_of(question_ids, topic):
@@ -112,7 +112,7 @@ def partitions_of(question_ids, topic):
     return found
 
 
-def test_statistics_count(fleet):
+def test_statistics_are_served(fleet):
     stats = requests.get(f"{STORAGE}/stats", timeout=15).json()
     [row] = fleet.sql("SELECT count(*) AS completed FROM questions WHERE status = 'completed'")
     assert json.dumps(stats)

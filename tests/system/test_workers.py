@@ -1,4 +1,4 @@
-"""llm-consumers together and at their end: calls in flight are the fleet's, and a stop finishes what is under way."""
+"""Several llm-consumers share the limit of calls in flight, and a stop waits for calls in flight."""
 
 import time
 
@@ -25,18 +25,18 @@ def provider():
         each.close()
 
 
-def asked(fleet, unique, count):
+def ask_many(fleet, unique, count):
     return [fleet.ask(unique(f"What is number {number}?")).json()["question_id"] for number in range(count)]
 
 
-def test_calls_in_flight_are_those_of_the_fleet_however_many_workers_there_are(fleet, unique, provider):
+def test_the_limit_of_calls_in_flight_is_shared_by_all_workers(fleet, unique, provider):
     slow = provider(1.0)
     settings = {"LLM_CONCURRENCY": str(CONCURRENCY), "LLM_RPM": "10000", "LLM_TIMEOUT": "10"}
     with Workers(fleet, slow.base_url, settings, 2) as workers:
         peak = slow.watch_peak()
-        ids = asked(fleet, unique, 120)
-        eventually(lambda: sum(slow.counts().values()) >= 40, "a third is asked", 60)
-        assert peak() == CONCURRENCY, "three partitions of two workers use all calls"
+        ids = ask_many(fleet, unique, 120)
+        eventually(lambda: sum(slow.counts().values()) >= 40, "a third of the calls is made", 60)
+        assert peak() == CONCURRENCY, "two workers must use all slots"
         workers.scale(4)
         for question_id in ids:
             assert fleet.finish(question_id, 120)["status"] == "completed"
@@ -44,24 +44,24 @@ def test_calls_in_flight_are_those_of_the_fleet_however_many_workers_there_are(f
     assert sum(slow.counts().values()) == len(ids)
 
 
-def test_one_call_at_a_time_is_shared_by_all_partitions(fleet, unique, provider):
+def test_a_concurrency_of_one_is_shared_by_all_partitions(fleet, unique, provider):
     quick = provider(0.2)
     with Workers(fleet, quick.base_url, {"LLM_CONCURRENCY": "1", "LLM_TIMEOUT": "10"}, 3):
         peak = quick.watch_peak()
-        for question_id in asked(fleet, unique, 24):
+        for question_id in ask_many(fleet, unique, 24):
             assert fleet.finish(question_id, 120)["status"] == "completed"
         assert peak() == 1
 
 
-def test_a_stop_waits_for_a_long_call_and_its_answer_counts(fleet, unique, provider):
+def test_a_stop_waits_for_a_long_call_and_keeps_its_answer(fleet, unique, provider):
     slow = provider(LONG_SECONDS)
     with Workers(fleet, slow.base_url, {"LLM_TIMEOUT": "60"}, 1) as workers:
-        [question_id] = asked(fleet, unique, 1)
+        [question_id] = ask_many(fleet, unique, 1)
         eventually(lambda: slow.counts(), "the model is called", 60)
         called = time.monotonic()
         [worker] = workers.containers
         worker.stop(timeout=60)
-        assert time.monotonic() - called > LONG_SECONDS - 5, "it did not wait for its call"
+        assert time.monotonic() - called > LONG_SECONDS - 5, "the stop did not wait for the call"
         worker.reload()
         assert worker.attrs["State"]["ExitCode"] == 0
         assert fleet.finish(question_id, 60)["status"] == "completed"

@@ -1,4 +1,4 @@
-"""Wrong input is answered with 4xx problem+json that names the field, never with a 500."""
+"""Invalid input is answered with a 4xx problem that names the field, never with a 500."""
 
 import json
 
@@ -14,7 +14,7 @@ schema = schemathesis.openapi.from_url(f"{STORAGE}/openapi.json")
 
 @schema.parametrize()
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_document_keeps_its_word(case):
+def test_replies_conform_to_the_openapi_document(case):
     case.call_and_validate(timeout=90)
 
 
@@ -32,7 +32,7 @@ def test_the_document_keeps_its_word(case):
         ({"question_text": "x", "colour": "blue"}, "colour"),
     ],
 )
-def test_the_field_is_named(body, field):
+def test_an_invalid_field_is_named(body, field):
     reply = requests.post(f"{STORAGE}/query", json=body, timeout=15)
     assert reply.status_code == 422
     assert reply.headers["Content-Type"] == "application/problem+json"
@@ -43,21 +43,21 @@ def test_the_field_is_named(body, field):
     ("data", "content_type", "status"),
     [(b"{", "application/json", 400), (b"[1]", "application/json", 400), (b"a=b", "text/plain", 415)],
 )
-def test_what_is_not_json_is_refused(data, content_type, status):
+def test_a_body_that_is_not_json_is_rejected(data, content_type, status):
     reply = requests.post(f"{STORAGE}/query", data=data, headers={"Content-Type": content_type}, timeout=15)
     assert reply.status_code == status
     assert reply.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("path", ["/status/nobody", "/status/" + "0" * 32, "/events/" + "0" * 32, "/nowhere"])
-def test_what_is_not_there_is_404_or_422(path):
+def test_unknown_paths_and_ids_are_404_or_422(path):
     reply = requests.get(f"{STORAGE}{path}", timeout=15)
     assert reply.status_code in (404, 422)
     assert reply.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("wait", ["-1", "soon", "100000"])
-def test_a_wrong_wait_is_named(wait):
+def test_an_invalid_wait_is_named(wait):
     reply = requests.post(f"{STORAGE}/query", params={"wait": wait}, json={"question_text": "x"}, timeout=15)
     assert reply.status_code == 422
     assert reply.json()["errors"][0]["field"] == "wait"
@@ -80,10 +80,10 @@ ODD_TEXTS = {
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_the_scorer_has_an_answer_to_any_text(fleet, text):
+def test_the_scorer_scores_or_rejects_any_text(fleet, text):
     usual = "Air scatters blue light more than red light."
     for candidate, reference in ((text, usual), (usual, text), (text, text)):
-        # As ASCII: a lone surrogate can be written in JSON, as an escape.
+        # As ASCII, because JSON can represent a lone surrogate only as an escape.
         answer = requests.post(
             "http://score-validator:8000/score",
             data=json.dumps({"candidate": candidate, "reference": reference}).encode("ascii"),

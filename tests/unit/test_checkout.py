@@ -1,4 +1,4 @@
-"""A clone on Windows, where Git writes CRLF unless the repository says otherwise."""
+"""Checks a clone with the settings of Windows, where Git writes CRLF unless the repository forbids it."""
 
 import subprocess
 from pathlib import Path
@@ -12,8 +12,8 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_clone_with_autocrlf_has_line_feeds_alone(tmp_path):
-    # Of what Docker builds from: the folders that are not for Git alone.
+def test_a_clone_with_autocrlf_has_no_carriage_returns(tmp_path):
+    # The files that Docker builds from and the scripts that run on Linux.
     source, clone = tmp_path / "source", tmp_path / "clone"
     source.mkdir()
     git(source, "init", "-q")

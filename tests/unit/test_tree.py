@@ -1,4 +1,4 @@
-"""Rules of the tree: a service imports `pipeline` and itself, never another service."""
+"""Import rules: a service imports `pipeline` and itself, never another service."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,7 @@ def imported(package):
                 yield path, node.module.split(".")[0]
 
 
-def test_there_are_services():
+def test_the_services_are_found():
     assert {"llm_consumer", "storage_service", "viz_service"} <= set(SERVICES)
 
 

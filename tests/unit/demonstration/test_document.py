@@ -14,21 +14,21 @@ def fenced(info, body):
     return f"```{info}\n{body}\n```\n"
 
 
-def test_a_step_has_its_heading_and_its_attribute():
+def test_a_step_is_read_with_its_heading_and_attribute():
     text = "# A\n" + fenced("sh", "one") + "## B\nwords\n\n" + fenced('sh until="(0 rows)"', "two\n  three")
     assert steps(text) == [Step("A", 2, "one"), Step("B", 8, "two\n  three", until="(0 rows)")]
 
 
-def test_a_heading_in_a_block_is_none():
+def test_a_comment_in_a_block_is_not_a_heading():
     assert steps("# A\n" + fenced("sh", "# comment") + fenced("sh", "b"))[1].heading == "A"
 
 
-def test_powershell_belongs_to_the_block_before():
+def test_a_powershell_block_belongs_to_the_block_before_it():
     [step] = steps(fenced("sh", "A=1 docker ps") + "\n" + fenced("powershell", "$env:A=1; docker ps"))
     assert step.powershell == "$env:A=1; docker ps"
 
 
-def test_prose_blocks_are_no_commands():
+def test_text_and_diagram_blocks_are_not_steps():
     assert steps(fenced("text", "a") + fenced("mermaid", "b")) == []
 
 
@@ -46,7 +46,7 @@ def test_prose_blocks_are_no_commands():
         fenced("sh", "a") + fenced("powershell", "b") + fenced("powershell", "c"),
     ],
 )
-def test_slips_are_errors(text):
+def test_mistakes_in_a_document_are_errors(text):
     with pytest.raises(DocumentError, match="line "):
         steps(text)
 
@@ -65,11 +65,11 @@ def test_slips_are_errors(text):
         ("docker stop $(docker ps -q)", True),
     ],
 )
-def test_what_powershell_reads_otherwise(command, needed):
+def test_commands_that_powershell_reads_differently_need_a_counterpart(command, needed):
     assert needs_counterpart(command) is needed
 
 
-def test_the_essence_of_counterparts_is_the_same():
+def test_equivalent_commands_have_the_same_essence():
     posix = "FAULT_RATE=0.5 docker compose up -d \\\n  llm-consumer\ncurl -s 'http://localhost:5001/a?b=1' -d '{}'"
     windows = (
         "$env:FAULT_RATE = '0.5'; docker compose up -d llm-consumer; Remove-Item Env:FAULT_RATE\n"
@@ -86,41 +86,43 @@ def test_the_essence_of_counterparts_is_the_same():
         "$env:FAULT_RATE = '0.5'; docker compose up -d",
     ],
 )
-def test_another_command_is_no_counterpart(other):
+def test_different_commands_have_a_different_essence(other):
     assert essence("FAULT_RATE=0.5 docker compose up -d llm-consumer") != essence(other)
 
 
 @pytest.mark.parametrize("document", [ENGLISH, SPANISH], ids=lambda path: path.name)
 class TestDocument:
-    def test_commands_that_differ_on_windows_have_a_counterpart(self, document):
-        missing = [f"line {each.line}: {each.command}" for each in steps(document.read_text()) if lacks(each)]
+    def test_commands_that_differ_on_windows_have_a_powershell_block(self, document):
+        missing = [
+            f"line {each.line}: {each.command}" for each in steps(document.read_text()) if lacks_counterpart(each)
+        ]
         assert missing == []
 
-    def test_commands_are_shell(self, document):
+    def test_commands_are_valid_shell(self, document):
         for step in steps(document.read_text()):
             checked = subprocess.run(["bash", "-n", "-c", step.command], capture_output=True, text=True, check=False)
             assert checked.returncode == 0, f"line {step.line}: {checked.stderr}"
 
-    def test_every_place_for_a_measured_output_is_named_once(self, document):
-        """Where an output is still to be filled in; the names tell which command makes it."""
+    def test_placeholders_for_measured_output_have_unique_names(self, document):
+        """A placeholder marks output that is still missing; its name identifies the command."""
         names = re.findall(r"<!-- measured: ([\w-]+) -->", document.read_text())
         assert len(names) == len(set(names))
 
-    def test_counterparts_do_the_same(self, document):
+    def test_powershell_blocks_are_equivalent_to_their_commands(self, document):
         for step in steps(document.read_text()):
             if step.powershell is not None:
                 assert essence(step.powershell) == essence(step.command), f"line {step.line}"
 
-    def test_only_what_the_test_could_not_survive_is_left_out(self, document):
+    def test_less_than_a_third_of_the_steps_is_skipped(self, document):
         found = steps(document.read_text())
         assert len([each for each in found if each.skip]) < len(found) / 3
 
 
-def lacks(step):
+def lacks_counterpart(step):
     return step.powershell is None and needs_counterpart(step.command)
 
 
-def test_both_languages_hold_the_same_commands():
+def test_both_languages_have_the_same_commands():
     def commands(path):
         return [
             (each.command, each.powershell, each.shows, each.until, each.skip is None)

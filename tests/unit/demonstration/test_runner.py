@@ -22,30 +22,30 @@ def test_output_and_errors_are_returned(runner):
 
 
 @pytest.mark.parametrize("command", ["false\ntrue", "no-such-command"])
-def test_a_command_that_fails_is_told_with_its_output(runner, command):
+def test_a_failed_command_raises_step_failed(runner, command):
     with pytest.raises(StepFailed, match="ended with status"):
         runner.run(step(f"echo before\n{command}"))
 
 
-def test_what_must_be_shown(runner):
+def test_a_step_fails_without_its_expected_output(runner):
     assert "RUNNING" in runner.run(step("echo RUNNING", shows="RUNNING"))
     with pytest.raises(StepFailed, match="is not in what"):
         runner.run(step("echo FAILED", shows="RUNNING"))
 
 
-def test_again_until_it_is_shown(runner, tmp_path, monkeypatch):
+def test_a_step_with_until_repeats_until_the_text_is_printed(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "UNTIL_INTERVAL_SECONDS", 0)
     count = tmp_path / "count"
     assert runner.run(step(f"echo x >> {count}; wc -l < {count}", until="3")) == "3\n"
 
 
-def test_not_for_ever(runner, monkeypatch):
+def test_a_step_with_until_times_out(runner, monkeypatch):
     monkeypatch.setattr(module, "UNTIL_SECONDS", -1)
     with pytest.raises(StepFailed, match="did not print 'never'"):
         runner.run(step("echo", until="never"))
 
 
-def test_curl_finds_the_fleet_at_localhost(runner):
+def test_curl_connects_localhost_to_the_reverse_proxy(runner):
     assert 'connect-to = "localhost:5001:reverse-proxy:5001"' in runner.run(step('cat "$CURL_HOME/.curlrc"'))
 
 
@@ -61,7 +61,7 @@ def document(tmp_path, monkeypatch):
     monkeypatch.delenv("DEMO_LANG", raising=False)
 
 
-def test_the_walk_runs_what_may_be_run(document, capsys):
+def test_all_steps_run_except_those_to_skip(document, capsys):
     assert demo.main() == 0
     shown = capsys.readouterr().out
     assert "First" in shown
@@ -70,7 +70,7 @@ def test_the_walk_runs_what_may_be_run(document, capsys):
     assert shown.endswith("three\n")
 
 
-def test_q_ends_the_walk(document, monkeypatch, capsys):
+def test_q_ends_the_demonstration(document, monkeypatch, capsys):
     monkeypatch.delenv("YES")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     answers = iter(["", "q"])
@@ -81,13 +81,13 @@ def test_q_ends_the_walk(document, monkeypatch, capsys):
     assert "three" not in shown
 
 
-def test_a_failure_is_told_and_the_walk_goes_on(document, tmp_path, capsys):
+def test_after_a_failed_step_the_next_ones_run_and_the_status_is_1(document, tmp_path, capsys):
     (tmp_path / "docs/demonstration.md").write_text("```sh\nfalse\n```\n```sh\necho last\n```\n")
     assert demo.main() == 1
     assert capsys.readouterr().out.endswith("last\n")
 
 
-def test_an_unknown_language_is_refused(monkeypatch, capsys):
+def test_an_unknown_language_is_rejected(monkeypatch, capsys):
     monkeypatch.setenv("DEMO_LANG", "xx")
     assert demo.main() == 2
     assert "DEMO_LANG" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Faults against containers that only write down what is done to them (fakes)."""
+"""Faults on fake containers that record their calls."""
 
 import pytest
 import requests
@@ -9,12 +9,12 @@ from tests.drills.faults.containers import START_ORDER, Kill, Stop, Terminate
 
 
 class Container:
-    def __init__(self, name, log, stubborn=False, exit_code=0):
+    def __init__(self, name, log, ignores_signals=False, exit_code=0):
         self.name = name
         self.status = "running"
         self.attrs = {"Config": {}}
         self._log = log
-        self._stubborn = stubborn
+        self._stubborn = ignores_signals
         self._exit_code = exit_code
 
     def kill(self, signal="SIGKILL"):
@@ -44,7 +44,7 @@ class Container:
 
 
 class Fleet:
-    """Has one container of each service."""
+    """Fake fleet with one container for each service."""
 
     def __init__(self, **changed):
         self.log = []
@@ -68,84 +68,84 @@ def stage(**changed):
     return Stage(fleet, Workers(fleet.log)), fleet.log
 
 
-def test_a_kill_hits_one_container_and_starts_it_again():
-    where, log = stage()
+def test_a_kill_fault_kills_one_container_and_starts_it_again():
+    environment, log = stage()
     fault = ALL["kill-llm-consumer-2"]
     assert isinstance(fault, Kill)
-    fault.apply(where)
-    fault.undo(where)
+    fault.apply(environment)
+    fault.undo(environment)
     assert log == [("SIGKILL", "worker-2"), ("start", "worker-2")]
 
 
-def test_an_outage_stops_and_starts():
-    where, log = stage()
-    fault = Stop("away", "kafka")
-    fault.apply(where)
-    fault.undo(where)
+def test_a_stop_fault_stops_a_service_and_starts_it_again():
+    environment, log = stage()
+    fault = Stop("outage", "kafka")
+    fault.apply(environment)
+    fault.undo(environment)
     assert log == [("stop", "kafka"), ("start", "kafka")]
     assert fault.seconds == 60
 
 
-def test_what_was_frozen_goes_on_once():
-    where, log = stage()
+def test_a_frozen_container_is_unpaused_once():
+    environment, log = stage()
     fault = ALL["freeze-kafka"]
-    fault.apply(where)
-    fault.undo(where)
-    fault.undo(where)
+    fault.apply(environment)
+    fault.undo(environment)
+    fault.undo(environment)
     assert log == [("pause", "kafka"), ("unpause", "kafka")]
 
 
-def test_sigterm_has_to_end_a_service():
-    where, log = stage()
-    ALL["sigterm-storage-writer"].apply(where)
+def test_a_terminate_fault_sends_sigterm_once():
+    environment, log = stage()
+    ALL["sigterm-storage-writer"].apply(environment)
     assert log == [("SIGTERM", "storage-writer")]
     assert not ALL["sigterm-storage-writer"].repeats
 
 
-def test_who_does_not_end_is_told_of_and_killed():
-    where, log = stage(stubborn=True)
+def test_a_service_that_ignores_sigterm_is_reported_and_killed():
+    environment, log = stage(ignores_signals=True)
     with pytest.raises(BrokenPromise, match="storage-writer still runs"):
-        Terminate("sigterm", ["storage-writer"]).apply(where)
+        Terminate("sigterm", ["storage-writer"]).apply(environment)
     assert log == [("SIGTERM", "storage-writer"), ("SIGKILL", "storage-writer")]
 
 
-def test_everything_starts_after_what_it_needs():
-    where, log = stage()
-    ALL["down-and-up"].apply(where)
+def test_services_start_after_their_dependencies():
+    environment, log = stage()
+    ALL["down-and-up"].apply(environment)
     services = {*START_ORDER, "worker-1", "worker-2"}
     assert {name for what, name in log if what == "stop"} == services
     log.clear()
-    ALL["down-and-up"].undo(where)
+    ALL["down-and-up"].undo(environment)
     assert {name for what, name in log if what == "start"} == services
     assert log.index(("healthy", "kafka")) < log.index(("start", "kafka-init")) < log.index(("start", "worker-1"))
 
 
-def test_a_one_shot_that_fails_is_told_of():
-    where, log = stage(exit_code=3)
+def test_a_failed_one_shot_is_reported_and_the_others_start():
+    environment, log = stage(exit_code=3)
     with pytest.raises(BrokenPromise, match="postgres-init ended with 3; kafka-init ended with 3"):
-        ALL["down-and-up"].undo(where)
-    assert ("start", "worker-2") in log, "the others are started all the same"
+        ALL["down-and-up"].undo(environment)
+    assert ("start", "worker-2") in log, "the other services must start too"
 
 
-def test_any_order_starts_everything_too():
-    where, log = stage(exit_code=3)
+def test_starting_in_random_order_starts_all_services():
+    environment, log = stage(exit_code=3)
     orders = []
     for name in ("up-in-any-order-1", "up-in-any-order-2"):
-        ALL[name].undo(where)
+        ALL[name].undo(environment)
         orders.append([service for _, service in log])
         log.clear()
     assert orders[0] != orders[1]
     for order in orders:
         assert {*order} == {*START_ORDER, "worker-1", "worker-2"}
-        assert order.index("kafka") > order.index("llm-server"), "not by their needs"
+        assert order.index("kafka") > order.index("llm-server"), "the order must not be that of the dependencies"
 
 
-def test_strikes_are_spread_over_the_load():
+def test_faults_are_spread_evenly_over_the_load():
     assert [each.at_seconds for each in strikes_of(ALL["replay"], 20)] == [10]
     assert [each.at_seconds for each in strikes_of(ALL["kill-storage-writer"], 30)] == [10, 20]
 
 
-def test_every_fault_of_the_plan_is_there():
+def test_every_planned_fault_exists():
     killed = [
         "llm-consumer-1", "llm-consumer-2", "retry-overload-consumer", "retry-quota-consumer", "storage-writer",
         "storage-service", "score-validator", "flink-taskmanager", "flink-jobmanager",

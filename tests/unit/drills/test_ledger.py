@@ -25,7 +25,7 @@ WRONG = Row("failed", None, "not_retryable")
 EXHAUSTED = Row("failed", None, "retries_exhausted", 1, 3)
 
 
-def books(row, script="first good", again=None, calls=None, changed=()):
+def reconcile_row(row, script="first good", again=None, calls=None, changed=()):
     rows = {} if row is None else {"a": row}
     if calls is None:
         needed = SCRIPTS[script]
@@ -44,40 +44,40 @@ def books(row, script="first good", again=None, calls=None, changed=()):
         (EXHAUSTED, "always overloaded"),
     ],
 )
-def test_kept_promises(row, script):
-    account = books(row, script)
+def test_reconcile_passes_for_results_as_scripted(row, script):
+    account = reconcile_row(row, script)
     assert account.kept(0)
     failed = row.status == "failed"
     assert (account.asked, account.completed, account.failed_as_scripted) == (1, not failed, failed)
 
 
-def test_without_a_row_or_a_final_state_it_is_lost():
+def test_a_question_without_a_final_row_is_lost():
     for row in (None, Row("pending")):
-        account = books(row)
+        account = reconcile_row(row)
         assert account.lost == ["a"]
         assert (account.completed, account.doubled, account.unexpected) == (0, [], [])
         assert not account.kept(9)
 
 
-def test_a_final_state_that_changes_is_doubled():
+def test_a_final_state_that_changes_is_reported_as_doubled():
     for again in (WRONG, replace(GOOD, kept="another"), Row("pending")):
-        account = books(GOOD, again=again)
+        account = reconcile_row(GOOD, again=again)
         assert account.doubled == ["a"]
         assert not account.kept(9)
 
 
-def test_an_answer_and_a_failure_are_two_final_states():
-    assert books(replace(GOOD, reason="not_retryable")).doubled == ["a"]
+def test_a_row_with_answer_and_failure_is_reported_as_doubled():
+    assert reconcile_row(replace(GOOD, reason="not_retryable")).doubled == ["a"]
 
 
-def test_what_changed_during_the_drill_is_doubled_whosever_it_is():
-    assert books(GOOD, changed=["a"]).doubled == ["a"]
-    account = books(GOOD, changed=["older"])
+def test_final_rows_of_any_question_that_changed_are_reported_as_doubled():
+    assert reconcile_row(GOOD, changed=["a"]).doubled == ["a"]
+    account = reconcile_row(GOOD, changed=["older"])
     assert account.doubled == ["older"]
     assert not account.kept(0)
 
 
-def test_a_question_that_was_promised_twice_is_one():
+def test_a_question_accepted_twice_is_counted_once():
     account = reconcile([entry(), entry()], {"a": GOOD}, {"a": GOOD}, {("a", 1): 1})
     assert (account.asked, account.completed) == (1, 1)
 
@@ -92,44 +92,44 @@ def test_a_question_that_was_promised_twice_is_one():
         (GOOD, "second good"),
     ],
 )
-def test_another_end_than_scripted_is_unexpected(row, script):
-    account = books(row, script)
+def test_a_result_other_than_scripted_is_unexpected(row, script):
+    account = reconcile_row(row, script)
     assert account.unexpected == ["a"]
     assert account.failed_as_scripted == 0
     assert not account.kept(9)
 
 
-def test_a_generation_without_its_score_is_unexpected():
-    assert books(replace(SECOND, attempts=SECOND.attempts[1:]), "second good").unexpected == ["a"]
+def test_an_attempt_without_a_score_is_unexpected():
+    assert reconcile_row(replace(SECOND, attempts=SECOND.attempts[1:]), "second good").unexpected == ["a"]
 
 
-def test_more_generations_than_the_script_needs_are_burnt():
-    assert books(SECOND, "first good").burnt == ["a"]
-    assert books(GOOD, "first good", calls={("a", 1): 1, ("a", 2): 1}).burnt == ["a"]
-    assert books(replace(THIRD, generations=4), "never good").burnt == ["a"]
+def test_reconcile_reports_more_attempts_than_scripted():
+    assert reconcile_row(SECOND, "first good").burnt == ["a"]
+    assert reconcile_row(GOOD, "first good", calls={("a", 1): 1, ("a", 2): 1}).burnt == ["a"]
+    assert reconcile_row(replace(THIRD, generations=4), "never good").burnt == ["a"]
 
 
-def test_a_fourth_retry_is_burnt():
-    assert books(replace(EXHAUSTED, retries=3), "always overloaded").burnt == []
-    assert books(replace(EXHAUSTED, retries=4), "always overloaded").burnt == ["a"]
+def test_reconcile_reports_more_than_three_retries():
+    assert reconcile_row(replace(EXHAUSTED, retries=3), "always overloaded").burnt == []
+    assert reconcile_row(replace(EXHAUSTED, retries=4), "always overloaded").burnt == ["a"]
 
 
-def test_extra_calls_are_counted_by_attempt_beyond_what_the_script_needs():
-    assert books(GOOD, "overloaded once", calls={("a", 1): 2}).extra == 0
-    account = books(SECOND, "second good", calls={("a", 1): 3, ("a", 2): 1})
+def test_calls_beyond_the_script_are_counted_by_attempt():
+    assert reconcile_row(GOOD, "overloaded once", calls={("a", 1): 2}).extra == 0
+    account = reconcile_row(SECOND, "second good", calls={("a", 1): 3, ("a", 2): 1})
     assert account.extra_calls == {("a", 1): 2}
     assert account.kept(2)
     assert not account.kept(1)
 
 
-def test_missing_calls_do_not_make_up_for_extra_ones():
+def test_missing_calls_are_not_offset_against_extra_calls():
     ledger = [entry("a", "overloaded once"), entry("b")]
     rows = {"a": GOOD, "b": GOOD}
     assert reconcile(ledger, rows, rows, {("a", 1): 1, ("b", 1): 2}).extra == 1
 
 
-def test_calls_of_others_do_not_count():
-    assert books(GOOD, calls={("a", 1): 1, ("stranger", 1): 7}).extra == 0
+def test_calls_about_other_questions_are_not_counted():
+    assert reconcile_row(GOOD, calls={("a", 1): 1, ("other", 1): 7}).extra == 0
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,16 @@ def test_calls_of_others_do_not_count():
         ("answer 2", 0, (-0.2, 0), True),
     ],
 )
-def test_the_best_is_kept_and_of_equals_the_first(kept, score, scores, best):
+def test_the_first_answer_with_the_best_score_must_be_kept(kept, score, scores, best):
     row = Row("completed", "accepted", None, len(scores), 0, kept, Decimal(str(score)), scored(*scores))
     assert keeps_best(row) is best
 
 
-def test_a_worse_answer_than_the_best_breaks_the_promise():
-    account = books(replace(THIRD, kept="answer 3", kept_score=Decimal("0.7")), "never good")
+def test_reconcile_reports_an_answer_that_is_not_the_best():
+    account = reconcile_row(replace(THIRD, kept="answer 3", kept_score=Decimal("0.7")), "never good")
     assert account.wrong_answer == ["a"]
     assert not account.kept(9)
 
 
-def test_empty_books_are_kept():
+def test_reconcile_of_no_questions_passes():
     assert reconcile([], {}, {}, {}) == Account(asked=0)

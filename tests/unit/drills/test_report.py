@@ -12,7 +12,7 @@ FINE = Result(
 ABOUT = About(datetime(2026, 1, 2, 3, 4, tzinfo=UTC), 10, 20, 1, 2, 8 * 2**30)
 
 
-def test_the_document_says_what_was_and_under_which_conditions():
+def test_the_document_has_the_results_and_the_conditions():
     text = markdown([FINE], ABOUT)
     assert "2026-01-02 03:04 UTC, 10 questions/s for 20 s each, seed 1, on a machine with 2 cores and 8.0 GiB" in text
     assert "| kill-kafka | 200 | 190 | 10 | 0 | 0 | 0 | 0 | 0 | 2 | 2 | 8 | 12 |" in text
@@ -21,7 +21,7 @@ def test_the_document_says_what_was_and_under_which_conditions():
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "expected"),
     [
         (replace(FINE, allowed=1), "2 extra calls where 1 are allowed"),
         (replace(FINE, recovered_seconds=None), "not quiet"),
@@ -32,10 +32,10 @@ def test_the_document_says_what_was_and_under_which_conditions():
         ),
     ],
 )
-def test_what_is_broken_is_told(broken, says):
+def test_a_broken_drill_is_explained_in_the_document(broken, expected):
     assert not broken.passed
-    assert any(says in line for line in explain(broken))
-    assert says in markdown([FINE, broken], ABOUT)
+    assert any(expected in line for line in explain(broken))
+    assert expected in markdown([FINE, broken], ABOUT)
 
 
 def test_the_table_has_a_row_for_each_drill():
@@ -44,7 +44,7 @@ def test_the_table_has_a_row_for_each_drill():
     assert len(FINE.cells()) == len(COLUMNS)
 
 
-def test_a_soak_tells_what_struck_and_what_became_of_the_memory():
+def test_the_report_of_a_soak_lists_its_faults_and_the_memory():
     memory = [{"kafka": 400.4, "redis": 9}, {"kafka": 500}, {"kafka": 450}, {"kafka": 410}, {"kafka": 420, "redis": 8}]
     text = markdown([replace(FINE, strikes=("redis-away", "kill-kafka", "redis-away"), memory=memory)], ABOUT)
     assert "in this order: redis-away, kill-kafka, redis-away." in text

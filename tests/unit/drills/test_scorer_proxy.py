@@ -12,16 +12,16 @@ GOOD = 0.5
 
 
 @pytest.mark.parametrize("mode", ["nan", "range"])
-def test_in_a_spoilt_answer_nothing_but_the_score_is_wrong(mode):
+def test_in_a_spoilt_reply_only_the_score_is_invalid(mode):
     body = asyncio.run(scorer_proxy.MODES[mode](None)).body
     with pytest.raises(ValueError, match="is not from -1 to 1"):
         parse(body)
     assert parse(json.dumps(json.loads(body) | {"score": GOOD}).encode()).score == GOOD
 
 
-def test_a_slow_answer_comes_after_the_first_time_outs_but_comes():
+def test_a_slow_reply_comes_before_the_longest_timeout():
     assert scorer_proxy.SLOW_SECONDS == 30 < LONGEST_TIMEOUT_SECONDS
 
 
-def test_every_way_to_spoil_the_scorer_is_drilled():
+def test_every_mode_of_the_scorer_proxy_has_a_fault():
     assert {fault.mode for fault in ALL.values() if isinstance(fault, SpoilScorer)} == {*scorer_proxy.MODES}

@@ -1,4 +1,4 @@
-"""The scripted provider, asked by the fleet's own client."""
+"""The scripted provider, called by the client of llm-consumer."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def ask(provider):
         yield call
 
 
-def test_a_script_is_said_call_by_call_and_its_end_repeats(provider, ask):
+def test_replies_follow_the_script_and_the_last_one_repeats(provider, ask):
     provider.script("In turn?", "one", replies.answer("two"), (200, {}, replies.completion("three").decode()))
     assert [ask("In turn?") for _ in range(4)] == ["one", "two", "three", "three"]
     assert len(provider.calls("In turn?")) == 4
@@ -54,7 +54,7 @@ def test_calls_are_counted_by_question_and_attempt(provider, ask):
     assert counted == {1: 2, 2: 1, 3: 1}
 
 
-def test_without_a_script_the_default_speaks_by_attempt(provider, ask):
+def test_without_a_script_the_default_replies_by_attempt(provider, ask):
     provider.default = lambda text: SCRIPTS["second good" if "yes" in text else "first good"].replies
     try:
         first, second, third = (ask("No script, yes?", attempt) for attempt in (1, 2, 3))
@@ -65,7 +65,7 @@ def test_without_a_script_the_default_speaks_by_attempt(provider, ask):
     assert ask("And now?") == "I was not told what to say."
 
 
-def test_a_repeated_call_does_not_take_the_reply_of_the_next_attempt(provider, ask):
+def test_a_repeated_call_of_an_attempt_gets_the_same_reply(provider, ask):
     provider.default = lambda text: SCRIPTS["second good"].replies
     try:
         assert ask("Repeated?") == ask("Repeated?") != ask("Repeated?", 2)
@@ -89,7 +89,7 @@ def test_a_repeated_call_does_not_take_the_reply_of_the_next_attempt(provider, a
         (replies.hang(), None, "overload"),
     ],
 )
-def test_it_fails_as_providers_do(provider, ask, reply, status, kind):
+def test_each_failure_reply_is_classified_as_that_of_a_real_provider(provider, ask, reply, status, kind):
     text = f"Failing with {reply}?"
     provider.script(text, reply)
     with pytest.raises(CallFailed) as failure:
@@ -106,7 +106,7 @@ def test_it_fails_as_providers_do(provider, ask, reply, status, kind):
         (replies.refusal_until(429, "later", 20), 20),
     ],
 )
-def test_it_says_when_to_come_back(provider, ask, reply, seconds):
+def test_a_refusal_carries_its_wait(provider, ask, reply, seconds):
     text = f"When, {reply}?"
     provider.script(text, reply)
     with pytest.raises(CallFailed) as failure:
@@ -114,12 +114,12 @@ def test_it_says_when_to_come_back(provider, ask, reply, seconds):
     assert failure.value.error.retry_after_seconds == pytest.approx(seconds, abs=1.5)
 
 
-def test_a_long_answer_arrives(provider, ask):
+def test_a_long_answer_is_delivered_and_cut_at_the_limit(provider, ask):
     provider.script("Long?", SCRIPTS["1 MB"].replies[0][0])
     assert len(ask("Long?")) == 32_000
 
 
-def test_it_tells_how_many_calls_were_in_flight(provider, ask):
+def test_the_peak_of_calls_in_flight_is_counted(provider, ask):
     provider.script("At once?", "yes")
     peak = provider.watch_peak()
     provider.hold.clear()
@@ -134,7 +134,7 @@ def test_it_tells_how_many_calls_were_in_flight(provider, ask):
     assert provider.watch_peak()() == 0
 
 
-def test_who_hung_up_is_not_in_flight(provider, ask):
+def test_a_disconnected_call_is_not_in_flight(provider, ask):
     provider.script("Gone?", replies.hang())
     with pytest.raises(CallFailed):
         ask("Gone?", hangs=True)

@@ -1,4 +1,4 @@
-"""The slow link, between a client and a server of this process."""
+"""The slow link between a client and a server in this process."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ def _quick(monkeypatch):
 
 
 def through_the_link(talk):
-    """Runs `talk(reader, writer)` against a server that sends back what it gets, behind the link."""
+    """Runs `talk(reader, writer)` against an echo server behind the link."""
 
     async def echo(reader, writer):
         while piece := await reader.read(1000):
@@ -36,7 +36,7 @@ def through_the_link(talk):
     return asyncio.run(run())
 
 
-def test_bytes_arrive_late_but_whole_and_in_order(monkeypatch):
+def test_bytes_arrive_complete_and_in_order(monkeypatch):
     monkeypatch.setattr(slow_link, "BREAKS", 0)
 
     async def talk(reader, writer):

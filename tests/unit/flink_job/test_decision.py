@@ -31,7 +31,7 @@ def score(value):
         (1, None, "unscored", [topics.VALIDATED]),
     ],
 )
-def test_each_record_is_addressed(attempt, f1, verdict, topic_names):
+def test_each_verdict_sends_the_answer_to_its_topics(attempt, f1, verdict, topic_names):
     answer = samples.response(processing_attempts=attempt)
     found = decide(record(answer), None if f1 is None else score(f1), GATE, samples.NOW)
     assert (found.verdict, [each.topic for each in found.sent]) == (verdict, topic_names)
@@ -41,31 +41,31 @@ def test_each_record_is_addressed(attempt, f1, verdict, topic_names):
 
 
 @pytest.mark.parametrize("changes", [{"value": b"{"}, {"value": None}, {"key": None}, {"value": b"\xff"}])
-def test_what_cannot_be_read_keeps_its_bytes(changes):
+def test_an_unreadable_record_becomes_a_dead_letter_with_its_bytes(changes):
     poison = record(**changes)
     found = decide(poison, None, GATE, samples.NOW)
     [sent] = found.sent
     assert (found.verdict, sent.topic, sent.key) == ("malformed", topics.PERMANENT, poison.key)
-    told = messages.read(topics.PERMANENT, sent.key, sent.value)
-    expected = messages.Malformed.of(poison.key, poison.value, poison.source, told.error, samples.NOW)
-    assert told == expected
+    message = messages.read(topics.PERMANENT, sent.key, sent.value)
+    expected = messages.Malformed.of(poison.key, poison.value, poison.source, message.error, samples.NOW)
+    assert message == expected
 
 
-def test_what_the_scorer_refuses_fails_for_good():
+def test_an_answer_rejected_by_the_scorer_fails_permanently():
     found = decide(record(), Refused(422, "reference: is empty"), GATE, samples.NOW)
     [sent] = found.sent
-    told = messages.read(topics.PERMANENT, sent.key, sent.value)
-    assert (told.reason, told.error.status_code) == ("not_retryable", 422)
-    assert "reference: is empty" in told.error.message
+    message = messages.read(topics.PERMANENT, sent.key, sent.value)
+    assert (message.reason, message.error.status_code) == ("not_retryable", 422)
+    assert "reference: is empty" in message.error.message
 
 
-def test_a_history_too_large_for_a_message_is_cut():
+def test_a_history_too_large_for_a_message_is_shortened():
     answer = samples.response(llm_response="a" * 600_000)
     again, _ = decide(record(answer), score(0.1), GATE, samples.NOW).sent
-    told = messages.read(again.topic, again.key, again.value)
+    message = messages.read(again.topic, again.key, again.value)
     assert again.topic == topics.QUESTIONS_PENDING
-    assert told.best.llm_response == answer.llm_response
-    assert len(told.attempts[0].llm_response) == 500
+    assert message.best.llm_response == answer.llm_response
+    assert len(message.attempts[0].llm_response) == 500
 
 
 def attempts_of(*texts):
@@ -78,16 +78,23 @@ def attempts_of(*texts):
     )  # fmt: skip
 
 
-def test_an_accepted_answer_without_room_for_its_history_is_kept_without_it():
-    answer = samples.response(llm_response="a" * 600_000)  # the best one is the same text once more
+def test_an_accepted_answer_drops_a_history_that_does_not_fit():
+    answer = samples.response(
+        llm_response="a" * 600_000
+    )  # as the best answer the same text would be in the message twice
     found = decide(record(answer), score(0.9), GATE, samples.NOW)
     [sent] = found.sent
-    told = messages.read(sent.topic, sent.key, sent.value)
+    message = messages.read(sent.topic, sent.key, sent.value)
     assert (found.verdict, sent.topic) == ("accepted", topics.VALIDATED)
-    assert (told.llm_response, told.bert_score, told.best, told.attempts) == (answer.llm_response, 0.9, None, ())
+    assert (message.llm_response, message.bert_score, message.best, message.attempts) == (
+        answer.llm_response,
+        0.9,
+        None,
+        (),
+    )
 
 
-def test_the_best_answer_of_an_earlier_attempt_is_kept_without_its_history():
+def test_the_best_answer_of_an_earlier_attempt_drops_a_history_that_does_not_fit():
     best = Best(llm_response="b" * 520_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=2, model="m")
     answer = samples.response(processing_attempts=3, best=best, attempts=attempts_of("x" * 300_000, best.llm_response))
     found = decide(record(answer), score(0.1), GATE, samples.NOW)
@@ -95,7 +102,7 @@ def test_the_best_answer_of_an_earlier_attempt_is_kept_without_its_history():
     assert (found.verdict, kept.llm_response, kept.bert_score) == ("max_retries_reached", best.llm_response, 0.3)
 
 
-def test_a_record_of_an_attempt_without_room_for_its_history_is_written_without_it():
+def test_a_low_quality_record_drops_a_best_answer_that_does_not_fit():
     best = Best(llm_response="b" * 300_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=1, model="m")
     answer = samples.response(
         processing_attempts=3, best=best, original_answer="r" * 100_000, llm_response="a" * 646_800
@@ -107,25 +114,25 @@ def test_a_record_of_an_attempt_without_room_for_its_history_is_written_without_
     assert (low.llm_response, low.best) == (answer.llm_response, None)
 
 
-def test_an_answer_too_large_for_a_message_fails_for_good():
+def test_an_answer_too_large_for_a_message_fails_permanently():
     answer = samples.response(original_answer="r" * 500_000, llm_response="a" * 600_000)
     found = decide(record(answer), score(0.1), GATE, samples.NOW)
     assert [each.topic for each in found.sent] == [topics.PERMANENT]
     assert json.loads(found.sent[0].value)["reason"] == "not_retryable"
 
 
-def test_what_the_scorer_refuses_ends_with_the_best_answer_so_far():
+def test_an_answer_rejected_by_the_scorer_is_replaced_by_the_best_so_far():
     best = Best(
         llm_response="It is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m", scorer="s"
     )
     answer = samples.response(processing_attempts=2, best=best)
     [sent] = decide(record(answer), Refused(422, "reference: is empty"), GATE, samples.NOW).sent
-    told = messages.read(topics.VALIDATED, sent.key, sent.value)
-    assert (told.quality, told.llm_response, told.scorer) == ("max_retries_reached", "It is.", "s")
-    assert "reference: is empty" in told.errors[-1].message
+    message = messages.read(topics.VALIDATED, sent.key, sent.value)
+    assert (message.quality, message.llm_response, message.scorer) == ("max_retries_reached", "It is.", "s")
+    assert "reference: is empty" in message.errors[-1].message
 
 
-def test_events_hold_ids_and_no_payload():
+def test_log_fields_contain_ids_and_no_texts():
     found = decide(record(), score(0.1), GATE, samples.NOW)
     assert found.about["question_id"] == samples.question().question_id
     assert "scattering" not in json.dumps(found.about)

@@ -1,4 +1,4 @@
-"""The client of the scorer against a scripted one (a fake, for tests only)."""
+"""The client of the scorer against a fake scorer over HTTP."""
 
 import asyncio
 import gzip
@@ -15,17 +15,17 @@ SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "f
 
 
 def score(url):
-    async def once():
+    async def request_once():
         client = ScorerClient(url, 4, backoff_seconds=(0.01,))
         try:
             return await asyncio.wait_for(client.score("an answer", "a reference"), 20)
         finally:
             await client.close()
 
-    return asyncio.run(once())
+    return asyncio.run(request_once())
 
 
-def test_a_score(httpserver):
+def test_a_score_is_read_from_the_reply(httpserver):
     httpserver.expect_request(
         "/score", method="POST", json={"candidate": "an answer", "reference": "a reference"}
     ).respond_with_json(SCORE)
@@ -33,14 +33,14 @@ def test_a_score(httpserver):
 
 
 def agreement(url, *others):
-    async def once():
+    async def request_once():
         client = ScorerClient(url, 4, backoff_seconds=(0.01,))
         try:
             return await asyncio.wait_for(client.agreement("an answer", others), 20)
         finally:
             await client.close()
 
-    return asyncio.run(once())
+    return asyncio.run(request_once())
 
 
 def by_reference(request):
@@ -58,13 +58,13 @@ def test_agreement_is_the_mean_over_the_samples_that_have_a_score(httpserver, ot
     assert (found.score, found.precision, found.scorer) == (pytest.approx(mean), 0.5, "fake")
 
 
-def test_without_a_sample_that_has_a_score_the_answer_has_none(httpserver):
+def test_agreement_is_none_when_no_sample_has_a_score(httpserver):
     httpserver.expect_request("/score").respond_with_handler(by_reference)
     assert agreement(httpserver.url_for(""), "refused", "refused") is None
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504, 500])
-def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
+def test_calls_to_an_unavailable_scorer_are_retried(httpserver, status):
     for _ in range(3):
         httpserver.expect_oneshot_request("/score").respond_with_data("not now", status)
     httpserver.expect_request("/score").respond_with_json(SCORE)
@@ -72,7 +72,7 @@ def test_a_scorer_that_is_away_is_waited_for(httpserver, status):
     assert len(httpserver.log) >= 4
 
 
-def test_a_busy_scorer_is_left_alone_for_as_long_as_it_asks(httpserver):
+def test_retry_after_of_a_busy_scorer_is_respected(httpserver):
     calls = []
 
     def busy_once(_request):
@@ -83,17 +83,17 @@ def test_a_busy_scorer_is_left_alone_for_as_long_as_it_asks(httpserver):
 
     httpserver.expect_request("/score").respond_with_handler(busy_once)
     assert score(httpserver.url_for("")).score == 0.4
-    assert calls[1] - calls[0] >= 1  # its own wait would have been 0.01 s
+    assert calls[1] - calls[0] >= 1  # the client's own backoff is 0.01 s
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refusal_is_final(httpserver, status):
+def test_a_rejection_by_the_scorer_is_not_retried(httpserver, status):
     httpserver.expect_request("/score").respond_with_json({"detail": "reference: is empty"}, status)
     assert score(httpserver.url_for("")) == Refused(status, "reference: is empty")
     assert len(httpserver.log) == 1
 
 
-def test_a_pair_on_which_the_scorer_fails_alone_is_refused(httpserver):
+def test_a_pair_is_refused_when_it_alone_makes_the_scorer_fail(httpserver):
     def only_others(request):
         pair = json.loads(request.data)
         if pair["candidate"] == "an answer":
@@ -106,21 +106,21 @@ def test_a_pair_on_which_the_scorer_fails_alone_is_refused(httpserver):
     assert result.status_code == 500
 
 
-def test_a_pair_is_not_at_fault_for_a_scorer_that_got_well_meanwhile(httpserver):
-    """The scorer is ill for eight calls of this pair; other pairs it scores again just before the last of them."""
+def test_a_pair_is_retried_when_the_scorer_recovers_before_its_last_try(httpserver):
+    """The scorer fails for eight calls of this pair; just before the eighth it scores other pairs again."""
     calls = []
 
-    def ill_for_a_while(request):
+    def failing_at_first(request):
         mine = json.loads(request.data)["candidate"] == "an answer"
         calls.append(mine)
-        ill = sum(calls) <= 8 if mine else sum(calls) < 8
-        return Response("bug", 500) if ill else Response(json.dumps(SCORE), content_type="application/json")
+        failing = sum(calls) <= 8 if mine else sum(calls) < 8
+        return Response("bug", 500) if failing else Response(json.dumps(SCORE), content_type="application/json")
 
-    httpserver.expect_request("/score").respond_with_handler(ill_for_a_while)
+    httpserver.expect_request("/score").respond_with_handler(failing_at_first)
     assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
-def test_a_call_tells_how_long_it_is_waited_for(httpserver):
+def test_a_call_sends_its_timeout_in_the_prefer_header(httpserver):
     httpserver.expect_request("/score", headers={"Prefer": "wait=15"}).respond_with_json(SCORE)
     assert score(httpserver.url_for("")).score == 0.4
 
@@ -134,19 +134,19 @@ NO_SCORES = [
 
 
 @pytest.mark.parametrize("changes", NO_SCORES)
-def test_what_is_not_a_score_is_not_taken_for_one(changes):
+def test_parse_rejects_an_invalid_score(changes):
     with pytest.raises((ValueError, TypeError)):
         parse(json.dumps(SCORE | changes).encode())
 
 
 @pytest.mark.parametrize("field", ["score", "precision", "recall", "f1", "scorer"])
-def test_a_score_without_one_of_its_fields_is_none(field):
+def test_parse_rejects_a_missing_field(field):
     with pytest.raises(KeyError):
         parse(json.dumps({name: value for name, value in SCORE.items() if name != field}).encode())
 
 
 @pytest.mark.parametrize("body", [b"", b"0.5", b"null", b"[]", b'"a"', b"\xff", b"[" * 60_000, b'{"score":' * 6_000])
-def test_what_is_no_answer_of_a_scorer_is_no_score(body):
+def test_parse_rejects_a_body_that_is_not_a_score_object(body):
     with pytest.raises((ValueError, TypeError)):
         parse(body)
 
@@ -154,12 +154,12 @@ def test_what_is_no_answer_of_a_scorer_is_no_score(body):
 @pytest.mark.parametrize(
     ("found", "kept"), [(1.0000001, 1), (1.0009, 1), (-1.0009, -1), (1, 1), (0, 0), (-0.71, -0.71)]
 )
-def test_rounding_errors_beyond_one_are_cut(found, kept):
+def test_scores_just_beyond_1_are_clipped(found, kept):
     assert parse(json.dumps(SCORE | {"score": found, "f1": found}).encode()) == BertScore(kept, 0.5, 0.6, kept, "fake")
 
 
 @pytest.mark.parametrize("odd", [json.dumps(SCORE | {"score": 57}), json.dumps(SCORE | {"score": float("nan")}), "x"])
-def test_a_scorer_that_sends_no_scores_is_waited_for(httpserver, odd):
+def test_invalid_replies_are_retried_until_a_score_comes(httpserver, odd):
     for _ in range(4):
         httpserver.expect_oneshot_request("/score").respond_with_data(odd, content_type="application/json")
     httpserver.expect_request("/score").respond_with_json(SCORE)
@@ -167,7 +167,7 @@ def test_a_scorer_that_sends_no_scores_is_waited_for(httpserver, odd):
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, 200), (500, 500), (422, 422)])
-def test_of_a_reply_without_end_only_the_beginning_is_read(httpserver, status, expected):
+def test_only_the_beginning_of_an_endless_reply_is_read(httpserver, status, expected):
     sent = 0
 
     def endless(request):
@@ -186,10 +186,10 @@ def test_of_a_reply_without_end_only_the_beginning_is_read(httpserver, status, e
     assert isinstance(result, Refused)
     assert result.status_code == expected
     assert len(result.message) < 1000
-    assert sent < 10_000 * 65_536, "the rest of the reply was not asked for"
+    assert sent < 10_000 * 65_536, "the whole reply was read"
 
 
-def test_a_compressed_reply_is_not_unpacked(httpserver):
+def test_a_compressed_reply_is_not_decompressed(httpserver):
     packed = gzip.compress(json.dumps(SCORE).encode() + b" " * 10_000_000)
     assert len(packed) < MAX_REPLY_BYTES
 
@@ -216,6 +216,6 @@ def test_a_redirect_is_not_followed(httpserver):
 
 
 @pytest.mark.parametrize("said", ["[" * 60_000, "<html>", '{"detail": 5}', ""])
-def test_a_refusal_is_final_whatever_it_says(httpserver, said):
+def test_a_rejection_with_any_body_is_not_retried(httpserver, said):
     httpserver.expect_request("/score").respond_with_data(said, 422)
     assert score(httpserver.url_for("")) == Refused(422, said[:300])

@@ -1,4 +1,4 @@
-"""The client against a scorer that is slow (a fake over real HTTP, on a clock that jumps)."""
+"""The client against a slow fake scorer, over real HTTP and on a virtual clock."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -18,12 +18,12 @@ QUEUE = 128
 
 
 class SlowScorer:
-    """Computes batches one after the other, as score-validator does; each pair takes its time.
+    """Fake scorer that computes batches one after the other, as score-validator does.
 
     Attributes:
-        computed: Pairs that were computed, whoever waited for them.
-        busy: Requests that were answered with 503 as soon as they came.
-        most_in_flight: Pairs that waited or were computed at the same time, at most.
+        computed: Number of pairs computed, including those that nobody waited for any more.
+        busy: Number of requests answered with 503 at once because the queue was full.
+        most_in_flight: Highest number of pairs that waited or were computed at the same time.
     """
 
     def __init__(self, seconds_of, queue=QUEUE):
@@ -66,7 +66,7 @@ class SlowScorer:
         self._waiting.append(entry)
         self._arrived.set()
         self.most_in_flight = max(self.most_in_flight, len(self._waiting) + len(self._in_model))
-        # A thread of gunicorn does not know that its caller has gone: it waits for as long as it was asked to.
+        # A gunicorn thread does not notice that its caller has disconnected: it waits as long as the header says.
         await asyncio.wait([entry[1]], timeout=None if wait == float("inf") else wait)
         if entry[1].done():
             return web.json_response({"score": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5, "scorer": "slow"})
@@ -90,17 +90,17 @@ async def server_of(scorer):
     await server.close()
 
 
-def play(seconds_of, seconds, *first_pairs, queue=QUEUE, records=RECORDS, capacity=RECORDS):
-    """Lets as many records wait for scores as Flink does; returns the scorer and the results.
+def simulate(seconds_of, seconds, *first_pairs, queue=QUEUE, records=RECORDS, capacity=RECORDS):
+    """Scores records concurrently, as Flink does; returns the scorer and the results.
 
     Args:
-        seconds_of: What a pair takes, by its candidate.
-        seconds: How long it goes on, no whole number: aiohttp lets time-outs end at whole seconds, and one that ends
-            together with the play would hide its end from the task.
-        first_pairs: Candidates of the first records; all others are `usual`.
-        queue: Pairs that may wait in the scorer.
-        records: That wait at the same time.
-        capacity: Calls that may be in flight.
+        seconds_of: Function from a candidate to the seconds that its pair takes.
+        seconds: Length of the simulation, not a whole number: aiohttp rounds time-outs to whole seconds, and one that
+            ends together with the simulation would hide the cancellation from the task.
+        first_pairs: Candidates of the first records; all other candidates are `usual`.
+        queue: Number of pairs that may wait in the scorer.
+        records: Number of records that wait at the same time.
+        capacity: Number of calls that may be in flight.
     """
 
     async def main():
@@ -127,15 +127,15 @@ def play(seconds_of, seconds, *first_pairs, queue=QUEUE, records=RECORDS, capaci
 
 
 @pytest.mark.parametrize(("seconds_a_pair", "least_share"), [(0.05, 0.9), (0.6, 0.7), (1, 0.7), (5, 0.6), (30, 0.3)])
-def test_a_slow_scorer_works_for_those_who_still_wait(seconds_a_pair, least_share):
+def test_a_slow_scorer_spends_most_of_its_time_on_pairs_still_waited_for(seconds_a_pair, least_share):
     seconds = max(120, 40 * seconds_a_pair) + 0.5
-    scorer, results = play(lambda _: seconds_a_pair, seconds)
+    scorer, results = simulate(lambda _: seconds_a_pair, seconds)
     assert len(results) >= least_share * seconds / seconds_a_pair, f"{len(results)} of {scorer.computed} computed"
     assert all(isinstance(result, BertScore) for _, result in results)
 
 
-def test_a_pair_that_alone_never_gets_its_score_is_refused_and_the_others_go_on():
-    _, results = play(lambda candidate: 200 if candidate == "endless" else 2, 3000.5, "endless")
+def test_a_pair_that_alone_always_times_out_is_refused_and_the_others_go_on():
+    _, results = simulate(lambda candidate: 200 if candidate == "endless" else 2, 3000.5, "endless")
     [refused] = [result for candidate, result in results if candidate == "endless"]
     assert isinstance(refused, Refused)
     assert refused.status_code == 504
@@ -145,14 +145,14 @@ def test_a_pair_that_alone_never_gets_its_score_is_refused_and_the_others_go_on(
     assert len(others) > 300
 
 
-def test_no_pair_is_refused_while_all_wait_for_a_scorer_that_computes_nothing():
-    scorer, results = play(lambda _: 100_000, 3000.5)
+def test_no_pair_is_refused_while_the_scorer_computes_nothing():
+    scorer, results = simulate(lambda _: 100_000, 3000.5)
     assert results == []
-    assert scorer.most_in_flight <= 3, "the pairs that nobody waits for any more are not kept"
+    assert scorer.most_in_flight <= 3, "calls that timed out are still in flight"
 
 
-def test_a_scorer_that_gets_fast_again_is_asked_as_much_as_before():
-    """Slow for its first 100 pairs."""
+def test_a_scorer_that_becomes_fast_again_gets_full_concurrency():
+    """The scorer is slow for the first 100 pairs."""
     asked = 0
 
     def seconds_of(_candidate):
@@ -160,23 +160,23 @@ def test_a_scorer_that_gets_fast_again_is_asked_as_much_as_before():
         asked += 1
         return 2 if asked <= 100 else 0.05
 
-    scorer, results = play(seconds_of, 300.5)
+    scorer, results = simulate(seconds_of, 300.5)
     assert scorer.most_in_flight == RECORDS
     assert all(isinstance(result, BertScore) for _, result in results)
     assert len(results) > 1000
 
 
-def test_a_busy_scorer_gets_fewer_calls_instead_of_more():
-    scorer, results = play(lambda _: 0.2, 300.5, queue=4)
+def test_a_busy_scorer_gets_fewer_calls():
+    scorer, results = simulate(lambda _: 0.2, 300.5, queue=4)
     assert len(results) > 0.8 * 300 / 0.2
     assert scorer.busy < 0.2 * len(results)
 
 
-def test_the_longest_time_out_is_below_what_the_scorer_calls_stuck():
+def test_the_longest_timeout_is_below_the_stuck_limit_of_the_scorer():
     assert scoring.FIRST_TIMEOUT_SECONDS < scoring.LONGEST_TIMEOUT_SECONDS < STUCK_SECONDS
 
 
-def test_more_samples_than_may_be_in_flight_do_not_time_out_while_they_wait_for_their_turn():
+def test_samples_waiting_for_a_free_slot_do_not_time_out():
     """Eight calls for each record, one at a time, 12 s each: the last one of 32 begins after minutes."""
 
     async def main():

@@ -1,4 +1,4 @@
-"""The supervisor against a fake cluster."""
+"""The supervisor of the job against a fake cluster."""
 
 import os
 import threading
@@ -61,7 +61,7 @@ class FakeCluster:
         self.restored = None
         self.failure = ""
         self.cancelled = []
-        self.asked_for = []
+        self.checkpoint_requests = []
         self.polls_left = 2
 
     def jobs(self):
@@ -77,7 +77,7 @@ class FakeCluster:
         self.cancelled.append(job.id)
 
     def start_checkpoint(self, job):
-        self.asked_for.append(job.id)
+        self.checkpoint_requests.append(job.id)
         return "request"
 
     def is_checkpoint_over(self, _job, _request):
@@ -91,12 +91,12 @@ class FakeSource:
 
     def topic_id(self):
         if self.found is None:
-            raise Unavailable("away")
+            raise Unavailable("no answer")
         return self.found
 
 
 def checkpoint(folder, job, number, seconds, complete=True):
-    """Makes a checkpoint as Flink leaves it, completed at `seconds` since 1970."""
+    """Creates a checkpoint folder as Flink does, completed at `seconds` since 1970."""
     path = folder / job / f"chk-{number}"
     path.mkdir(parents=True)
     (path / "state").touch()
@@ -144,12 +144,12 @@ def job(state="RUNNING", running=4, job_id=JOB):
     return Job(job_id, state, 5, 4, running)
 
 
-def kept(folder):
-    """Returns the jobs that have a folder, by the first letter of their ids."""
+def job_initials(folder):
+    """Returns the first letters of the ids of all jobs that have a folder."""
     return "".join(sorted(path.name[0] for path in folder.iterdir()))
 
 
-def test_the_newest_complete_checkpoint_of_all_jobs_is_taken(folder):
+def test_the_newest_complete_checkpoint_of_all_jobs_is_chosen(folder):
     assert newest(find(folder)).path == folder / JOB / "chk-8"
     assert newest(find(folder), {folder / JOB / "chk-8"}).path == folder / OTHER / "chk-2"
     assert newest(find(folder / "nowhere")) is None
@@ -162,7 +162,7 @@ def test_a_missing_job_is_submitted_from_the_newest_checkpoint(supervised, folde
     assert problem(heartbeat) is not None
 
 
-def test_a_running_job_is_left_alone_and_healthy(supervised):
+def test_a_running_job_is_healthy_and_not_submitted_again(supervised):
     supervisor, submitted, heartbeat = supervised(FakeCluster(job()))
     supervisor.step(threading.Event())
     assert submitted == []
@@ -170,14 +170,14 @@ def test_a_running_job_is_left_alone_and_healthy(supervised):
 
 
 @pytest.mark.parametrize(("state", "running"), [("RESTARTING", 0), ("CREATED", 0), ("RUNNING", 2)])
-def test_a_job_on_its_way_is_waited_for_but_not_healthy(supervised, state, running):
+def test_a_starting_job_is_not_healthy_and_not_submitted_again(supervised, state, running):
     supervisor, submitted, heartbeat = supervised(FakeCluster(job(state, running)))
     supervisor.step(threading.Event())
     assert submitted == []
     assert problem(heartbeat) is not None
 
 
-def test_failures_fall_back_to_older_checkpoints_and_then_to_the_offsets(supervised, folder):
+def test_failed_submissions_fall_back_to_older_checkpoints_and_then_to_the_offsets(supervised, folder):
     supervisor, submitted, _ = supervised(FakeCluster(), answer="something else")
     for _ in range(3 * TRIES + 1):
         supervisor.step(threading.Event())
@@ -185,14 +185,14 @@ def test_failures_fall_back_to_older_checkpoints_and_then_to_the_offsets(supervi
     assert submitted == [each for each in wanted for _ in range(TRIES)] + [None]
 
 
-def test_a_checkpoint_that_cannot_be_restored_is_given_up_at_once(supervised, folder):
+def test_a_checkpoint_that_cannot_be_restored_is_not_tried_twice(supervised, folder):
     supervisor, submitted, _ = supervised(FakeCluster(), answer="Caused by: Failed to restore")
     supervisor.step(threading.Event())
     supervisor.step(threading.Event())
     assert submitted == [folder / JOB / "chk-8", folder / OTHER / "chk-2"]
 
 
-def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
+def test_a_job_that_cannot_restore_its_checkpoint_is_cancelled(supervised, folder):
     cluster = FakeCluster(job("RESTARTING", 0))
     cluster.restored = folder / JOB / "chk-8"
     supervisor, submitted, _ = supervised(cluster)
@@ -203,7 +203,7 @@ def test_a_job_that_tries_in_vain_to_restore_is_cancelled(supervised, folder):
     assert submitted == [folder / OTHER / "chk-2"]
 
 
-def test_a_job_that_may_reject_no_more_messages_is_cancelled_and_not_submitted_again(supervised, capsys):
+def test_a_job_over_the_limit_of_unreadable_messages_is_cancelled_for_good(supervised, capsys):
     cluster = FakeCluster(job("RESTARTING", 0))
     cluster.failure = POISONED
     supervisor, submitted, heartbeat = supervised(cluster)
@@ -213,12 +213,12 @@ def test_a_job_that_may_reject_no_more_messages_is_cancelled_and_not_submitted_a
     supervisor.step(threading.Event())
     supervisor.step(threading.Event())
     assert submitted == []
-    assert problem(heartbeat, 60), "whoever looks has to see it"
-    said = capsys.readouterr().out
-    assert said.count("101 of the last 101 messages of 2 could not be handled, the last one since: no JSON") == 1
+    assert problem(heartbeat, 60), "the health check must fail"
+    output = capsys.readouterr().out
+    assert output.count("101 of the last 101 messages of 2 could not be handled, the last one since: no JSON") == 1
 
 
-def test_a_job_that_fails_otherwise_is_left_to_the_jobmanager(supervised):
+def test_other_failures_of_a_job_are_left_to_the_jobmanager(supervised):
     cluster = FakeCluster(job("RESTARTING", 0))
     cluster.failure = "java.net.ConnectException: Connection refused"
     supervisor, submitted, _ = supervised(cluster)
@@ -226,14 +226,14 @@ def test_a_job_that_fails_otherwise_is_left_to_the_jobmanager(supervised):
     assert (cluster.cancelled, submitted) == ([], [])
 
 
-def test_state_of_operators_that_the_job_no_longer_has_is_left_out_and_the_rest_restored(supervised, folder):
+def test_state_of_removed_operators_is_skipped_and_the_rest_restored(supervised, folder):
     supervisor, submitted, _ = supervised(FakeCluster(), answer=WITHOUT_OPERATOR)
     supervisor.step(threading.Event())
     supervisor.step(threading.Event())
     assert submitted == [folder / JOB / "chk-8", (folder / JOB / "chk-8", "in part")]
 
 
-def test_a_checkpoint_of_which_no_part_fits_is_given_up(supervised, folder):
+def test_a_checkpoint_that_cannot_be_restored_even_in_part_is_skipped(supervised, folder):
     supervisor, submitted, _ = supervised(FakeCluster(), answer=WITHOUT_OPERATOR)
     for _ in range(7):
         supervisor.step(threading.Event())
@@ -241,7 +241,7 @@ def test_a_checkpoint_of_which_no_part_fits_is_given_up(supervised, folder):
     assert submitted == [each for path in wanted for each in (path, (path, "in part"))] + [None]
 
 
-def test_a_checkpoint_of_a_topic_that_was_created_anew_is_not_restored(supervised, folder, capsys):
+def test_a_checkpoint_is_not_restored_after_its_topic_was_created_again(supervised, folder, capsys):
     record(folder, JOB, "old")
     record(folder, OTHER, "old")
     supervisor, submitted, _ = supervised(FakeCluster())
@@ -250,7 +250,7 @@ def test_a_checkpoint_of_a_topic_that_was_created_anew_is_not_restored(supervise
     assert "created anew" in capsys.readouterr().out
 
 
-def test_a_checkpoint_of_the_same_topic_is_restored_and_one_of_another_topic_passed_over(supervised, folder):
+def test_a_checkpoint_of_the_same_topic_is_preferred_to_a_newer_one_of_another_topic(supervised, folder):
     record(folder, JOB, "old")
     record(folder, OTHER, "new")
     supervisor, submitted, _ = supervised(FakeCluster())
@@ -258,18 +258,18 @@ def test_a_checkpoint_of_the_same_topic_is_restored_and_one_of_another_topic_pas
     assert submitted == [folder / OTHER / "chk-2"]
 
 
-def test_a_checkpoint_without_record_is_restored_unless_the_topic_was_replaced_after_it(supervised, folder):
+def test_a_checkpoint_without_topic_id_is_restored_unless_the_topic_was_replaced_later(supervised, folder):
     record(folder, JOB, "old")
     supervisor, submitted, _ = supervised(FakeCluster())
     supervisor.step(threading.Event())
     (folder / JOB / "topic-id").write_text("new")
     supervisor.step(threading.Event())
-    (folder / JOB / "topic-id").write_text("")  # written while the machine went down
+    (folder / JOB / "topic-id").write_text("")  # interrupted by a crash of the machine
     supervisor.step(threading.Event())
     assert submitted == [None, folder / JOB / "chk-8", folder / JOB / "chk-8"]
 
 
-def test_the_job_is_not_submitted_while_nobody_knows_which_topic_there_is(supervised, folder):
+def test_the_job_is_not_submitted_while_the_topic_id_is_unknown(supervised, folder):
     source = FakeSource(None)
     supervisor, submitted, _ = supervised(FakeCluster(), source=source)
     with pytest.raises(Unavailable):
@@ -280,7 +280,7 @@ def test_the_job_is_not_submitted_while_nobody_knows_which_topic_there_is(superv
     assert submitted == [folder / JOB / "chk-8"]
 
 
-def test_a_job_is_recorded_with_the_topic_that_its_checkpoint_was_compared_with(supervised, folder):
+def test_the_recorded_topic_id_is_the_one_compared_with_the_checkpoint(supervised, folder):
     source, cluster = FakeSource("new"), FakeCluster()
     supervisor, _, _ = supervised(cluster, source=source)
     supervisor.step(threading.Event())
@@ -290,11 +290,11 @@ def test_a_job_is_recorded_with_the_topic_that_its_checkpoint_was_compared_with(
     assert recorded_topic_id(folder, NEXT) == "new"
 
 
-def test_a_job_that_somebody_else_submitted_is_recorded_with_the_topic_that_there_is(supervised, folder):
+def test_a_job_submitted_by_somebody_else_is_recorded_with_the_current_topic_id(supervised, folder):
     source = FakeSource(None)
     supervisor, _, heartbeat = supervised(FakeCluster(job(job_id=NEXT)), source=source)
     supervisor.step(threading.Event())
-    assert problem(heartbeat) is None, "the job works, whatever is known of its topic"
+    assert problem(heartbeat) is None, "a running job is healthy without a known topic id"
     source.found = "new"
     supervisor.step(threading.Event())
     source.found = "newer"
@@ -302,32 +302,32 @@ def test_a_job_that_somebody_else_submitted_is_recorded_with_the_topic_that_ther
     assert recorded_topic_id(folder, NEXT) == "new"
 
 
-def test_checkpoints_of_earlier_jobs_are_deleted_once_the_running_job_has_one_of_its_own(supervised, folder):
+def test_checkpoints_of_earlier_jobs_are_deleted_once_the_running_job_has_one(supervised, folder):
     supervisor, _, _ = supervised(FakeCluster(job(job_id=NEXT)))
     supervisor.step(threading.Event())
     checkpoint(folder, NEXT, 1, 400, complete=False)
     supervisor.step(threading.Event())
-    assert kept(folder) == "abc"
+    assert job_initials(folder) == "abc"
     checkpoint(folder, NEXT, 2, 500)
     supervisor.step(threading.Event())
-    assert kept(folder) == "c"
+    assert job_initials(folder) == "c"
 
 
-def test_checkpoints_of_earlier_jobs_are_kept_while_the_job_that_needs_them_is_on_its_way(supervised, folder):
+def test_checkpoints_of_earlier_jobs_are_kept_while_a_job_is_starting(supervised, folder):
     checkpoint(folder, NEXT, 2, 500)
     for unsettled in (job("RESTARTING", 0, NEXT), job("RUNNING", 2, NEXT)):
         supervised(FakeCluster(unsettled))[0].step(threading.Event())
     supervised(FakeCluster(job(job_id=OTHER), job(job_id=NEXT)))[0].step(threading.Event())
-    assert kept(folder) == "abc"
+    assert job_initials(folder) == "abc"
 
 
 def test_a_checkpoint_that_is_newer_than_those_of_the_running_job_is_kept(supervised, folder):
     checkpoint(folder, NEXT, 2, 170)
     supervised(FakeCluster(job(job_id=NEXT)))[0].step(threading.Event())
-    assert kept(folder) == "ac"
+    assert job_initials(folder) == "ac"
 
 
-def test_rejected_checkpoints_are_deleted_with_the_others(supervised, folder):
+def test_unrestorable_checkpoints_are_deleted_with_the_others(supervised, folder):
     cluster = FakeCluster()
     supervisor, submitted, _ = supervised(cluster, answer="Caused by: Failed to restore")
     for _ in range(3):
@@ -335,20 +335,20 @@ def test_rejected_checkpoints_are_deleted_with_the_others(supervised, folder):
     checkpoint(folder, NEXT, 1, 500)
     cluster.found = Jobs((job(job_id=NEXT),))
     supervisor.step(threading.Event())
-    assert kept(folder) == "c"
+    assert job_initials(folder) == "c"
     cluster.found = Jobs(())
     supervisor.step(threading.Event())
     assert submitted[-1] == folder / NEXT / "chk-1"
 
 
-def test_what_is_no_jobs_folder_is_never_deleted(supervised, folder):
+def test_folders_that_are_not_of_jobs_are_never_deleted(supervised, folder):
     savepoint = checkpoint(folder, "savepoint-aaaaaa-0123456789ab", 1, 1)
     checkpoint(folder, NEXT, 1, 500)
     supervised(FakeCluster(job(job_id=NEXT)))[0].step(threading.Event())
     assert savepoint.exists()
 
 
-def test_a_folder_that_cannot_be_deleted_is_told_once_and_no_longer_holds_a_complete_checkpoint(
+def test_a_folder_that_cannot_be_deleted_is_logged_once_and_its_checkpoints_are_ignored(
     supervised, folder, monkeypatch, capsys
 ):
     def refused(_path):
@@ -369,21 +369,21 @@ def stopped():
     return stop
 
 
-def test_the_end_waits_for_a_checkpoint(supervised):
+def test_stopping_waits_for_a_final_checkpoint(supervised):
     cluster = FakeCluster(job())
     supervised(cluster)[0].run(stopped())
-    assert (cluster.asked_for, cluster.polls_left) == ([JOB], 0)
+    assert (cluster.checkpoint_requests, cluster.polls_left) == ([JOB], 0)
 
 
 @pytest.mark.parametrize("found", [Jobs(()), Jobs((job("FAILED", 0),))])
-def test_the_end_without_a_job_takes_no_checkpoint(supervised, found):
+def test_stopping_without_an_active_job_takes_no_checkpoint(supervised, found):
     cluster = FakeCluster()
     cluster.found = found
     supervised(cluster)[0].run(stopped())
-    assert cluster.asked_for == []
+    assert cluster.checkpoint_requests == []
 
 
-def test_a_checkpoint_that_does_not_come_delays_the_end_for_a_bounded_time(supervised, monkeypatch):
+def test_stopping_waits_for_the_final_checkpoint_for_a_limited_time(supervised, monkeypatch):
     monkeypatch.setattr(submission, "FAREWELL_SECONDS", 0.3)
     cluster = FakeCluster(job())
     cluster.polls_left = 10**9
@@ -391,18 +391,18 @@ def test_a_checkpoint_that_does_not_come_delays_the_end_for_a_bounded_time(super
     assert cluster.polls_left < 10**9
 
 
-def test_the_end_does_not_mind_a_jobmanager_that_is_gone(supervised):
+def test_stopping_works_while_the_jobmanager_is_unreachable(supervised):
     cluster = FakeCluster(job())
 
     def gone():
-        raise Unreachable("away")
+        raise Unreachable("no answer")
 
     cluster.jobs = gone
     supervised(cluster)[0].run(stopped())
-    assert cluster.asked_for == []
+    assert cluster.checkpoint_requests == []
 
 
-def test_what_the_jobmanager_says_of_a_checkpoint():
+def test_the_status_of_a_checkpoint_is_read():
     assert not is_checkpoint_over({"status": {"id": "IN_PROGRESS"}})
     assert is_checkpoint_over({"status": {"id": "COMPLETED"}, "operation": {"checkpointId": 7}})
     failed = {"status": {"id": "COMPLETED"}, "operation": {"failureCause": {"stack-trace": "Not all tasks\n\tat …"}}}
@@ -420,18 +420,18 @@ def test_what_the_jobmanager_says_of_a_checkpoint():
         {"status": {"id": "COMPLETED"}, "operation": {"failureCause": "?"}},
     ],
 )
-def test_rubbish_about_a_checkpoint_does_not_end_as_a_checkpoint(answer):
+def test_an_invalid_checkpoint_status_raises_unreachable(answer):
     with pytest.raises(Unreachable):
         is_checkpoint_over(answer)
 
 
-def test_rubbish_in_place_of_a_request_is_no_answer(httpserver):
+def test_an_invalid_reply_to_a_checkpoint_request_raises_unreachable(httpserver):
     httpserver.expect_request(f"/jobs/{JOB}/checkpoints", method="POST").respond_with_json({"errors": ["?"]})
     with pytest.raises(Unreachable):
         Cluster(httpserver.url_for("")).start_checkpoint(job())
 
 
-def test_answers_of_the_jobmanager_are_read():
+def test_replies_of_the_jobmanager_are_read():
     assert read_overview(overview()).active[0].working
     assert read_overview(overview(state="FAILED")).active == ()
     assert read_overview(overview(name="another")).all == ()
@@ -461,12 +461,12 @@ def test_answers_of_the_jobmanager_are_read():
         ("Caused by: java.net.ConnectException: Connection refused", False, False),
     ],
 )
-def test_what_a_stack_trace_says_of_a_checkpoint(trace, failure, without_operator):
+def test_restore_failures_are_recognised_in_stack_traces(trace, failure, without_operator):
     assert is_restore_failure(trace) == failure
     assert is_state_without_operator(trace) == without_operator
 
 
-def test_the_command_line():
+def test_the_command_submits_the_job_without_a_checkpoint():
     checkpoint = newest([], ())
     assert "-s" not in command(checkpoint)
     assert command(None)[:3] == ["flink", "run", "-d"]
@@ -474,13 +474,13 @@ def test_the_command_line():
     assert "--allowNonRestoredState" not in command(None, in_part=True)
 
 
-def test_state_is_left_out_only_when_asked_for(folder):
+def test_the_command_skips_unmatched_state_only_in_part_mode(folder):
     found = newest(find(folder))
     assert command(found)[3:5] == ["-s", (folder / JOB / "chk-8").as_uri()]
     assert "--allowNonRestoredState" not in command(found)
     assert command(found, in_part=True)[5] == "--allowNonRestoredState"
 
 
-def test_the_gist_of_a_trace_is_its_causes():
+def test_the_summary_of_a_stack_trace_is_its_causes():
     assert gist("a\n  at b\nCaused by: c\n  at d\nCaused by: c\n") == "Caused by: c"
     assert gist("only this") == "only this"

@@ -1,10 +1,10 @@
-"""An event loop whose clock jumps over waits: minutes of time-outs take seconds, and do not depend on the machine."""
+"""Event loop with a virtual clock that skips waits: minutes of time-outs take seconds, on a machine of any speed."""
 
 import asyncio
 import selectors
 
 LOOPBACK_SECONDS = 0.001
-"""Real time that a message over the loopback is given before the clock jumps."""
+"""Real time given to a message over the loopback before the clock jumps."""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -32,6 +32,6 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine):
-    """Runs a coroutine as `asyncio.run` does; while nothing comes over a socket, waits end at once."""
+    """Runs a coroutine as `asyncio.run` does; waits end at once unless data arrives on a socket."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(coroutine)

@@ -11,23 +11,23 @@ from pipeline import topics
 from pipeline.topics import Topic
 
 
-def wanted(partitions=3):
+def expected_topics(partitions=3):
     return [Topic("a", partitions, "", (), ())]
 
 
-def test_an_empty_broker_gets_all_seven():
+def test_an_empty_broker_gets_all_seven_topics():
     assert [topic.name for topic in plan(topics.ALL, {}).create] == [topic.name for topic in topics.ALL]
     assert len(topics.ALL) == 7
 
 
-def test_a_second_run_has_nothing_to_do():
+def test_a_second_run_changes_no_topic():
     done = plan(topics.ALL, {topic.name: topic.partitions for topic in topics.ALL})
     assert (done.create, done.grow) == ([], [])
 
 
-def test_too_few_partitions_are_raised_and_more_are_left_alone():
-    assert [topic.name for topic in plan(wanted(), {"a": 1}).grow] == ["a"]
-    assert plan(wanted(), {"a": 12}).grow == []
+def test_partitions_are_increased_and_never_reduced():
+    assert [topic.name for topic in plan(expected_topics(), {"a": 1}).grow] == ["a"]
+    assert plan(expected_topics(), {"a": 12}).grow == []
 
 
 def test_messages_that_carry_questions_are_kept_for_30_days():
@@ -48,17 +48,17 @@ def test_messages_that_carry_questions_are_kept_for_30_days():
     ],
 )
 def test_a_setting_is_raised_and_never_lowered(found, raised):
-    wanted = {"retention.ms": "2592000000"}
-    assert too_low(wanted, found) == (wanted if raised else {})
+    expected = {"retention.ms": "2592000000"}
+    assert too_low(expected, found) == (expected if raised else {})
 
 
 @pytest.mark.parametrize(("minutes", "early"), [("10080", True), ("43200", False), ("100000", False), (None, False)])
-def test_offsets_have_to_be_kept_as_long_as_messages(minutes, early):
+def test_offset_retention_shorter_than_message_retention_is_detected(minutes, early):
     assert offsets_expire_early(minutes) is early
 
 
 class FakeAdmin:
-    """Stands for a broker with all topics, and these settings of each topic and of itself."""
+    """Fake broker that has all topics; the arguments are the settings of each topic and of the broker."""
 
     def __init__(self, topic_settings, broker_settings):
         self.settings = {ResourceType.TOPIC: topic_settings, ResourceType.BROKER: broker_settings}
@@ -85,7 +85,7 @@ def done(result):
     return future
 
 
-def test_a_topic_of_an_older_release_gets_its_retention_raised_and_the_log_says_so():
+def test_retention_of_a_topic_of_an_older_release_is_raised_and_logged():
     admin = FakeAdmin(
         {"retention.ms": "604800000", "max.message.bytes": "1048588"}, {"offsets.retention.minutes": "10080"}
     )
@@ -103,7 +103,7 @@ def test_a_topic_of_an_older_release_gets_its_retention_raised_and_the_log_says_
     assert (warning["log_level"], warning["minutes"], warning["needed"]) == ("warning", "10080", 43_200)
 
 
-def test_a_broker_that_is_as_wanted_is_left_alone():
+def test_a_broker_with_the_expected_settings_is_not_changed():
     admin = FakeAdmin({"retention.ms": "-1", "max.message.bytes": "2097152"}, {"offsets.retention.minutes": "43200"})
     with structlog.testing.capture_logs() as logs:
         apply(admin)

@@ -1,10 +1,10 @@
-"""What providers answer: shapes that others have recorded, with where.
+"""Replies of providers that others have recorded or documented, with their sources.
 
-Ids and keys in them are shortened. Where a source gives the words alone, they stand in the provider's usual shape. What
-is made up says so.
+Ids and keys are shortened. A message that a source quotes alone is put into the provider's usual format. The source of
+an invented reply says so.
 """
 
-# ruff: noqa: RUF001  (Chinese has commas of its own)
+# ruff: noqa: RUF001  (Chinese punctuation in recorded messages)
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +16,18 @@ RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay":
 
 @dataclass(frozen=True)
 class Recorded:
-    """One answer.
+    """A recorded reply.
 
     Attributes:
-        provider: Who gives it.
-        case: When.
+        provider: Name of the provider.
+        case: The situation in which it is sent.
         source: Where it was recorded or is documented.
         status: HTTP status.
-        body: JSON, or a text.
-        meaning: How it is to be sorted: `answer`, `overload`, `quota` or `permanent`.
-        cause: Who is at fault; None for an answer.
-        diagnosis: What the check of a provider has to find.
-        headers: Beside Content-Type.
+        body: JSON value, or the text of the body.
+        meaning: Expected type: `answer`, `overload`, `quota` or `permanent`.
+        cause: Expected cause of the error; None for an answer.
+        diagnosis: Expected diagnosis of the check of a provider.
+        headers: Headers in addition to Content-Type.
     """
 
     provider: str
@@ -348,7 +348,7 @@ RECORDED = [
     Recorded(
         "Anthropic",
         "rate, in its own headers",
-        "made up in the shape of https://docs.anthropic.com/en/api/rate-limits",
+        "made up in the format of https://docs.anthropic.com/en/api/rate-limits",
         429,
         openai_error(
             "This request would exceed your organization's rate limit of 50,000 input tokens per minute.",
@@ -958,7 +958,7 @@ RECORDED = [
     Recorded(
         "DashScope",
         "prompt that is too long",
-        "made up in the shape of https://help.aliyun.com/zh/model-studio/error-code",
+        "made up in the format of https://help.aliyun.com/zh/model-studio/error-code",
         400,
         openai_error(
             "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]",
@@ -1189,7 +1189,7 @@ RECORDED = [
     Recorded(
         "OpenRouter",
         "quota of a day, in the headers of the body",
-        "made up in the shape of https://github.com/Gitlawb/openclaude/issues/936",
+        "made up in the format of https://github.com/Gitlawb/openclaude/issues/936",
         429,
         {
             "error": {
@@ -1211,7 +1211,7 @@ RECORDED = [
     Recorded(
         "OpenRouter",
         "quota of Gemini, in quotation marks",
-        "made up in the shape of https://github.com/tailcallhq/forgecode/issues/372",
+        "made up in the format of https://github.com/tailcallhq/forgecode/issues/372",
         429,
         {
             "error": {
@@ -1242,7 +1242,7 @@ RECORDED = [
     Recorded(
         "OpenRouter",
         "content refused, which costs no credit",
-        "made up in the shape of https://openrouter.ai/docs/api-reference/errors",
+        "made up in the format of https://openrouter.ai/docs/api-reference/errors",
         403,
         {
             "error": {
@@ -1290,7 +1290,7 @@ RECORDED = [
     Recorded(
         "GitHub Models",
         "quota of a day",
-        "made up in the shape of https://docs.github.com/en/github-models (words as clients of it quote them)",
+        "made up in the format of https://docs.github.com/en/github-models (words as clients of it quote them)",
         429,
         {
             "error": {

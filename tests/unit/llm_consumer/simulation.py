@@ -1,4 +1,4 @@
-"""A simulation of workers before a provider with a limit, in a time of its own: fakes, for tests of the limiter only.
+"""Simulation of workers that call a rate-limited provider, in virtual time; used only by the tests of the limiter.
 
 Nothing here waits: a run of minutes takes milliseconds.
 """
@@ -15,11 +15,11 @@ from llm_consumer.limiter import Book, Bounds, Limiter
 
 MINUTE = 60.0
 BEGIN = 1_000_000_020.0
-"""Whole minutes since the epoch."""
+"""A whole number of minutes since the epoch."""
 
 
 class SlidingWindow:
-    """Admits so many calls in any minute."""
+    """Admits at most `rpm` calls in any 60 seconds."""
 
     def __init__(self, rpm):
         self.rpm = rpm
@@ -34,12 +34,12 @@ class SlidingWindow:
         return True
 
     def standing(self, now):
-        """Returns what is left, and the seconds until there is more."""
+        """Returns the number of calls left, and the seconds until there are more."""
         return self.rpm - len(self._taken), self._taken[0] + MINUTE - now if self._taken else 0.0
 
 
 class FixedWindow:
-    """Admits so many calls in each minute of the clock."""
+    """Admits at most `rpm` calls in each minute of the clock."""
 
     def __init__(self, rpm):
         self.rpm = rpm
@@ -58,7 +58,7 @@ class FixedWindow:
 
 
 class TokenBucket:
-    """Refills as time goes by, up to `size`."""
+    """Refills at `rpm` calls per minute, up to `size` calls."""
 
     def __init__(self, rpm, size=None):
         self.rpm = rpm
@@ -80,13 +80,13 @@ class TokenBucket:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a simulation.
+    """Result of a simulation.
 
     Attributes:
-        seconds: Until the last question was answered.
-        refused: Calls that the provider refused.
-        answered: Calls that it answered.
-        peak: Calls in flight at most.
+        seconds: Time until the last question was answered.
+        refused: Number of calls that the provider refused.
+        answered: Number of calls that it answered.
+        peak: Highest number of calls in flight.
     """
 
     seconds: float
@@ -95,14 +95,14 @@ class Run:
     peak: int
 
 
-def headers_of(provider, now):
-    """The limits that each answer of the provider tells, as OpenAI's do."""
+def header_limits_of(provider, now):
+    """Returns the limits in the headers of each answer, as OpenAI sends them."""
     remaining, reset = provider.standing(now)
     return (Limit("requests", provider.rpm, remaining, reset, None),)
 
 
-def words_of(provider, now):
-    """The limit in the words of a refusal."""
+def message_limits_of(provider, now):
+    """Returns the limit in the message of a refusal."""
     return (Limit("requests", provider.rpm, 0, None, MINUTE),)
 
 
@@ -111,7 +111,7 @@ def nothing(provider, now):
 
 
 class Simulation:
-    """Workers that ask a provider through one limiter."""
+    """Workers that call a provider through one limiter."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class Simulation:
     def _refuse(self, worker, question, call, now):
         self._in_flight -= 1
         self._refused += 1
-        told = (*self._words(self._provider, now), *self._headers(self._provider, now))
-        self._limiter().refused(call, "rate_limit", self._retry_after, "slow down", told, now)
+        limits = (*self._words(self._provider, now), *self._headers(self._provider, now))
+        self._limiter().refused(call, "rate_limit", self._retry_after, "slow down", limits, now)
         self._later(now + max(2.0, self._retry_after or 0.0), lambda later: self._queue.append(question))
         self._work(worker, None, now)

@@ -2,7 +2,7 @@ import pytest
 
 from llm_consumer.adaptation import CAP_TEMPERATURE, RENAME_MAX_TOKENS, SYSTEM_IN_USER, apply, learn
 
-NOTHING = frozenset()
+NO_RULES = frozenset()
 
 
 def request(**changes):
@@ -52,8 +52,8 @@ def request(**changes):
         ("`top_p` is deprecated for this model.", {}, "without top_p"),
     ],
 )
-def test_a_refused_field_is_learnt(message, changes, rule):
-    assert learn(message, request(**changes), NOTHING) == {rule}
+def test_a_rule_is_learnt_from_the_error_about_a_field(message, changes, rule):
+    assert learn(message, request(**changes), NO_RULES) == {rule}
 
 
 @pytest.mark.parametrize(
@@ -66,28 +66,28 @@ def test_a_refused_field_is_learnt(message, changes, rule):
         "",
     ],
 )
-def test_other_refusals_teach_nothing(message):
-    assert learn(message, request(), NOTHING) is None
+def test_no_rule_is_learnt_from_other_errors(message):
+    assert learn(message, request(), NO_RULES) is None
 
 
-def test_what_is_known_is_not_learnt_again():
+def test_a_rule_that_did_not_help_is_followed_by_another():
     message = "temperature: range: 0..1"
-    known = learn(message, request(temperature=1.5), NOTHING)
+    known = learn(message, request(temperature=1.5), NO_RULES)
     sent = apply(request(temperature=1.5), known)
     assert sent["temperature"] == 1.0
     assert learn(message, sent, known) == {CAP_TEMPERATURE, "without temperature"}
 
 
-def test_the_system_text_goes_into_the_message_of_the_user():
+def test_the_system_message_is_merged_into_the_user_message():
     changed = apply(request(), frozenset({SYSTEM_IN_USER}))
     assert changed["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}]
 
 
-def test_a_renamed_limit_of_tokens_keeps_its_value():
+def test_a_renamed_token_limit_keeps_its_value():
     changed = apply(request(), frozenset({RENAME_MAX_TOKENS}))
     assert "max_tokens" not in changed
     assert changed["max_completion_tokens"] == 128
 
 
 def test_without_rules_nothing_changes():
-    assert apply(request(), NOTHING) == request()
+    assert apply(request(), NO_RULES) == request()

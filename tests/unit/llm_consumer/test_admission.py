@@ -1,4 +1,4 @@
-"""The limiter shared in Redis, of which a fake stands in memory."""
+"""The limiter that replicas share in Redis, on an in-memory fake of Redis."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ IDENTITY = Identity("http://provider/v1", "sk-secret")
 
 
 class FakeRedis:
-    """Stands for Redis, as `Volatile` and redis-py offer it."""
+    """Fake Redis with the methods of `Volatile` and redis-py."""
 
     def __init__(self):
         self.stored = {}
@@ -47,7 +47,7 @@ class FakeRedis:
 
 
 class FakeClock(Clock):
-    """Stands still until it is moved."""
+    """Clock that moves only when a test moves it."""
 
     def __init__(self):
         self.seconds, self.passed = 1_000_000_000.0, 5000.0
@@ -58,7 +58,7 @@ class FakeClock(Clock):
         self.passed += seconds
 
     def set(self, seconds):
-        """Sets it forward or back."""
+        """Changes the wall clock but not the monotonic clock."""
         self.seconds += seconds
 
 
@@ -74,9 +74,9 @@ def clock():
 
 @pytest.fixture
 def replica(redis, clock):
-    def make(mine=(0, 1, 2), **bounds):
+    def make(partitions=(0, 1, 2), **bounds):
         share = Share()
-        share.set(mine, 3)
+        share.set(partitions, 3)
         return Admission(redis, IDENTITY, Bounds(**{"concurrency": 8} | bounds), share, clock)
 
     return make
@@ -89,7 +89,7 @@ def admits(admission):
         return None
 
 
-def test_one_replica_that_is_refused_holds_all_back(replica, clock):
+def test_a_refusal_of_one_replica_makes_all_replicas_wait(replica, clock):
     one, other = replica(), replica()
     one.refused(one.admit(10), REFUSED, ())
     with pytest.raises(Unavailable) as held:
@@ -102,7 +102,7 @@ def test_one_replica_that_is_refused_holds_all_back(replica, clock):
 @pytest.mark.parametrize("jump", [300, -300], ids=["forward", "back"])
 @pytest.mark.parametrize("up", [True, False], ids=["with Redis", "without"])
 @pytest.mark.parametrize("idle", [0, 400])
-def test_a_provider_stays_closed_as_long_as_it_said_whatever_the_clock_is_set_to(replica, redis, clock, jump, up, idle):
+def test_the_wait_of_a_provider_is_unaffected_by_changes_of_the_clock(replica, redis, clock, jump, up, idle):
     one, other = replica(), replica()
     one.refused(one.admit(10), REFUSED, ())
     assert admits(other) is None
@@ -118,7 +118,7 @@ def test_a_provider_stays_closed_as_long_as_it_said_whatever_the_clock_is_set_to
 
 
 @pytest.mark.parametrize("jump", [300, -300], ids=["forward", "back"])
-def test_a_limit_of_a_minute_is_kept_and_comes_back_whatever_the_clock_is_set_to(replica, clock, jump):
+def test_a_limit_per_minute_is_unaffected_by_changes_of_the_clock(replica, clock, jump):
     one = replica(requests_per_minute=2)
     for _ in range(2):
         one.answered(one.admit(10), 10, ())
@@ -128,25 +128,25 @@ def test_a_limit_of_a_minute_is_kept_and_comes_back_whatever_the_clock_is_set_to
     assert admits(one)
 
 
-def test_clocks_of_two_machines_are_taken_to_agree(replica, clock):
+def test_the_wait_applies_on_another_machine_too(replica, clock):
     one = replica()
     one.refused(one.admit(10), REFUSED, ())
-    elsewhere = replica()
+    on_another_machine = replica()
     clock.machine, clock.passed = "another", 7.0
     with pytest.raises(Unavailable) as held:
-        elsewhere.admit(10)
+        on_another_machine.admit(10)
     assert held.value.wait_seconds == 600
 
 
-def test_a_book_that_redis_threw_away_is_written_again(replica, redis):
+def test_state_evicted_from_redis_is_written_again(replica, redis):
     one, other = replica(), replica()
     one.refused(one.admit(10), REFUSED, ())
     redis.stored.clear()
-    assert admits(one) is None, "it knows by itself"
-    assert admits(other) is None, "it was told again"
+    assert admits(one) is None, "it kept the state in memory"
+    assert admits(other) is None, "it read the state that the other one wrote again"
 
 
-def test_without_redis_each_replica_keeps_what_it_knows(replica, redis):
+def test_without_redis_each_replica_keeps_the_state_it_knows(replica, redis):
     one, other = replica(), replica()
     one.refused(one.admit(10), REFUSED, ())
     assert admits(other) is None
@@ -154,9 +154,9 @@ def test_without_redis_each_replica_keeps_what_it_knows(replica, redis):
     assert (admits(one), admits(other)) == (None, None)
 
 
-def test_without_redis_the_limits_are_shared_out(replica, redis):
+def test_without_redis_each_replica_gets_a_share_of_the_limits(replica, redis):
     redis.up = False
-    members = [replica(mine=[number], requests_per_minute=9) for number in range(3)]
+    members = [replica(partitions=[number], requests_per_minute=9) for number in range(3)]
     made = 0
     for member in members:
         while call := admits(member):
@@ -165,13 +165,13 @@ def test_without_redis_the_limits_are_shared_out(replica, redis):
     assert made == 9
 
 
-def test_calls_in_flight_are_those_of_the_fleet(replica):
-    members = [replica(mine=mine, requests_per_minute=1000) for mine in ([0, 1], [2])]
+def test_calls_in_flight_are_shared_by_partitions(replica):
+    members = [replica(partitions=partitions, requests_per_minute=1000) for partitions in ([0, 1], [2])]
     made = [sum(admits(member) is not None for _ in range(9)) for member in members]
-    assert made == [6, 2], "eight calls by partitions: 0 1 2 0 1 2 0 1"
+    assert made == [6, 2], "eight calls go to partitions 0 1 2 0 1 2 0 1"
 
 
-def test_a_call_of_a_member_that_lost_its_partitions_still_counts(replica):
+def test_calls_of_a_member_that_lost_its_partitions_still_count(replica):
     one = replica(concurrency=2, requests_per_minute=1000)
     calls = [one.admit(10), one.admit(10)]
     taken_over = replica(concurrency=2, requests_per_minute=1000)
@@ -180,7 +180,7 @@ def test_a_call_of_a_member_that_lost_its_partitions_still_counts(replica):
     assert admits(taken_over)
 
 
-def test_a_status_tells_why_calls_wait_and_no_key(replica, redis, clock):
+def test_the_status_has_the_cause_of_the_wait_and_no_key(replica, redis, clock):
     one = replica(requests_per_minute=60)
     one.answered(one.admit(10), 42, ())
     one.refused(one.admit(10), REFUSED, ())
@@ -194,29 +194,29 @@ def test_a_status_tells_why_calls_wait_and_no_key(replica, redis, clock):
     assert redis.stored[provider.INDEX] == {IDENTITY.id}
 
 
-def test_reopening_is_seen_by_all(replica):
+def test_reopening_applies_to_all_replicas(replica):
     one, other = replica(), replica()
     one.refused(one.admit(10), REFUSED, ())
     replica().reopen()
     assert admits(other)
 
 
-def test_accounts_of_one_address_have_limits_of_their_own():
+def test_two_keys_at_one_address_have_separate_limits():
     targets = [Target("m", "http://p/v1", SecretStr(key)) for key in ("a", "b")]
     assert Identity.of(targets[0]).id != Identity.of(targets[1]).id
 
 
-def test_a_book_is_read_as_it_was_written():
+def test_stored_state_is_read_back_unchanged():
     book = Book(version=3, log={"7": [1, 0, 9]}, calls={"c": Call("r", 1.0, 5, True)}, told={"tokens": Told(9, 60.0)})
     assert read(write(book)) == book
 
 
 @pytest.mark.parametrize("stored", [b"", b"{}{", b"[]", b'{"calls": 5}', b'{"calls": {}, "told": {}, "new": 1}'])
-def test_a_book_of_another_version_is_an_empty_one(stored):
+def test_unreadable_stored_state_is_replaced_by_an_empty_one(stored):
     assert read(stored) == Book()
 
 
-def test_an_absent_redis_is_no_obstacle():
+def test_calls_are_admitted_while_redis_is_unreachable():
     share = Share()
     share.set([0], 1)
     redis = Volatile(LlmSettings(redis_url="redis://127.0.0.1:1/0"), "test")

@@ -1,4 +1,4 @@
-"""On a Redis in memory; the real one is tried in the system tests."""
+"""The daily budget on an in-memory fake of Redis; the system tests use a real one."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,14 +17,14 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 class FakeRedis:
-    """Stands for Redis."""
+    """Fake Redis."""
 
     def __init__(self):
         self.hashes = {}
-        self.away = False
+        self.unavailable = False
 
     def attempt(self, call):
-        return None if self.away else call(self)
+        return None if self.unavailable else call(self)
 
     def transaction(self, share, key, value_from_callable):
         assert value_from_callable
@@ -56,7 +56,7 @@ class Clock:
 
 
 class Replicas:
-    """Some llm-consumers with one Redis."""
+    """Several llm-consumers that share one Redis."""
 
     def __init__(self, count=2, spent=0, **limits):
         self.redis, self.clock, self.notes = FakeRedis(), Clock(), []
@@ -67,7 +67,7 @@ class Replicas:
         return DayBudget(self.redis, self.limits, Spent(self.clock.now.date(), spent), self.clock, self.notes.append)
 
 
-def test_garbage_in_redis_stops_nobody():
+def test_invalid_values_in_redis_are_ignored():
     replicas = Replicas()
     replicas.redis.hashes[budget.key(NOON.date())] = {
         "tokens:other": "many",
@@ -81,7 +81,7 @@ def test_garbage_in_redis_stops_nobody():
     assert replicas.each[1].closed_seconds() > 0
 
 
-def test_what_one_spends_counts_for_all():
+def test_spending_of_one_replica_counts_for_all():
     fleet = Replicas()
     first, second = fleet.each
     first.charge(60, None)
@@ -90,7 +90,7 @@ def test_what_one_spends_counts_for_all():
     assert first.closed_seconds() == second.closed_seconds() == 12 * 3600
 
 
-def test_costs_count_to_the_billionth():
+def test_costs_are_counted_to_a_billionth():
     fleet = Replicas(tokens=None, cost=Decimal("0.000001"))
     first, second = fleet.each
     for _ in range(9):
@@ -101,7 +101,7 @@ def test_costs_count_to_the_billionth():
     assert fleet.redis.read().spent_cost == Decimal("0.000001")
 
 
-def test_the_next_day_begins_anew():
+def test_the_next_day_starts_with_the_full_budget():
     fleet = Replicas(count=1)
     [only] = fleet.each
     only.charge(100, None)
@@ -111,10 +111,10 @@ def test_the_next_day_begins_anew():
     assert fleet.redis.read(fleet.clock.now.date()).spent_tokens == 0
 
 
-@pytest.mark.parametrize("away", [False, True])
-def test_a_clock_that_is_set_over_midnight_and_back_forgets_nothing(away):
+@pytest.mark.parametrize("unavailable", [False, True])
+def test_moving_the_clock_over_midnight_and_back_loses_no_spending(unavailable):
     fleet = Replicas(count=1, spent=60)
-    fleet.redis.away = away
+    fleet.redis.unavailable = unavailable
     [only] = fleet.each
     fleet.clock.now = NOON.replace(hour=23, minute=58)
     only.charge(40, None)
@@ -127,30 +127,30 @@ def test_a_clock_that_is_set_over_midnight_and_back_forgets_nothing(away):
     assert only.closed_seconds() == 120
     fleet.clock.now += timedelta(minutes=5)
     only.charge(30, None)
-    assert only.closed_seconds() > 0, "the new day has not forgotten either"
+    assert only.closed_seconds() > 0, "the spending of the new day is lost"
 
 
-def test_a_redis_that_comes_back_empty_has_forgotten_nothing():
+def test_spending_is_restored_when_redis_returns_empty():
     fleet = Replicas(tokens=200)
     first, second = fleet.each
     first.charge(60, None)
     second.charge(20, None)
-    fleet.redis.away = True
+    fleet.redis.unavailable = True
     first.charge(7, None)
     second.charge(5, None)
-    fleet.redis.away = False
+    fleet.redis.unavailable = False
     fleet.redis.hashes.clear()
     for each in (first, second, first):
         each.closed_seconds()
     assert fleet.redis.read().spent_tokens == 92
 
 
-def test_without_redis_each_spends_what_was_left_at_most():
+def test_without_redis_each_replica_spends_at_most_the_remaining_budget():
     fleet = Replicas()
     first, second = fleet.each
     first.charge(60, None)
     assert second.closed_seconds() == 0
-    fleet.redis.away = True
+    fleet.redis.unavailable = True
     for each in (first, second):
         each.charge(39, None)
         assert each.closed_seconds() == 0
@@ -158,30 +158,30 @@ def test_without_redis_each_spends_what_was_left_at_most():
         assert each.closed_seconds() > 0
 
 
-def test_those_who_start_at_once_without_a_count_in_redis_take_it_up_once():
+def test_replicas_that_start_together_count_earlier_spending_once():
     fleet = Replicas(count=3, spent=60)
     for each in fleet.each:
         each.charge(10, None)
     assert fleet.redis.read().spent_tokens == 90
 
 
-def test_a_start_without_redis_brings_what_the_answers_say_later():
+def test_earlier_spending_reaches_redis_when_redis_was_unavailable_at_the_start():
     fleet = Replicas(count=1, spent=60)
-    fleet.redis.away = True
+    fleet.redis.unavailable = True
     fleet.each[0].charge(10, None)
-    fleet.redis.away = False
+    fleet.redis.unavailable = False
     assert fleet.start(spent=60).closed_seconds() == 0
     fleet.each[0].charge(10, None)
     assert fleet.redis.read().spent_tokens == 80
 
 
-def test_a_start_takes_up_what_the_answers_say_unless_redis_knows_of_more():
+def test_a_start_counts_the_larger_of_earlier_spending_and_the_count_in_redis():
     fleet = Replicas(count=1, spent=100)
     assert fleet.each[0].closed_seconds() > 0
     assert fleet.start(spent=0).closed_seconds() > 0
 
 
-def test_a_raised_budget_goes_on():
+def test_calls_resume_when_the_budget_is_raised():
     fleet = Replicas(count=1)
     fleet.each[0].charge(100, None)
     assert fleet.each[0].closed_seconds() > 0
@@ -191,7 +191,7 @@ def test_a_raised_budget_goes_on():
     assert not fleet.redis.read().paused
 
 
-def test_a_pause_is_told_once_with_its_end():
+def test_a_pause_is_logged_once_with_its_end():
     fleet = Replicas(count=1)
     [only] = fleet.each
     with structlog.testing.capture_logs() as logs:
@@ -208,8 +208,8 @@ def test_a_pause_is_told_once_with_its_end():
     assert [bool(note) for note in fleet.notes] == [True, False]
 
 
-def test_the_call_that_uses_it_up_tells_of_the_pause():
-    """Whoever sees the pause in Redis finds it in the health check too."""
+def test_the_call_that_uses_up_the_budget_notes_the_pause():
+    """A pause is in the health check as soon as it is in Redis."""
     fleet = Replicas(count=1)
     [only] = fleet.each
     only.charge(99, None)
@@ -218,38 +218,38 @@ def test_the_call_that_uses_it_up_tells_of_the_pause():
     assert [bool(note) for note in fleet.notes] == [True]
 
 
-def test_what_others_see():
+def test_redis_holds_the_spending_the_limits_and_the_end_of_the_pause():
     fleet = Replicas(count=1, tokens=100, cost=Decimal("0.5"))
     fleet.each[0].charge(99, Decimal("0.25"))
-    seen = fleet.redis.read()
-    assert (seen.spent_tokens, seen.budget_tokens, seen.spent_cost, seen.budget_cost) == (
+    stored = fleet.redis.read()
+    assert (stored.spent_tokens, stored.budget_tokens, stored.spent_cost, stored.budget_cost) == (
         99,
         100,
         Decimal("0.25"),
         Decimal("0.5"),
     )
-    assert (seen.paused, seen.resumes_at) == (False, None)
+    assert (stored.paused, stored.resumes_at) == (False, None)
     fleet.each[0].charge(1, None)
     assert fleet.redis.read().resumes_at == datetime(2026, 1, 3, tzinfo=UTC)
 
 
-def test_no_budget_is_no_limit():
+def test_without_a_budget_there_is_no_limit():
     NoBudget().charge(10**12, Decimal(10**6))
     assert NoBudget().closed_seconds() == 0
     assert budget.read(NOON.date(), {}) == budget.Budget(day=NOON.date())
 
 
 @pytest.mark.parametrize(("limits", "any_"), [((None, None), False), ((1, None), True), ((None, Decimal(1)), True)])
-def test_limits_are_there_or_not(limits, any_):
+def test_limits_are_true_when_at_least_one_is_set(limits, any_):
     assert bool(Limits.of(*limits)) is any_
 
 
-def test_no_token_is_shorter_than_a_byte():
+def test_the_upper_bound_of_tokens_counts_one_per_byte():
     [made] = prompts(samples.question(), 0.7)
     assert tokens_at_most(made, "ä") - tokens_at_most(made, "") == 2
 
 
-def test_answers_of_the_day_add_up_and_a_copy_was_paid_for_once():
+def test_answers_of_the_day_are_summed_and_duplicates_counted_once():
     def answer(hours, cost=None, **changes):
         return samples.response(generated_at=samples.NOW + timedelta(hours=hours), cost=cost, **changes)
 
@@ -259,7 +259,7 @@ def test_answers_of_the_day_add_up_and_a_copy_was_paid_for_once():
     assert (spent.tokens, spent.nanocost) == (75, 300)
 
 
-def test_an_empty_answer_adds_up_once_though_it_is_sent_on_as_failed():
+def test_the_cost_of_an_empty_answer_is_counted_once_over_all_its_messages():
     error = CallError(type="overload", message="empty answer", prompt_tokens=20, cost=Decimal("0.0000001"))
     earlier = CallFailure(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
     last = earlier.model_copy(update={"retry": 3, "failed_at": samples.NOW + timedelta(seconds=8)})

@@ -1,4 +1,4 @@
-"""The check against what does not work, on real sockets."""
+"""The check of a provider on real sockets, mostly against providers that do not work."""
 
 import json
 import socket
@@ -24,40 +24,40 @@ def check(monkeypatch, capsys):
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
             check_provider.main()
-        said = capsys.readouterr()
-        assert KEY not in said.out + said.err
-        return ended.value.code, said.out
+        printed = capsys.readouterr()
+        assert KEY not in printed.out + printed.err
+        return ended.value.code, printed.out
 
     return run
 
 
-def test_one_that_works(check, httpserver):
+def test_a_working_provider_passes_the_check(check, httpserver):
     answer = completion({"role": "assistant", "content": "Air scatters blue light."})
     httpserver.expect_request(PATH, headers={"Authorization": f"Bearer {KEY}"}).respond_with_json(answer)
-    status, said = check(httpserver.url_for("/v1"), LLM_PRICES="smollm2-135m-instruct=1/2")
+    status, output = check(httpserver.url_for("/v1"), LLM_PRICES="smollm2-135m-instruct=1/2")
     assert status == 0
-    assert "works: answered in 0." in said
-    assert "Air scatters blue light." in said
-    assert "19 tokens in, 10 out; cost 0.000039000" in said
+    assert "works: answered in 0." in output
+    assert "Air scatters blue light." in output
+    assert "19 tokens in, 10 out; cost 0.000039000" in output
     assert len(httpserver.log) == 1
 
 
-def test_one_that_counts_no_tokens(check, httpserver):
+def test_a_provider_without_token_counts_is_reported(check, httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion({"role": "assistant", "content": "Air."}, usage=None))
-    status, said = check(httpserver.url_for("/v1"))
+    status, output = check(httpserver.url_for("/v1"))
     assert status == 0
-    assert "does not say how many tokens" in said
+    assert "does not say how many tokens" in output
 
 
-def test_each_provider_is_asked_once_and_one_that_fails_fails_the_check(check, httpserver):
+def test_each_provider_is_called_once_and_one_failure_fails_the_check(check, httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion({"role": "assistant", "content": "Air."}))
     httpserver.expect_request("/big/chat/completions").respond_with_json({"error": "Unauthorized"}, 401)
     small, big = httpserver.url_for("/v1"), httpserver.url_for("/big")
-    status, said = check(small, LLM_MODELS=f"small, small, big@{big}")
+    status, output = check(small, LLM_MODELS=f"small, small, big@{big}")
     assert status == 1
-    assert f"small at {small}\n  works" in said
-    assert f"big at {big}\n  does not work: the provider does not accept the key (HTTP 401)" in said
-    assert "LLM_API_KEYS" in said
+    assert f"small at {small}\n  works" in output
+    assert f"big at {big}\n  does not work: the provider does not accept the key (HTTP 401)" in output
+    assert "LLM_API_KEYS" in output
     assert len(httpserver.log) == 2
 
 
@@ -75,47 +75,47 @@ def closed_port():
     ],
     ids=["no such host", "refused"],  # not by the port, which differs between processes
 )
-def test_one_that_is_not_there(check, base_url, says):
-    status, said = check(base_url)
+def test_an_unreachable_provider_fails_the_check(check, base_url, says):
+    status, output = check(base_url)
     assert status == 1
-    assert f"does not work: {says}" in said
-    assert "LLM_BASE_URL" in said
+    assert f"does not work: {says}" in output
+    assert "LLM_BASE_URL" in output
 
 
-def test_one_that_speaks_no_tls(check, httpserver):
-    status, said = check(httpserver.url_for("/v1").replace("http://", "https://"))
+def test_a_provider_without_tls_fails_the_check(check, httpserver):
+    status, output = check(httpserver.url_for("/v1").replace("http://", "https://"))
     assert status == 1
-    assert "does not work: no secure connection" in said
+    assert "does not work: no secure connection" in output
 
 
-def test_one_that_never_answers(check):
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        status, said = check(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1")
+def test_a_provider_that_never_answers_fails_the_check(check):
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        status, output = check(f"http://127.0.0.1:{silent_server.getsockname()[1]}/v1")
     assert status == 1
-    assert "no answer: timed out after 1 s" in said
-    assert "LLM_TIMEOUT" in said
+    assert "no answer: timed out after 1 s" in output
+    assert "LLM_TIMEOUT" in output
 
 
-def test_one_that_repeats_the_key(check, httpserver):
+def test_a_key_quoted_by_the_provider_is_not_printed(check, httpserver):
     httpserver.expect_request(PATH).respond_with_data(f"no credit for {KEY}", 402)
-    status, said = check(httpserver.url_for("/v1"))
+    status, output = check(httpserver.url_for("/v1"))
     assert status == 1
-    assert "no credit for …" in said
+    assert "no credit for …" in output
 
 
 @pytest.mark.parametrize(
     "recorded", [each for each in RECORDED if each.diagnosis == "key"], ids=lambda each: each.provider
 )
-def test_what_a_provider_says_of_a_key_is_repeated_without_it(check, httpserver, recorded):
+def test_recorded_errors_about_keys_are_printed_without_the_key(check, httpserver, recorded):
     httpserver.expect_request(PATH).respond_with_json(recorded.body, recorded.status)
-    status, said = check(httpserver.url_for("/v1"))
+    status, output = check(httpserver.url_for("/v1"))
     assert status == 1
-    assert "LLM_API_KEY" in said
-    assert "It says" in said
-    assert "wjh3" not in said
+    assert "LLM_API_KEY" in output
+    assert "It says" in output
+    assert "wjh3" not in output
 
 
-# --- what the diagnosis makes of an error ------------------------------------------------------------------------
+# --- Diagnosis of errors -----------------------------------------------------------------------------------------
 
 VARIABLES = Variables("LLM_MODELS", "LLM_BASE_URL", "LLM_API_KEYS")
 
@@ -129,7 +129,7 @@ def diagnosis_of(error):
     [each for each in RECORDED if each.status != 200],
     ids=lambda each: f"{each.provider}: {each.case}",
 )
-def test_each_recorded_error_has_its_diagnosis_in_the_words_of_the_provider(recorded):
+def test_each_recorded_error_has_its_diagnosis_and_quotes_the_provider(recorded):
     body = recorded.body if isinstance(recorded.body, str) else json.dumps(recorded.body)
     error = sort_status(recorded.status, body, recorded.headers, NOW)
     found = diagnosis_of(error)
@@ -164,7 +164,7 @@ def test_other_errors_have_a_diagnosis_too(error, kind, says):
     assert says in found.remedy
 
 
-def test_a_diagnosis_tells_the_wait_that_the_provider_asks_for():
+def test_a_diagnosis_includes_the_wait_that_the_provider_asks_for():
     error = sort_status(429, "Rate limit reached on requests per day (RPD). Please try again in 9m38.016s.", {}, NOW)
     assert diagnosis_of(error).problem == "the quota is used up (HTTP 429); it says to wait 9 m 38 s"
     assert "wait" not in diagnosis_of(sort_status(429, "too many requests", {}, NOW)).problem
@@ -183,5 +183,5 @@ def test_a_diagnosis_tells_the_wait_that_the_provider_asks_for():
         (86_400 * 3 + 61, "3 d 1 m"),
     ],
 )
-def test_waits_are_told_in_two_units(seconds, text):
+def test_a_duration_is_shown_in_at_most_two_units(seconds, text):
     assert duration(seconds) == text

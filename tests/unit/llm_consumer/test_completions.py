@@ -1,4 +1,4 @@
-"""What counts as an answer in the body of a success. Shapes that servers send, with made-up texts."""
+"""Reading of successful replies: shapes that servers send, with made-up texts."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ USAGE = {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}
 
 
 def body(content=ANSWER, finish_reason="stop", *, message=None, choice=None, **fields):
-    """A completion: `message`, `choice` and `fields` add to its parts or replace them."""
+    """Returns the body of a completion; `message`, `choice` and `fields` replace its parts or add to them."""
     whole = {"role": "assistant", "content": content} | (message or {})
     return {
         "id": "1",
@@ -42,13 +42,13 @@ def as_bytes(answer):
     return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
 
-def read_it(answer):
+def read_reply(answer):
     return read(as_bytes(answer), "asked-model", NOW)
 
 
 def fail(answer):
     with pytest.raises(NoCompletion) as failed:
-        read_it(answer)
+        read_reply(answer)
     return failed.value
 
 
@@ -64,11 +64,11 @@ def stream(*events, end="\n\n", last="data: [DONE]\n\n"):
     return ("".join(line + end for line in lines) + last).encode()
 
 
-def test_a_plain_answer():
-    assert read_it(body()) == Completion(ANSWER, "some-model", "stop", Usage(19, 10, 0), "")
+def test_a_plain_answer_is_read():
+    assert read_reply(body()) == Completion(ANSWER, "some-model", "stop", Usage(19, 10, 0), "")
 
 
-# --- Thoughts ----------------------------------------------------------------------------------------------------
+# --- Reasoning ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_plain_answer():
         {"thinking_blocks": [{"type": "thinking", "thinking": THOUGHT, "signature": "x"}]},
     ],
 )
-def test_thoughts_are_kept_apart(message):
-    answer = read_it(body(message=message))
+def test_reasoning_is_separated_from_the_answer(message):
+    answer = read_reply(body(message=message))
     assert (answer.text, answer.reasoning) == (ANSWER, THOUGHT)
 
 
@@ -106,13 +106,13 @@ def test_thoughts_are_kept_apart(message):
         [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "output_text", "text": ANSWER, "annotations": []}],
     ],
 )
-def test_the_parts_of_a_content_are_one_text(parts):
-    answer = read_it(body(parts))
+def test_parts_of_the_content_are_joined(parts):
+    answer = read_reply(body(parts))
     assert (answer.text, answer.reasoning) == (ANSWER, "")
 
 
-def test_thoughts_of_a_field_and_of_the_text_are_both_kept():
-    answer = read_it(body(f"<think>More.</think>{ANSWER}", message={"reasoning_content": THOUGHT}))
+def test_reasoning_of_a_field_and_of_the_text_is_joined():
+    answer = read_reply(body(f"<think>More.</think>{ANSWER}", message={"reasoning_content": THOUGHT}))
     assert (answer.text, answer.reasoning) == (ANSWER, f"{THOUGHT}\n\nMore.")
 
 
@@ -129,7 +129,7 @@ def test_thoughts_of_a_field_and_of_the_text_are_both_kept():
         ([{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}], "length"),
     ],
 )
-def test_a_thought_that_was_cut_off_is_no_answer_yet(content, finish_reason):
+def test_reasoning_that_was_cut_off_is_an_empty_answer(content, finish_reason):
     failed = fail(body(content, finish_reason))
     assert (failed.error.message, failed.error.type, failed.error.cause) == (STILL_THINKING, "overload", "no_answer")
     assert failed.empty
@@ -138,26 +138,26 @@ def test_a_thought_that_was_cut_off_is_no_answer_yet(content, finish_reason):
 
 @pytest.mark.parametrize("content", [None, "", "  \n", [], "<think>Short.</think>"])
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
-def test_thoughts_alone_are_no_answer_even_where_the_model_stopped(content, name):
+def test_reasoning_alone_is_an_empty_answer_even_where_the_model_stopped(content, name):
     failed = fail(body(content, message={name: ANSWER}))
     assert (failed.error.message, failed.error.type, failed.error.cause) == (ONLY_THOUGHTS, "overload", "no_answer")
     assert failed.empty
 
 
-def test_thoughts_that_are_not_shown_count_too():
+def test_hidden_reasoning_tokens_are_recognised_in_an_empty_answer():
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 10}}
     assert fail(body("", "length", usage=usage)).error.message == STILL_THINKING
 
 
-def test_the_messages_name_what_helps():
+def test_messages_about_reasoning_name_the_settings_that_help():
     for message in (STILL_THINKING, ONLY_THOUGHTS):
         assert message.startswith("empty answer: ")
         assert "LLM_MAX_TOKENS" in message
         assert "LLM_EXTRA_BODY" in message
 
 
-def test_a_thought_that_was_cut_off_does_not_take_the_answer_before_it():
-    answer = read_it(body(f"{ANSWER}\n<think>\nWait, is th", "length"))
+def test_reasoning_cut_off_after_an_answer_keeps_the_answer():
+    answer = read_reply(body(f"{ANSWER}\n<think>\nWait, is th", "length"))
     assert (answer.text, answer.reasoning) == (ANSWER, "Wait, is th")
 
 
@@ -197,8 +197,8 @@ def test_a_thought_that_was_cut_off_does_not_take_the_answer_before_it():
         *((odd, Usage()) for odd in (None, [], [1], "19", 19, True, {})),
     ],
 )
-def test_usage(usage, counted):
-    assert read_it(body(usage=usage)).usage == counted
+def test_token_counts_are_read_from_the_usage(usage, counted):
+    assert read_reply(body(usage=usage)).usage == counted
 
 
 # --- Errors ------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_usage(usage, counted):
 
 @pytest.mark.parametrize("content", ["", None, "Ice fl"])
 @pytest.mark.parametrize(
-    ("choice", "status", "words"),
+    ("choice", "status", "quoted"),
     [
         ({"error": {"code": 429, "message": "Upstream is busy"}, "finish_reason": "error"}, 429, "Upstream is busy"),
         ({"error": {"code": "502", "message": "Upstream hung up"}}, 502, "Upstream hung up"),
@@ -217,9 +217,9 @@ def test_usage(usage, counted):
         ({"finish_reason": "insufficient_system_resource"}, 503, "insufficient_system_resource"),
     ],
 )
-def test_a_choice_with_an_error_is_no_answer_whatever_its_text(content, choice, status, words):
+def test_a_choice_with_an_error_is_an_error_whatever_its_text(content, choice, status, quoted):
     failed = fail(body(content, choice=choice))
-    assert words in failed.error.message
+    assert quoted in failed.error.message
     assert failed.error.type == "overload"
     assert failed.error.status_code == status
     assert not failed.empty
@@ -258,7 +258,7 @@ def test_a_choice_with_an_error_is_no_answer_whatever_its_text(content, choice, 
         (body(error="Too busy today"), "overload"),
     ],
 )
-def test_an_error_in_place_of_an_answer_is_sorted_and_keeps_its_words(answer, kind):
+def test_an_error_in_place_of_an_answer_is_classified_and_quoted(answer, kind):
     failed = fail(answer)
     assert "Too busy today" in failed.error.message
     assert failed.error.type == kind
@@ -266,11 +266,11 @@ def test_an_error_in_place_of_an_answer_is_sorted_and_keeps_its_words(answer, ki
 
 
 @pytest.mark.parametrize("error", [None, "", {}, [], False, {"message": "", "code": None}])
-def test_an_error_that_says_nothing_beside_an_answer_is_none(error):
-    assert read_it(body(error=error, choice={"error": error})).text == ANSWER
+def test_an_empty_error_field_beside_an_answer_is_ignored(error):
+    assert read_reply(body(error=error, choice={"error": error})).text == ANSWER
 
 
-# --- No answer ---------------------------------------------------------------------------------------------------
+# --- Empty, refused and unreadable answers -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("choices", [None, []])
@@ -289,7 +289,7 @@ def test_an_empty_message_is_an_empty_answer(choice):
     assert (failed.error.type, failed.error.cause, failed.empty) == ("overload", "no_answer", True)
 
 
-def test_an_empty_answer_at_the_limit_of_tokens_says_so():
+def test_an_empty_answer_at_the_token_limit_names_the_setting():
     failed = fail(body("", "length"))
     assert "LLM_MAX_TOKENS" in failed.error.message
     assert failed.empty
@@ -304,7 +304,7 @@ def test_an_empty_answer_at_the_limit_of_tokens_says_so():
         ({"reasoning_content": THOUGHT}, "SAFETY"),
     ],
 )
-def test_a_refusal_is_final(message, finish_reason):
+def test_a_refusal_of_the_model_is_permanent(message, finish_reason):
     failed = fail(body(None, finish_reason, message=message))
     assert (failed.error.type, failed.empty) == ("permanent", False)
 
@@ -349,7 +349,7 @@ def test_a_refusal_is_final(message, finish_reason):
     ],
     ids=lambda answer: repr(answer[:60]),
 )
-def test_what_cannot_be_read_is_unreadable(answer):
+def test_an_invalid_body_is_an_unreadable_answer(answer):
     failed = fail(answer)
     assert failed.error.message.startswith("unreadable answer: ")
     assert (failed.error.type, failed.empty) == ("overload", False)
@@ -359,18 +359,18 @@ def test_what_cannot_be_read_is_unreadable(answer):
 @pytest.mark.parametrize(
     "field", ["content", "thinking", "error", "code", "detail", "model", "usage", "choices", "finish_reason", "refusal"]
 )
-def test_depth_raises_nothing_else(field, depth):
+def test_deeply_nested_json_raises_no_other_error(field, depth):
     for left, right in (("[", "]"), ('{"error": ', "}"), ('{"text": ', "}")):
         nested = f'"{field}": {left * depth}1{right * depth}'
         for answer in (f'{{"message": "x", {nested}}}', f'{{"choices": [{{"message": {{{nested}}}, {nested}}}]}}'):
             assert fail(answer.encode()).error.message
 
 
-def test_a_page_in_place_of_an_answer_is_shown():
+def test_a_web_page_in_place_of_an_answer_is_quoted():
     assert "<title>Welcome</title>" in fail(b"<!doctype html><title>Welcome</title>").error.message
 
 
-def test_what_an_unreadable_answer_took_is_counted():
+def test_usage_of_an_unreadable_answer_is_counted():
     assert fail(body({"text": ANSWER})).usage == Usage(19, 10)
 
 
@@ -390,10 +390,10 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=5), st.dictionaries(NAMES, JSON, max_size=5), JSON)
-def test_no_json_raises_anything_else(fields, choice, message):
+def test_arbitrary_json_raises_no_other_error(fields, choice, message):
     for answer in (fields, [fields, choice], {"choices": [choice | {"message": message}]} | fields, body(message)):
         try:
-            read_it(answer)
+            read_reply(answer)
         except NoCompletion as failed:
             assert failed.error.message  # noqa: PT017
 
@@ -414,9 +414,9 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=5), max_size=20).map(b"".join))
 @example(b'{"choices": [{"message": {"content": "\\ud800\\u0000"}}]}')
-def test_no_bytes_raise_anything_else(answer):
+def test_arbitrary_bytes_raise_no_other_error(answer):
     try:
-        assert read_it(answer).text
+        assert read_reply(answer).text
     except NoCompletion as failed:
         assert failed.error.message  # noqa: PT017
 
@@ -442,11 +442,11 @@ def test_no_bytes_raise_anything_else(answer):
         ("a\x00b\ud800", "a\ufffdb?"),
     ],
 )
-def test_the_model_is_a_storable_name(model, kept):
-    assert read_it(body(model=model)).model == kept
+def test_the_model_name_is_made_storable(model, kept):
+    assert read_reply(body(model=model)).model == kept
 
 
-def test_the_asked_model_is_storable_too():
+def test_the_requested_model_name_is_made_storable():
     assert read(as_bytes(body(model=None)), "m\x00" * 300, NOW).model == ("m\ufffd" * 100)
 
 
@@ -468,30 +468,30 @@ def test_the_asked_model_is_storable_too():
         ("a\x00", "a\ufffd"),
     ],
 )
-def test_the_reason_to_finish(finish_reason, kept):
-    assert read_it(body(finish_reason=finish_reason)).finish_reason == kept
+def test_the_finish_reason_is_normalised(finish_reason, kept):
+    assert read_reply(body(finish_reason=finish_reason)).finish_reason == kept
 
 
-def test_an_answer_that_was_cut_ends_with_its_last_sentence():
-    assert read_it(body("Ice floats. Water expa", "length")).text == "Ice floats."
-    assert read_it(body("<think>One. Two</think>Ice floats. Water expa", "length")).text == "Ice floats."
-    assert read_it(body("Ice floats. Water expa", "stop")).text == "Ice floats. Water expa"
+def test_a_cut_answer_ends_with_its_last_whole_sentence():
+    assert read_reply(body("Ice floats. Water expa", "length")).text == "Ice floats."
+    assert read_reply(body("<think>One. Two</think>Ice floats. Water expa", "length")).text == "Ice floats."
+    assert read_reply(body("Ice floats. Water expa", "stop")).text == "Ice floats. Water expa"
 
 
-def test_a_long_answer_is_cut():
-    assert read_it(body("a" * 40_000)).text == "a" * MAX_ANSWER_CHARACTERS
+def test_a_long_answer_is_cut_at_the_limit():
+    assert read_reply(body("a" * 40_000)).text == "a" * MAX_ANSWER_CHARACTERS
 
 
-def test_what_cannot_be_stored_is_replaced():
-    answer = read_it(body("a\x00b\ud800", message={"reasoning": "c\x00"}))
+def test_characters_that_cannot_be_stored_are_replaced():
+    answer = read_reply(body("a\x00b\ud800", message={"reasoning": "c\x00"}))
     assert (answer.text, answer.reasoning) == ("a\ufffdb?", "c\ufffd")
 
 
-def test_the_field_of_old_completions_is_an_answer():
-    assert read_it(body(choices=[{"text": f"\n{ANSWER}", "index": 0, "finish_reason": "length"}])).text == ANSWER
+def test_the_text_field_of_the_old_completions_api_is_read():
+    assert read_reply(body(choices=[{"text": f"\n{ANSWER}", "index": 0, "finish_reason": "length"}])).text == ANSWER
 
 
-# --- Around the JSON ---------------------------------------------------------------------------------------------
+# --- Text around the JSON, and streams ---------------------------------------------------------------------------
 
 PLAIN = as_bytes(body())
 
@@ -515,8 +515,8 @@ PLAIN = as_bytes(body())
         json.dumps(body(note="a\u2028b"), ensure_ascii=False).encode(),
     ],
 )
-def test_what_stands_around_the_json_does_not_matter(answer):
-    assert read_it(answer) == read_it(PLAIN)
+def test_text_around_the_json_is_ignored(answer):
+    assert read_reply(answer) == read_reply(PLAIN)
 
 
 FIRST, SECOND = "Ice floats, ", "as water expands when it freezes."
@@ -547,13 +547,13 @@ FIRST, SECOND = "Ice floats, ", "as water expands when it freezes."
         PLAIN,
     ],
 )
-def test_a_stream_that_nobody_asked_for_is_one_answer(answer):
-    read_answer = read_it(answer)
-    assert (read_answer.text, read_answer.finish_reason, read_answer.reasoning) == (ANSWER, "stop", "")
+def test_an_unrequested_stream_is_joined_to_one_answer(answer):
+    completion = read_reply(answer)
+    assert (completion.text, completion.finish_reason, completion.reasoning) == (ANSWER, "stop", "")
 
 
-def test_all_that_a_stream_tells():
-    answer = read_it(
+def test_a_stream_is_read_with_model_usage_and_reasoning():
+    answer = read_reply(
         stream(
             chunk(reasoning_content="The user ") | {"model": "streamed"},
             chunk(reasoning_content="asks."),
@@ -565,8 +565,10 @@ def test_all_that_a_stream_tells():
     assert answer == Completion("Ice floats.", "streamed", "length", Usage(19, 10, 4), "The user asks.")
 
 
-def test_a_tag_may_be_cut_by_the_chunks_of_a_stream():
-    answer = read_it(stream(chunk(content="<thi"), chunk(content=f"nk>{THOUGHT}</th"), chunk(content=f"ink>{ANSWER}")))
+def test_a_think_tag_split_between_chunks_is_recognised():
+    answer = read_reply(
+        stream(chunk(content="<thi"), chunk(content=f"nk>{THOUGHT}</th"), chunk(content=f"ink>{ANSWER}"))
+    )
     assert (answer.text, answer.reasoning) == (ANSWER, THOUGHT)
 
 
@@ -581,18 +583,18 @@ def test_a_tag_may_be_cut_by_the_chunks_of_a_stream():
     ],
 )
 @pytest.mark.parametrize("rest", [[], [chunk("stop", content=SECOND)]])
-def test_an_error_in_a_stream_is_an_error(event, rest):
+def test_an_error_in_a_stream_is_raised(event, rest):
     failed = fail(stream(chunk(content=FIRST), event, *rest, {"choices": [], "usage": USAGE}))
     assert "Upstream hung up" in failed.error.message
     assert (failed.error.type, failed.error.status_code, failed.empty) == ("overload", 503, False)
     assert failed.usage == Usage(19, 10)
 
 
-def test_a_stream_of_thoughts_alone_is_no_answer():
+def test_a_stream_of_reasoning_alone_is_an_empty_answer():
     assert fail(stream(chunk(reasoning_content=THOUGHT), chunk("length"))).error.message == STILL_THINKING
 
 
-def test_a_stream_without_a_word_is_empty():
+def test_a_stream_without_text_is_an_empty_answer():
     assert fail(stream(chunk(role="assistant"), chunk("stop"))).empty
 
 
@@ -614,27 +616,27 @@ OLLAMA_END = {"done": True, "done_reason": "stop", "prompt_eval_count": 19, "eva
         ],
     ],
 )
-def test_the_answers_of_ollamas_own_api(lines):
-    answer = read_it(b"\n".join(as_bytes({"model": "tiny"} | line) for line in lines))
+def test_answers_of_ollamas_own_api_are_read(lines):
+    answer = read_reply(b"\n".join(as_bytes({"model": "tiny"} | line) for line in lines))
     assert (answer.text, answer.model, answer.finish_reason) == (ANSWER, "tiny", "stop")
     assert answer.usage == Usage(19, 10)
 
 
-def test_an_error_in_the_middle_of_ollamas_own_stream():
+def test_an_error_inside_ollamas_own_stream_is_raised():
     lines = [{"message": {"content": FIRST}, "done": False}, {"error": "runner stopped"}]
     assert "runner stopped" in fail(b"\n".join(map(as_bytes, lines))).error.message
 
 
-# --- Recorded ----------------------------------------------------------------------------------------------------
+# --- Recorded replies --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "recorded", [each for each in RECORDED if each.status == 200], ids=lambda each: f"{each.provider}: {each.case}"
 )
-def test_recorded_successes_keep_their_meaning(recorded):
+def test_each_recorded_success_has_the_expected_meaning(recorded):
     answer = recorded.body.encode() if isinstance(recorded.body, str) else recorded.body
     if recorded.meaning == "answer":
-        assert read_it(answer).text == recorded.body["choices"][0]["message"]["content"]
+        assert read_reply(answer).text == recorded.body["choices"][0]["message"]["content"]
     else:
         failed = fail(answer)
         assert (failed.error.type, failed.empty) == (recorded.meaning, False)

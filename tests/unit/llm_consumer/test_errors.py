@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001  (Chinese has commas of its own)
+# ruff: noqa: RUF001  (Chinese punctuation in recorded messages)
 
 import json
 
@@ -24,8 +24,8 @@ OPENAI = '{"error": {"message": "You exceeded your current quota", "code": "insu
 RATE = '{"error": {"message": "Rate limit reached for requests per second", "code": "rate_limit_exceeded"}}'
 OLLAMA = '{"error": "server busy, please try again. maximum pending requests exceeded"}'
 
-# More wordings, of providers and gateways that `provider_responses.py` does not have: (status, words) by cause. Those
-# without a source there are made up in the shape of their kind.
+# More error messages, by cause, of providers and gateways that `provider_responses.py` does not have: (status, text).
+# Some are made up in the style of the real ones.
 WORDS = {
     "rate_limit": [
         (429, "1302 您的账户已达到速率限制，请您控制请求频率"),
@@ -487,7 +487,7 @@ def test_each_recorded_error_has_its_type_and_cause(recorded):
     ("cause", "status", "words"), [(cause, *each) for cause, known in WORDS.items() for each in known]
 )
 @pytest.mark.parametrize("shape", ["plain", "json", "quoted", "list"])
-def test_words_tell_the_cause_in_whatever_shape_they_come(cause, status, words, shape):
+def test_the_cause_is_found_in_the_message_in_each_format_of_the_body(cause, status, words, shape):
     error = {"error": {"message": words, "code": status}}
     body = {
         "plain": words,
@@ -525,13 +525,13 @@ def test_words_tell_the_cause_in_whatever_shape_they_come(cause, status, words, 
         (422, "", {}, "permanent"),
     ],
 )
-def test_each_answer_is_sorted_by_what_it_means(status, body, headers, meaning):
+def test_each_status_and_body_has_its_error_type(status, body, headers, meaning):
     error = sort_status(status, body, headers, NOW)
     assert (error.type, error.status_code) == (meaning, status)
     assert error.message
 
 
-def test_the_type_follows_from_the_cause():
+def test_each_cause_has_its_error_type():
     for cause, known in WORDS.items():
         for status, words in known:
             kind = sort_status(status, words, {}, NOW).type
@@ -543,7 +543,7 @@ def test_the_type_follows_from_the_cause():
                 assert kind == "permanent"
 
 
-def test_what_an_error_quotes_of_the_question_tells_nothing():
+def test_words_of_the_question_quoted_in_an_error_do_not_change_its_cause():
     question = "Why is my credit balance too low, and what is a rate limit of the API key?"
     detail = {"loc": ["body", "messages", 0], "msg": "Input should be a valid string", "input": question}
     assert sort_status(422, json.dumps({"detail": [detail]}), {}, NOW).cause == "other"
@@ -552,7 +552,7 @@ def test_what_an_error_quotes_of_the_question_tells_nothing():
     assert sort_status(400, json.dumps(failed), {}, NOW).cause == "other"
 
 
-def test_a_wait_belongs_to_errors_that_may_get_better():
+def test_only_temporary_errors_have_a_wait():
     assert sort_status(429, RATE, {"retry-after": "7"}, NOW).retry_after_seconds == 7
     assert sort_status(503, "", {"retry-after": "7"}, NOW).retry_after_seconds == 7
     assert sort_status(401, "", {"retry-after": "7"}, NOW).retry_after_seconds is None
@@ -573,7 +573,7 @@ def test_a_wait_belongs_to_errors_that_may_get_better():
         ({}, None, "overload", "unavailable"),
     ],
 )
-def test_an_error_in_a_success_counts_by_its_code_or_by_its_words(error, status, kind, cause):
+def test_an_error_in_a_success_is_classified_by_its_code_or_message(error, status, kind, cause):
     found = sort_error_body(error, NOW)
     assert (found.status_code, found.type, found.cause) == (status, kind, cause)
 
@@ -589,7 +589,7 @@ def test_an_error_in_a_success_counts_by_its_code_or_by_its_words(error, status,
         ("sensitive", None, "permanent", "refused_content"),
     ],
 )
-def test_an_empty_answer_is_refused_or_bad_luck(finish_reason, refusal, kind, cause):
+def test_an_empty_answer_is_permanent_only_if_the_content_was_refused(finish_reason, refusal, kind, cause):
     error = sort_empty(finish_reason, refusal)
     assert (error.type, error.cause) == (kind, cause)
 
@@ -604,7 +604,7 @@ def test_an_empty_answer_is_refused_or_bad_luck(finish_reason, refusal, kind, ca
         ("redirected to https://x.example", "permanent", "other"),
     ],
 )
-def test_a_call_without_an_answer(why, kind, cause):
+def test_a_call_without_an_answer_is_classified_by_its_message(why, kind, cause):
     error = no_answer(why)
     assert (error.type, error.cause, error.message) == (kind, cause, why)
 
@@ -615,7 +615,7 @@ def test_messages_are_short_and_on_one_line():
     assert "\n" not in error.message
 
 
-def test_messages_have_characters_in_place_of_their_codes():
+def test_escaped_characters_in_messages_are_decoded():
     assert sort_status(429, json.dumps({"error": "欠费 😀"}), {}, NOW).message == '{"error": "欠费 😀"}'
     assert sort_status(500, r'"\u0000\u000a\ud800"', {}, NOW).message == '"\ufffd \ufffd"'
 
@@ -637,7 +637,7 @@ def test_messages_have_characters_in_place_of_their_codes():
         ("model gpt-4o-mini at https://x.example/v1", "model gpt-4o-mini at https://x.example/v1"),
     ],
 )
-def test_keys_are_taken_out_of_texts(text, clean):
+def test_keys_are_redacted_in_texts(text, clean):
     assert redacted(text, ["topsecret", "topsecret-2", "abc", ""]) == clean
 
 
@@ -649,18 +649,18 @@ json_values = st.recursive(
 
 
 @given(st.integers(300, 599), st.text() | json_values.map(json.dumps), st.dictionaries(st.text(), st.text()))
-def test_whatever_comes_is_sorted(status, body, headers):
+def test_any_status_body_and_headers_are_classified(status, body, headers):
     error = sort_status(status, body, headers, NOW)
     assert CallError.model_validate_json(error.model_dump_json()) == error
     assert redacted(body) is not None
 
 
 @given(st.dictionaries(st.text(max_size=8), json_values))
-def test_whatever_error_comes_is_sorted(error):
+def test_any_error_object_is_classified(error):
     found = sort_error_body(error, NOW)
     assert CallError.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 100_000, "\\" * 100_000, "1" * 100_000, '"a' * 50_000])
-def test_bodies_that_are_made_to_take_long_do_not(body):
+def test_hostile_bodies_are_classified_quickly(body):
     assert sort_status(400, body, {"retry-after": body, "x-ratelimit-limit": body}, NOW).type == "permanent"

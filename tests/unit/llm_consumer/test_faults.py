@@ -8,16 +8,16 @@ from llm_consumer.llm import Answer, CallFailed
 from llm_consumer.settings import LlmSettings
 
 
-class Willing:
-    """A provider that always answers."""
+class AlwaysAnswers:
+    """Fake provider that always answers."""
 
     def ask(self, question, prompt):
         return Answer("Yes.", "m", 1, Usage(), "stop")
 
 
-def test_as_many_calls_fail_as_were_asked_for():
+def test_the_configured_share_of_calls_fails():
     drawn = iter(number / 100 for number in range(100))
-    provider = FaultyProvider(Willing(), 0.25, 0.5, chance=lambda: next(drawn))
+    provider = FaultyProvider(AlwaysAnswers(), 0.25, 0.5, chance=lambda: next(drawn))
     outcomes = Counter()
     for _ in range(100):
         try:
@@ -31,6 +31,6 @@ def test_as_many_calls_fail_as_were_asked_for():
     }
 
 
-def test_rates_are_shares_of_all_calls():
+def test_fault_rates_that_sum_to_more_than_1_are_invalid():
     with pytest.raises(ValueError, match="FAULT_QUOTA_RATE"):
         LlmSettings(fault_overload_rate=0.6, fault_quota_rate=0.5)

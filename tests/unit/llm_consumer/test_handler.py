@@ -1,4 +1,4 @@
-"""Against a scripted provider over HTTP."""
+"""The handler with a scripted provider over HTTP."""
 
 import json
 import socket
@@ -37,13 +37,13 @@ def completion(text, finish_reason="stop"):
 
 
 class FakeAdmission:
-    """Stands for the limiter in Redis: it notes what it is told."""
+    """Fake of the limiter in Redis; it records the reported outcomes."""
 
     def __init__(self):
         self.wait = 0.0
         self.at_fault = True
         self.admitted = []
-        self.told = []
+        self.reported = []
 
     def admit(self, tokens):
         if self.wait:
@@ -52,21 +52,21 @@ class FakeAdmission:
         return str(len(self.admitted))
 
     def answered(self, call_id, tokens, limits):
-        self.told.append(("answered", call_id, tokens))
+        self.reported.append(("answered", call_id, tokens))
 
     def refused(self, call_id, error, limits):
-        self.told.append(("refused", call_id, error.cause))
+        self.reported.append(("refused", call_id, error.cause))
 
     def failed(self, call_id, question_id, since, error):
-        self.told.append(("failed", call_id, since))
+        self.reported.append(("failed", call_id, since))
         return self.at_fault
 
     def abandoned(self, call_id):
-        self.told.append(("abandoned", call_id))
+        self.reported.append(("abandoned", call_id))
 
 
 class FakeMemo(dict):
-    """Stands for the memo in Redis."""
+    """Fake of the memo in Redis."""
 
     def _key(self, question, target):
         attempt = (question.processing_attempts, question.retry_count, len(question.errors))
@@ -86,7 +86,7 @@ class FakeMemo(dict):
 
 
 class FakeBudget:
-    """Stands for the day's budget."""
+    """Fake of the daily budget."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -110,7 +110,7 @@ BEST = Best(
 )
 
 CALLS = ExitStack()
-"""Ends the connections of all of this module's clients."""
+"""Closes the connections of all clients of this module."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,13 +126,13 @@ def asker(base_url, admission=None, budget=None, admissions=None, self_check=Sel
     providers = [Provider(target, llm.ask, admissions[target.base_url], 128) for target, llm in llms]
     handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check)
 
-    def once(**changes):
+    def ask_once(**changes):
         now = changes.pop("now", time_of_day)
         [outgoing] = handler(Incoming(samples.question(**changes), samples.SOURCE, now))
         assert outgoing.key == outgoing.message.question_id.encode()
         return outgoing
 
-    return once
+    return ask_once
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_an_answer_becomes_a_response(httpserver, ask):
     assert samples.question().original_answer not in json.dumps(sent)
 
 
-def test_a_question_without_reference_brings_further_answers(httpserver):
+def test_a_question_without_reference_gets_samples_for_the_self_check(httpserver):
     for text in ("Scattering.", "First.", "Second." + "x" * 5000):
         httpserver.expect_ordered_request(PATH).respond_with_json(completion(text))
     message = asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))(original_answer=None).message
@@ -168,20 +168,20 @@ def test_a_question_without_reference_brings_further_answers(httpserver):
     assert sent[0]["messages"] == sent[1]["messages"]
 
 
-def test_a_sample_is_at_least_as_hot_as_the_answer(httpserver):
+def test_the_temperature_of_a_sample_is_at_least_that_of_the_answer(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     ask_for = asker(httpserver.url_for("/v1"), self_check=SelfCheck(1, 1.0))
     ask_for(original_answer=None, processing_attempts=3)
     assert [json.loads(request.data)["temperature"] for request, _ in httpserver.log] == pytest.approx([1.0, 1.0])
 
 
-def test_a_question_with_reference_brings_none(httpserver):
+def test_a_question_with_reference_gets_no_samples(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     assert asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))().message.samples == ()
     assert len(httpserver.log) == 1
 
 
-def test_a_sample_that_fails_fails_the_attempt_and_a_copy_asks_nothing(httpserver):
+def test_a_failed_sample_fails_the_attempt_and_a_duplicate_makes_no_call(httpserver):
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
     ask_for = asker(httpserver.url_for("/v1"), self_check=SelfCheck(2, 1.0))
@@ -191,7 +191,7 @@ def test_a_sample_that_fails_fails_the_attempt_and_a_copy_asks_nothing(httpserve
     assert len(httpserver.log) == 2
 
 
-def test_an_answer_at_the_limit_of_tokens_is_cut_at_its_last_sentence(httpserver, ask):
+def test_an_answer_at_the_token_limit_ends_with_its_last_whole_sentence(httpserver, ask):
     httpserver.expect_request(PATH).respond_with_json(completion("One. Two is longer tha", "length"))
     assert ask().message.llm_response == "One."
 
@@ -205,7 +205,7 @@ def test_an_answer_at_the_limit_of_tokens_is_cut_at_its_last_sentence(httpserver
         (402, "pay", {}, topics.ERROR_QUOTA, None),
     ],
 )
-def test_errors_that_may_get_better_go_to_their_topic(httpserver, ask, status, body, headers, topic, wait):
+def test_temporary_errors_go_to_the_topic_of_their_type(httpserver, ask, status, body, headers, topic, wait):
     httpserver.expect_request(PATH).respond_with_data(body, status, headers)
     outgoing = ask(retry_count=1)
     assert outgoing.topic == topic
@@ -214,7 +214,7 @@ def test_errors_that_may_get_better_go_to_their_topic(httpserver, ask, status, b
     assert outgoing.message.retry_count == 1
     [error] = outgoing.message.errors
     assert (error.attempt, error.retry, error.status_code, error.retry_after_seconds) == (1, 1, status, wait)
-    assert len(httpserver.log) == 1, "retries are for topics"
+    assert len(httpserver.log) == 1, "the handler must not retry by itself"
 
 
 def test_a_wrong_key_is_permanent(httpserver, ask):
@@ -226,7 +226,7 @@ def test_a_wrong_key_is_permanent(httpserver, ask):
     assert "Incorrect API key" in outgoing.message.error.message
 
 
-def test_a_failed_call_that_comes_again_costs_no_second_call(httpserver, ask):
+def test_a_duplicate_of_a_failed_call_makes_no_second_call(httpserver, ask):
     httpserver.expect_request(PATH).respond_with_data("busy", 503)
     assert ask(retry_count=1) == ask(retry_count=1)
     assert len(httpserver.log) == 1
@@ -242,7 +242,7 @@ def test_an_empty_answer_is_retried_and_then_permanent(httpserver, ask):
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[]", b"{}", b"\xff\xfe"])
-def test_garbage_with_status_200_is_overload(httpserver, ask, body):
+def test_an_unreadable_reply_with_status_200_is_overload(httpserver, ask, body):
     httpserver.expect_request(PATH).respond_with_data(body, content_type="application/json")
     outgoing = ask()
     assert outgoing.topic == topics.ERROR_OVERLOAD
@@ -250,14 +250,14 @@ def test_garbage_with_status_200_is_overload(httpserver, ask, body):
 
 
 def test_a_refused_connection_is_overload():
-    with socket.socket() as bound_but_deaf:
-        bound_but_deaf.bind(("127.0.0.1", 0))
-        outgoing = asker(f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/v1")()
+    with socket.socket() as bound_without_listening:
+        bound_without_listening.bind(("127.0.0.1", 0))
+        outgoing = asker(f"http://127.0.0.1:{bound_without_listening.getsockname()[1]}/v1")()
     assert outgoing.topic == topics.ERROR_OVERLOAD
     assert "Connection error" in outgoing.message.error.message
 
 
-def test_a_call_that_hangs_is_given_up(httpserver, ask):
+def test_a_call_without_a_reply_times_out(httpserver, ask):
     release = threading.Event()
 
     def hang(_request):
@@ -273,8 +273,8 @@ def test_a_call_that_hangs_is_given_up(httpserver, ask):
     assert "timed out" in outgoing.message.error.message.lower()
 
 
-def test_a_call_that_drips_is_given_up(httpserver, ask):
-    """Each byte comes in time, the answer never: a time-out for each read would wait for ever."""
+def test_a_call_with_an_endless_slow_reply_times_out(httpserver, ask):
+    """Each byte arrives in time but the answer never ends: a time-out per read would never end the call."""
     stop = threading.Event()
 
     def drip():
@@ -299,14 +299,14 @@ def test_a_call_that_drips_is_given_up(httpserver, ask):
         ({"code": "odd", "message": "no idea"}, topics.ERROR_OVERLOAD),
     ],
 )
-def test_an_error_in_the_body_of_a_success_is_sorted_by_its_code(httpserver, ask, error, topic):
+def test_an_error_in_the_body_of_a_success_is_classified_by_its_code(httpserver, ask, error, topic):
     httpserver.expect_request(PATH).respond_with_json({"error": error})
     outgoing = ask()
     assert outgoing.topic == topic
     assert error["message"] in outgoing.message.error.message
 
 
-def test_an_answer_of_a_megabyte_is_cut_and_what_cannot_be_stored_replaced(httpserver, ask):
+def test_an_answer_of_a_megabyte_is_cut_and_made_storable(httpserver, ask):
     httpserver.expect_request(PATH).respond_with_json(completion("a\x00b\ud800" + "x" * 1_000_000))
     text = ask().message.llm_response
     assert text.startswith("a\ufffdb?x")
@@ -322,55 +322,55 @@ def test_an_answer_of_a_megabyte_is_cut_and_what_cannot_be_stored_replaced(https
         (400, "bad request", ("answered", "1", 0), True),
     ],
 )
-def test_the_limiter_is_told_what_became_of_a_call(httpserver, status, body, told, counts):
+def test_the_limiter_gets_the_outcome_of_a_failed_call(httpserver, status, body, told, counts):
     admission = FakeAdmission()
     httpserver.expect_request(PATH).respond_with_data(body, status)
     message = asker(httpserver.url_for("/v1"), admission)().message
-    assert admission.told == [told]
+    assert admission.reported == [told]
     assert message.error.counts_as_retry is counts
 
 
-def test_the_limiter_is_told_what_an_answer_took(httpserver):
+def test_the_limiter_gets_the_tokens_of_an_answer(httpserver):
     admission = FakeAdmission()
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     asker(httpserver.url_for("/v1"), admission)()
-    assert admission.told == [("answered", "1", 40)]
+    assert admission.reported == [("answered", "1", 40)]
 
 
-def test_a_call_that_is_not_admitted_waits_and_costs_nothing(httpserver):
+def test_a_rate_limit_error_uses_up_no_retry(httpserver):
     httpserver.expect_request(PATH).respond_with_data("slow down", 429)
     message = asker(httpserver.url_for("/v1"))(retry_count=1).message
     assert (message.retry_count, message.error.counts_as_retry) == (1, False)
     assert message.waiting_since == message.failed_at
     again = asker(httpserver.url_for("/v1"))(retry_count=1, errors=message.errors, waiting_since=samples.NOW).message
-    assert again.waiting_since == samples.NOW, "patience counts from the first refusal"
+    assert again.waiting_since == samples.NOW, "patience starts with the first refusal"
     [error] = again.errors
     assert (error.retry, error.times) == (1, 2)
 
 
-def test_a_provider_that_is_unavailable_to_everybody_costs_no_retry(httpserver):
+def test_an_outage_of_the_provider_uses_up_no_retry(httpserver):
     admission = FakeAdmission()
     admission.at_fault = False
     httpserver.expect_request(PATH).respond_with_data("busy", 503)
     message = asker(httpserver.url_for("/v1"), admission)().message
     assert message.error.counts_as_retry is False
     asker(httpserver.url_for("/v1"), admission)(errors=message.errors)
-    assert admission.told[1] == ("failed", "2", message.failed_at), "since its failure before"
+    assert admission.reported[1] == ("failed", "2", message.failed_at), "the time of its previous failure is passed on"
 
 
-def test_quota_errors_count_where_their_retries_are_limited(httpserver):
+def test_quota_errors_use_up_retries_if_configured(httpserver):
     httpserver.expect_request(PATH).respond_with_data("pay", 402)
     message = asker(httpserver.url_for("/v1"), waiting=Waiting(quota_counts=True))().message
     assert (message.error.counts_as_retry, message.waiting_since) == (True, None)
 
 
-def test_patience_that_is_used_up_ends_the_question_when_it_is_refused(httpserver):
+def test_a_refusal_after_the_patience_is_used_up_fails_the_question(httpserver):
     httpserver.expect_request(PATH).respond_with_data("slow down", 429)
     outgoing = asker(httpserver.url_for("/v1"))(waiting_since=samples.NOW)
     assert (outgoing.topic, outgoing.message.reason) == (topics.PERMANENT, "patience_exhausted")
 
 
-def test_patience_that_is_used_up_ends_the_question_while_there_is_no_room(httpserver):
+def test_waiting_for_admission_after_the_patience_is_used_up_fails_the_question(httpserver):
     admission = FakeAdmission()
     admission.wait = 40
     ask = asker(httpserver.url_for("/v1"), admission)
@@ -382,7 +382,7 @@ def test_patience_that_is_used_up_ends_the_question_while_there_is_no_room(https
     assert outgoing.message.error.message == "busy"
 
 
-def test_patience_goes_by_the_time_since_the_message_was_read_not_by_a_clock_that_was_set(httpserver):
+def test_patience_is_measured_with_the_clock_of_the_message(httpserver):
     httpserver.expect_request(PATH).respond_with_data("slow down", 429)
     admission = FakeAdmission()
     ask = asker(httpserver.url_for("/v1"), admission, waiting=Waiting(patience_seconds=600))
@@ -395,7 +395,7 @@ def test_patience_goes_by_the_time_since_the_message_was_read_not_by_a_clock_tha
     assert ended.message.reason == "patience_exhausted"
 
 
-def test_a_question_that_waited_as_long_as_its_patience_is_asked_once_more(httpserver):
+def test_a_question_with_its_patience_used_up_gets_one_more_call(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     assert asker(httpserver.url_for("/v1"))(waiting_since=samples.NOW).topic == topics.RESPONSES_SUCCESS
 
@@ -413,7 +413,7 @@ def test_the_best_answer_is_kept_when_a_regeneration_fails(httpserver, status, b
     assert message.errors[-1].status_code == status
 
 
-def test_a_prompt_that_does_not_fit_is_asked_again_shorter(httpserver):
+def test_a_prompt_that_does_not_fit_is_sent_again_in_shorter_forms(httpserver):
     for _ in range(2):
         httpserver.expect_ordered_request(PATH).respond_with_data("exceed_context_size_error", 400)
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
@@ -427,7 +427,7 @@ def test_a_prompt_that_does_not_fit_is_asked_again_shorter(httpserver):
     assert len(set(sizes)) == 3
 
 
-def test_answers_paid_for_before_a_sample_failed_are_recorded_and_not_asked_for_again(httpserver):
+def test_answers_paid_for_before_a_failed_sample_are_recorded_and_reused(httpserver):
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("First."))
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
@@ -441,12 +441,14 @@ def test_answers_paid_for_before_a_sample_failed_are_recorded_and_not_asked_for_
     assert failed.error.cost == Decimal("0.000098")
     answered = ask(original_answer=None, retry_count=1, errors=failed.errors).message
     assert (answered.llm_response, answered.samples) == ("Scattering.", ("First.", "Second."))
-    assert (answered.prompt_tokens, answered.cost) == (31, Decimal("0.000049")), "the others are recorded already"
+    assert (answered.prompt_tokens, answered.cost) == (31, Decimal("0.000049")), (
+        "the usage of the others must not be recorded twice"
+    )
     assert len(httpserver.log) == 4
     assert len(budget.charged) == 3
 
 
-def test_a_question_that_comes_again_costs_no_second_call(httpserver):
+def test_a_duplicate_message_makes_no_second_call(httpserver):
     admission = FakeAdmission()
     ask = asker(httpserver.url_for("/v1"), admission)
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
@@ -458,10 +460,10 @@ def test_a_question_that_comes_again_costs_no_second_call(httpserver):
     admission.wait = 0
     ask(processing_attempts=3)
     ask(processing_attempts=2, asked_at=samples.NOW + timedelta(seconds=9))
-    assert len(httpserver.log) == 3, "another attempt, or a question asked again later, is another call"
+    assert len(httpserver.log) == 3, "another attempt and a question asked again later are new calls"
 
 
-def test_each_attempt_asks_its_model_at_its_address_with_its_key(httpserver):
+def test_each_attempt_calls_its_model_at_its_address_with_its_key(httpserver):
     for path in ("/small", "/big"):
         httpserver.expect_request(f"{path}/chat/completions").respond_with_json(completion("Scattering."))
     small, big = httpserver.url_for("/small"), httpserver.url_for("/big")
@@ -483,10 +485,12 @@ def test_each_attempt_asks_its_model_at_its_address_with_its_key(httpserver):
         ("/big/chat/completions", "Bearer of-big", "big"),
     ]
     assert costs == [None, Decimal("0.000049"), Decimal("0.000049")]
-    assert "top_k" not in json.loads(httpserver.log[1][0].data), "what one provider adds to the API is not for another"
+    assert "top_k" not in json.loads(httpserver.log[1][0].data), (
+        "extra fields of one provider must not be sent to another"
+    )
 
 
-def test_a_provider_without_room_holds_back_its_own_questions_alone(httpserver):
+def test_a_provider_that_admits_no_calls_does_not_stop_another_provider(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     small, big = httpserver.url_for("/v1"), httpserver.url_for("/big")
     admissions = {small: FakeAdmission(), big: FakeAdmission()}
@@ -499,14 +503,14 @@ def test_a_provider_without_room_holds_back_its_own_questions_alone(httpserver):
     assert len(httpserver.log) == 1
 
 
-def test_a_null_in_the_extra_body_takes_a_field_out(httpserver):
+def test_a_null_in_the_extra_body_removes_a_field(httpserver):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     asker(httpserver.url_for("/v1"), llm_extra_body={"max_tokens": None, "max_completion_tokens": 900, "top_p": None})()
     sent = json.loads(httpserver.log[0][0].data)
     assert sent.keys() == {"model", "messages", "temperature", "max_completion_tokens", "stream"}
 
 
-def test_a_budget_that_is_used_up_holds_questions_and_costs_no_call(httpserver):
+def test_a_used_up_budget_pauses_questions_without_a_call(httpserver):
     budget = FakeBudget()
     budget.seconds = 3600
     with pytest.raises(Unavailable, match="budget") as parked:
@@ -515,7 +519,7 @@ def test_a_budget_that_is_used_up_holds_questions_and_costs_no_call(httpserver):
     assert httpserver.log == []
 
 
-def test_what_a_call_took_is_charged_whatever_came_of_it(httpserver):
+def test_empty_answers_are_charged_to_the_budget_and_failed_calls_are_not(httpserver):
     budget = FakeBudget()
     ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
@@ -530,7 +534,7 @@ def test_what_a_call_took_is_charged_whatever_came_of_it(httpserver):
     assert budget.charged == [(40, Decimal("0.000049"))] * 2
 
 
-def test_a_provider_that_counts_no_tokens_is_charged_for_all_there_can_be(httpserver):
+def test_a_call_without_token_counts_is_charged_with_an_upper_bound(httpserver):
     budget = FakeBudget()
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": None})
     answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")().message
@@ -541,7 +545,7 @@ def test_a_provider_that_counts_no_tokens_is_charged_for_all_there_can_be(httpse
     assert cost == tokens * Decimal("0.000002")
 
 
-def test_what_a_model_thinks_is_counted_where_the_total_alone_has_it(httpserver, ask):
+def test_reasoning_tokens_in_the_total_alone_are_counted(httpserver, ask):
     usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
     message = ask().message
@@ -549,13 +553,13 @@ def test_what_a_model_thinks_is_counted_where_the_total_alone_has_it(httpserver,
 
 
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": "many", "total_tokens": None}, {"completion_tokens": -1}])
-def test_usage_that_makes_no_sense_counts_nothing(httpserver, ask, usage):
+def test_invalid_usage_counts_as_no_tokens(httpserver, ask, usage):
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": usage})
     message = ask().message
     assert (message.prompt_tokens, message.completion_tokens) == (0, 0)
 
 
-def test_a_copy_of_a_call_in_flight_waits_and_asks_nothing(httpserver, ask):
+def test_a_duplicate_of_a_call_in_flight_waits_and_makes_no_call(httpserver, ask):
     came, may_answer = threading.Event(), threading.Event()
 
     def slowly(_request):
@@ -568,17 +572,17 @@ def test_a_copy_of_a_call_in_flight_waits_and_asks_nothing(httpserver, ask):
         first = pool.submit(ask)
         try:
             assert came.wait(20)
-            with pytest.raises(Unavailable, match="is being made") as put_off:
+            with pytest.raises(Unavailable, match="is being made") as postponed:
                 ask()
         finally:
             may_answer.set()
         answered = first.result(20)
-    assert (put_off.value.wait_seconds, put_off.value.told) == (SAME_CALL_SECONDS, True)
+    assert (postponed.value.wait_seconds, postponed.value.told) == (SAME_CALL_SECONDS, True)
     assert ask() == answered
     assert len(httpserver.log) == 1
 
 
-def test_a_call_that_fails_lets_its_copies_go_on(httpserver):
+def test_a_call_that_is_not_admitted_does_not_block_its_duplicate(httpserver):
     admission = FakeAdmission()
     admission.wait = 3.0
     ask_for = asker(httpserver.url_for("/v1"), admission)
@@ -587,7 +591,7 @@ def test_a_call_that_fails_lets_its_copies_go_on(httpserver):
             ask_for()
 
 
-def test_a_fault_of_our_own_in_a_call_fails_the_call_not_the_message(httpserver, monkeypatch):
+def test_an_internal_error_in_a_call_is_an_overload_error(httpserver, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("oops")
 
@@ -597,10 +601,10 @@ def test_a_fault_of_our_own_in_a_call_fails_the_call_not_the_message(httpserver,
     outgoing = asker(httpserver.url_for("/v1"), admission)()
     assert outgoing.topic == topics.ERROR_OVERLOAD
     assert "ZeroDivisionError" in outgoing.message.error.message
-    assert admission.told == [("abandoned", "1")]
+    assert admission.reported == [("abandoned", "1")]
 
 
-def test_a_call_broken_off_by_our_own_stop_is_no_failure_and_not_remembered(httpserver):
+def test_a_call_aborted_by_a_stop_is_neither_failed_nor_remembered(httpserver):
     came, release = threading.Event(), threading.Event()
 
     def hang(_request):
@@ -621,5 +625,5 @@ def test_a_call_broken_off_by_our_own_stop_is_no_failure_and_not_remembered(http
                 call.result(20)
         finally:
             release.set()
-    assert admission.told == [("abandoned", "1")]
+    assert admission.reported == [("abandoned", "1")]
     assert memo == {}

@@ -37,7 +37,7 @@ RETRY_INFO = {"error": {"details": [{"@type": "type.googleapis.com/google.rpc.Re
         ({"retry-after": SOON.isoformat()}, 90),
     ],
 )
-def test_retry_after_in_all_its_forms(headers, seconds):
+def test_retry_after_headers_are_read_in_all_formats(headers, seconds):
     assert retry_after_seconds(headers, NOW) == seconds
     assert retry_after_seconds(CIMultiDict({name.title(): value for name, value in headers.items()}), NOW) == seconds
 
@@ -88,19 +88,19 @@ def test_retry_after_in_all_its_forms(headers, seconds):
         ("", None),
     ],
 )
-def test_a_wait_in_words(words, seconds):
+def test_a_wait_is_read_from_the_message(words, seconds):
     assert wait_seconds({}, words, NOW) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("depth", range(5))
-def test_the_wait_of_a_google_api_however_often_it_was_quoted(depth):
+def test_the_retry_delay_of_a_google_api_is_read_at_any_quoting_depth(depth):
     body = json.dumps(RETRY_INFO)
     for _ in range(depth):
         body = json.dumps({"raw": body})
     assert wait_seconds({}, body, NOW) == 47
 
 
-def test_openrouter_quotes_the_headers_of_a_limit():
+def test_headers_quoted_in_an_error_of_openrouter_are_read():
     headers = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{EPOCH}000"}
     body = json.dumps({"error": {"code": 429, "metadata": {"headers": headers}}})
     assert wait_seconds({}, body, NOW) == 90
@@ -109,15 +109,15 @@ def test_openrouter_quotes_the_headers_of_a_limit():
     assert wait_seconds({}, left, NOW) is None
 
 
-def test_the_surest_hint_counts():
+def test_the_most_reliable_hint_is_used():
     words = "Please try again in 20s."
     assert wait_seconds({"retry-after": "7"}, words, NOW) == 7
-    assert wait_seconds({"retry-after": "0"}, words, NOW) == 20, "a wait of nothing is none"
+    assert wait_seconds({"retry-after": "0"}, words, NOW) == 20, "a retry-after of 0 is no hint"
     assert wait_seconds({"retry-after": "0"}, "", NOW) == 0
     assert wait_seconds({}, words + json.dumps(RETRY_INFO), NOW) == 47
 
 
-def test_a_limit_of_which_nothing_remains_tells_a_wait():
+def test_the_wait_is_the_reset_time_of_a_used_up_limit():
     used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}
     left = {"x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "1h"}
     assert wait_seconds(used_up | left, "", NOW) == 360
@@ -208,7 +208,7 @@ def test_a_limit_of_which_nothing_remains_tells_a_wait():
         ({"content-length": "7", "x-request-id": "1"}, []),
     ],
 )
-def test_limits_in_headers_of_all_families(headers, told):
+def test_limits_are_read_from_the_headers_of_all_providers(headers, told):
     assert limits(headers, "", NOW) == tuple(told)
 
 
@@ -240,12 +240,12 @@ def test_limits_in_headers_of_all_families(headers, told):
         ("", []),
     ],
 )
-def test_limits_in_words(words, told):
+def test_limits_are_read_from_the_message(words, told):
     assert limits({}, words, NOW) == tuple(told)
     assert limits({}, json.dumps({"error": {"message": words}}), NOW) == tuple(told)
 
 
-def test_limits_of_a_google_api():
+def test_limits_of_a_google_api_are_read():
     [recorded] = [each for each in RECORDED if each.case == "quota of a day, with its value"]
     assert limits({}, json.dumps(recorded.body), NOW) == (Limit("requests", 20, window_seconds=86_400),)
     assert wait_seconds({}, json.dumps(recorded.body), NOW) == pytest.approx(58.82, abs=0.01)
@@ -280,7 +280,7 @@ bodies = (
 
 
 @given(st.dictionaries(names, values), bodies)
-def test_no_header_and_no_body_is_too_odd(headers, body):
+def test_any_headers_and_body_give_valid_waits_and_limits(headers, body):
     wait = wait_seconds(headers, body, NOW)
     assert wait is None or 0 <= wait < float("inf")
     for each in limits(headers, body, NOW):

@@ -1,4 +1,4 @@
-"""One call over HTTP: what a provider may do to a worker, and what is learnt of its fields."""
+"""One call over HTTP: proxies, hostile replies and the adaptation of requests to a provider."""
 
 import gzip
 import json
@@ -45,12 +45,12 @@ def memory_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-# --- the way to a provider ------------------------------------------------------------------------------------------
+# --- proxies --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def behind_a_proxy(httpserver, monkeypatch):
-    """The proxy that Docker Compose puts into every container; it answers like a provider itself."""
+    """Sets the proxy variables as Docker does in every container; the proxy answers like a provider."""
     httpserver.expect_request(PATH).respond_with_json(GOOD)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, httpserver.url_for(""))
@@ -58,21 +58,21 @@ def behind_a_proxy(httpserver, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_provider_on_the_internet_is_asked_through_the_proxy(httpserver, llm, behind_a_proxy):
+def test_a_provider_on_the_internet_is_called_through_the_proxy(httpserver, llm, behind_a_proxy):
     assert llm(llm_base_url="http://api.provider.example/v1").ask(PROMPT).text == "Because."
     assert [request.host for request, _ in httpserver.log] == ["api.provider.example"]
 
 
-def test_a_server_of_the_fleet_is_asked_without_the_proxy(httpserver, llm, behind_a_proxy):
+def test_a_server_of_the_fleet_is_called_without_the_proxy(httpserver, llm, behind_a_proxy):
     error = failure(llm(llm_base_url="http://no-such-service:8000/v1", llm_timeout=5))
     assert error.message.startswith("Connection error")
     assert not httpserver.log
 
 
-# --- what a provider may do to a worker -----------------------------------------------------------------------------
+# --- hostile and odd replies ----------------------------------------------------------------------------------------
 
 
-def test_an_answer_without_end_is_given_up_at_its_limit(httpserver, llm):
+def test_an_endless_answer_is_read_up_to_the_limit_only(httpserver, llm):
     def without_end():
         while True:
             yield b" " * 65_536
@@ -84,7 +84,7 @@ def test_an_answer_without_end_is_given_up_at_its_limit(httpserver, llm):
     assert memory_mib() - before < 64
 
 
-def test_a_packed_answer_is_never_unpacked_beyond_its_limit(httpserver, llm):
+def test_a_compressed_answer_is_decompressed_up_to_the_limit_only(httpserver, llm):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(b" " * 1_048_576) for _ in range(400)) + packer.flush()
     httpserver.expect_request(PATH).respond_with_data(bomb, headers={"Content-Encoding": "gzip"})
@@ -94,7 +94,7 @@ def test_a_packed_answer_is_never_unpacked_beyond_its_limit(httpserver, llm):
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_a_packed_answer_is_read_although_none_was_asked_for(httpserver, llm, encoding, pack):
+def test_an_unrequested_compressed_answer_is_read(httpserver, llm, encoding, pack):
     body = pack(json.dumps(GOOD).encode())
     httpserver.expect_request(PATH).respond_with_data(body, headers={"Content-Encoding": encoding})
     assert llm().ask(PROMPT).text == "Because."
@@ -111,7 +111,7 @@ def test_a_packed_answer_is_read_although_none_was_asked_for(httpserver, llm, en
         (b'{"choices": [{"message": {"content": NaN}}]}', {}),
     ],
 )
-def test_odd_bytes_are_a_failed_call(httpserver, llm, body, headers):
+def test_an_unreadable_body_is_a_failed_call(httpserver, llm, body, headers):
     httpserver.expect_request(PATH).respond_with_data(body, headers=headers, content_type="application/json")
     error = failure(llm())
     assert (error.type, error.cause) == ("overload", "no_answer")
@@ -136,19 +136,19 @@ def test_a_redirect_is_not_followed(httpserver, llm, status):
         ({"usage": {"prompt_tokens": 2**40, "completion_tokens": 9}}, "some-model", "stop"),
     ],
 )
-def test_odd_fields_do_not_spoil_an_answer(httpserver, llm, change, model, finish_reason):
+def test_an_answer_with_odd_fields_is_read(httpserver, llm, change, model, finish_reason):
     httpserver.expect_request(PATH).respond_with_json(GOOD | change)
     answer = llm().ask(PROMPT)
     assert (answer.text, answer.model, answer.finish_reason) == ("Because.", model, finish_reason)
     assert answer.usage.prompt_tokens < 2**31
 
 
-def test_a_key_that_a_provider_repeats_is_taken_out(httpserver, llm):
+def test_a_key_quoted_by_the_provider_is_redacted(httpserver, llm):
     httpserver.expect_request(PATH).respond_with_data("x" * 480 + f" Bearer {KEY}", 401)
     assert KEY[:12] not in failure(llm()).message
 
 
-def test_a_call_that_is_broken_off_by_our_own_stop_is_told_from_a_failure(httpserver, llm):
+def test_a_call_aborted_by_close_raises_stopped(httpserver, llm):
     came, release = threading.Event(), threading.Event()
 
     def hang(_request):
@@ -157,12 +157,12 @@ def test_a_call_that_is_broken_off_by_our_own_stop_is_told_from_a_failure(httpse
         raise ConnectionError
 
     httpserver.expect_request(PATH).respond_with_handler(hang)
-    asked, raised = llm(), []
-    thread = threading.Thread(target=lambda: raised.append(_raised(asked)))
+    client, raised = llm(), []
+    thread = threading.Thread(target=lambda: raised.append(_raised(client)))
     thread.start()
     try:
         assert came.wait(20)
-        asked.close()
+        client.close()
         thread.join(20)
     finally:
         release.set()
@@ -177,7 +177,7 @@ def _raised(llm):
     return None
 
 
-# --- requests fit their target --------------------------------------------------------------------------------------
+# --- adaptation of requests -----------------------------------------------------------------------------------------
 
 
 def sent(httpserver):
@@ -185,17 +185,17 @@ def sent(httpserver):
 
 
 def refusing(refuses):
-    """A provider that refuses what `refuses` finds in a request."""
+    """Returns a provider that refuses a request with the message of `refuses`, if there is one."""
 
     def respond(request):
-        why = refuses(json.loads(request.data))
-        body = {"error": {"message": why, "type": "invalid_request_error"}} if why else GOOD
-        return Response(json.dumps(body), 400 if why else 200, content_type="application/json")
+        message = refuses(json.loads(request.data))
+        body = {"error": {"message": message, "type": "invalid_request_error"}} if message else GOOD
+        return Response(json.dumps(body), 400 if message else 200, content_type="application/json")
 
     return respond
 
 
-def test_no_stream_is_asked_for(httpserver, llm):
+def test_streaming_is_switched_off(httpserver, llm):
     httpserver.expect_request(PATH).respond_with_json(GOOD)
     llm().ask(PROMPT)
     assert sent(httpserver)[0]["stream"] is False
@@ -205,53 +205,55 @@ def test_no_stream_is_asked_for(httpserver, llm):
     ("refuses", "fits"),
     [
         (
-            lambda asked: "Use 'max_completion_tokens' instead of 'max_tokens'." if "max_tokens" in asked else None,
-            lambda asked: asked["max_completion_tokens"] == 128,
+            lambda sent_body: (
+                "Use 'max_completion_tokens' instead of 'max_tokens'." if "max_tokens" in sent_body else None
+            ),
+            lambda sent_body: sent_body["max_completion_tokens"] == 128,
         ),
         (
-            lambda asked: (
+            lambda sent_body: (
                 "`temperature` and `top_p` cannot both be specified"
-                if {"temperature", "top_p"} <= asked.keys()
+                if {"temperature", "top_p"} <= sent_body.keys()
                 else None
             ),
-            lambda asked: "temperature" in asked,
+            lambda sent_body: "temperature" in sent_body,
         ),
         (
-            lambda asked: "System role not supported" if asked["messages"][0]["role"] == "system" else None,
-            lambda asked: asked["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}],
+            lambda sent_body: "System role not supported" if sent_body["messages"][0]["role"] == "system" else None,
+            lambda sent_body: sent_body["messages"] == [{"role": "user", "content": "Be brief.\n\nWhy?"}],
         ),
     ],
 )
-def test_a_request_is_asked_again_as_the_target_takes_it_and_so_are_all_after_it(httpserver, llm, refuses, fits):
+def test_a_refused_request_is_adapted_and_so_are_later_requests(httpserver, llm, refuses, fits):
     httpserver.expect_request(PATH).respond_with_handler(refusing(refuses))
-    asked = llm()
-    assert [asked.ask(PROMPT).text for _ in range(2)] == ["Because."] * 2
+    client = llm()
+    assert [client.ask(PROMPT).text for _ in range(2)] == ["Because."] * 2
     requests = sent(httpserver)
-    assert len(requests) == 3, "learnt once"
+    assert len(requests) == 3, "the adaptation must be learnt once"
     assert all(fits(each) for each in requests[1:])
 
 
-def test_several_refused_fields_are_learnt_one_by_one(httpserver, llm):
-    def refuses(asked):
-        if "max_tokens" in asked:
+def test_several_refused_fields_are_adapted_one_by_one(httpserver, llm):
+    def refuses(sent_body):
+        if "max_tokens" in sent_body:
             return "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'."
-        if any(each["role"] == "system" for each in asked["messages"]):
+        if any(each["role"] == "system" for each in sent_body["messages"]):
             return "Developer instruction is not enabled"
         return None
 
     httpserver.expect_request(PATH).respond_with_handler(refusing(refuses))
-    asked = llm()
-    assert asked.ask(PROMPT).text == "Because."
-    assert asked.adaptation == {RENAME_MAX_TOKENS, SYSTEM_IN_USER}
+    client = llm()
+    assert client.ask(PROMPT).text == "Because."
+    assert client.adaptation == {RENAME_MAX_TOKENS, SYSTEM_IN_USER}
 
 
-def test_a_refusal_that_names_nothing_is_final(httpserver, llm):
+def test_a_refusal_that_names_no_field_is_permanent(httpserver, llm):
     httpserver.expect_request(PATH).respond_with_json({"error": {"message": "bad request"}}, 400)
     assert failure(llm()).type == "permanent"
     assert len(httpserver.log) == 1
 
 
-def test_a_target_that_refuses_whatever_is_changed_is_not_asked_for_ever(httpserver, llm):
+def test_a_target_that_refuses_every_adaptation_gets_a_limited_number_of_calls(httpserver, llm):
     httpserver.expect_request(PATH).respond_with_json(
         {"error": {"message": "unsupported: temperature, top_p, max_tokens, stream, repeat_penalty, top_k"}}, 400
     )
@@ -259,7 +261,7 @@ def test_a_target_that_refuses_whatever_is_changed_is_not_asked_for_ever(httpser
     assert len(httpserver.log) == 5
 
 
-def test_what_was_learnt_is_shared(httpserver):
+def test_learnt_adaptations_are_shared(httpserver):
     class Kept(dict):
         def recall(self, target):
             return self.get(target.model, frozenset())
@@ -268,7 +270,7 @@ def test_what_was_learnt_is_shared(httpserver):
             self[target.model] = adaptation
 
     httpserver.expect_request(PATH).respond_with_handler(
-        refusing(lambda asked: "unknown field top_p" if "top_p" in asked else None)
+        refusing(lambda sent_body: "unknown field top_p" if "top_p" in sent_body else None)
     )
     settings, kept = LlmSettings(llm_base_url=httpserver.url_for("/v1")), Kept()
     for _ in range(2):

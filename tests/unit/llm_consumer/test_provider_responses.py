@@ -1,4 +1,4 @@
-"""Recorded answers of providers, over HTTP, against the table that sorts them and the check's diagnosis."""
+"""Recorded replies of providers, sent over HTTP, have the expected error type and diagnosis."""
 
 import json
 
@@ -31,7 +31,7 @@ def ask(httpserver):
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda each: f"{each.provider}: {each.case}")
-def test_each_recorded_answer_is_sorted_by_what_it_means(ask, recorded):
+def test_each_recorded_reply_has_its_error_type_and_diagnosis(ask, recorded):
     if recorded.meaning == "answer":
         answer = ask(recorded)
         assert answer.text
@@ -40,11 +40,11 @@ def test_each_recorded_answer_is_sorted_by_what_it_means(ask, recorded):
     with pytest.raises(CallFailed) as failed:
         ask(recorded)
     assert failed.value.error.type == recorded.meaning
-    assert not isinstance(failed.value, EmptyAnswer), "it would be asked again in vain"
+    assert not isinstance(failed.value, EmptyAnswer), "it would be retried without effect"
     assert diagnose(failed.value, VARIABLES).kind == recorded.diagnosis
 
 
-def test_each_kind_of_provider_has_its_cases():
+def test_important_providers_have_all_kinds_of_cases():
     cases = {(each.provider, each.diagnosis) for each in RECORDED}
     for provider in ("OpenAI", "Gemini"):
         assert {kind for name, kind in cases if name == provider} >= {
@@ -59,7 +59,7 @@ def test_each_kind_of_provider_has_its_cases():
     assert {kind for name, kind in cases if name == "vLLM"} >= {"works", "key", "model"}
 
 
-def test_the_wait_in_the_body_of_a_google_api_is_heeded(ask):
+def test_the_retry_delay_of_a_google_api_is_read_from_the_body(ask):
     [recorded] = [each for each in RECORDED if each.case == "quota of a minute"]
     with pytest.raises(CallFailed) as failed:
         ask(recorded)

@@ -1,4 +1,4 @@
-"""The lines for `.env` in docs/providers.md are what llm-consumer understands."""
+"""The settings in docs/providers.md are valid for llm-consumer."""
 
 import re
 from pathlib import Path
@@ -17,14 +17,14 @@ SETTINGS = [block for block in BLOCKS if block]
 IN_ENV = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env").read_text(), re.MULTILINE))
 
 
-def test_each_provider_has_its_lines():
-    asked = {block["LLM_BASE_URL"] for block in SETTINGS if "LLM_BASE_URL" in block}
-    assert len(asked) == 6
-    assert LlmSettings.model_fields["llm_base_url"].default in asked
+def test_the_document_has_settings_for_each_provider():
+    base_urls = {block["LLM_BASE_URL"] for block in SETTINGS if "LLM_BASE_URL" in block}
+    assert len(base_urls) == 6
+    assert LlmSettings.model_fields["llm_base_url"].default in base_urls
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=lambda block: next(reversed(block.values())))
-def test_the_lines_are_understood(monkeypatch, block):
+def test_the_documented_settings_are_valid(monkeypatch, block):
     assert block.keys() <= IN_ENV | {"COMPOSE_PROFILES"}
     for name, value in block.items():
         monkeypatch.setenv(name, value)

@@ -19,19 +19,19 @@ BIG = "http://big:8000/v1"
         ("model@20240229", [ModelName("model@20240229")]),
     ],
 )
-def test_models_are_read(text, models):
+def test_a_list_of_models_is_read(text, models):
     assert read_models(text) == tuple(models)
 
 
 @pytest.mark.parametrize(
     "wrong", [",", "small,", "a b", "http://host/v1", f"@{BIG}", "big@", "big@http://", "big@http:/h"]
 )
-def test_what_is_no_model_is_refused(wrong):
+def test_an_invalid_list_of_models_is_rejected(wrong):
     with pytest.raises(ValueError, match=r"MODEL|model"):
         read_models(wrong)
 
 
-def test_keys_are_read():
+def test_a_list_of_keys_is_read():
     keys = read_keys("http://one/v1=a=b==, https://two/v1 = c")
     assert {url: key.get_secret_value() for url, key in keys.items()} == {
         "http://one/v1": "a=b==",
@@ -42,31 +42,31 @@ def test_keys_are_read():
 @pytest.mark.parametrize(
     "wrong", ["sk-secret", "one/v1=sk-secret", "http://one/v1=", "http://one=a,http://one/=sk-secret"]
 )
-def test_what_is_no_key_is_refused_without_showing_it(wrong):
+def test_an_invalid_list_of_keys_is_rejected_without_showing_a_key(wrong):
     with pytest.raises(ValueError, match=r"entry 1|two keys") as refused:
         read_keys(wrong)
     assert "sk-secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["sk-secret\n", " sk-secret\r\n", "\tsk-secret"])
-def test_a_line_end_around_a_key_is_dropped(key):
+def test_white_space_around_a_key_is_removed(key):
     assert LlmSettings(llm_api_key=key).llm_api_key.get_secret_value() == "sk-secret"
     assert read_keys(f"http://one/v1={key}")["http://one/v1"].get_secret_value() == "sk-secret"
 
 
-def test_limits_are_read():
+def test_a_list_of_limits_is_read():
     assert read_limits("60, https://api.openai.com/v1=500") == {"": 60, "https://api.openai.com/v1": 500}
 
 
 @pytest.mark.parametrize(
     "wrong", ["0", "-3", "many", "one/v1=3", "http://one/v1=", "60,30", "http://a=1,http://a/=2", "1.5"]
 )
-def test_what_is_no_limit_is_refused(wrong):
+def test_an_invalid_list_of_limits_is_rejected(wrong):
     with pytest.raises(ValueError, match=r"LIMIT|limits"):
         read_limits(wrong)
 
 
-def test_a_limit_is_that_of_its_provider():
+def test_a_limit_applies_to_its_provider():
     settings = LlmSettings(
         llm_base_url="http://one/v1", llm_models=f"small, big@{BIG}", llm_rpm=f"60, {BIG}/=500", llm_tpm="9000"
     )
@@ -75,7 +75,7 @@ def test_a_limit_is_that_of_its_provider():
     assert (second.requests_per_minute, second.tokens_per_minute) == (500, None)
 
 
-def test_each_target_has_fields_of_its_own():
+def test_extra_fields_apply_to_their_target():
     targets = LlmSettings(
         llm_extra_body={"top_k": 1, "seed": 1},
         llm_models=f"small, big@{BIG}, other@{BIG}",
@@ -87,12 +87,12 @@ def test_each_target_has_fields_of_its_own():
 @pytest.mark.parametrize(
     "wrong", ["m", "m=1", "m=1/2/3", "m=a/b", "m=-1/2", "m=NaN/1", "m=1/Infinity", "=1/2", "m=1/2,m=2/3"]
 )
-def test_what_is_no_price_is_refused(wrong):
+def test_an_invalid_list_of_prices_is_rejected(wrong):
     with pytest.raises(ValueError, match=r"price|MODEL"):
         read_prices(wrong)
 
 
-def test_the_price_for_an_api_comes_before_the_one_for_a_model():
+def test_the_price_for_a_model_at_an_address_is_preferred():
     prices = read_prices(f"m=0.40/1.60, m@{BIG}=0/0")
     assert price_of(prices, "m", "http://elsewhere/v1") == Price(Decimal("0.40"), Decimal("1.60"))
     assert price_of(prices, "m", BIG + "/") == Price(Decimal(0), Decimal(0))
@@ -104,17 +104,17 @@ def test_a_cost_is_exact():
     assert Price(Decimal("0.01"), Decimal(0)).cost(1, 0) == Decimal("0.00000001")
 
 
-def test_an_api_has_one_name_however_it_ends():
+def test_a_slash_at_the_end_of_an_address_is_ignored():
     targets = LlmSettings(llm_base_url="http://one/v1/", llm_models=f"a, b@http://one/v1, c@{BIG}/, d@{BIG}").targets
     assert [each.base_url for each in targets] == ["http://one/v1", "http://one/v1", BIG, BIG]
 
 
-def test_without_models_there_is_one_for_all():
+def test_without_a_list_of_models_one_model_serves_all_attempts():
     [target] = LlmSettings(llm_base_url="http://one/v1", llm_model="m").targets
     assert (target.model, target.base_url) == ("m", "http://one/v1")
 
 
-def test_a_key_goes_to_its_own_address_alone():
+def test_a_key_is_sent_only_to_its_own_address():
     targets = LlmSettings(
         llm_api_key="first",
         llm_extra_body={"top_k": 1},
@@ -126,7 +126,7 @@ def test_a_key_goes_to_its_own_address_alone():
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "expected"),
     [
         ({"LLM_MODELS": "small, "}, "LLM_MODELS: Value error, an entry is empty"),
         (
@@ -146,17 +146,17 @@ def test_a_key_goes_to_its_own_address_alone():
         ({"FAULT_QUOTA_RATE": "1", "FAULT_OVERLOAD_RATE": "1", "LLM_API_KEY": "sk-secret"}, "together at most 1"),
     ],
 )
-def test_a_wrong_setting_is_a_clear_message_without_a_key(monkeypatch, capsys, environment, says):
+def test_an_invalid_setting_gives_a_clear_message_without_a_key(monkeypatch, capsys, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         load(LlmSettings)
-    said = capsys.readouterr().err
-    assert says in said
-    assert "sk-secret" not in said
+    printed = capsys.readouterr().err
+    assert expected in printed
+    assert "sk-secret" not in printed
 
 
-def test_what_the_fleet_comes_with_is_read(monkeypatch):
+def test_empty_settings_use_the_defaults_of_the_fleet(monkeypatch):
     for name in (
         "LLM_MODELS",
         "LLM_API_KEYS",

@@ -18,14 +18,14 @@ ANSWER = "Ice floats."
         ("Pi is 3.14 and", "Pi is 3.14 and"),
     ],
 )
-def test_an_answer_that_was_cut_ends_with_its_last_sentence(cut, whole):
+def test_a_cut_answer_ends_with_its_last_whole_sentence(cut, whole):
     assert whole_sentences(cut) == whole
 
 
 @pytest.mark.parametrize(
     ("text", "kept"), [("naïve 🙂", "naïve 🙂"), ("a\x00b", "a\ufffdb"), ("a\ud800b", "a?b"), ("", "")]
 )
-def test_what_cannot_be_stored_is_replaced(text, kept):
+def test_characters_that_cannot_be_stored_are_replaced(text, kept):
     assert storable(text) == kept
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_stored_is_replaced(text, kept):
         f"Hm.<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
     ],
 )
-def test_thoughts_are_taken_out(text):
+def test_reasoning_is_separated_from_the_answer(text):
     assert separate_thoughts(text) == Separated(ANSWER, "Hm.")
 
 
@@ -91,7 +91,7 @@ def test_thoughts_are_taken_out(text):
         ("A.</think>", "", "A."),
     ],
 )
-def test_where_an_answer_and_its_thoughts_part(text, answer, thoughts):
+def test_answer_and_reasoning_are_split_in_mixed_texts(text, answer, thoughts):
     assert separate_thoughts(text) == Separated(answer, thoughts)
 
 
@@ -116,7 +116,7 @@ def test_where_an_answer_and_its_thoughts_part(text, answer, thoughts):
     ],
 )
 @pytest.mark.parametrize("cut", [True, False])
-def test_a_text_may_end_in_the_midst_of_a_thought(text, cut):
+def test_a_text_that_ends_inside_reasoning_has_no_answer(text, cut):
     separated = separate_thoughts(text, cut)
     assert (separated.answer, separated.still_thinking) == ("", True)
 
@@ -152,12 +152,12 @@ def test_a_text_may_end_in_the_midst_of_a_thought(text, cut):
         "if a <b and c> d",
     ],
 )
-def test_a_tag_of_which_the_answer_speaks_stays(text):
+def test_reasoning_tags_mentioned_in_an_answer_are_kept(text):
     assert separate_thoughts(text) == Separated(text)
 
 
 @pytest.mark.parametrize("thought", ["<think>\nWait", "<think>Wait", "<think>", "<|channel>thought\nWait"])
-def test_a_thought_after_an_answer_counts_where_the_tokens_ran_out(thought):
+def test_unclosed_reasoning_after_an_answer_is_removed_only_from_a_cut_text(thought):
     text = f"{ANSWER}\n{thought}"
     assert separate_thoughts(text, cut=False) == Separated(text)
     assert separate_thoughts(text, cut=True) == Separated(ANSWER, "Wait" if "Wait" in thought else "", True)
@@ -183,7 +183,7 @@ TAGS = ("<think>", "</think>", "<|start|>", "<|channel|>a", "<|message|>", "<|en
         "\n",
     ],
 )
-def test_no_text_takes_long(piece):
+def test_hostile_texts_are_separated_quickly(piece):
     started = time.monotonic()
     for start in ("", "<think>", "analysis", "<|channel|>", "<"):
         separate_thoughts(start + piece * (200_000 // len(piece)), cut=True)

@@ -18,13 +18,13 @@ def test_settings_reach_llama_cpp():
     assert values["n_parallel"] == 5
 
 
-def test_each_slot_has_its_whole_context():
+def test_each_slot_has_the_configured_context_size():
     values = parameters(LlmServerSettings(llm_server_parallel=4, llm_server_context=2048), "m")
     assert values["n_ctx"] == 8192
 
 
 @pytest.mark.parametrize("parallel", [1, 4, 64])
-def test_requests_that_wait_leave_the_health_check_a_thread(parallel):
+def test_waiting_requests_leave_a_thread_for_the_health_check(parallel):
     values = parameters(LlmServerSettings(llm_server_parallel=parallel, llm_server_queue=64), "m")
     assert values["n_threads_http"] >= parallel + 64
 
@@ -32,7 +32,7 @@ def test_requests_that_wait_leave_the_health_check_a_thread(parallel):
 @pytest.mark.parametrize(
     ("level", "verbosity"), [("DEBUG", VERBOSITY_INFO), ("INFO", VERBOSITY_ERRORS), ("ERROR", VERBOSITY_ERRORS)]
 )
-def test_llama_cpp_is_quiet_unless_asked(level, verbosity):
+def test_llama_cpp_logs_errors_only_unless_the_level_is_debug(level, verbosity):
     assert parameters(LlmServerSettings(log_level=level), "m")["verbosity"] == verbosity
 
 
@@ -43,6 +43,6 @@ def test_apply_sets_dotted_names():
 
 
 @pytest.mark.parametrize("name", ["ports", "model.paths", "modl.path"])
-def test_apply_refuses_unknown_names(name):
+def test_apply_rejects_unknown_names(name):
     with pytest.raises(AttributeError):
         apply({name: 1}, SimpleNamespace(port=1, model=SimpleNamespace(path="")))

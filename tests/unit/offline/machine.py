@@ -1,4 +1,4 @@
-"""A machine for `offline/prepare`: stubs of the programs it asks, POSIX tools, and nothing else on the PATH."""
+"""Simulated machine for `offline/prepare`: its PATH has stubs, POSIX tools and nothing else."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ IMAGES = {
     "KAFKA_IMAGE": "confluentinc/cp-kafka:8.3.1",
     "KAFKA_UI_IMAGE": "ghcr.io/kafbat/kafka-ui:v1.5.0",
 }
-# /bin/sh of Debian, of small Linux systems, and of macOS, whose bash is an older one.
+# /bin/sh of Debian, of small Linux systems, and of macOS, whose bash is old.
 SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}
 POSIX_TOOLS = """
     awk basename cat chgrp chmod chown cksum cmp comm cp cut date dd df diff dirname du env expand expr false find fold
@@ -26,7 +26,7 @@ POSIX_TOOLS = """
 NO_HOST = "Error response from daemon: lookup registry: no such host"
 NOT_RUNNING = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 
-# Answers from files in $state, where each test puts what it is about.
+# Stub that answers from files in $state, which each test sets up.
 DOCKER = """
 name() { printf %s "$1" | tr '/:' '__'; }
 for last; do :; done
@@ -69,19 +69,19 @@ class Result(NamedTuple):
 
     @property
     def changes(self) -> list[str]:
-        """Return the calls that change the machine, in this order."""
-        asks = (
+        """Return the calls that change the machine, in order."""
+        queries = (
             "docker info",
             "docker context",
             "docker compose version",
             "docker buildx version",
             "docker image inspect",
         )
-        return [call for call in self.calls if not call.startswith(asks)]
+        return [call for call in self.calls if not call.startswith(queries)]
 
 
 class Machine:
-    """Debian, as root, with Docker, all base images and a registry, until a test says otherwise."""
+    """Debian machine, as root, with Docker, all base images and a registry, unless a test changes it."""
 
     def __init__(self, root: Path, shell: str):
         self.root = root
@@ -116,23 +116,23 @@ class Machine:
             'for each; do printf "%s\\namd64\\n" "$each" >"$state/images/$(printf %s "$each" | tr /: __)"; done',
         )
         self.script("start-engine", 'touch "$state/engine"')
-        self.says("engine", "")
-        self.says("info-error", NOT_RUNNING)
-        self.says("context", "default")
-        self.says("compose", "2.26.1-4")
+        self.set_state("engine", "")
+        self.set_state("info-error", NOT_RUNNING)
+        self.set_state("context", "default")
+        self.set_state("compose", "2.26.1-4")
         self.have(*IMAGES.values())
 
     def _applets(self) -> list[str]:
         return subprocess.run([self.shell[0], "--list"], capture_output=True, text=True, check=True).stdout.split()
 
     def copy(self, name: str) -> None:
-        """Copy a script, in which the machine's own files are below the root folder of this one."""
+        """Copy a script and replace its paths of system files by paths below the root of this machine."""
         text = (ROOT / "offline" / name).read_text()
         text = re.sub(r"(?<![\w.$}/])/(etc|proc|run|usr|var)/", rf"{self.root}/\1/", text)
         self._write(self.fleet / "offline" / name, text)
 
     def _write(self, path: Path, text: str) -> None:
-        """Write a program. A tool of the same name is a link: writing through it would change the real one."""
+        """Write a program. An existing tool is a link to the real one, so it is removed first."""
         assert path.parent.resolve().is_relative_to(self.root.resolve())
         path.unlink(missing_ok=True)
         path.write_text(text)
@@ -148,22 +148,22 @@ class Machine:
         )
 
     def stub(self, program: str, body: str = "") -> None:
-        """Put a program on the PATH that writes down its call and then does what a body of shell says."""
+        """Put a program on the PATH that records its call and then runs a body of shell commands."""
         self._program(self.bin / program, body)
 
     def script(self, name: str, body: str = "") -> None:
-        """Put such a program in the place of one of the scripts beside `prepare`."""
+        """Replace one of the scripts next to `prepare` by such a program."""
         self._program(self.fleet / "offline" / name, body)
 
     def without(self, *programs: str) -> None:
         for program in programs:
             (self.bin / program).unlink()
 
-    def says(self, what: str, text: str) -> None:
-        (self.state / what).write_text(text and text + "\n")
+    def set_state(self, file: str, text: str) -> None:
+        (self.state / file).write_text(text and text + "\n")
 
-    def is_silent_about(self, what: str) -> None:
-        (self.state / what).unlink()
+    def remove_state(self, file: str) -> None:
+        (self.state / file).unlink()
 
     def system(self, name: str) -> None:
         self._write(self.bin / "uname", f"#!{' '.join(self.shell)}\necho {name}\n")
@@ -192,10 +192,10 @@ class Machine:
             self.image(name).unlink()
 
     def stop_engine(self) -> None:
-        self.is_silent_about("engine")
+        self.remove_state("engine")
 
     def remove_engine(self) -> None:
-        """Remove Docker, which `install engine` brings, and starts, as Debian's package does with systemd."""
+        """Remove Docker; `install engine` then installs and starts it, as Debian's package does with systemd."""
         packages = self.root / "packages"
         packages.mkdir()
         (self.bin / "docker").rename(packages / "docker")
@@ -204,9 +204,9 @@ class Machine:
         self.script("install", f'cp {packages}/docker {self.bin}/ && touch "$state/engine"')
 
     def cut_registry(self, *refused: str) -> None:
-        """Let pulls fail, all of them unless some are named."""
-        self.says("pull-error", NO_HOST)
-        self.says("refused", "\n".join(refused or IMAGES.values()))
+        """Let pulls of the named images fail, or all pulls."""
+        self.set_state("pull-error", NO_HOST)
+        self.set_state("refused", "\n".join(refused or IMAGES.values()))
 
     def environment(self, **settings: str) -> dict[str, str]:
         return {
@@ -217,7 +217,7 @@ class Machine:
         }
 
     def run(self, script: str = "prepare", *arguments: str, **settings: str) -> Result:
-        """Run a script where there is no terminal."""
+        """Run a script without a terminal."""
         done = subprocess.run(
             [*self.shell, str(self.fleet / "offline" / script), *arguments],
             env=self.environment(**settings),
@@ -230,7 +230,7 @@ class Machine:
         return self._result(done.returncode, done.stdout)
 
     def run_at_terminal(self, answer: str, **settings: str) -> Result:
-        """Run `prepare` at a terminal where somebody types an answer, whether or not there is a question."""
+        """Run `prepare` at a terminal and type an answer, even if there is no question."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*self.shell, str(self.fleet / "offline/prepare")],
@@ -245,7 +245,7 @@ class Machine:
         while True:
             try:
                 piece = os.read(ours, 4096)
-            except OSError:  # how Linux tells that nobody has the terminal open any more
+            except OSError:  # Linux reports this when nobody has the terminal open any more
                 break
             if not piece:
                 break

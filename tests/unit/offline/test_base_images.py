@@ -1,4 +1,4 @@
-"""Where `offline/prepare` gets the base images from: Compose, as long as a registry answers; stand-ins otherwise."""
+"""Source of the base images in `offline/prepare`: Compose while a registry answers, stand-ins otherwise."""
 
 import time
 
@@ -10,7 +10,7 @@ PYTHON, POSTGRES, REDIS, KAFKA, KAFKA_UI = IMAGES.values()
 ALL = " ".join(IMAGES.values())
 
 
-def remembered(machine):
+def failure_file(machine):
     return machine.cache / "registry-unavailable"
 
 
@@ -18,7 +18,7 @@ def remembered(machine):
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_one_pull_tells_that_a_registry_answers_and_compose_pulls_the_rest(machine, user):
+def test_one_image_is_pulled_to_probe_the_registry(machine, user):
     machine.user(user)
     machine.lack()
     result = machine.run()
@@ -26,13 +26,13 @@ def test_one_pull_tells_that_a_registry_answers_and_compose_pulls_the_rest(machi
     assert "Pulling from python" in result.output
 
 
-def test_the_pulled_image_is_a_missing_one(machine):
+def test_the_probe_pulls_a_missing_image(machine):
     machine.lack(REDIS, KAFKA)
     assert machine.run().pulls == [REDIS]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_failed_pull_ends_with_dockers_error_and_advice_for_a_user(machine, terminal):
+def test_a_failed_pull_of_a_user_ends_with_the_error_of_docker_and_advice(machine, terminal):
     machine.user(1000)
     machine.lack()
     machine.cut_registry()
@@ -43,7 +43,7 @@ def test_a_failed_pull_ends_with_dockers_error_and_advice_for_a_user(machine, te
     assert "Continue?" not in result.output
 
 
-def test_no_stand_in_is_offered_where_none_can_be_built(machine):
+def test_no_stand_in_is_offered_on_macos(machine):
     machine.system("Darwin")
     machine.without("apt-get")
     machine.user(501)
@@ -72,7 +72,7 @@ def test_the_plan_names_the_package_that_it_installs(machine):
     assert "Next: apt-get install mmdebstrap, then build stand-ins for" in machine.run().output
 
 
-def test_only_what_is_missing_gets_a_stand_in(machine):
+def test_only_missing_images_get_a_stand_in(machine):
     machine.lack(KAFKA_UI)
     machine.cut_registry()
     result = machine.run()
@@ -97,26 +97,26 @@ def test_no_stand_in_is_built_at_a_terminal_without_a_yes(machine, answer):
     assert "nothing was changed. Check the network" in result.output
 
 
-def test_a_registry_that_does_not_answer_is_given_up(machine):
+def test_stand_ins_are_built_when_the_registry_does_not_answer(machine):
     machine.lack()
-    machine.says("silent", "")
-    begun = time.monotonic()
+    machine.set_state("silent", "")
+    started = time.monotonic()
     result = machine.run(OFFLINE_PROBE_TIMEOUT="1")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
     assert (result.code, result.changes[1:]) == (0, [f"stand-ins {ALL}"])
     assert "no answer within 1 s" in result.output
 
 
-def test_a_slow_pull_of_a_registry_that_answers_is_waited_for(machine):
+def test_a_slow_pull_is_not_cut_off_once_the_registry_answers(machine):
     machine.lack(REDIS)
-    machine.says("slow", "")
-    begun = time.monotonic()
+    machine.set_state("slow", "")
+    started = time.monotonic()
     result = machine.run(OFFLINE_PROBE_TIMEOUT="1")
-    assert time.monotonic() - begun > 3
+    assert time.monotonic() - started > 3
     assert (result.code, result.changes) == (0, [f"docker pull {REDIS}"])
 
 
-def test_nothing_of_a_pull_is_left_behind(machine):
+def test_no_temporary_files_of_a_failed_pull_remain(machine):
     machine.lack()
     machine.cut_registry()
     machine.run()
@@ -134,7 +134,7 @@ def test_offline_1_builds_stand_ins_without_a_pull_and_without_asking(machine, t
     assert "Continue?" not in result.output
 
 
-def test_offline_1_leaves_stand_ins_in_use(machine):
+def test_offline_1_keeps_stand_ins_in_use(machine):
     machine.have_stand_ins()
     result = machine.run(OFFLINE="1")
     assert (result.code, result.changes) == (0, [])
@@ -168,7 +168,7 @@ def test_offline_0_forbids_stand_ins_in_use(machine):
     assert "OFFLINE=0 forbids a stand-in" in result.output
 
 
-def test_a_prefix_leaves_the_images_in_use_as_they_are(machine):
+def test_stand_ins_with_a_prefix_do_not_replace_the_images_in_use(machine):
     machine.have_stand_ins()
     result = machine.run(STAND_IN_PREFIX="try/")
     assert result.changes == [f"stand-ins {ALL}"]
@@ -186,14 +186,14 @@ def test_stand_ins_are_replaced_once_a_registry_answers(machine):
     assert machine.run().output == ""
 
 
-def test_stand_ins_are_replaced_when_a_missing_image_can_be_had(machine):
+def test_stand_ins_are_replaced_when_a_missing_image_can_be_pulled(machine):
     machine.have_stand_ins(POSTGRES)
     machine.lack(PYTHON, REDIS)
     result = machine.run()
     assert result.pulls == [PYTHON, POSTGRES]
 
 
-def test_stand_ins_stay_where_a_missing_image_cannot_be_had(machine):
+def test_stand_ins_stay_when_a_missing_image_cannot_be_pulled(machine):
     machine.have_stand_ins(POSTGRES)
     machine.lack(REDIS)
     machine.cut_registry()
@@ -211,7 +211,7 @@ def test_stand_ins_stay_in_use_without_a_registry(machine):
     assert f"stand-ins in use, not the official images: {ALL}\n" in result.output
 
 
-def test_what_cannot_be_replaced_stays_and_is_named(machine):
+def test_stand_ins_that_cannot_be_replaced_stay_and_are_listed(machine):
     machine.have_stand_ins(PYTHON, REDIS, KAFKA_UI)
     machine.cut_registry(REDIS)
     result = machine.run()
@@ -220,7 +220,7 @@ def test_what_cannot_be_replaced_stays_and_is_named(machine):
     assert f"not the official images: {REDIS} {KAFKA_UI}\n" in result.output
 
 
-def test_a_registry_that_failed_is_left_alone_for_an_hour(machine):
+def test_a_registry_that_failed_is_not_tried_again_for_an_hour(machine):
     machine.have_stand_ins()
     machine.cut_registry()
     machine.run()
@@ -233,16 +233,16 @@ def test_a_registry_that_failed_is_left_alone_for_an_hour(machine):
 def test_a_registry_is_tried_again_after_an_hour(machine, age):
     machine.have_stand_ins()
     machine.cache.mkdir(parents=True)
-    remembered(machine).write_text(f"{int(time.time()) - age}\n")
+    failure_file(machine).write_text(f"{int(time.time()) - age}\n")
     assert machine.run().pulls == list(IMAGES.values())
-    assert not remembered(machine).exists()
+    assert not failure_file(machine).exists()
 
 
 @pytest.mark.parametrize("text", ["", "soon\n"])
-def test_a_broken_memory_is_no_memory(machine, text):
+def test_an_unreadable_record_of_a_failure_is_ignored(machine, text):
     machine.have_stand_ins(REDIS)
     machine.cache.mkdir(parents=True)
-    remembered(machine).write_text(text)
+    failure_file(machine).write_text(text)
     assert machine.run().pulls == [REDIS]
 
 
@@ -250,7 +250,7 @@ def test_offline_0_tries_a_registry_that_has_just_failed(machine):
     machine.have_stand_ins(REDIS)
     machine.cut_registry()
     machine.run()
-    machine.is_silent_about("pull-error")
+    machine.remove_state("pull-error")
     result = machine.run(OFFLINE="0")
     assert (result.code, result.pulls) == (0, [REDIS])
 
@@ -263,24 +263,24 @@ def test_a_missing_image_is_tried_although_the_registry_has_just_failed(machine)
     assert REDIS in machine.run().pulls
 
 
-def test_built_stand_ins_do_not_ask_the_registry_again_at_once(machine):
+def test_the_registry_is_not_tried_again_right_after_building_stand_ins(machine):
     machine.lack()
     machine.cut_registry()
     machine.run()
     assert machine.run().changes == []
 
 
-def test_an_unreachable_registry_costs_seconds_where_stand_ins_are_in_use(machine):
+def test_an_unreachable_registry_costs_at_most_12_s_with_stand_ins_in_use(machine):
     machine.have_stand_ins()
-    machine.says("silent", "")
-    begun = time.monotonic()
+    machine.set_state("silent", "")
+    started = time.monotonic()
     result = machine.run()
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - started < 12
     assert result.code == 0
     assert "no answer within 5 s" in result.output
 
 
-def test_a_user_remembers_a_failure_in_the_own_cache_folder(machine):
+def test_a_failure_is_recorded_in_the_cache_folder_of_the_user(machine):
     machine.user(1000)
     machine.have_stand_ins()
     machine.cut_registry()
@@ -290,7 +290,7 @@ def test_a_user_remembers_a_failure_in_the_own_cache_folder(machine):
     assert machine.run().pulls == []
 
 
-def test_a_cache_folder_that_cannot_be_written_to_is_no_failure(machine):
+def test_a_cache_folder_that_cannot_be_written_is_not_an_error(machine):
     machine.have_stand_ins()
     machine.cut_registry()
     for _ in range(2):
@@ -302,7 +302,7 @@ def test_a_cache_folder_that_cannot_be_written_to_is_no_failure(machine):
 # --- Settings of the user --------------------------------------------------------------------------------------------
 
 
-def test_an_image_of_the_user_is_left_to_compose(machine):
+def test_an_image_configured_by_the_user_is_left_to_compose(machine):
     machine.settings(**{**IMAGES, "POSTGRES_IMAGE": "mirror.example/postgres:17"})
     machine.lack(POSTGRES)
     machine.cut_registry()
@@ -310,7 +310,7 @@ def test_an_image_of_the_user_is_left_to_compose(machine):
     assert (result.code, result.output, result.changes) == (0, "", [])
 
 
-def test_a_variable_of_the_shell_wins_over_the_file(machine):
+def test_an_environment_variable_overrides_the_env_file(machine):
     machine.lack(POSTGRES)
     machine.cut_registry()
     result = machine.run(POSTGRES_IMAGE="mirror.example/postgres:17")
@@ -318,7 +318,7 @@ def test_a_variable_of_the_shell_wins_over_the_file(machine):
 
 
 @pytest.mark.parametrize("value", ["'redis:8'", '"redis:8"', "redis:8 # the cache", "redis:8\r"])
-def test_values_are_read_as_compose_reads_them(machine, value):
+def test_quotes_and_comments_in_the_env_file_are_read_as_by_compose(machine, value):
     machine.settings(REDIS_IMAGE=value)
     machine.lack(REDIS)
     assert machine.run().pulls == [REDIS]
@@ -327,7 +327,7 @@ def test_values_are_read_as_compose_reads_them(machine, value):
 # --- Architectures ---------------------------------------------------------------------------------------------------
 
 
-def test_an_image_of_another_architecture_is_named_with_what_to_do(machine):
+def test_an_image_of_another_architecture_is_reported_with_a_remedy(machine):
     machine.have(POSTGRES, architecture="arm64")
     result = machine.run(DOCKER_DEFAULT_PLATFORM="linux/amd64")
     assert (result.code, result.changes) == (0, [])
@@ -339,16 +339,16 @@ def test_an_image_of_another_architecture_is_named_with_what_to_do(machine):
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64", "linux/x86_64", "amd64", "linux/amd64/v2"])
-def test_nothing_is_said_about_images_of_the_architecture_that_was_asked_for(machine, platform):
+def test_images_of_the_requested_architecture_are_not_reported(machine, platform):
     assert machine.run(DOCKER_DEFAULT_PLATFORM=platform).output == ""
 
 
-def test_an_image_that_is_there_for_both_architectures_is_taken(machine):
+def test_an_image_that_exists_for_both_architectures_is_not_reported(machine):
     machine.have(POSTGRES, architecture="arm64")
-    machine.says("platforms", "")
+    machine.set_state("platforms", "")
     assert machine.run(DOCKER_DEFAULT_PLATFORM="linux/amd64").output == ""
 
 
-def test_the_platform_of_the_env_file_counts_as_it_does_for_compose(machine):
+def test_the_platform_is_read_from_the_env_file_too(machine):
     machine.settings(**IMAGES, DOCKER_DEFAULT_PLATFORM="linux/arm64/v8")
     assert "DOCKER_DEFAULT_PLATFORM is linux/arm64/v8" in machine.run().output

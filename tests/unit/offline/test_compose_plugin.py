@@ -1,4 +1,4 @@
-"""What `offline/prepare` does about Docker Compose and buildx."""
+"""Checks of Docker Compose and buildx in `offline/prepare`."""
 
 import pytest
 
@@ -7,46 +7,46 @@ BUILDX = "github.com/docker/buildx v0.17.1 257815a6fbaee88976808020bf04274388275
 
 @pytest.fixture
 def without_compose(machine):
-    machine.is_silent_about("compose")
+    machine.remove_state("compose")
     machine.script("install", 'echo 2.26.1 >"$state/$1"')
     return machine
 
 
 @pytest.fixture
 def without_buildx(machine):
-    machine.says("compose", "2.40.3")
+    machine.set_state("compose", "2.40.3")
     machine.script("install", f'echo {BUILDX} >"$state/$1"')
     return machine
 
 
 @pytest.mark.parametrize("version", ["2.24.0", "2.26.1-4", "v2.39.4", "2.24", "2.32.4-desktop.1"])
 def test_compose_before_2_40_needs_no_buildx(machine, version):
-    machine.says("compose", version)
+    machine.set_state("compose", version)
     result = machine.run()
     assert (result.code, result.output) == (0, "")
     assert "docker buildx version" not in result.calls
 
 
 @pytest.mark.parametrize("version", ["2.40.3-desktop.1", "v5.1.0", "5.5", "5", "10.0.1"])
-def test_compose_from_2_40_on_is_taken_with_buildx(machine, version):
-    machine.says("compose", version)
-    machine.says("buildx", BUILDX)
+def test_compose_from_2_40_on_is_accepted_with_buildx(machine, version):
+    machine.set_state("compose", version)
+    machine.set_state("buildx", BUILDX)
     result = machine.run()
     assert (result.code, result.output) == (0, "")
     assert "docker buildx version" in result.calls
 
 
 @pytest.mark.parametrize("version", ["2.23.3", "v2.3.4", "2.9", "2.6.0-desktop.2"])
-def test_an_old_compose_is_named(machine, version):
-    machine.says("compose", version)
+def test_an_old_compose_is_rejected(machine, version):
+    machine.set_state("compose", version)
     result = machine.run()
     assert (result.code, result.changes) == (1, [])
     assert "is too old. Install Docker Compose 2.24 or newer." in result.output
 
 
 @pytest.mark.parametrize("text", ["1.0.6", "podman-compose version 1.0.6\npodman version 4.3.1", "1.29.2"])
-def test_podman_compose_is_named(machine, text):
-    machine.says("compose", text)
+def test_podman_compose_is_rejected(machine, text):
+    machine.set_state("compose", text)
     result = machine.run()
     assert (result.code, result.changes) == (1, [])
     assert "podman-compose. Install Docker Compose 2.24 or newer" in result.output
@@ -71,7 +71,7 @@ def test_a_user_is_told_to_install_compose(without_compose):
     assert "docker has no Compose plugin. Install Docker Compose 2.24 or newer" in result.output
 
 
-def test_it_ends_when_compose_could_not_be_installed(without_compose):
+def test_prepare_fails_when_compose_could_not_be_installed(without_compose):
     without_compose.script("install")
     result = without_compose.run()
     assert (result.code, result.changes) == (1, ["install compose"])
@@ -89,16 +89,16 @@ def test_it_ends_when_compose_could_not_be_installed(without_compose):
 def test_a_user_is_told_to_install_buildx_where_compose_needs_it(without_buildx, buildx, found):
     without_buildx.user(1000)
     if buildx:
-        without_buildx.says("buildx", buildx)
+        without_buildx.set_state("buildx", buildx)
     result = without_buildx.run()
     assert (result.code, result.changes) == (1, [])
     assert f"Docker Compose 2.40.3 builds with buildx 0.17 or newer (found: {found}). Install it" in result.output
 
 
 @pytest.mark.parametrize("version", ["v0.17.0", "v0.29.1-desktop.1", "0.30.1", "v1.0.0"])
-def test_a_newer_buildx_is_taken(machine, version):
-    machine.says("compose", "5.0.0")
-    machine.says("buildx", f"github.com/docker/buildx {version} abc1234")
+def test_a_newer_buildx_is_accepted(machine, version):
+    machine.set_state("compose", "5.0.0")
+    machine.set_state("buildx", f"github.com/docker/buildx {version} abc1234")
     assert machine.run().code == 0
 
 
@@ -112,7 +112,7 @@ def test_buildx_is_not_installed_at_a_terminal_without_a_yes(without_buildx):
     assert (result.code, result.changes) == (1, [])
 
 
-def test_it_ends_when_the_packages_have_no_buildx_that_is_new_enough(without_buildx):
+def test_prepare_fails_when_the_packages_have_only_an_old_buildx(without_buildx):
     without_buildx.script("install", 'echo "github.com/docker/buildx 0.13.1" >"$state/$1"')
     result = without_buildx.run()
     assert (result.code, result.changes) == (1, ["install buildx"])

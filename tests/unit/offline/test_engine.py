@@ -1,4 +1,4 @@
-"""What `offline/prepare` does when no Docker engine answers."""
+"""Behaviour of `offline/prepare` when no Docker engine answers."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def in_wsl(request, machine):
     return machine
 
 
-def test_nothing_is_said_or_changed_when_nothing_is_missing(machine):
+def test_prepare_is_silent_and_changes_nothing_when_nothing_is_missing(machine):
     result = machine.run()
     assert (result.code, result.output, result.changes) == (0, "", [])
 
@@ -45,7 +45,7 @@ def test_a_stopped_engine_is_started_at_a_terminal_after_a_yes(stopped):
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "x\n"], ids=["no", "empty", "end of input", "something else"])
-def test_a_stopped_engine_is_left_alone_at_a_terminal_without_a_yes(stopped, answer):
+def test_a_stopped_engine_is_not_started_at_a_terminal_without_a_yes(stopped, answer):
     result = stopped.run_at_terminal(answer)
     assert (result.code, result.changes) == (1, [])
     assert "nothing was changed" in result.output
@@ -59,7 +59,7 @@ def test_a_user_is_told_how_to_start_the_engine(stopped):
     assert "Docker is installed but does not run: sudo systemctl start docker" in result.output
 
 
-def test_an_engine_outside_the_path_of_a_user_counts_as_installed(stopped):
+def test_an_engine_outside_the_path_is_recognised_as_installed(stopped):
     stopped.user(1000)
     stopped.without("dockerd")
     stopped.file("usr/sbin/dockerd", "")
@@ -94,7 +94,7 @@ def test_an_installed_engine_that_does_not_run_yet_is_started(absent):
     assert absent.run().changes == ["install engine", "start-engine"]
 
 
-def test_an_engine_is_installed_where_only_the_client_is(stopped):
+def test_an_engine_is_installed_where_only_the_client_is_installed(stopped):
     stopped.without("dockerd")
     stopped.script("install", 'touch "$state/engine"')
     assert stopped.run().changes == ["install engine"]
@@ -122,7 +122,7 @@ def test_a_user_is_told_what_to_install(absent):
 
 
 @pytest.mark.parametrize("text", ["ID=fedora\n", "ID=arch\n"])
-def test_other_distributions_are_told_what_to_install(absent, text):
+def test_on_other_distributions_the_user_is_told_what_to_install(absent, text):
     absent.file("etc/os-release", text)
     result = absent.run()
     assert (result.code, result.changes) == (1, [])
@@ -133,7 +133,7 @@ def test_other_distributions_are_told_what_to_install(absent, text):
 # --- macOS, WSL, Windows ---------------------------------------------------------------------------------------------
 
 
-def test_a_stopped_engine_on_macos_is_named(stopped):
+def test_on_macos_the_user_is_told_to_start_docker_desktop(stopped):
     stopped.system("Darwin")
     stopped.without("apt-get", "dockerd", "iptables", "mmdebstrap")
     result = stopped.run()
@@ -141,7 +141,7 @@ def test_a_stopped_engine_on_macos_is_named(stopped):
     assert "Docker is installed but does not run: start Docker Desktop (or Colima: colima start)" in result.output
 
 
-def test_an_absent_engine_on_macos_is_named(absent):
+def test_on_macos_the_user_is_told_to_install_docker_desktop(absent):
     absent.system("Darwin")
     absent.without("apt-get", "mmdebstrap")
     result = absent.run()
@@ -163,7 +163,7 @@ def test_an_engine_is_installed_in_wsl_after_a_yes(in_wsl):
     assert "Start Docker Desktop with its WSL integration" in result.output
 
 
-def test_a_user_in_wsl_is_told_both_ways_to_start_docker(in_wsl):
+def test_in_wsl_the_user_is_told_two_ways_to_start_docker(in_wsl):
     in_wsl.stop_engine()
     in_wsl.user(1000)
     result = in_wsl.run()
@@ -171,7 +171,7 @@ def test_a_user_in_wsl_is_told_both_ways_to_start_docker(in_wsl):
     assert "sudo service docker start, or start Docker Desktop with its WSL integration" in result.output
 
 
-def test_windows_is_told_to_start_docker_desktop(stopped):
+def test_on_windows_the_user_is_told_to_start_docker_desktop(stopped):
     stopped.system("MINGW64_NT-10.0")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
@@ -179,12 +179,12 @@ def test_windows_is_told_to_start_docker_desktop(stopped):
     assert "Docker Desktop" in result.output
 
 
-# --- An engine that is not this machine's ----------------------------------------------------------------------------
+# --- Engines of others, and of other machines ------------------------------------------------------------------------
 
 
-def test_the_group_is_named_to_who_may_not_use_the_engine(stopped):
+def test_a_user_without_permission_is_told_the_group_to_join(stopped):
     stopped.user(1000)
-    stopped.says("info-error", "permission denied while trying to connect to the Docker daemon socket")
+    stopped.set_state("info-error", "permission denied while trying to connect to the Docker daemon socket")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
     assert "ada may not use the Docker engine: join the group docker (sudo usermod -aG docker ada" in result.output
@@ -197,7 +197,7 @@ def test_no_engine_is_started_when_docker_host_names_another(stopped):
 
 
 def test_no_engine_is_started_when_the_context_names_another(stopped):
-    stopped.says("context", "rootless")
+    stopped.set_state("context", "rootless")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
     assert "Docker's context rootless" in result.output

@@ -1,4 +1,4 @@
-"""`offline/install` and `offline/stand-ins`: bash and GNU tools, on Debian and Ubuntu alone."""
+"""`offline/install` and `offline/stand-ins`, which need bash and GNU tools on Debian or Ubuntu."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from tests.unit.offline.machine import ROOT, Result
 
 
 class Debian:
-    """Debian's own tools with stubs before them, for a copy of `offline/`."""
+    """Real tools of Debian, overridden by stubs, for a copy of `offline/`."""
 
     def __init__(self, root):
         self.root = root
@@ -60,7 +60,7 @@ def debian(tmp_path):
 
 @pytest.fixture
 def bare(debian):
-    """Debian without anything of Docker: of the machine under the test only the named tools count."""
+    """Debian without Docker: only the tools listed here are on the PATH."""
     tools = debian.root / "tools"
     tools.mkdir()
     for tool in ("bash", "sh", "dirname", "sed", "env"):
@@ -75,7 +75,7 @@ def test_a_bare_machine_gets_the_engine_and_its_client(bare):
     assert bare.installed(result) == ["iptables docker.io", "docker-cli"]
 
 
-def test_what_is_there_is_not_installed_again(bare):
+def test_installed_programs_are_not_installed_again(bare):
     bare.stub("docker")
     bare.stub("dockerd")
     result = bare.run("install", "engine", tools=str(bare.root / "tools"))
@@ -102,14 +102,14 @@ def test_compose_1_is_never_installed(debian):
 
 
 @pytest.mark.parametrize("package", ["docker-buildx-plugin", "docker-buildx"])
-def test_buildx_comes_from_the_package_that_there_is(debian, package):
+def test_buildx_comes_from_the_available_package(debian, package):
     debian.candidates(**{package.replace("-", "_"): "0.30.1"})
     result = debian.run("install", "buildx")
     assert debian.installed(result) == [package]
 
 
 @pytest.mark.parametrize("script", ["install", "stand-ins"])
-def test_a_user_installs_and_builds_nothing(debian, script):
+def test_a_user_who_is_not_root_gets_an_error_and_nothing_changes(debian, script):
     debian.stub("id", "echo 1000")
     result = debian.run(script, "engine")
     assert result.code == 1
@@ -119,13 +119,13 @@ def test_a_user_installs_and_builds_nothing(debian, script):
 
 @pytest.fixture
 def builder(debian):
-    """Debian that can build stand-ins, of a Debian with nothing in it."""
+    """Debian that can build stand-ins from an empty base image."""
     debian.stub("mmdebstrap", "echo a tar")
     debian.stub("docker", 'case "$1 $2" in "image inspect") exit 1 ;; import*) cat >/dev/null ;; esac')
     return debian
 
 
-def test_python_is_debian_itself_and_the_others_are_built_from_their_folders(builder):
+def test_the_python_stand_in_is_debian_and_the_others_are_built_from_their_folders(builder):
     result = builder.run("stand-ins", "python:3.11-slim-bookworm", "redis:8")
     assert result.code == 0, result.output
     imported = [call for call in result.calls if call.startswith("docker import")]
@@ -137,20 +137,20 @@ def test_python_is_debian_itself_and_the_others_are_built_from_their_folders(bui
     assert "--label org.askfleet.stand-in=redis:8 --tag redis:8 offline/images/redis" in built
 
 
-def test_the_log_of_a_stand_in_that_could_not_be_built_is_shown(builder):
+def test_a_failed_build_of_a_stand_in_shows_its_log(builder):
     builder.stub("docker", 'case "$1 $2" in "image inspect") exit 0 ;; build*) echo no space; exit 1 ;; esac')
     result = builder.run("stand-ins", "redis:8")
     assert result.code == 1
     assert "no space\nprepare: could not build redis:8: the whole log is" in result.output
 
 
-def test_an_image_without_a_stand_in_is_named(debian):
+def test_an_image_without_a_stand_in_is_an_error(debian):
     result = debian.run("stand-ins", "mysql:9")
     assert result.code == 1
     assert "no stand-in for mysql:9 exists" in result.output
 
 
-def test_ubuntu_is_told_to_name_a_mirror_before_anything_is_installed(debian):
+def test_on_ubuntu_a_mirror_is_required_before_anything_is_installed(debian):
     debian.stub("apt-get", 'case $1 in indextargets) echo "noble main http://mirror.example/ubuntu" ;; esac')
     result = debian.run("stand-ins", "redis:8")
     assert result.code == 1

@@ -26,25 +26,25 @@ def shellcheck(*arguments, **options):
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("script", ["prepare", "start-engine"])
-def test_the_shell_can_read_the_script(shell, script):
+def test_the_shell_can_parse_the_script(shell, script):
     subprocess.run([*SHELLS[shell], "-n", str(ROOT / "offline" / script)], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("script", ["prepare", "start-engine"])
-def test_the_script_keeps_to_posix(script):
+def test_the_script_is_posix_shell(script):
     assert (ROOT / "offline" / script).read_text().startswith("#!/bin/sh\n")
     result = shellcheck("--shell=sh", f"offline/{script}")
     assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("script", ["install", "stand-ins", "apt.sh"])
-def test_scripts_for_bash_have_no_faults_that_shellcheck_knows(script):
+def test_shellcheck_finds_no_faults_in_scripts_for_bash(script):
     result = shellcheck("--external-sources", f"offline/{script}")
     assert (result.returncode, result.stdout) == (0, "")
 
 
 def recipes(target: str, folder: Path) -> list[str]:
-    """Return what make gives to the shell for a target: its shell is one that writes down and runs nothing."""
+    """Return the recipes of a target: make runs them with a shell that only records its input."""
     shell = folder / "shell"
     shell.write_text(f'#!/bin/sh\nprintf "%s\\0" "$2" >>{folder}/recipes\n')
     shell.chmod(0o755)
@@ -53,7 +53,7 @@ def recipes(target: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_recipes_of_the_makefile_keep_to_posix(target, tmp_path):
+def test_the_recipes_of_the_makefile_are_posix_shell(target, tmp_path):
     for recipe in recipes(target, tmp_path):
         result = shellcheck("--shell=sh", "-", input=recipe)
         assert (result.returncode, result.stdout) == (0, "")
@@ -84,7 +84,7 @@ def test_make_help_lists_the_targets(fleet):
     assert "  make up              Start the fleet" in done.stdout
 
 
-def test_make_prepare_says_how_long_it_took(fleet):
+def test_make_prepare_prints_its_duration(fleet):
     done = make(fleet, "prepare")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"prepare: \d s\n", done.stdout)
@@ -92,7 +92,7 @@ def test_make_prepare_says_how_long_it_took(fleet):
 
 def test_make_prepare_fails_when_something_is_missing(fleet):
     fleet.user(1000)
-    fleet.is_silent_about("compose")
+    fleet.remove_state("compose")
     done = make(fleet, "prepare")
     assert done.returncode == 2
     assert "docker has no Compose plugin" in done.stderr
@@ -111,6 +111,6 @@ def test_each_base_image_of_the_settings_has_a_stand_in():
     assert sorted(images) == sorted(table())
 
 
-def test_each_stand_in_but_pythons_has_a_folder():
+def test_each_stand_in_except_python_has_a_folder():
     folders = {path.parent.name for path in (ROOT / "offline/images").glob("*/Dockerfile")}
     assert set(table().values()) == {*folders, "python"}

@@ -1,4 +1,4 @@
-"""`offline/start-engine` with systemd and without."""
+"""`offline/start-engine` with and without systemd."""
 
 import os
 
@@ -15,7 +15,7 @@ def stopped(machine):
     return machine
 
 
-def test_systemd_starts_docker_where_it_runs(stopped):
+def test_docker_is_started_by_systemd_where_systemd_runs(stopped):
     (stopped.root / "run/systemd/system").mkdir(parents=True)
     result = stopped.run("start-engine")
     assert (result.code, result.changes) == (0, ["systemctl start docker"])
@@ -28,27 +28,27 @@ def test_dockerd_is_started_where_systemd_does_not_run(stopped):
     assert (stopped.cache / "dockerd.log").read_text() == "daemon started\n"
 
 
-def test_the_process_number_of_a_killed_engine_is_removed(stopped):
+def test_the_pid_file_of_a_killed_engine_is_removed(stopped):
     stopped.file("var/run/docker.pid", "999999999")
     assert stopped.run("start-engine").code == 0
     assert not (stopped.root / "var/run/docker.pid").exists()
 
 
-def test_an_engine_that_is_just_starting_is_waited_for(stopped):
+def test_start_engine_waits_for_an_engine_that_is_starting(stopped):
     stopped.file("var/run/docker.pid", str(os.getpid()))
     stopped.stub("sleep", 'touch "$state/engine"')
     result = stopped.run("start-engine")
     assert (result.code, result.changes) == (0, ["sleep 1"])
 
 
-def test_the_log_of_an_engine_that_does_not_start_is_shown(stopped):
+def test_an_engine_that_does_not_start_fails_with_its_log(stopped):
     stopped.stub("dockerd", "echo iptables not found")
     result = stopped.run("start-engine", ENGINE_START_LIMIT="1")
     assert result.code == 1
     assert result.output == "iptables not found\nprepare: the Docker engine did not start\n"
 
 
-def test_an_engine_that_systemd_cannot_start_is_no_success(stopped):
+def test_an_engine_that_systemd_cannot_start_is_an_error(stopped):
     (stopped.root / "run/systemd/system").mkdir(parents=True)
     stopped.stub("systemctl", 'echo "Unit docker.service not found." >&2; exit 5')
     result = stopped.run("start-engine")

@@ -25,7 +25,7 @@ def test_a_retry_is_due_after_its_delay(kind, delays, retries, seconds):
     assert (error.attempt, error.retry, error.type, error.due_at) == (2, retries, kind, outgoing.due_at)
 
 
-def test_used_up_retries_are_permanent_with_their_history():
+def test_a_question_without_retries_left_fails_permanently_with_its_history():
     failed = samples.failed_call(retry_count=3)
     [outgoing] = RetryHandler(OVERLOAD)(Incoming(failed, samples.SOURCE))
     assert outgoing.topic == topics.PERMANENT

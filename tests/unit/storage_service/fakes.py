@@ -1,4 +1,4 @@
-"""In-memory fakes of what storage-service talks to: PostgreSQL, Redis, Kafka. They keep the rules, not the speed."""
+"""In-memory fakes of PostgreSQL, Redis, the scorer and Kafka that follow the rules of the real stores."""
 
 import threading
 from dataclasses import replace
@@ -53,12 +53,12 @@ def answer(question, **changes):
 
 
 class FakeRecords:
-    """Stands for the database."""
+    """Fake database."""
 
     def __init__(self):
         self.rows = {}
         self.published = {}
-        self.away = False
+        self.unavailable = False
         self.calls = []
         self.limits = []
         self.letters = {}
@@ -69,7 +69,7 @@ class FakeRecords:
 
     def _call(self, name):
         self.calls.append(name)
-        if self.away:
+        if self.unavailable:
             raise Unavailable("PostgreSQL: connection refused")
 
     def _check_room(self, outbox_limit):
@@ -263,23 +263,23 @@ class FakeRecords:
 
 
 class FakeAnswers:
-    """Stands for Redis."""
+    """Fake Redis."""
 
     def __init__(self):
         self.kept = {}
         self.forgotten = []
-        self.away = False
+        self.unavailable = False
 
     def get(self, question_id):
-        return None if self.away else self.kept.get(question_id)
+        return None if self.unavailable else self.kept.get(question_id)
 
     def put(self, answer):
-        if not self.away:
+        if not self.unavailable:
             self.kept[answer.question_id] = answer
 
     def invalidate(self, *question_ids):
-        if self.away:
-            raise Unavailable("Redis is away")
+        if self.unavailable:
+            raise Unavailable("Redis is unavailable")
         for question_id in question_ids:
             self.kept.pop(question_id, None)
 
@@ -289,7 +289,7 @@ class FakeAnswers:
 
 
 class FakeScorer:
-    """Stands for score-validator: the share of an answer's words that the reference has."""
+    """Fake score-validator; the score is the share of an answer's words that are in the reference."""
 
     def __init__(self):
         self.calls = []
@@ -308,7 +308,7 @@ class FakeScorer:
 
 
 class FakePublisher:
-    """Stands for the producer."""
+    """Fake producer."""
 
     def __init__(self):
         self.sent = []
@@ -325,7 +325,7 @@ class FakePublisher:
 
 
 class Fleet:
-    """The service on its fakes."""
+    """storage-service on fakes of its dependencies."""
 
     def __init__(self, seats=4, checks=None, optional=None, outbox_limit=10, **allowed):
         self.records = FakeRecords()
@@ -360,7 +360,7 @@ class Fleet:
 
     def _budget_of(self, day):
         if self.budget is None:
-            raise Unavailable("Redis is away")
+            raise Unavailable("Redis is unavailable")
         return self.budget
 
     def _providers_of(self):

@@ -1,4 +1,4 @@
-"""`PUT /questions/ID/reference`: other scores for the same answers, on fakes of PostgreSQL, Redis and the scorer."""
+"""`PUT /questions/ID/reference`: scoring again with another reference, on fakes of PostgreSQL, Redis and the scorer."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def test_all_attempts_are_scored_again_and_the_best_is_kept(completed):
     assert (result["llm_response"], result["original_answer"]) == ("because of scattering", NEW["original_answer"])
     assert (result["quality"], result["bert_score"], result["processing_attempts"]) == ("accepted", 1.0, 3)
     assert completed.records.corrected.scores == [(1, 0.0), (2, 1.0), (3, 1.0)], "ties keep the first"
-    assert len(completed.publisher.sent) == 1, "the model is not called"
+    assert len(completed.publisher.sent) == 1, "no new call of the model"
 
 
 def test_the_old_score_is_not_served_from_the_cache(completed):
@@ -43,14 +43,14 @@ def test_the_old_score_is_not_served_from_the_cache(completed):
     assert completed.ask(TEXT).json["result"]["original_answer"] == NEW["original_answer"]
 
 
-def test_answers_below_the_threshold_are_kept_as_the_best_of_bad_ones(completed):
+def test_the_best_answer_is_kept_when_all_are_below_the_threshold(completed):
     reply = completed.client.put(PATH, json={"original_answer": "green light"})
     assert reply.json["result"]["quality"] == "max_retries_reached"
     assert reply.json["status"] == "completed"
     assert len(completed.publisher.sent) == 1
 
 
-def test_an_answer_that_had_no_reference_gets_a_score(fleet):
+def test_an_unscored_answer_gets_a_score(fleet):
     fleet.ask(TEXT)
     fleet.records.complete(ID, llm_response="because", quality="unscored", bert_score=None, original_answer=None)
     result = fleet.client.put(PATH, json=NEW).json["result"]
@@ -58,7 +58,7 @@ def test_an_answer_that_had_no_reference_gets_a_score(fleet):
 
 
 @pytest.mark.parametrize("how", ["fail", None])
-def test_a_question_without_an_answer_is_refused(fleet, how):
+def test_correcting_a_question_without_an_answer_is_409(fleet, how):
     fleet.ask(TEXT)
     if how:
         fleet.records.fail(ID)
@@ -68,7 +68,7 @@ def test_a_question_without_an_answer_is_refused(fleet, how):
     assert fleet.scorer.calls == []
 
 
-def test_a_question_that_is_asked_anew_meanwhile_is_left_alone(completed):
+def test_a_question_regenerated_during_scoring_is_not_changed(completed):
     completed.scorer.meanwhile = lambda: completed.client.post(f"/questions/{ID}/regenerate")
     assert completed.client.put(PATH, json=NEW).status_code == 409
     assert completed.client.get(f"/status/{ID}").json["status"] == "pending"
@@ -78,7 +78,7 @@ def test_a_question_that_is_asked_anew_meanwhile_is_left_alone(completed):
     ("error", "status"),
     [(Unavailable("The scorer: 503"), 503), (CannotScore("The scorer refuses it: 422"), 422)],
 )
-def test_without_scores_nothing_is_changed(completed, error, status):
+def test_nothing_is_changed_when_scoring_fails(completed, error, status):
     before = completed.client.get(f"/status/{ID}").json
     completed.scorer.error = error
     reply = completed.client.put(PATH, json=NEW)
@@ -87,11 +87,11 @@ def test_without_scores_nothing_is_changed(completed, error, status):
     assert completed.client.get(f"/status/{ID}").json == before
 
 
-@pytest.mark.parametrize("away", ["records", "answers"])
-def test_without_a_store_nothing_is_changed(completed, away):
-    getattr(completed, away).away = True
+@pytest.mark.parametrize("store", ["records", "answers"])
+def test_nothing_is_changed_while_a_store_is_unavailable(completed, store):
+    getattr(completed, store).unavailable = True
     assert completed.client.put(PATH, json=NEW).status_code == 503
-    getattr(completed, away).away = False
+    getattr(completed, store).unavailable = False
     assert completed.client.get(f"/status/{ID}").json["result"]["llm_response"] == "it is green"
 
 
@@ -107,12 +107,12 @@ def test_without_a_store_nothing_is_changed(completed, away):
         ({}, 415),
     ],
 )
-def test_a_wrong_reference_is_refused(completed, given, status):
+def test_an_invalid_reference_is_rejected(completed, given, status):
     assert completed.client.put(PATH, **given).status_code == status
     assert completed.scorer.calls == []
 
 
-def test_unknown_and_malformed_ids(fleet):
+def test_unknown_ids_are_404_and_malformed_ids_422(fleet):
     assert fleet.client.put(PATH, json=NEW).status_code == 404
     assert fleet.client.put("/questions/x/reference", json=NEW).status_code == 422
 
@@ -121,13 +121,13 @@ LONG = "word " * 200
 CUT = f"{LONG[: KEPT_CHARACTERS - 1]}…"
 
 
-def test_the_kept_answer_is_whole_though_its_attempt_was_cut():
+def test_the_kept_answer_is_scored_in_full_although_its_attempt_was_cut():
     attempts = [Candidate(1, "short", "m"), Candidate(2, CUT, "m")]
     kept = Candidate(None, LONG, "m")
     assert candidates(attempts, kept) == [attempts[0], Candidate(2, LONG, "m")]
 
 
-def test_an_attempt_that_was_cut_is_scored_and_never_kept():
+def test_a_cut_attempt_is_scored_but_never_kept():
     found = candidates([Candidate(1, CUT, "m"), Candidate(2, "short", "m")], Candidate(None, "short", "m"))
     high, low = (BertScore(each, each, each, each, "s") for each in (0.9, 0.1))
     judged = judge("reference", found, [high, low], 0.5)
@@ -136,7 +136,7 @@ def test_an_attempt_that_was_cut_is_scored_and_never_kept():
 
 
 @pytest.mark.parametrize("attempts", [[], [Candidate(1, "another", "m")]])
-def test_an_answer_without_its_attempt_is_scored_too(attempts):
+def test_a_kept_answer_without_its_attempt_is_scored(attempts):
     kept = Candidate(None, "the answer", "m")
     assert candidates(attempts, kept) == [*attempts, kept]
 
@@ -144,7 +144,7 @@ def test_an_answer_without_its_attempt_is_scored_too(attempts):
 SCORE = {"score": 1.0000002, "precision": 0.9, "recall": 0.8, "f1": 0.85, "scorer": "fake", "truncated": False}
 
 
-def test_the_scorer_is_asked_once_and_told_how_long_it_is_waited_for(httpserver: HTTPServer):
+def test_one_batch_call_is_made_with_the_timeout_in_the_prefer_header(httpserver: HTTPServer):
     httpserver.expect_request("/score/batch", method="POST").respond_with_json({"scores": [SCORE, SCORE]})
     scores = ScorerClient(httpserver.url_for("")).score(["a", "b"], "r")
     assert scores == [BertScore(1.0, 0.9, 0.8, 0.85, "fake")] * 2
@@ -172,12 +172,12 @@ def test_the_scorer_is_asked_once_and_told_how_long_it_is_waited_for(httpserver:
         (200, [], Unavailable),
     ],
 )
-def test_what_is_no_score_is_an_error(httpserver: HTTPServer, status, body, error):
+def test_errors_and_invalid_scores_of_the_scorer_are_raised(httpserver: HTTPServer, status, body, error):
     httpserver.expect_request("/score/batch").respond_with_json(body, status)
     with pytest.raises(error):
         ScorerClient(httpserver.url_for("")).score(["a"], "r")
 
 
-def test_a_scorer_that_is_away_is_unavailable():
+def test_an_unreachable_scorer_raises_unavailable():
     with pytest.raises(Unavailable):
         ScorerClient("http://127.0.0.1:1").score(["a"], "r")

@@ -11,7 +11,7 @@ TEXT = "Why is the sky blue?"
 ID = question_id(TEXT)
 
 
-def test_dead_letters_are_listed_the_newest_first(fleet):
+def test_dead_letters_are_listed_newest_first(fleet):
     fleet.records.keep_letter(b"\xff{")
     fleet.records.keep_letter(reason="internal_error", question_id=ID)
     reply = fleet.client.get("/dead-letters")
@@ -23,7 +23,7 @@ def test_dead_letters_are_listed_the_newest_first(fleet):
     assert oldest["replayed_at"] is None
 
 
-def test_pages_and_filters(fleet):
+def test_dead_letters_are_paged_and_filtered(fleet):
     for reason in ("malformed", "internal_error", "malformed"):
         fleet.records.keep_letter(reason=reason)
     fleet.client.post("/dead-letters/1/replay")
@@ -48,7 +48,7 @@ def test_pages_and_filters(fleet):
         ("a", "b"),
     ],
 )
-def test_wrong_filter_is_named(fleet, name, value):
+def test_an_invalid_filter_is_422_and_named(fleet, name, value):
     reply = fleet.client.get("/dead-letters", query_string={name: value})
     assert (reply.status_code, reply.content_type) == (422, "application/problem+json")
     assert [each["field"] for each in reply.json["errors"]] == [name]
@@ -64,7 +64,7 @@ def test_replay_writes_the_same_bytes_to_the_source_topic(fleet):
     assert fleet.client.get("/stats").json["dead_letters"] == 0
 
 
-def test_second_replay_does_nothing(fleet):
+def test_concurrent_replays_publish_once(fleet):
     fleet.records.keep_letter()
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: fleet.api.test_client().post("/dead-letters/1/replay"), "x" * 16))
@@ -73,7 +73,7 @@ def test_second_replay_does_nothing(fleet):
 
 
 @pytest.mark.parametrize(
-    ("letter", "why"),
+    ("letter", "reason"),
     [
         ({"value": b"x" * 70_000}, "65,536 of the message's 70,000 bytes"),
         ({"value": None}, "no bytes to replay"),
@@ -81,17 +81,17 @@ def test_second_replay_does_nothing(fleet):
         ({"source_topic": None}, "from which topic"),
     ],
 )
-def test_a_letter_that_cannot_be_replayed_is_refused_with_the_reason(fleet, letter, why):
+def test_replaying_an_incomplete_dead_letter_is_409_with_the_reason(fleet, letter, reason):
     fleet.records.keep_letter(**letter)
     reply = fleet.client.post("/dead-letters/1/replay")
     assert (reply.status_code, reply.content_type) == (409, "application/problem+json")
-    assert why in reply.json["detail"]
+    assert reason in reply.json["detail"]
     assert fleet.publisher.sent == []
     assert fleet.client.get("/dead-letters?replayed=false").json["total"] == 1
 
 
 @pytest.mark.parametrize(("how", "hint"), [("fail", "/failed/ID/retry"), ("complete", "has its answer")])
-def test_a_message_of_a_question_that_has_ended_would_change_nothing(fleet, how, hint):
+def test_replaying_a_message_of_a_final_question_is_409(fleet, how, hint):
     fleet.ask(TEXT)
     getattr(fleet.records, how)(ID)
     fleet.records.keep_letter(question_id=ID)
@@ -108,7 +108,7 @@ def test_a_message_of_a_pending_question_is_replayed(fleet):
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_without_kafka_nothing_is_noted(fleet, monkeypatch, silent):
+def test_a_replay_without_kafka_is_503_and_can_be_repeated(fleet, monkeypatch, silent):
     monkeypatch.setattr(dead_letters, "PATIENCE_SECONDS", 0.01)
     fleet.records.keep_letter()
     fleet.publisher.fail()
@@ -120,7 +120,7 @@ def test_without_kafka_nothing_is_noted(fleet, monkeypatch, silent):
     assert fleet.client.post("/dead-letters/1/replay").status_code == 202
 
 
-def test_unknown_and_malformed_ids(fleet):
+def test_unknown_ids_are_404_and_malformed_ids_422(fleet):
     assert fleet.client.post("/dead-letters/5/replay").status_code == 404
     for wrong in ("x", "0", "-1", str(2**63)):
         reply = fleet.client.post(f"/dead-letters/{wrong}/replay")
@@ -128,7 +128,7 @@ def test_unknown_and_malformed_ids(fleet):
     assert fleet.client.get("/dead-letters/5/replay").status_code == 405
 
 
-def test_database_away(fleet):
-    fleet.records.away = True
+def test_an_unavailable_database_is_503(fleet):
+    fleet.records.unavailable = True
     for reply in (fleet.client.get("/dead-letters"), fleet.client.post("/dead-letters/1/replay")):
         assert (reply.status_code, reply.content_type) == (503, "application/problem+json")

@@ -20,17 +20,17 @@ def pending(fleet):
     return fleet.records.find(ID)
 
 
-def parsed(stream):
+def parse_events(stream):
     for block in stream.strip().split("\n\n"):
         if not block.startswith(":"):
             yield dict(line.split(": ", 1) for line in block.split("\n"))
 
 
-def test_stream_tells_the_state_and_the_end(fleet, pending):
+def test_a_stream_sends_the_current_and_the_final_state(fleet, pending):
     fleet.finish_later(ID)
     reply = fleet.client.get(f"/events/{ID}")
     assert (reply.status_code, reply.mimetype) == (200, "text/event-stream")
-    first, last = parsed(reply.text)
+    first, last = parse_events(reply.text)
     assert (first["event"], first["id"], last["event"], last["id"]) == (
         "pending",
         f"{ID}-pending",
@@ -40,38 +40,38 @@ def test_stream_tells_the_state_and_the_end(fleet, pending):
     assert '"llm_response":"Because of scattering."' in last["data"]
 
 
-def test_stream_of_a_final_question_is_one_event(fleet, pending):
+def test_the_stream_of_a_final_question_has_one_event(fleet, pending):
     fleet.records.fail(ID)
-    (only,) = parsed(fleet.client.get(f"/events/{ID}").text)
+    (only,) = parse_events(fleet.client.get(f"/events/{ID}").text)
     assert only["event"] == "failed"
-    seen = {"Last-Event-ID": only["id"]}
-    assert fleet.client.get(f"/events/{ID}", headers=seen).status_code == 204
+    last_event = {"Last-Event-ID": only["id"]}
+    assert fleet.client.get(f"/events/{ID}", headers=last_event).status_code == 204
     assert fleet.client.get(f"/events/{ID}", headers={"Last-Event-ID": f"{ID}-pending"}).status_code == 200
 
 
-def test_stream_has_a_heartbeat(fleet, pending, monkeypatch):
+def test_a_stream_sends_heartbeats(fleet, pending, monkeypatch):
     monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
     fleet.finish_later(ID, 0.3)
     text = fleet.client.get(f"/events/{ID}").text
     assert 2 <= text.count(": still pending\n\n") <= 6
-    assert len(list(parsed(text))) == 2
+    assert len(list(parse_events(text))) == 2
 
 
-def test_final_state_between_the_first_look_and_the_bell_is_not_lost(fleet, pending):
-    fleet.records.complete(ID)  # nobody rings
+def test_a_question_that_became_final_before_the_wait_ends_it_at_once(fleet, pending):
+    fleet.records.complete(ID)  # without a notification
     started = time.monotonic()
     assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
     assert time.monotonic() - started < 1
 
 
-def test_table_is_polled_while_nobody_listens(fleet, pending, monkeypatch):
+def test_the_table_is_polled_while_notifications_are_not_received(fleet, pending, monkeypatch):
     monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
     fleet.bells.listen(False)
-    threading.Timer(0.1, fleet.records.complete, [ID]).start()  # nobody rings
+    threading.Timer(0.1, fleet.records.complete, [ID]).start()  # without a notification
     assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
 
 
-def test_everybody_looks_again_when_listening_begins(fleet, pending):
+def test_all_waiters_check_again_after_a_reconnection(fleet, pending):
     def reconnect():
         fleet.records.complete(ID)
         fleet.bells.listen(True)
@@ -82,7 +82,7 @@ def test_everybody_looks_again_when_listening_begins(fleet, pending):
     assert time.monotonic() - started < 2
 
 
-def test_only_those_who_wait_for_it_are_woken():
+def test_a_notification_wakes_only_waiters_of_its_question():
     bells = Bells(4)
     with bells.bell("a") as one, bells.bell("a") as two, bells.bell("b") as other:
         bells.ring("a")
@@ -90,22 +90,22 @@ def test_only_those_who_wait_for_it_are_woken():
         assert [bell.is_set() for bell in (one, two, other)] == [True, True, False]
 
 
-def test_too_many_who_wait_are_answered_at_once():
+def test_waiters_over_the_limit_are_answered_at_once():
     fleet = Fleet(seats=1)
     fleet.ask()
     pending = fleet.records.find(ID)
     with fleet.bells.bell("another question"):
         started = time.monotonic()
         assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
-        assert [each["event"] for each in parsed(fleet.client.get(f"/events/{ID}").text)] == ["pending"]
+        assert [each["event"] for each in parse_events(fleet.client.get(f"/events/{ID}").text)] == ["pending"]
         assert time.monotonic() - started < 2
-    fleet.finish_later(ID)  # the seat is free again
+    fleet.finish_later(ID)  # the place is free again
     assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
 
 
-def test_stop_sends_everybody_home(fleet, pending):
+def test_shutdown_answers_all_waiters(fleet, pending):
     threading.Timer(0.1, fleet.bells.close).start()
     started = time.monotonic()
     assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
-    assert len(list(parsed(fleet.client.get(f"/events/{ID}").text))) == 1
+    assert len(list(parse_events(fleet.client.get(f"/events/{ID}").text))) == 1
     assert time.monotonic() - started < 2

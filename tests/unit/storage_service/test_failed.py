@@ -39,13 +39,13 @@ def test_failed_questions_are_listed(failed):
     }
 
 
-def test_pages(failed):
+def test_failed_questions_are_paged(failed):
     assert failed.client.get("/failed").status_code == 200
     assert (failed.records.wanted.limit, failed.records.wanted.offset) == (50, 0)
     assert failed.client.get("/failed?limit=200&offset=1").json == {"total": 1, "failed": []}
 
 
-def test_filter_is_handed_on_in_utc(failed):
+def test_filters_are_passed_on_in_utc(failed):
     query = {
         "reason": "patience_exhausted",
         "text": "50% of",
@@ -81,13 +81,13 @@ def test_filter_is_handed_on_in_utc(failed):
         ("colour", "blue"),
     ],
 )
-def test_wrong_filter_is_named(failed, name, value):
+def test_an_invalid_filter_is_422_and_named(failed, name, value):
     reply = failed.client.get("/failed", query_string={name: value})
     assert (reply.status_code, reply.content_type) == (422, "application/problem+json")
     assert [each["field"] for each in reply.json["errors"]] == [name]
 
 
-def test_retry_starts_anew(failed):
+def test_a_retry_starts_the_question_again(failed):
     reply = failed.client.post(RETRY)
     assert (reply.status_code, reply.json) == (202, {"status": "pending", "question_id": ID})
     assert reply.headers["Location"] == f"/status/{ID}"
@@ -101,7 +101,7 @@ def test_retry_starts_anew(failed):
 
 
 @pytest.mark.parametrize("again", [lambda fleet: fleet.client.post(RETRY), lambda fleet: fleet.ask()])
-def test_a_new_start_is_later_than_the_old_one_though_the_clock_was_set_back(failed, monkeypatch, again):
+def test_a_new_start_gets_a_later_time_even_if_the_clock_was_set_back(failed, monkeypatch, again):
     first = failed.publisher.sent[0].message.asked_at
     monkeypatch.setattr(questions, "_now", lambda: first - timedelta(minutes=5))
     assert again(failed).status_code == 202
@@ -110,21 +110,21 @@ def test_a_new_start_is_later_than_the_old_one_though_the_clock_was_set_back(fai
     assert set(failed.records.published) == {ID}
 
 
-def test_second_retry_does_nothing(failed):
+def test_a_second_retry_does_nothing(failed):
     failed.client.post(RETRY)
     reply = failed.client.post(RETRY)
     assert (reply.status_code, reply.json["status"], reply.json["question_text"]) == (200, "pending", TEXT)
     assert len(failed.publisher.sent) == 2
 
 
-def test_retries_at_once_start_it_once(failed):
+def test_concurrent_retries_start_the_question_once(failed):
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: failed.api.test_client().post(RETRY), "x" * 24))
     assert sorted(reply.status_code for reply in replies) == [200] * 23 + [202]
     assert len(failed.publisher.sent) == 2
 
 
-def test_completed_question_is_left_as_it_is(fleet):
+def test_retrying_a_completed_question_does_nothing(fleet):
     fleet.ask()
     fleet.records.complete(ID)
     reply = fleet.client.post(RETRY)
@@ -133,23 +133,23 @@ def test_completed_question_is_left_as_it_is(fleet):
     assert len(fleet.publisher.sent) == 1
 
 
-def test_unknown_and_malformed_ids(fleet):
+def test_unknown_ids_are_404_and_malformed_ids_422(fleet):
     reply = fleet.client.post(RETRY)
     assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
     assert fleet.client.post("/failed/x/retry").json["errors"][0]["field"] == "question_id"
     assert fleet.client.get(RETRY).status_code == 405
 
 
-def test_database_away(failed):
-    failed.records.away = True
+def test_an_unavailable_database_is_503(failed):
+    failed.records.unavailable = True
     for reply in (failed.client.get("/failed"), failed.client.post(RETRY)):
         assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
         assert int(reply.headers["Retry-After"]) > 0
-    failed.records.away = False
+    failed.records.unavailable = False
     assert failed.client.post(RETRY).status_code == 202
 
 
-def test_redis_away(failed):
-    failed.answers.away = True
+def test_retries_work_while_redis_is_unavailable(failed):
+    failed.answers.unavailable = True
     assert failed.client.get("/failed").json["total"] == 1
     assert failed.client.post(RETRY).status_code == 202

@@ -25,7 +25,7 @@ def completed(fleet):
 
 
 @pytest.mark.parametrize("how", ["complete", "fail", None])
-def test_a_question_is_deleted_whatever_its_state(fleet, how):
+def test_a_question_is_deleted_in_any_state(fleet, how):
     fleet.ask(TEXT)
     if how:
         getattr(fleet.records, how)(ID)
@@ -42,11 +42,11 @@ def test_a_deleted_answer_is_not_served_from_the_cache(completed):
     assert completed.answers.kept.keys() == {ID}
     completed.client.delete(QUESTION)
     assert completed.answers.kept == {}
-    assert completed.answers.forgotten == [ID], "calls for it that llm-consumer remembers are taken out, too"
+    assert completed.answers.forgotten == [ID], "calls remembered by llm-consumer must be deleted too"
     assert completed.ask(TEXT).status_code == 202
 
 
-def test_deleted_again_it_is_unknown(completed):
+def test_deleting_a_question_twice_is_404(completed):
     assert completed.client.delete(QUESTION).status_code == 204
     reply = completed.client.delete(QUESTION)
     assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
@@ -58,18 +58,18 @@ def test_dead_letters_of_a_question_without_a_row_are_deleted_by_its_id(fleet):
     assert fleet.client.get("/dead-letters").json["total"] == 0
 
 
-def test_a_malformed_id_is_named(fleet):
+def test_a_malformed_id_is_422_and_named(fleet):
     for reply in (fleet.client.delete("/questions/x"), fleet.client.post("/questions/x/regenerate")):
         assert (reply.status_code, reply.json["errors"][0]["field"]) == (422, "question_id")
 
 
-@pytest.mark.parametrize("away", ["records", "answers"])
-def test_without_a_store_nothing_is_changed(completed, away):
-    getattr(completed, away).away = True
+@pytest.mark.parametrize("store", ["records", "answers"])
+def test_nothing_is_changed_while_a_store_is_unavailable(completed, store):
+    getattr(completed, store).unavailable = True
     for reply in (completed.client.delete(QUESTION), completed.client.post(REGENERATE)):
         assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
         assert int(reply.headers["Retry-After"]) > 0
-    getattr(completed, away).away = False
+    getattr(completed, store).unavailable = False
     assert completed.client.get(f"/status/{ID}").json["status"] == "completed"
     assert len(completed.publisher.sent) == 1
 
@@ -85,7 +85,7 @@ def test_an_event_stream_ends_when_its_question_is_deleted(fleet, monkeypatch):
     assert "event: pending" in stream
 
 
-def test_whoever_waits_for_a_deleted_question_is_answered_early(fleet, monkeypatch):
+def test_deleting_a_question_ends_a_wait_for_it(fleet, monkeypatch):
     monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
     fleet.ask(TEXT)
     timer = threading.Timer(0.1, fleet.records.delete, [ID])
@@ -97,7 +97,7 @@ def test_whoever_waits_for_a_deleted_question_is_answered_early(fleet, monkeypat
 
 
 @pytest.mark.parametrize("how", ["complete", "fail"])
-def test_a_final_question_is_asked_anew(fleet, how):
+def test_a_final_question_is_regenerated(fleet, how):
     fleet.ask(TEXT, original_answer="Scattering.")
     getattr(fleet.records, how)(ID)
     reply = fleet.client.post(REGENERATE)
@@ -110,20 +110,20 @@ def test_a_final_question_is_asked_anew(fleet, how):
     assert (state["status"], state["result"], state["error"]) == ("pending", None, None)
 
 
-def test_its_old_answer_is_not_served_from_the_cache(completed):
+def test_the_old_answer_of_a_regenerated_question_is_not_served_from_the_cache(completed):
     completed.client.post(REGENERATE)
     assert completed.ask(TEXT).status_code == 202
-    assert len(completed.publisher.sent) == 2, "asking it joins the one in flight"
+    assert len(completed.publisher.sent) == 2, "asking it must join the question in flight"
 
 
-def test_another_reference_takes_the_place_of_the_first(completed):
+def test_a_reference_in_the_body_replaces_the_first_one(completed):
     reply = completed.client.post(REGENERATE, json={"original_answer": "Rayleigh scattering."})
     assert reply.status_code == 202
     assert completed.publisher.sent[1].message.original_answer == "Rayleigh scattering."
 
 
 @pytest.mark.parametrize("body", [{}, {"original_answer": None}, {"original_answer": "  "}])
-def test_a_blank_reference_changes_none(completed, body):
+def test_a_blank_reference_keeps_the_first_one(completed, body):
     assert completed.client.post(REGENERATE, json=body).status_code == 202
     assert completed.publisher.sent[1].message.original_answer == "Scattering."
 
@@ -140,31 +140,31 @@ def test_a_blank_reference_changes_none(completed, body):
         ({"data": b"a=b", "content_type": "text/plain"}, 415),
     ],
 )
-def test_a_wrong_body_starts_nothing(completed, given, status):
+def test_an_invalid_body_starts_nothing(completed, given, status):
     reply = completed.client.post(REGENERATE, **given)
     assert (reply.status_code, reply.content_type) == (status, "application/problem+json")
     assert len(completed.publisher.sent) == 1
 
 
-def test_a_pending_question_is_not_asked_anew(fleet):
+def test_regenerating_a_pending_question_is_409(fleet):
     fleet.ask(TEXT)
     reply = fleet.client.post(REGENERATE)
     assert (reply.status_code, reply.content_type) == (409, "application/problem+json")
     assert len(fleet.publisher.sent) == 1
 
 
-def test_of_those_who_ask_it_anew_at_once_one_does(completed):
+def test_concurrent_regenerations_start_the_question_once(completed):
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: completed.api.test_client().post(REGENERATE), "x" * 16))
     assert sorted(reply.status_code for reply in replies) == [202] + [409] * 15
     assert len(completed.publisher.sent) == 2
 
 
-def test_an_unknown_question_is_not_asked_anew(fleet):
+def test_regenerating_an_unknown_question_is_404(fleet):
     assert fleet.client.post(REGENERATE).status_code == 404
 
 
-def test_with_a_full_outbox_it_is_not_asked_anew(completed):
+def test_regenerating_with_a_full_outbox_is_503(completed):
     completed.publisher.fail()
     for number in range(10):
         completed.ask(f"Does number {number} wait?")
@@ -173,14 +173,14 @@ def test_with_a_full_outbox_it_is_not_asked_anew(completed):
     assert completed.client.get(f"/status/{ID}").json["status"] == "completed"
 
 
-def test_the_new_answer_takes_the_place_of_the_old_one(completed):
+def test_the_new_answer_replaces_the_old_one(completed):
     completed.client.post(REGENERATE)
     completed.records.complete(ID, llm_response="By Rayleigh.")
     assert completed.ask(TEXT).json["result"]["llm_response"] == "By Rayleigh."
     assert completed.answers.kept[ID] == answer(completed.records.rows[ID]["question"], llm_response="By Rayleigh.")
 
 
-def test_the_document_says_that_the_body_may_be_left_out(fleet):
+def test_the_document_declares_the_body_as_optional(fleet):
     document = fleet.client.get("/openapi.json").json
     assert document["paths"]["/questions/{question_id}/regenerate"]["post"]["requestBody"]["required"] is False
     assert document["paths"]["/questions/{question_id}/reference"]["put"]["requestBody"]["required"] is True

@@ -1,4 +1,4 @@
-"""Against a fake of PostgreSQL."""
+"""The ledger on a fake of PostgreSQL."""
 
 import threading
 
@@ -22,7 +22,7 @@ class Records:
         self.marks.append(marks)
 
 
-def test_hits_are_added_up():
+def test_hits_are_summed_by_question():
     records = Records()
     book = Ledger(records)
     for question in ("a", "b", "a"):
@@ -32,7 +32,7 @@ def test_hits_are_added_up():
     assert records.hits == [{"a": 2, "b": 1}]
 
 
-def test_marks_name_the_asking():
+def test_marks_contain_the_time_of_asking():
     records = Records()
     book = Ledger(records)
     book.published("a", NOW, NOW)
@@ -40,7 +40,7 @@ def test_marks_name_the_asking():
     assert records.marks == [{("a", NOW): NOW}]
 
 
-def test_another_error_than_absence_drops_the_batch_and_goes_on():
+def test_an_unexpected_error_drops_the_batch_and_the_ledger_goes_on():
     records = Records()
     book = Ledger(records)
     records.error = ValueError("a bug")
@@ -52,7 +52,7 @@ def test_another_error_than_absence_drops_the_batch_and_goes_on():
     assert records.hits == [{"b": 1}]
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_the_number_of_kept_questions_is_limited(monkeypatch):
     monkeypatch.setattr(ledger, "MAX_KEPT", 2)
     records = Records()
     book = Ledger(records)
@@ -62,7 +62,7 @@ def test_memory_is_bounded(monkeypatch):
     assert records.hits == [{"a": 2, "b": 1}]
 
 
-def test_thread_writes_by_itself(monkeypatch):
+def test_the_thread_writes_regularly(monkeypatch):
     monkeypatch.setattr(ledger, "INTERVAL_SECONDS", 0.01)
     records, stop, written = Records(), threading.Event(), threading.Event()
     records.add_times_asked = lambda hits: written.set()

@@ -1,4 +1,4 @@
-"""What is taken while the broker is away, on fakes of PostgreSQL, Redis and Kafka."""
+"""Questions accepted while the broker is unavailable, on fakes of PostgreSQL, Redis and Kafka."""
 
 import time
 
@@ -21,19 +21,19 @@ def ask(fleet, *numbers):
     return [fleet.ask(f"Question {number}?").status_code for number in numbers]
 
 
-def away(fleet):
-    """Takes the broker away and lets one question notice it."""
+def stop_broker(fleet):
+    """Makes the broker unavailable and asks one question, which detects it."""
     fleet.publisher.acknowledges = False
     assert ask(fleet, "that notices") == [202]
 
 
-def test_outbox_is_not_looked_at_while_the_broker_acknowledges(fleet):
+def test_the_outbox_limit_is_not_checked_while_the_broker_acknowledges(fleet):
     ask(fleet, 1, 2)
     assert fleet.records.limits == [None, None]
 
 
-def test_new_questions_are_taken_up_to_the_limit(fleet):
-    away(fleet)
+def test_new_questions_are_accepted_up_to_the_limit(fleet):
+    stop_broker(fleet)
     assert ask(fleet, 2, 3) == [202, 202]
     refused = fleet.ask("Question 4?")
     assert (refused.status_code, refused.content_type) == (503, "application/problem+json")
@@ -42,14 +42,14 @@ def test_new_questions_are_taken_up_to_the_limit(fleet):
     assert question_id("Question 4?") not in fleet.records.rows
 
 
-def test_what_is_known_is_answered_with_a_full_outbox(fleet):
+def test_known_questions_are_answered_while_the_outbox_is_full(fleet):
     ask(fleet, "completed", "cached", "failed")
     fleet.ledger.write()
     for name in ("completed", "cached"):
         fleet.records.complete(question_id(f"Question {name}?"))
     fleet.ask("Question cached?")
     fleet.records.fail(question_id("Question failed?"))
-    away(fleet)
+    stop_broker(fleet)
     ask(fleet, 2, 3)
     assert ask(fleet, "completed", "cached", 2, 3) == [200, 200, 202, 202]
     assert ask(fleet, "failed") == [503]
@@ -58,15 +58,15 @@ def test_what_is_known_is_answered_with_a_full_outbox(fleet):
     assert fleet.client.get(f"/status/{question_id('Question failed?')}").json["status"] == "failed"
 
 
-def test_replies_wait_for_the_broker_once(fleet, monkeypatch):
-    away(fleet)
+def test_only_the_first_reply_waits_for_an_unavailable_broker(fleet, monkeypatch):
+    stop_broker(fleet)
     monkeypatch.setattr(questions, "ACKNOWLEDGED_SECONDS", 20)
     started = time.monotonic()
     assert ask(fleet, 2, 3) == [202, 202]
     assert time.monotonic() - started < 10
 
 
-def test_failed_publication_counts_as_away(fleet):
+def test_a_failed_publication_marks_the_broker_as_unavailable(fleet):
     fleet.publisher.fail()
     ask(fleet, 1)
     fleet.publisher.acknowledges = False
@@ -74,7 +74,7 @@ def test_failed_publication_counts_as_away(fleet):
     assert fleet.records.limits == [None, LIMIT]
 
 
-def test_any_acknowledgement_ends_it(fleet):
+def test_an_acknowledgement_marks_the_broker_as_available(fleet):
     held = []
     fleet.publisher.send = lambda outgoing, delivered: held.append(delivered)
     ask(fleet, 1, 2)
@@ -83,8 +83,8 @@ def test_any_acknowledgement_ends_it(fleet):
     assert fleet.records.limits == [None, LIMIT, None]
 
 
-def test_room_comes_back_when_questions_are_published(fleet):
-    away(fleet)
+def test_questions_are_accepted_again_after_the_outbox_is_published(fleet):
+    stop_broker(fleet)
     assert ask(fleet, 2, 3, 4) == [202, 202, 503]
     fleet.records.published[question_id("Question 2?")] = "by storage-writer"
     fleet.publisher.acknowledges = True

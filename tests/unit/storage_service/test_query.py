@@ -12,7 +12,7 @@ TEXT = "Why is the sky blue?"
 ID = question_id(TEXT)
 
 
-def test_new_question_is_recorded_published_and_marked(fleet):
+def test_a_new_question_is_recorded_published_and_marked(fleet):
     reply = fleet.ask(original_answer="Scattering.", question_context="Seen from Earth.")
     identity = question_id(TEXT, "Seen from Earth.")
     assert (reply.status_code, reply.json) == (202, {"status": "pending", "question_id": identity})
@@ -26,7 +26,7 @@ def test_new_question_is_recorded_published_and_marked(fleet):
     assert set(fleet.records.published) == {identity}
 
 
-def test_question_is_recorded_before_it_is_published(fleet):
+def test_a_question_is_recorded_before_it_is_published(fleet):
     def check(outgoing, _delivered):
         assert outgoing.message.question_id in fleet.records.rows
         delivered.append(outgoing)
@@ -38,20 +38,20 @@ def test_question_is_recorded_before_it_is_published(fleet):
     assert delivered
 
 
-def test_text_is_trimmed(fleet):
+def test_texts_are_trimmed(fleet):
     fleet.ask("  Why is the sky blue?\n", original_answer=" ", question_context="\t")
     message = fleet.publisher.sent[0].message
     assert (message.question_text, message.original_answer, message.question_context) == (TEXT, None, None)
 
 
-def test_the_first_topic_stays_and_is_not_published(fleet):
+def test_the_first_topic_is_kept_and_not_published(fleet):
     for topic in (None, " ", " Science & Mathematics ", "Health"):
         assert fleet.ask(topic=topic).status_code == 202
     assert fleet.records.rows[ID]["topic"] == "Science & Mathematics"
     assert [b"Mathematics" in each.message.to_bytes() for each in fleet.publisher.sent] == [False]
 
 
-def test_pending_question_is_joined(fleet):
+def test_asking_a_pending_question_joins_it(fleet):
     fleet.ask(original_answer="first")
     reply = fleet.ask("why is  the Sky Blue?", original_answer="second")
     assert (reply.status_code, reply.json["question_id"]) == (202, ID)
@@ -59,7 +59,7 @@ def test_pending_question_is_joined(fleet):
     assert fleet.records.rows[ID]["times"] == 2
 
 
-def test_equal_questions_at_once_are_published_once(fleet):
+def test_concurrent_equal_questions_are_published_once(fleet):
     with ThreadPoolExecutor(8) as pool:
         replies = list(
             pool.map(lambda _: fleet.api.test_client().post("/query", json={"question_text": TEXT}), "x" * 24)
@@ -69,7 +69,7 @@ def test_equal_questions_at_once_are_published_once(fleet):
     assert fleet.records.rows[ID]["times"] == 24
 
 
-def test_failed_question_starts_anew(fleet):
+def test_asking_a_failed_question_starts_it_again(fleet):
     fleet.ask()
     fleet.records.fail(ID)
     assert fleet.ask().status_code == 202
@@ -77,7 +77,7 @@ def test_failed_question_starts_anew(fleet):
     assert fleet.client.get(f"/status/{ID}").json["status"] == "pending"
 
 
-def test_database_answers_then_the_cache_does(fleet):
+def test_the_first_answer_comes_from_the_database_and_the_next_from_the_cache(fleet):
     fleet.ask()
     fleet.records.complete(ID)
     first, second = fleet.ask().json, fleet.ask().json
@@ -87,7 +87,7 @@ def test_database_answers_then_the_cache_does(fleet):
     assert len(fleet.publisher.sent) == 1
 
 
-def test_hit_of_the_cache_leaves_the_database_alone_and_is_counted_later(fleet):
+def test_a_cache_hit_does_not_use_the_database_and_is_counted_later(fleet):
     fleet.ask()
     fleet.records.complete(ID)
     fleet.ask()
@@ -99,15 +99,15 @@ def test_hit_of_the_cache_leaves_the_database_alone_and_is_counted_later(fleet):
     assert fleet.records.rows[ID]["times"] == 4
 
 
-def test_redis_away_is_only_slower(fleet):
-    fleet.answers.away = True
+def test_without_redis_answers_come_from_the_database(fleet):
+    fleet.answers.unavailable = True
     fleet.ask()
     fleet.records.complete(ID)
     assert [fleet.ask().json["source"] for _ in range(2)] == ["database", "database"]
 
 
-def test_database_away_is_503_with_retry_after(fleet):
-    fleet.records.away = True
+def test_an_unavailable_database_is_503_with_retry_after(fleet):
+    fleet.records.unavailable = True
     for reply in (fleet.ask(), fleet.client.get(f"/status/{ID}"), fleet.client.get("/stats")):
         assert reply.status_code == 503
         assert reply.content_type == "application/problem+json"
@@ -116,19 +116,19 @@ def test_database_away_is_503_with_retry_after(fleet):
     assert fleet.publisher.sent == []
 
 
-def test_cached_answer_is_served_while_the_database_is_away(fleet):
+def test_a_cached_answer_is_served_while_the_database_is_unavailable(fleet):
     fleet.ask()
     fleet.records.complete(ID)
     fleet.ask()
-    fleet.records.away = True
+    fleet.records.unavailable = True
     assert fleet.ask().json["source"] == "cache"
     fleet.ledger.write()
-    fleet.records.away = False
+    fleet.records.unavailable = False
     fleet.ledger.write()
     assert fleet.records.rows[ID]["times"] == 3
 
 
-def test_kafka_away_is_202_and_left_unpublished(fleet, monkeypatch):
+def test_without_kafka_a_question_is_accepted_and_left_unpublished(fleet, monkeypatch):
     monkeypatch.setattr(questions, "ACKNOWLEDGED_SECONDS", 0.05)
     fleet.publisher.acknowledges = False
     assert fleet.ask().status_code == 202
@@ -149,7 +149,7 @@ def test_wait_returns_when_the_question_is_final(fleet):
     assert reply.json["result"]["question_id"] == ID
 
 
-def test_wait_for_a_new_question_that_fails(fleet):
+def test_wait_returns_the_error_when_the_question_fails(fleet):
     fleet.bells.listen(True)
     fleet.publisher.send = lambda outgoing, delivered: (delivered(None), fleet.finish_later(ID, how="fail"))
     reply = fleet.ask(path="/query?wait=20")
@@ -166,13 +166,13 @@ def test_wait_for_a_new_question_that_fails(fleet):
     }
 
 
-def test_wait_ends_in_time(fleet):
+def test_wait_times_out(fleet):
     reply = fleet.ask(path="/query?wait=0.2")
     assert reply.status_code == 202
 
 
-def test_database_lost_while_waiting_is_still_pending(fleet):
-    fleet.publisher.send = lambda outgoing, delivered: (delivered(None), setattr(fleet.records, "away", True))
+def test_a_database_outage_during_the_wait_is_202(fleet):
+    fleet.publisher.send = lambda outgoing, delivered: (delivered(None), setattr(fleet.records, "unavailable", True))
     assert fleet.ask(path="/query?wait=0.2").status_code == 202
 
 
@@ -200,7 +200,7 @@ def test_database_lost_while_waiting_is_still_pending(fleet):
         ({"question_text": "Why?", "answer": "x"}, "answer"),
     ],
 )
-def test_wrong_field_is_named(fleet, body, field):
+def test_an_invalid_field_is_422_and_named(fleet, body, field):
     reply = fleet.client.post("/query", json=body)
     assert (reply.status_code, reply.content_type) == (422, "application/problem+json")
     assert [each["field"] for each in reply.json["errors"]] == [field]
@@ -210,7 +210,7 @@ def test_wrong_field_is_named(fleet, body, field):
 
 @pytest.mark.parametrize("wait", ["-1", "60.5", "soon", "", "nan", "inf"])
 @pytest.mark.parametrize("path", ["/query", f"/status/{ID}"])
-def test_wrong_wait_is_named(fleet, path, wait):
+def test_an_invalid_wait_is_422_and_named(fleet, path, wait):
     call = fleet.client.post if path == "/query" else fleet.client.get
     reply = call(f"{path}?wait={wait}", json={"question_text": "Why?"})
     assert (reply.status_code, reply.json["errors"][0]["field"]) == (422, "wait")
@@ -229,12 +229,12 @@ def test_wrong_wait_is_named(fleet, path, wait):
         (b'{"question_text": "' + b"x" * 1_100_000 + b'"}', "application/json", 413),
     ],
 )
-def test_no_json_is_a_problem(fleet, body, content_type, status):
+def test_a_body_that_is_not_a_json_object_is_a_problem(fleet, body, content_type, status):
     reply = fleet.client.post("/query", data=body, content_type=content_type)
     assert (reply.status_code, reply.content_type) == (status, "application/problem+json")
 
 
-def test_longest_texts_are_taken(fleet):
+def test_texts_of_the_maximum_length_are_accepted(fleet):
     text = " " + "x" * MAX_QUESTION_CHARACTERS + "\n"
     reply = fleet.ask(text, question_context="é" * MAX_TEXT_CHARACTERS, original_answer="é" * MAX_TEXT_CHARACTERS)
     assert reply.status_code == 202

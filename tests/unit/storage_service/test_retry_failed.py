@@ -1,4 +1,4 @@
-"""The command line against the API on fakes, served over HTTP, and its parts against a scripted API."""
+"""The command line with the API on fakes over HTTP, and its parts with a scripted API."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def failed_question(number, text="Why?"):
 
 
 class Api:
-    """The endpoints as a test scripts them: what each retry does, the last for ever."""
+    """Fake endpoints; `script` holds the results of retries, and the last one repeats."""
 
     def __init__(self, *script, count=0):
         self.script = list(script) or ["started anew"]
@@ -51,7 +51,7 @@ def retried(api, count=3, rate=1e6, stop=None, tell=lambda report: None):
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "offsets"),
+    ("count", "limit", "offsets"),
     [
         (0, None, [0]),
         (199, None, [0]),
@@ -61,34 +61,34 @@ def retried(api, count=3, rate=1e6, stop=None, tell=lambda report: None):
         (450, 3, [0]),
     ],
 )
-def test_all_pages_are_read(count, most, offsets):
+def test_all_pages_of_failed_questions_are_read(count, limit, offsets):
     api = Api(count=count)
-    found = find(api, FailedFilter(), most)
-    assert [each.question_id for each in found] == [each.question_id for each in api.questions[:most]]
+    found = find(api, FailedFilter(), limit)
+    assert [each.question_id for each in found] == [each.question_id for each in api.questions[:limit]]
     assert api.offsets == offsets
 
 
-def test_each_is_retried_once_the_oldest_first():
-    api, seen = Api(), []
-    report = retried(api, tell=lambda report: seen.append(report.done))
+def test_each_question_is_retried_once_oldest_first():
+    api, reported_counts = Api(), []
+    report = retried(api, tell=lambda report: reported_counts.append(report.done))
     assert api.retried == [failed_question(number).question_id for number in (2, 1, 0)]
     assert report.ok
-    assert seen == [1, 2, 3]
+    assert reported_counts == [1, 2, 3]
 
 
-def test_rate_is_kept():
+def test_retries_keep_to_the_rate():
     started = time.monotonic()
     retried(Api(), count=5, rate=20)
     assert time.monotonic() - started >= 4 / 20
 
 
-def test_an_absent_service_is_asked_again_when_it_says():
+def test_an_unavailable_service_is_called_again_after_retry_after():
     api = Api(Away("503 busy", 0.01), Away("503 busy", 0.01), "started anew")
     report = retried(api, count=1)
     assert (report.ok, len(api.retried)) == (True, 3)
 
 
-def test_a_service_that_stays_away_ends_the_run():
+def test_the_run_ends_when_the_service_stays_unavailable():
     api = Api(Away("503 busy", 0))
     report = retried(api)
     assert (report.ok, len(api.retried)) == (False, retry_failed.MAX_TRIES)
@@ -96,7 +96,7 @@ def test_a_service_that_stays_away_ends_the_run():
     assert dict(report.rows())["not tried"] == 2
 
 
-def test_a_refusal_does_not_end_the_run():
+def test_the_run_continues_after_failed_retries():
     report = retried(Api(RequestFailed("500 oops"), "unknown", "not failed any longer"))
     assert not report.ok
     assert dict(report.rows()) == {
@@ -109,28 +109,28 @@ def test_a_refusal_does_not_end_the_run():
     }
 
 
-def test_a_stop_ends_it_with_a_report():
+def test_a_stop_ends_the_run_with_a_report():
     stop = threading.Event()
     report = retried(Api(), rate=0.01, stop=stop, tell=lambda report: stop.set())
     assert (report.done, report.found, report.stopped, report.ok) == (1, 3, "stopped before the end", False)
 
 
-def test_a_stop_ends_the_wait_for_an_absent_service():
+def test_a_stop_ends_the_wait_for_an_unavailable_service():
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     report = retried(Api(Away("503 busy", 60)), stop=stop)
     assert report.stopped == "stopped before the end"
 
 
-def test_a_line_stays_a_line():
+def test_control_characters_in_a_question_do_not_break_its_line():
     line = line_of(failed_question(1, "Why\n is\tthe \x1b[31msky\u202e blue?"))
     assert line.endswith("malformed  Why is the \ufffd[31msky\ufffd blue?")
     assert f"{1:032x}  2026-01-02T03:04:05Z" in line
 
 
 @pytest.fixture
-def served(fleet):
-    """The service on its fakes with two failed questions, and its address."""
+def base_url(fleet):
+    """Serves the service on fakes, with two failed questions, and yields its address."""
     for text in ("Why is the sky blue?", "Is it malformed?"):
         fleet.ask(text)
         fleet.records.fail(question_id(text))
@@ -147,8 +147,8 @@ def run(*arguments):
     return CliRunner().invoke(main, arguments)
 
 
-def test_dry_run_lists_and_leaves_alone(fleet, served):
-    done = run("--url", served, "--dry-run")
+def test_a_dry_run_lists_questions_and_retries_none(fleet, base_url):
+    done = run("--url", base_url, "--dry-run")
     assert done.exit_code == 0, done.output
     assert question_id("Why is the sky blue?") in done.stdout
     assert len(done.stdout.splitlines()) == 2
@@ -156,17 +156,17 @@ def test_dry_run_lists_and_leaves_alone(fleet, served):
     assert len(fleet.publisher.sent) == 2
 
 
-def test_questions_are_retried_over_http(fleet, served):
-    done = run("--url", served, "--rate", "1000", "--until", "2027-01-01")
+def test_questions_are_retried_over_http(fleet, base_url):
+    done = run("--url", base_url, "--rate", "1000", "--until", "2027-01-01")
     assert done.exit_code == 0, done.output
     assert len(fleet.publisher.sent) == 4
     assert "started anew" in done.stdout
-    assert run("--url", served, "--dry-run").stdout == ""
+    assert run("--url", base_url, "--dry-run").stdout == ""
 
 
-def test_filter_reaches_the_service(fleet, served):
+def test_filters_of_the_command_line_reach_the_service(fleet, base_url):
     done = run(
-        *("--url", served, "--dry-run"),
+        *("--url", base_url, "--dry-run"),
         *("--reason", "patience_exhausted", "--text", "50%", "--since", "2026-01-31T13:00:00+01:00"),
     )
     assert done.exit_code == 0, done.output
@@ -176,16 +176,16 @@ def test_filter_reaches_the_service(fleet, served):
     assert wanted.until is not None
 
 
-def test_database_away_is_one_line(fleet, served):
-    fleet.records.away = True
-    done = run("--url", served)
+def test_an_unavailable_database_is_one_line_of_error(fleet, base_url):
+    fleet.records.unavailable = True
+    done = run("--url", base_url)
     assert (done.exit_code, done.stderr.strip()) == (
         1,
         "Error: 503 Service Unavailable: PostgreSQL: connection refused",
     )
 
 
-def test_nobody_there_is_one_line():
+def test_an_unreachable_service_is_one_line_of_error():
     done = run("--url", "http://127.0.0.1:1")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert "cannot reach http://127.0.0.1:1: Connection refused" in done.stderr
@@ -194,7 +194,7 @@ def test_nobody_there_is_one_line():
 @pytest.mark.parametrize(
     "wrong", [["--rate", "0"], ["--limit", "0"], ["--reason", "bored"], ["--since", "soon"], ["--text", ""]]
 )
-def test_wrong_usage_names_the_option(wrong):
+def test_an_invalid_option_is_named(wrong):
     done = run(*wrong)
     assert done.exit_code == 2
     assert wrong[0] in done.stderr

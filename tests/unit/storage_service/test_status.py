@@ -19,7 +19,7 @@ from tests.unit.storage_service.fakes import Fleet
 ID = question_id("Why is the sky blue?")
 
 
-def test_states_of_a_question(fleet):
+def test_status_reports_each_state_of_a_question(fleet):
     fleet.ask()
     pending = fleet.client.get(f"/status/{ID}").json
     assert (pending["status"], pending["result"], pending["error"]) == ("pending", None, None)
@@ -33,7 +33,7 @@ def test_states_of_a_question(fleet):
     assert (completed["status"], completed["result"]["quality"]) == ("completed", "accepted")
 
 
-def test_status_waits(fleet):
+def test_status_with_wait_returns_when_the_question_is_final(fleet):
     fleet.ask()
     fleet.bells.listen(True)
     fleet.finish_later(ID)
@@ -48,13 +48,13 @@ def test_unknown_id_is_404(fleet):
 
 
 @pytest.mark.parametrize("wrong", ["x", "0" * 31, "0" * 33, "A" * 32, "%00", "0" * 32 + "%0A"])
-def test_malformed_id_is_named(fleet, wrong):
+def test_a_malformed_id_is_422_and_named(fleet, wrong):
     for path in ("status", "events"):
         reply = fleet.client.get(f"/{path}/{wrong}")
         assert (reply.status_code, reply.json["errors"][0]["field"]) == (422, "question_id")
 
 
-def test_statistics(fleet):
+def test_statistics_count_questions_and_replies(fleet):
     before = fleet.client.get("/stats").json["replies"]
     fleet.ask()
     fleet.ask()
@@ -72,7 +72,7 @@ def test_statistics(fleet):
     )
 
 
-def test_statistics_tell_the_oldest_pending_question_and_open_dead_letters(fleet):
+def test_statistics_include_the_oldest_pending_question_and_open_dead_letters(fleet):
     before = fleet.client.get("/stats").json
     assert (before["oldest_pending_seconds"], before["dead_letters"]) == (None, 0)
     fleet.ask()
@@ -81,7 +81,7 @@ def test_statistics_tell_the_oldest_pending_question_and_open_dead_letters(fleet
     assert (after["oldest_pending_seconds"], after["dead_letters"]) == (12.5, 1)
 
 
-def test_the_budget_of_the_day(fleet):
+def test_budget_returns_the_budget_of_the_day(fleet):
     fleet.budget = Budget(
         day=date(2026, 1, 2),
         spent_tokens=100,
@@ -101,7 +101,7 @@ def test_the_budget_of_the_day(fleet):
     }
 
 
-def test_without_redis_nobody_can_tell_the_budget(fleet):
+def test_budget_is_503_without_redis(fleet):
     reply = fleet.client.get("/budget")
     assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
 
@@ -135,7 +135,7 @@ LIMITED_JSON = {
 }
 
 
-def test_how_the_providers_stand(fleet):
+def test_provider_statuses_are_in_providers_and_stats(fleet):
     fleet.providers = [LIMITED]
     assert fleet.client.get("/providers").json == {"providers": [LIMITED_JSON]}
     assert fleet.client.get("/stats").json["providers"] == [LIMITED_JSON]
@@ -143,7 +143,7 @@ def test_how_the_providers_stand(fleet):
     assert fleet.client.get("/providers").json == {"providers": []}
 
 
-def test_without_redis_nobody_can_tell_the_providers_and_the_figures_are_there_all_the_same(fleet):
+def test_without_redis_providers_is_503_and_stats_has_no_providers(fleet):
     reply = fleet.client.get("/providers")
     assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
     stats = fleet.client.get("/stats")
@@ -151,7 +151,7 @@ def test_without_redis_nobody_can_tell_the_providers_and_the_figures_are_there_a
 
 
 class FakeRedis:
-    """Stands for a Redis with these statuses, by the providers' ids; None: it does not answer."""
+    """Fake Redis that holds statuses by provider id; with None it does not answer."""
 
     def __init__(self, statuses):
         self.statuses = statuses
@@ -164,11 +164,11 @@ class FakeRedis:
         return {each.encode() for each in self.statuses}
 
     def mget(self, keys):
-        assert keys, "Redis refuses an MGET of nothing"
+        assert keys, "Redis rejects an MGET without keys"
         return [self.statuses[key.removeprefix(provider.status_key(""))] for key in keys]
 
 
-def test_statuses_are_read_by_the_index_of_providers():
+def test_statuses_of_indexed_providers_are_read():
     stored = LIMITED.model_dump_json().encode()
     assert app._providers(FakeRedis({"gone": None, "a": stored, "strange": b"{"}), NOW) == [LIMITED]
     [later] = app._providers(FakeRedis({"a": stored}), NOW + timedelta(seconds=31))
@@ -178,7 +178,7 @@ def test_statuses_are_read_by_the_index_of_providers():
         app._providers(FakeRedis(None), NOW)
 
 
-def test_a_state_says_what_the_question_took(fleet):
+def test_the_status_includes_the_usage_of_the_question(fleet):
     fleet.ask()
     assert fleet.client.get(f"/status/{ID}").json["usage"] == {
         "attempts": 0,
@@ -188,18 +188,18 @@ def test_a_state_says_what_the_question_took(fleet):
     }
 
 
-def away():
+def refuse_connection():
     raise ConnectionError("refused")
 
 
 def test_not_ready_without_a_dependency():
-    reply = Fleet(checks={"postgres": away}).client.get("/ready")
+    reply = Fleet(checks={"postgres": refuse_connection}).client.get("/ready")
     assert (reply.status_code, reply.json["detail"]) == (503, "postgres: refused")
     assert "Retry-After" in reply.headers
 
 
 def test_ready_without_redis_but_degraded():
-    reply = Fleet(checks={"postgres": bool}, optional={"redis": away}).client.get("/ready")
+    reply = Fleet(checks={"postgres": bool}, optional={"redis": refuse_connection}).client.get("/ready")
     assert reply.status_code == 200
     assert reply.json == {"status": "degraded", "checks": {"postgres": "ok", "redis": "refused"}}
 
@@ -224,7 +224,7 @@ def test_document_describes_every_route(fleet):
                     assert list(response["content"]) == ["application/problem+json"], (path, status)
 
 
-def test_document_resolves_and_its_example_is_valid(fleet):
+def test_references_of_the_document_resolve_and_its_examples_are_valid(fleet):
     text = fleet.client.get("/openapi.json").text
     document = json.loads(text)
     names = set(document["components"]["schemas"])

@@ -1,4 +1,4 @@
-"""What is left on the topics, against the mock broker that librdkafka brings."""
+"""Search of the topics for unfinished questions, on the mock broker of librdkafka."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ class Broker:
         [broker] = self._mock.list_topics(timeout=10).brokers.values()
         self.address = f"{broker.host}:{broker.port}"
         self._producer = Producer({"bootstrap.servers": self.address, "log_level": 0})
-        for topic in topics.ALL:  # the mock makes a topic when it is written
+        for topic in topics.ALL:  # the mock creates a topic at the first write
             self.produce(topic.name, b"other", b"{}", partition=0)
 
     def produce(self, topic, key, value=b"{}", partition=1):
@@ -60,7 +60,7 @@ def found(broker):
 
 
 @pytest.mark.parametrize("topic", [each.name for each in topics.WORKING])
-def test_a_question_is_there_until_its_group_has_committed_its_message(broker, found, topic):
+def test_a_question_is_found_until_the_consumer_group_commits_its_message(broker, found, topic):
     question_id = f"{hash(topic) % 2**64:032x}"
     offset = broker.produce(topic, question_id.encode())
     assert found(question_id, "f" * 32) == {question_id}
@@ -70,12 +70,12 @@ def test_a_question_is_there_until_its_group_has_committed_its_message(broker, f
     assert found(question_id) == set()
 
 
-def test_a_record_says_nothing_of_where_its_question_is(broker, found):
+def test_a_question_on_the_low_quality_topic_alone_is_not_found(broker, found):
     broker.produce(topics.LOW_QUALITY, IDS[0].encode())
     assert found(IDS[0]) == set()
 
 
-def test_a_message_without_a_usable_key_counts_by_what_it_says(broker, found):
+def test_a_message_without_a_usable_key_is_found_by_the_id_in_its_body(broker, found):
     broker.produce(topics.QUESTIONS_PENDING, b"hand-made", json.dumps({"question_id": IDS[1]}).encode())
     assert found(IDS[1]) == {IDS[1]}
 
@@ -88,7 +88,7 @@ def test_the_search_joins_no_group_and_commits_nothing(broker, found):
     assert broker.committed(topics.QUESTIONS_PENDING, "test-sweep") < 0
 
 
-def test_what_was_seen_and_is_still_waiting_is_not_read_again(broker, found, monkeypatch):
+def test_a_message_that_was_found_and_is_still_unfinished_is_not_read_again(broker, found, monkeypatch):
     broker.produce(topics.QUESTIONS_PENDING, IDS[3].encode())
     assert found(IDS[3]) == {IDS[3]}
 
@@ -99,7 +99,7 @@ def test_what_was_seen_and_is_still_waiting_is_not_read_again(broker, found, mon
     assert found(IDS[3]) == {IDS[3]}
 
 
-def test_messages_after_a_gap_of_many_are_found_in_every_partition(broker, found):
+def test_questions_behind_many_other_messages_are_found_in_every_partition(broker, found):
     for number in range(3):
         for _ in range(40):
             broker.produce(topics.VALIDATED, b"other", partition=number)
@@ -107,20 +107,20 @@ def test_messages_after_a_gap_of_many_are_found_in_every_partition(broker, found
     assert found(*IDS[4:7], "f" * 32) == set(IDS[4:7])
 
 
-def test_a_search_that_takes_too_long_has_no_result(broker, found, monkeypatch):
+def test_a_search_that_takes_too_long_raises_unavailable(broker, found, monkeypatch):
     monkeypatch.setattr(backlog, "READ_SECONDS", -1)
     with pytest.raises(Unavailable, match="could not be read in"):
         found("e" * 32)
 
 
-def test_a_service_that_stops_ends_the_search(broker):
+def test_stopping_the_service_ends_the_search(broker):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Unavailable):
         Backlog(KafkaSettings(kafka_bootstrap_servers=broker.address), "test-sweep").find({"e" * 32}, stop)
 
 
-def test_an_absent_broker_is_no_proof_that_a_question_is_lost(monkeypatch):
+def test_an_unreachable_broker_raises_unavailable(monkeypatch):
     monkeypatch.setattr(backlog, "TIMEOUT_SECONDS", 0.3)
     with pytest.raises(Unavailable, match="Kafka"):
         Backlog(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), "test-sweep").find({"e" * 32}, threading.Event())
@@ -132,11 +132,11 @@ def test_an_absent_broker_is_no_proof_that_a_question_is_lost(monkeypatch):
         (5, 0, 9, range(5, 9)),
         (9, 0, 9, range(9, 9)),
         (-1001, 3, 9, range(3, 9)),
-        (2, 3, 9, range(3, 9)),  # retention was faster than the group
-        (20, 0, 9, range(9)),  # the topic was made anew: the group starts again with the first message
+        (2, 3, 9, range(3, 9)),  # retention deleted messages that the group had not read
+        (20, 0, 9, range(9)),  # the topic was created again: the group starts with the first message
     ],
 )
-def test_offsets_that_are_not_worked_off(committed, first, end, left):
+def test_unfinished_offsets_begin_at_the_committed_one(committed, first, end, left):
     assert unfinished(committed, first, end) == left
 
 
@@ -153,5 +153,5 @@ def test_offsets_that_are_not_worked_off(committed, first, end, left):
         (b"poison", b"\xff\xfe", None),
     ],
 )
-def test_the_question_of_a_message(key, value, question_id):
+def test_the_question_id_of_a_message_is_its_key_or_that_in_its_body(key, value, question_id):
     assert question_of(key, value) == question_id

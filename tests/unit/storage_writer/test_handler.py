@@ -1,4 +1,4 @@
-"""The rules of final messages, on in-memory fakes of PostgreSQL and Redis that keep the store's contract."""
+"""Handling of final messages, on in-memory fakes of PostgreSQL and Redis that keep the store's contract."""
 
 import base64
 from datetime import timedelta
@@ -20,7 +20,7 @@ LATER = samples.NOW + timedelta(seconds=2)
 
 
 class FakeRecords:
-    """Stands for the database: a question leaves `pending` once."""
+    """Fake database in which a question leaves `pending` once."""
 
     def __init__(self):
         self.final = {}
@@ -31,12 +31,12 @@ class FakeRecords:
         self.deleted = set()
         self.error = None
 
-    def _finish(self, question_id, what):
+    def _finish(self, question_id, outcome):
         if self.error:
             raise self.error
         if question_id in self.final or question_id in self.deleted:
             return False
-        self.final[question_id] = what
+        self.final[question_id] = outcome
         return True
 
     def note(self, question):
@@ -65,7 +65,7 @@ class FakeRecords:
 
 
 class FakeAnswers:
-    """Stands for Redis."""
+    """Fake Redis."""
 
     def __init__(self):
         self.kept = []
@@ -108,7 +108,7 @@ def malformed(key, topic=topics.VALIDATED):
     return Malformed.of(key, b"{", source, "message: not JSON", LATER)
 
 
-def test_answer_is_kept_and_cached_with_the_same_content(writer):
+def test_an_answer_is_stored_and_cached_with_the_same_content(writer):
     message = validated(0.123456789)
     (log,) = writer.take(message)
     status, answer, attempts = writer.records.final[message.question_id]
@@ -125,14 +125,14 @@ def test_answer_is_kept_and_cached_with_the_same_content(writer):
     }
 
 
-def test_unscored_answer_is_kept(writer):
+def test_an_unscored_answer_is_stored(writer):
     message = validated(None)
     writer.take(message)
     answer = writer.records.final[message.question_id][1]
     assert (answer.quality, answer.bert_score, answer.scorer) == ("unscored", None, None)
 
 
-def test_an_attempt_below_the_threshold_is_noted_at_once(writer):
+def test_an_attempt_below_the_threshold_is_recorded_at_once(writer):
     _, record = decide(samples.response(), BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3, 0.3), LATER)
     writer.take(record.message)
     [(question_id, [attempt])] = writer.records.noted
@@ -141,8 +141,8 @@ def test_an_attempt_below_the_threshold_is_noted_at_once(writer):
 
 
 @pytest.mark.parametrize(("earlier", "kept"), [(None, 1), (0.05, 2), (0.1, 1), (0.3, 1)])
-def test_the_best_answer_so_far_is_noted_with_an_attempt(writer, earlier, kept):
-    """Of the attempt that is noted (the second if there was one before) and the best before it; ties keep the first."""
+def test_the_best_answer_so_far_is_recorded_with_an_attempt(writer, earlier, kept):
+    """The recorded attempt (the second if `earlier` is set) is compared with the earlier best; ties keep the first."""
     response = samples.response()
     if earlier is not None:
         first, _ = decide(response, BertScore(earlier, 0.2, 0.2, 0.2, "scorer"), Gate(0.48, 3, 0.3), LATER)
@@ -153,7 +153,7 @@ def test_the_best_answer_so_far_is_noted_with_an_attempt(writer, earlier, kept):
     assert (best.attempt, best.bert_score) == (kept, 0.1 if kept == response.processing_attempts else earlier)
 
 
-def test_replay_changes_nothing(writer):
+def test_a_replayed_message_changes_nothing(writer):
     message = validated()
     writer.take(message)
     before = dict(writer.records.final)
@@ -164,7 +164,7 @@ def test_replay_changes_nothing(writer):
     assert len(writer.answers.kept) == 1
 
 
-def test_failure_is_final(writer):
+def test_an_answer_after_a_failure_is_ignored(writer):
     message = failed()
     (log,) = writer.take(message)
     assert writer.records.final[message.question_id] == (
@@ -180,14 +180,14 @@ def test_failure_is_final(writer):
     assert writer.answers.kept == []
 
 
-def test_failure_without_http_status(writer):
+def test_the_last_error_of_a_failure_without_http_status_has_no_status(writer):
     message = failed(error=CallError(type="permanent", message="empty answer"), reason="not_retryable")
     writer.take(message)
     assert writer.records.final[message.question_id][2] == "permanent: empty answer"
 
 
 @pytest.mark.parametrize("topic", [each.name for each in topics.WORKING])
-def test_malformed_message_fails_the_question_of_its_key(writer, topic):
+def test_a_malformed_message_fails_the_question_of_its_key(writer, topic):
     identity = samples.question().question_id
     writer.records.known.add(identity)
     (log,) = writer.take(malformed(identity.encode(), topic))
@@ -196,7 +196,7 @@ def test_malformed_message_fails_the_question_of_its_key(writer, topic):
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe", b"hand-made", b"0" * 32, b"A" * 32])
-def test_malformed_message_of_nobody_is_kept_as_a_dead_letter(writer, key):
+def test_a_malformed_message_of_no_known_question_is_kept_as_a_dead_letter(writer, key):
     message = malformed(key)
     (log,) = writer.take(message)
     assert log["event"] == "kept a dead letter"
@@ -205,7 +205,7 @@ def test_malformed_message_of_nobody_is_kept_as_a_dead_letter(writer, key):
     assert (place, letter) == (SOURCE, message)
 
 
-def test_a_record_that_cannot_be_read_leaves_its_question_at_work(writer):
+def test_an_unreadable_low_quality_record_leaves_its_question_pending(writer):
     identity = samples.question().question_id
     writer.records.known.add(identity)
     (log,) = writer.take(malformed(identity.encode(), topics.LOW_QUALITY))
@@ -217,7 +217,7 @@ def test_a_record_that_cannot_be_read_leaves_its_question_at_work(writer):
     assert writer.records.final[identity][0] == "completed"
 
 
-def test_the_message_that_ended_a_question_is_a_dead_letter_too(writer):
+def test_the_malformed_message_of_a_failed_question_is_kept_as_a_dead_letter(writer):
     identity = samples.question().question_id
     writer.records.known.add(identity)
     writer.take(malformed(identity.encode()))
@@ -225,24 +225,24 @@ def test_the_message_that_ended_a_question_is_a_dead_letter_too(writer):
     assert question_id == identity
 
 
-def test_without_its_dead_letter_nothing_is_done_yet(writer):
+def test_a_question_does_not_fail_while_its_dead_letter_cannot_be_stored(writer):
     identity = samples.question().question_id
     writer.records.known.add(identity)
-    writer.records.error = Unavailable("away")
+    writer.records.error = Unavailable("no connection")
     with pytest.raises(Unavailable):
         writer.handler(Incoming(malformed(identity.encode()), SOURCE))
     assert writer.records.final == {}
 
 
 @pytest.mark.parametrize("make", [validated, failed])
-def test_a_message_of_a_deleted_question_is_dropped_with_a_line_in_the_log(writer, make):
+def test_a_message_of_a_deleted_question_is_dropped_and_logged(writer, make):
     message = make()
     writer.records.deleted.add(message.question_id)
     (log,) = writer.take(message)
     assert log["event"].startswith("skipped")
     assert log["question_id"] == message.question_id
     assert writer.records.final == {}
-    assert writer.answers.kept == [], "nor does its answer come back into the cache"
+    assert writer.answers.kept == [], "the answer of a deleted question must not be cached again"
 
 
 def test_a_dead_letter_of_a_deleted_question_is_dropped(writer):
@@ -255,20 +255,20 @@ def test_a_dead_letter_of_a_deleted_question_is_dropped(writer):
     assert writer.records.final == {}
 
 
-def test_malformed_key_that_is_not_base64_is_only_logged(writer):
+def test_a_malformed_message_with_a_key_that_is_not_base64_is_logged_without_question_id(writer):
     message = malformed(b"x").model_copy(update={"key_base64": "%%%"})
     assert writer.take(message)[0]["question_id"] is None
     assert base64.b64decode(malformed(b"x").key_base64) == b"x"
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), Unreadable("NUL")])
-def test_errors_of_the_database_are_the_loops_to_handle(writer, error):
+@pytest.mark.parametrize("error", [Unavailable("no connection"), Unreadable("NUL")])
+def test_errors_of_the_database_are_raised_and_nothing_is_cached(writer, error):
     writer.records.error = error
     with pytest.raises(type(error)):
         writer.handler(Incoming(validated(), SOURCE))
     assert writer.answers.kept == []
 
 
-def test_foreign_message_is_rejected(writer):
+def test_a_message_of_another_topic_is_rejected(writer):
     with pytest.raises(Unreadable):
         writer.handler(Incoming(samples.question(), SOURCE))

@@ -1,4 +1,4 @@
-"""How a question goes on with what PostgreSQL has noted of it; the rows are JSON as the database writes it."""
+"""Resuming a question from its history in PostgreSQL; the rows are JSON as the database writes it."""
 
 import json
 from decimal import Decimal
@@ -54,7 +54,7 @@ ERROR = {
 }
 
 
-def test_two_attempts_that_are_noted_make_the_next_one_the_third():
+def test_a_question_with_two_recorded_attempts_resumes_with_the_third():
     question = resumed(
         samples.question(),
         BEST.model_dump_json(),
@@ -69,21 +69,21 @@ def test_two_attempts_that_are_noted_make_the_next_one_the_third():
     assert question.asked_at == samples.question().asked_at
 
 
-@pytest.mark.parametrize("nothing", [None, "null"])
-def test_a_question_of_which_nothing_is_noted_starts_with_its_first_attempt(nothing):
-    assert resumed(samples.question(), nothing, None, None) == samples.question()
+@pytest.mark.parametrize("no_best", [None, "null"])
+def test_a_question_without_history_starts_with_its_first_attempt(no_best):
+    assert resumed(samples.question(), no_best, None, None) == samples.question()
 
 
-def test_it_never_goes_beyond_the_attempts_that_a_message_can_count():
+def test_the_attempt_number_never_exceeds_the_maximum_of_a_message():
     assert resumed(samples.question(), None, json.dumps([attempt(10)]), None).processing_attempts == 10
 
 
 @pytest.mark.parametrize("rows", ['[{"attempt": 0}]', "[{}]", '{"attempt": 1}'])
-def test_a_history_that_cannot_be_read_is_left_out(rows):
+def test_an_unreadable_history_is_ignored(rows):
     assert resumed(samples.question(), None, rows, None) == samples.question()
 
 
-def test_a_long_history_is_cut_to_fit_the_topic():
+def test_a_long_history_is_cut_to_the_message_limit_of_the_topic():
     rows = json.dumps([attempt(number, "long " * 60_000) for number in range(1, 5)])
     question = resumed(samples.question(), BEST.model_dump_json(), rows, None)
     assert sizes.fits(topics.QUESTIONS_PENDING, question.question_id.encode(), question.to_bytes())

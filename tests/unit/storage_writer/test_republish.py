@@ -1,4 +1,4 @@
-"""On fakes of PostgreSQL and Kafka."""
+"""Republishing of the outbox, on fakes of PostgreSQL and Kafka."""
 
 import threading
 from contextlib import contextmanager
@@ -14,18 +14,18 @@ from tests.unit import samples
 
 
 class FakeRecords:
-    """Stands for the database: an outbox that shrinks by what is marked."""
+    """Fake database; marked questions leave its outbox."""
 
     def __init__(self, count):
         self.unpublished = [samples.question(question_text=f"Question {number}?") for number in range(count)]
-        self.lent = []
+        self.outbox_calls = []
         self.error = None
 
     @contextmanager
     def outbox(self, older_than_seconds, limit):
         if self.error:
             raise self.error
-        self.lent.append((older_than_seconds, limit))
+        self.outbox_calls.append((older_than_seconds, limit))
         self.questions = self.unpublished[:limit]
         yield self
 
@@ -34,16 +34,16 @@ class FakeRecords:
 
 
 class FakePublisher:
-    """Stands for the producer; it refuses the questions whose text is in `refused`."""
+    """Fake producer; it refuses the questions whose text is in `refused`."""
 
     def __init__(self):
         self.sent = []
         self.refused = ()
         self.silent = False
-        self.away = False
+        self.unavailable = False
 
     def ping(self):
-        if self.away:
+        if self.unavailable:
             raise Unavailable("Kafka: transport failure")
 
     def send(self, outgoing, delivered):
@@ -58,27 +58,27 @@ def republisher(count, **settings):
     return Republisher(records, publisher, WriterSettings(**settings)), records, publisher
 
 
-def test_questions_are_published_again_and_marked():
+def test_unpublished_questions_are_published_and_marked():
     again, records, publisher = republisher(3)
     assert again.publish() == 3
     assert [each.topic for each in publisher.sent] == ["questions-pending"] * 3
     assert [each.key.decode() for each in publisher.sent] == [each.message.question_id for each in publisher.sent]
-    assert (records.unpublished, records.lent) == ([], [(15, 200)])
+    assert (records.unpublished, records.outbox_calls) == ([], [(15, 200)])
 
 
-def test_nothing_to_do():
+def test_an_empty_outbox_publishes_nothing():
     again, _, publisher = republisher(0)
     assert (again.publish(), publisher.sent) == (0, [])
 
 
-def test_only_acknowledged_ones_are_marked():
+def test_only_acknowledged_questions_are_marked_as_published():
     again, records, publisher = republisher(3)
     publisher.refused = ("Question 1?",)
     assert again.publish() == 2
     assert [each.question_text for each in records.unpublished] == ["Question 1?"]
 
 
-def test_silence_of_the_broker_ends(monkeypatch):
+def test_publishing_ends_when_the_broker_never_acknowledges(monkeypatch):
     monkeypatch.setattr(republish, "GIVE_UP_SECONDS", -0.95)
     again, records, publisher = republisher(2)
     publisher.silent = True
@@ -86,22 +86,22 @@ def test_silence_of_the_broker_ends(monkeypatch):
     assert len(records.unpublished) == 2
 
 
-def test_nothing_is_lent_while_kafka_is_away():
+def test_the_outbox_is_not_read_while_kafka_is_unavailable():
     again, records, publisher = republisher(2)
-    publisher.away = True
+    publisher.unavailable = True
     with pytest.raises(Unavailable, match="Kafka"):
         again.publish()
-    assert records.lent == []
+    assert records.outbox_calls == []
 
 
-def test_thread_works_through_all_batches_and_outlives_errors():
+def test_the_thread_survives_errors_and_publishes_all_batches():
     again, records, publisher = republisher(5, republish_batch=2, republish_interval_seconds=0.01)
     stop, tried = threading.Event(), threading.Event()
 
     @contextmanager
     def broken(*_arguments):
         tried.set()
-        raise Unavailable("PostgreSQL: away")
+        raise Unavailable("PostgreSQL: no connection")
         yield
 
     whole, records.outbox = records.outbox, broken

@@ -1,4 +1,4 @@
-"""What is old is deleted in batches, on fakes of PostgreSQL and Redis."""
+"""Deletion of old rows in batches, on fakes of PostgreSQL and Redis."""
 
 import threading
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ DAY_MS = 86_400_000
 
 
 class FakeRecords:
-    """Stands for the database: ages in days by id."""
+    """Fake database that holds ages in days by id."""
 
     def __init__(self, questions=(), letters=(), deleted=()):
         self.questions = dict(enumerate(questions))
@@ -57,16 +57,16 @@ class FakeOld:
 
 
 class FakeAnswers:
-    """Stands for Redis."""
+    """Fake Redis."""
 
     def __init__(self):
-        self.gone = []
-        self.away = False
+        self.invalidated = []
+        self.unavailable = False
 
     def invalidate(self, *question_ids):
-        if self.away:
-            raise Unavailable("Redis is away")
-        self.gone += question_ids
+        if self.unavailable:
+            raise Unavailable("Redis is unavailable")
+        self.invalidated += question_ids
 
 
 @pytest.fixture
@@ -74,31 +74,31 @@ def stop():
     return threading.Event()
 
 
-def test_old_questions_and_dead_letters_are_deleted_and_told_by_their_ids(stop):
+def test_old_questions_and_dead_letters_are_deleted_and_logged_by_id(stop):
     records, answers = FakeRecords(questions=[29, 31], letters=[29, 31]), FakeAnswers()
     with structlog.testing.capture_logs() as logs:
         Retention(records, answers, 30).expire(stop)
     assert list(records.questions.values()) == [29]
     assert records.letters == [29]
-    assert answers.gone == [f"{1:032x}"]
+    assert answers.invalidated == [f"{1:032x}"]
     assert [each["question_id"] for each in logs] == [f"{1:032x}"]
 
 
-def test_switched_off_nothing_is_deleted(stop):
+def test_nothing_is_deleted_when_retention_is_switched_off(stop):
     records = FakeRecords(questions=[10_000], letters=[10_000])
     Retention(records, FakeAnswers(), 0).expire(stop)
     assert (len(records.questions), len(records.letters)) == (1, 1)
 
 
 @pytest.mark.parametrize("days", [0, 30])
-def test_the_list_of_deleted_questions_outlives_every_message_of_them(stop, days):
+def test_ids_of_deleted_questions_are_kept_longer_than_their_messages(stop, days):
     kept = topics.RETENTION_MS / DAY_MS + 7  # a segment of a topic is deleted as a whole
     records = FakeRecords(deleted=[1, kept, 1000])
     Retention(records, FakeAnswers(), days).expire(stop)
     assert records.deleted == [1, kept]
 
 
-def test_many_are_deleted_in_small_batches(stop, monkeypatch):
+def test_many_rows_are_deleted_in_small_batches(stop, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 2)
     monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
     records = FakeRecords(questions=[31] * 5, letters=[31] * 5)
@@ -107,7 +107,7 @@ def test_many_are_deleted_in_small_batches(stop, monkeypatch):
     assert records.letters == []
 
 
-def test_it_ends_between_two_batches_when_told(stop, monkeypatch):
+def test_a_stop_ends_the_deletion_between_two_batches(stop, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 2)
     stop.set()
     records = FakeRecords(questions=[31] * 5)
@@ -117,22 +117,22 @@ def test_it_ends_between_two_batches_when_told(stop, monkeypatch):
 
 def test_without_redis_no_question_is_deleted(stop):
     records, answers = FakeRecords(questions=[31]), FakeAnswers()
-    answers.away = True
+    answers.unavailable = True
     with pytest.raises(Unavailable):
         Retention(records, answers, 30).expire(stop)
     assert len(records.questions) == 1
 
 
-def test_while_another_writer_deletes_this_one_does_not(stop):
+def test_nothing_is_deleted_while_another_writer_deletes(stop):
     records, answers = FakeRecords(questions=[31]), FakeAnswers()
     records.another_writer = True
     Retention(records, answers, 30).expire(stop)
     assert records.batches == []
-    assert answers.gone == []
+    assert answers.invalidated == []
 
 
-@pytest.mark.parametrize("error", [Unavailable("PostgreSQL: away"), TypeError("ours")])
-def test_thread_outlives_an_error_and_goes_on(stop, monkeypatch, error):
+@pytest.mark.parametrize("error", [Unavailable("PostgreSQL: unavailable"), TypeError("ours")])
+def test_the_thread_survives_errors_and_goes_on(stop, monkeypatch, error):
     monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.01)
     records = FakeRecords(questions=[31])
     records.error = error

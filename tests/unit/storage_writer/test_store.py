@@ -1,4 +1,4 @@
-"""The columns of the history against the messages that bring it; the SQL itself is tried against the running fleet."""
+"""The store's columns match the fields of the messages; the SQL itself is tested by the system tests."""
 
 import re
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def test_every_field_of_the_history_is_read_inserted_and_replaced(part, table, m
     assert {each.strip() for each in replaced[1].split(",")} == fields - key
 
 
-def test_what_older_messages_lack_has_its_default():
+def test_fields_that_older_messages_lack_have_a_default():
     for name, default in (("reasoning_tokens", "0"), ("cause", "'other'"), ("counts_as_retry", "true"), ("times", "1")):
         assert f"coalesce({name}, {default})" in store._HISTORY
         assert re.search(rf"ADD COLUMN IF NOT EXISTS {name} \w+ NOT NULL DEFAULT {default};", TABLES), name
@@ -45,14 +45,14 @@ def test_what_older_messages_lack_has_its_default():
 @pytest.mark.parametrize(
     ("constraint", "values"), [("failed_questions_reason_check", Reason), ("responses_quality_check", Quality)]
 )
-def test_the_tables_take_every_value_of_the_messages(constraint, values):
+def test_check_constraints_of_the_tables_allow_every_value_of_the_messages(constraint, values):
     migrations = "".join(path.read_text() for path in sorted(MIGRATIONS.glob("*.sql")))
     *_, listed = re.findall(rf"ADD CONSTRAINT {constraint} CHECK \(\w+ IN \(([^)]*)\)", migrations)
     assert set(get_args(values)) <= set(re.findall(r"'(\w+)'", listed))
 
 
 class FakePool:
-    """Stands for a database that is there; `answer` is what the driver does with a statement."""
+    """Fake connection pool; `answer` is called in place of the driver with each statement."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -65,8 +65,8 @@ class FakePool:
         return self.answer(statement, given)
 
 
-def lent(*rows):
-    """Answers a statement: the lock is free, and these are the rows."""
+def answer_with(*rows):
+    """Returns an answer for statements: the lock is free and the result has these rows."""
     result = SimpleNamespace(all=lambda: rows)
     return lambda _statement, _given: SimpleNamespace(scalar_one=lambda: True, mappings=lambda: result)
 
@@ -85,13 +85,13 @@ def broken(_statement, _given):
     ],
     ids=["note", "fail", "fail_known", "keep_dead_letter"],
 )
-def test_a_fault_of_ours_is_not_taken_for_one_of_the_message(write):
+def test_an_internal_error_while_writing_is_not_reported_as_an_unreadable_message(write):
     with pytest.raises(ValueError, match="zip"):
         write(store.Store(FakePool(broken)))
 
 
-def test_a_fault_of_whoever_has_the_outbox_is_not_taken_for_one_of_a_message():
-    with pytest.raises(ValueError, match="ours"), store.Store(FakePool(lent())).outbox(15, 200):
+def test_an_error_of_the_caller_inside_the_outbox_is_raised_unchanged():
+    with pytest.raises(ValueError, match="ours"), store.Store(FakePool(answer_with())).outbox(15, 200):
         raise ValueError("ours")
 
 
@@ -101,8 +101,8 @@ def row(**changes):
     return asked | {"best": None, "attempts": None, "errors": None} | changes
 
 
-def test_a_row_that_no_message_can_carry_does_not_hold_up_the_others():
-    pool = FakePool(lent(row(question_id="by hand"), row()))
+def test_an_invalid_row_in_the_outbox_is_skipped():
+    pool = FakePool(answer_with(row(question_id="by hand"), row()))
     with store.Store(pool).outbox(15, 200) as outbox:
         assert outbox.questions == [samples.question()]
 
@@ -110,7 +110,7 @@ def test_a_row_that_no_message_can_carry_does_not_hold_up_the_others():
 @pytest.mark.parametrize(
     ("value", "kept", "size"), [(b"{", b"{", 1), (b"x" * 70_000, b"x" * 65_536, 70_000), (None, None, None)]
 )
-def test_a_dead_letter_has_64_kb_of_its_value_and_tells_its_size(value, kept, size):
+def test_a_dead_letter_keeps_64_kb_of_its_value_and_the_original_size(value, kept, size):
     given = []
     pool = FakePool(lambda _statement, row: given.append(row))
     letter = Malformed.of(b"key \xff", value, samples.SOURCE, "not \x00 JSON", samples.NOW)

@@ -1,4 +1,4 @@
-"""Lost questions, on fakes of PostgreSQL and of the topics."""
+"""Search for lost questions, on fakes of PostgreSQL and of the topics."""
 
 import threading
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ def candidates(count):
 
 
 class FakeRecords:
-    """Stands for the database: lends candidates, and publishes again those that are still as they were found."""
+    """Fake database; it republishes candidates that have not changed since they were found."""
 
     def __init__(self, found):
         self.pending = {each.question_id: each for each in found}
-        self.again = []
+        self.republished = []
         self.error = None
 
     @contextmanager
@@ -42,21 +42,21 @@ class FakeRecords:
         marked = [each.question_id for each in lost if self.pending.get(each.question_id) == each]
         for question_id in marked:
             del self.pending[question_id]
-        self.again += marked
+        self.republished += marked
         return marked
 
 
 class FakeBacklog:
-    """Stands for the topics."""
+    """Fake search of the topics."""
 
     def __init__(self, present=()):
         self.present = set(present)
-        self.asked = []
+        self.searched_ids = []
         self.error = None
         self.meanwhile = None
 
     def find(self, wanted, stop):
-        self.asked.append(set(wanted))
+        self.searched_ids.append(set(wanted))
         if self.error:
             raise self.error
         if self.meanwhile:
@@ -69,74 +69,74 @@ def stop():
     return threading.Event()
 
 
-def test_a_question_that_no_topic_holds_is_published_again_and_told_by_its_id(stop):
+def test_a_question_on_no_topic_is_published_again_and_logged_by_id(stop):
     first, second = candidates(2)
     records, backlog = FakeRecords([first, second]), FakeBacklog([second.question_id])
     before = sweep.LOST._value.get()
     with structlog.testing.capture_logs() as logs:
         assert Sweeper(records, backlog, 900).sweep(stop) == 1
-    assert records.again == [first.question_id]
+    assert records.republished == [first.question_id]
     assert [each["question_id"] for each in logs if each["log_level"] == "warning"] == [first.question_id]
     assert sweep.LOST._value.get() == before + 1
 
 
-def test_kafka_is_not_asked_while_every_question_was_heard_of(stop):
+def test_the_topics_are_not_searched_without_candidates(stop):
     backlog = FakeBacklog()
     assert Sweeper(FakeRecords([]), backlog, 900).sweep(stop) == 0
-    assert backlog.asked == []
+    assert backlog.searched_ids == []
 
 
-def test_a_question_that_ended_during_the_search_is_left_alone(stop):
+def test_a_question_that_ended_during_the_search_is_not_published_again(stop):
     [question] = candidates(1)
     records, backlog = FakeRecords([question]), FakeBacklog()
     backlog.meanwhile = records.pending.clear
     assert Sweeper(records, backlog, 900).sweep(stop) == 0
-    assert records.again == []
+    assert records.republished == []
 
 
-def test_a_search_without_a_result_finds_nobody_lost(stop):
+def test_nothing_is_published_again_when_the_search_fails(stop):
     records, backlog = FakeRecords(candidates(3)), FakeBacklog()
     backlog.error = Unavailable("Kafka: no answer in time")
     with pytest.raises(Unavailable):
         Sweeper(records, backlog, 900).sweep(stop)
-    assert records.again == []
+    assert records.republished == []
 
 
-def test_more_questions_than_are_looked_for_at_once_have_their_turn_in_the_next_rounds(stop, monkeypatch):
+def test_candidates_beyond_the_limit_are_searched_in_the_next_rounds(stop, monkeypatch):
     monkeypatch.setattr(sweep, "MAX_CANDIDATES", 2)
     waiting = candidates(5)
     records, backlog = FakeRecords(waiting), FakeBacklog(each.question_id for each in waiting[:4])
     sweeper = Sweeper(records, backlog, 900)
     assert [sweeper.sweep(stop) for _ in range(3)] == [0, 0, 1]
-    assert records.again == [waiting[4].question_id]
+    assert records.republished == [waiting[4].question_id]
     sweeper.sweep(stop)
-    assert backlog.asked[3] == {each.question_id for each in waiting[:2]}
+    assert backlog.searched_ids[3] == {each.question_id for each in waiting[:2]}
 
 
 @pytest.mark.parametrize(("lost_after", "interval"), [(900, 300), (90, 30), (86_400, 300)])
-def test_it_looks_three_times_within_the_time_after_which_a_question_is_lost(lost_after, interval):
+def test_the_interval_is_a_third_of_the_lost_after_time_and_at_most_300_seconds(lost_after, interval):
     assert Sweeper(FakeRecords([]), FakeBacklog(), lost_after).interval_seconds == interval
 
 
-def test_thread_outlives_an_absent_neighbour_and_stops_when_told(stop):
+def test_the_thread_survives_an_unavailable_database_and_stops_on_request(stop):
     records = FakeRecords(candidates(1))
-    records.error = Unavailable("PostgreSQL: away")
+    records.error = Unavailable("PostgreSQL: no connection")
     sweeper = Sweeper(records, FakeBacklog(), 0.03)
     thread = threading.Thread(target=sweeper.run, args=(stop,), daemon=True)
     thread.start()
     stop.wait(0.1)
     records.error = None
     for _ in range(500):
-        if records.again:
+        if records.republished:
             break
         stop.wait(0.01)
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
-    assert len(records.again) == 1
+    assert len(records.republished) == 1
 
 
-def test_thread_outlives_a_fault_of_its_own_and_tells_it(stop):
+def test_the_thread_survives_an_internal_error_and_logs_it(stop):
     records = FakeRecords(candidates(1))
     records.error = TypeError("ours")
     sweeper = Sweeper(records, FakeBacklog(), 0.03)

@@ -24,5 +24,5 @@ def empty_client():
 
 
 @pytest.fixture
-def away_client():
-    return client_for(FakeQueries(away=True))
+def unavailable_client():
+    return client_for(FakeQueries(unavailable=True))

@@ -1,4 +1,4 @@
-"""Rows, neighbours and samples without I/O: routes are tested with fakes of what `create_app` takes."""
+"""Fakes of the queries, storage-service and the sampler that `create_app` takes, without I/O."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -67,7 +67,7 @@ UNKNOWN = "b" * 32
 
 
 def question(**changes: Any) -> QuestionDetail:
-    """A question that met an overload, was asked twice and kept its second answer."""
+    """Returns a question with an overload error, two attempts and its second answer kept."""
     attempts = [
         Attempt(
             attempt=number,
@@ -123,7 +123,7 @@ def question(**changes: Any) -> QuestionDetail:
 
 
 def waiting_error(**changes: Any) -> WaitingError:
-    """A call that was refused and is due a minute later."""
+    """Returns a failed call that is due a minute later."""
     known: dict[str, Any] = {
         "question_id": KNOWN,
         "question_text": f"Why? {SCRIPT}",
@@ -139,7 +139,7 @@ def waiting_error(**changes: Any) -> WaitingError:
 
 
 def letter(**changes: Any) -> DeadLetter:
-    """A dead letter of a message that nobody could read, with its question's id for a key."""
+    """Returns a dead letter of an unreadable message whose key is the id of its question."""
     known: dict[str, Any] = {
         "id": 7,
         "topic": "llm-responses-error-permanent",
@@ -192,18 +192,18 @@ LIMITED: dict[str, Any] = {
 
 
 class FakeQueries:
-    """A few answers, none, or a database that is away; keeps the parameters it was asked with."""
+    """Fake queries with a few rows, none, or an unavailable database; records the calls."""
 
-    def __init__(self, *, empty: bool = False, away: bool = False) -> None:
+    def __init__(self, *, empty: bool = False, unavailable: bool = False) -> None:
         self.empty = empty
-        self.away = away
-        self.asked: list[tuple[str, Any]] = []
+        self.unavailable = unavailable
+        self.calls: list[tuple[str, Any]] = []
         self.detail = question()
         self.letters = [] if empty else [letter()]
         self.below_last_hour = 0
 
     def check(self) -> None:
-        if self.away:
+        if self.unavailable:
             raise Unavailable("PostgreSQL: connection refused")
 
     def statistics(self, hours: int | None = None) -> Statistics:
@@ -247,7 +247,7 @@ class FakeQueries:
 
     def timeseries(self, hours: int | None) -> Timeseries:
         self.check()
-        self.asked.append(("hours", hours))
+        self.calls.append(("hours", hours))
         starts = [] if self.empty else [NOW - timedelta(minutes=minutes) for minutes in (300, 295, 5)]
         return Timeseries(
             since=starts[0] if starts else NOW - timedelta(hours=hours or 1),
@@ -273,7 +273,7 @@ class FakeQueries:
 
     def top(self, limit: int) -> TopQuestions:
         self.check()
-        self.asked.append(("limit", limit))
+        self.calls.append(("limit", limit))
         pending = Question(
             question_id="0" * 32,
             question_text=f"{SCRIPT}?",
@@ -289,13 +289,13 @@ class FakeQueries:
 
     def what_if(self, threshold: float) -> WhatIf:
         self.check()
-        self.asked.append(("threshold", threshold))
+        self.calls.append(("threshold", threshold))
         rows = [{"passed_at": 1, "unknown": False, "made": 1, "questions": 6, "scores": Decimal("3.6")}]
         return queries.what_if(threshold, 3, [] if self.empty else rows)
 
     def questions(self, query: QuestionsQuery) -> Questions:
         self.check()
-        self.asked.append(("questions", query))
+        self.calls.append(("questions", query))
         rows = [
             QuestionRow(
                 question_id=KNOWN,
@@ -321,7 +321,7 @@ class FakeQueries:
 
     def dead_letters(self, query: DeadLettersQuery) -> DeadLetters:
         self.check()
-        self.asked.append(("dead_letters", query))
+        self.calls.append(("dead_letters", query))
         total = 60 * len(self.letters)
         more = query.page * query.limit < total
         end = f"2026-03-04T12:30:00+00:00~{self.letters[-1].id}" if more else None
@@ -331,7 +331,7 @@ class FakeQueries:
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
         self.check()
-        self.asked.append(("export", query))
+        self.calls.append(("export", query))
         if not self.empty:
             yield dict.fromkeys(COLUMNS) | {"question_id": KNOWN, "llm_response": "=1+1", "bert_score": -0.1}
 
@@ -345,7 +345,7 @@ class FakeQueries:
 
 
 class FakeStream(EventStream):
-    """Two events."""
+    """Fake stream of two events."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -359,10 +359,10 @@ class FakeStream(EventStream):
 
 
 class FakeStorage:
-    """A storage-service that keeps what it was asked, or one that is away."""
+    """Fake storage-service that records its calls, or an unavailable one."""
 
-    def __init__(self, *, away: bool = False) -> None:
-        self.away = away
+    def __init__(self, *, unavailable: bool = False) -> None:
+        self.unavailable = unavailable
         self.called: list[tuple[str, Any]] = []
         self.stream = FakeStream()
         self.figures: dict[str, Any] = {
@@ -383,10 +383,10 @@ class FakeStorage:
             }
         ]
 
-    def _call(self, name: str, what: Any) -> None:
-        if self.away:
+    def _call(self, name: str, arguments: Any) -> None:
+        if self.unavailable:
             raise Unavailable("storage-service: ConnectionError")
-        self.called.append((name, what))
+        self.called.append((name, arguments))
 
     def ask(self, body: Mapping[str, Any]) -> Reply:
         self._call("ask", dict(body))
@@ -422,7 +422,7 @@ class FakeStorage:
 
 
 class FakeState:
-    """A sampler that has seen what the test says."""
+    """Fake sampler with the samples of the test."""
 
     def __init__(self, *samples: Sample, age: float | None = 1.0) -> None:
         self._samples = samples

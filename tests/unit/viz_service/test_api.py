@@ -1,4 +1,4 @@
-"""The routes, with a fake of the queries: no database is reached."""
+"""The routes of the API, on fake queries instead of a database."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ PROBLEM = "application/problem+json"
 
 
 @pytest.mark.parametrize("path", DATA + FIGURES)
-def test_answers_with_json_that_is_never_stored(client: FlaskClient, path: str) -> None:
+def test_replies_are_json_with_no_store(client: FlaskClient, path: str) -> None:
     reply = client.get(path)
     assert reply.status_code == 200
     assert reply.mimetype == "application/json"
@@ -48,7 +48,7 @@ def test_answers_with_json_that_is_never_stored(client: FlaskClient, path: str) 
 
 
 @pytest.mark.parametrize("path", [*DATA, *FIGURES, "/api/overview", "/api/pipeline", "/questions.csv"])
-def test_an_empty_database_is_no_error(empty_client: FlaskClient, path: str) -> None:
+def test_an_empty_database_is_not_an_error(empty_client: FlaskClient, path: str) -> None:
     assert empty_client.get(path).status_code == 200
 
 
@@ -61,7 +61,7 @@ def test_empty_statistics_are_zeros_and_nulls(empty_client: FlaskClient) -> None
     assert {body["llm"][name] for name in ("cost", "cost_per_accepted", "cost_per_point")} == {None}
 
 
-def test_costs_are_texts_so_that_they_stay_exact(client: FlaskClient) -> None:
+def test_costs_are_strings_so_that_they_stay_exact(client: FlaskClient) -> None:
     assert client.get("/api/statistics").get_json()["llm"]["cost_per_point"] == "0.0015"
     body = client.get(f"/api/questions/{KNOWN}").get_json()
     assert [each["cost"] for each in body["attempts"]] == [None, "0.000118400"]
@@ -69,8 +69,8 @@ def test_costs_are_texts_so_that_they_stay_exact(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", DATA + FIGURES + ("/ready",))
-def test_says_503_while_the_database_is_away(away_client: FlaskClient, path: str) -> None:
-    reply = away_client.get(path)
+def test_data_is_503_while_the_database_is_unavailable(unavailable_client: FlaskClient, path: str) -> None:
+    reply = unavailable_client.get(path)
     assert reply.status_code == 503
     assert reply.mimetype == PROBLEM
     assert "PostgreSQL" in reply.get_json()["detail"]
@@ -78,8 +78,8 @@ def test_says_503_while_the_database_is_away(away_client: FlaskClient, path: str
 
 
 @pytest.mark.parametrize("path", ["/health", "/"])
-def test_process_and_page_are_there_while_the_database_is_away(away_client: FlaskClient, path: str) -> None:
-    assert away_client.get(path).status_code == 200
+def test_health_and_page_are_200_while_the_database_is_unavailable(unavailable_client: FlaskClient, path: str) -> None:
+    assert unavailable_client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_process_and_page_are_there_while_the_database_is_away(away_client: Flas
         ("/api/figures/score-timeseries?hours=-1", "hours"),
     ],
 )
-def test_names_a_wrong_parameter(client: FlaskClient, path: str, field: str) -> None:
+def test_an_invalid_parameter_is_422_and_named(client: FlaskClient, path: str, field: str) -> None:
     reply = client.get(path)
     assert reply.status_code == 422
     assert reply.mimetype == PROBLEM
@@ -136,22 +136,22 @@ def test_names_a_wrong_parameter(client: FlaskClient, path: str, field: str) -> 
         ("/api/figures/score-timeseries?hours=1", ("hours", 1)),
     ],
 )
-def test_hands_parameters_to_the_query(
+def test_parameters_are_passed_to_the_query(
     client: FlaskClient, rows: FakeQueries, path: str, asked: tuple[str, int]
 ) -> None:
     client.get(path)
-    assert rows.asked == [asked]
+    assert rows.calls == [asked]
 
 
-def test_an_empty_field_of_a_form_does_not_count(client: FlaskClient, rows: FakeQueries) -> None:
+def test_empty_fields_of_a_form_are_ignored(client: FlaskClient, rows: FakeQueries) -> None:
     query = "text=&status=&quality=&attempts=&score_min=&score_max=0.5&sort=worst&page=2"
     assert client.get(f"/api/questions?{query}").status_code == 200
-    [(_, asked)] = rows.asked
-    assert (asked.status, asked.attempts, asked.score_min, asked.score_max) == (None, None, None, 0.5)
-    assert (asked.sort, asked.page, asked.limit) == ("worst", 2, 25)
+    [(_, call)] = rows.calls
+    assert (call.status, call.attempts, call.score_min, call.score_max) == (None, None, None, 0.5)
+    assert (call.sort, call.page, call.limit) == ("worst", 2, 25)
 
 
-def test_a_question_is_found_or_not(client: FlaskClient) -> None:
+def test_a_known_question_is_returned_and_an_unknown_one_is_404(client: FlaskClient) -> None:
     assert client.get(f"/api/questions/{KNOWN}").get_json()["attempts"][1]["bert_score"] == 0.6
     missing = client.get(f"/api/questions/{UNKNOWN}")
     assert (missing.status_code, missing.mimetype) == (404, PROBLEM)
@@ -165,16 +165,14 @@ def test_csv_is_a_download_without_formulas(client: FlaskClient) -> None:
     assert (row["llm_response"], row["bert_score"]) == ("'=1+1", "-0.1")
 
 
-def test_a_page_may_be_as_far_on_as_there_are_questions_after_the_last_one(
-    client: FlaskClient, rows: FakeQueries
-) -> None:
+def test_with_after_a_page_number_may_exceed_the_limit(client: FlaskClient, rows: FakeQueries) -> None:
     reply = client.get(f"/api/questions?page=5000&after=2026-03-04T12:30:00Z~{KNOWN}")
     assert reply.status_code == 200
-    [(_, asked)] = rows.asked
-    assert asked.after == f"2026-03-04T12:30:00Z~{KNOWN}"
+    [(_, call)] = rows.calls
+    assert call.after == f"2026-03-04T12:30:00Z~{KNOWN}"
 
 
-def test_dead_letters_have_their_place_their_reason_and_their_start_as_text(client: FlaskClient) -> None:
+def test_dead_letters_have_source_reason_and_preview(client: FlaskClient) -> None:
     body = client.get("/api/dead-letters?limit=10").get_json()
     assert (body["total"], body["has_next"], body["next"]) == (60, True, "2026-03-04T12:30:00+00:00~7")
     [found] = body["dead_letters"]
@@ -186,13 +184,13 @@ def test_dead_letters_have_their_place_their_reason_and_their_start_as_text(clie
     assert (found["reason"], found["preview"]) == ("malformed", f"{{{SCRIPT}")
 
 
-def test_dead_letters_go_on_after_the_last_page(client: FlaskClient, rows: FakeQueries) -> None:
+def test_dead_letters_are_paged_with_after(client: FlaskClient, rows: FakeQueries) -> None:
     assert client.get("/api/dead-letters?page=5000&after=2026-03-04T12:30:00Z~7").status_code == 200
-    [(_, asked)] = rows.asked
-    assert asked.after == "2026-03-04T12:30:00Z~7"
+    [(_, call)] = rows.calls
+    assert call.after == "2026-03-04T12:30:00Z~7"
 
 
-def test_a_few_exports_run_at_a_time_and_each_gives_its_place_back(client: FlaskClient) -> None:
+def test_at_most_two_exports_run_at_a_time(client: FlaskClient) -> None:
     streams = [client.get("/questions.csv", buffered=False) for _ in range(2)]
     full = client.get("/questions.csv")
     assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
@@ -201,15 +199,15 @@ def test_a_few_exports_run_at_a_time_and_each_gives_its_place_back(client: Flask
     assert client.get("/questions.csv", buffered=True).status_code == 200
 
 
-def test_exports_that_cannot_begin_give_their_place_back(rows: FakeQueries) -> None:
+def test_exports_that_fail_to_start_do_not_count_as_running(rows: FakeQueries) -> None:
     client = client_for(rows)
-    rows.away = True
+    rows.unavailable = True
     assert {client.get("/questions.csv").status_code for _ in range(5)} == {503}
-    rows.away = False
+    rows.unavailable = False
     assert client.get("/questions.csv").status_code == 200
 
 
-def test_an_export_that_is_too_large_says_what_to_do(rows: FakeQueries, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_is_too_large_is_422_with_a_remedy(rows: FakeQueries, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_many(_query: object) -> Iterator[dict[str, object]]:
         raise TooMany("narrow the filter")
         yield {}
@@ -221,35 +219,35 @@ def test_an_export_that_is_too_large_says_what_to_do(rows: FakeQueries, monkeypa
     assert "narrow the filter" in replies[0].get_json()["detail"]
 
 
-def test_csv_says_503_while_the_database_is_away(away_client: FlaskClient) -> None:
-    assert away_client.get("/questions.csv").status_code == 503
+def test_csv_is_503_while_the_database_is_unavailable(unavailable_client: FlaskClient) -> None:
+    assert unavailable_client.get("/questions.csv").status_code == 503
 
 
-def test_overview_and_pipeline_stay_up_while_the_database_is_away(away_client: FlaskClient) -> None:
-    overview = away_client.get("/api/overview").get_json()
+def test_overview_and_pipeline_work_while_the_database_is_unavailable(unavailable_client: FlaskClient) -> None:
+    overview = unavailable_client.get("/api/overview").get_json()
     assert (overview["statistics"], overview["top"]) == (None, None)
     assert [each["kind"] for each in overview["pipeline"]["alerts"]] == ["postgres-away"]
-    assert away_client.get("/api/pipeline").status_code == 200
+    assert unavailable_client.get("/api/pipeline").status_code == 200
 
 
-def test_overview_has_it_all(client: FlaskClient) -> None:
+def test_the_overview_has_statistics_and_the_pipeline(client: FlaskClient) -> None:
     overview = client.get("/api/overview").get_json()
     assert overview["statistics"]["llm"]["calls_per_accepted"] == pytest.approx(18 / 7)
-    assert overview["pipeline"]["waiting"] is None, "nothing has been seen yet"
+    assert overview["pipeline"]["waiting"] is None, "there is no sample yet"
     assert overview["pipeline"]["sampled_at"] is None
     assert len(overview["pipeline"]["topics"]) == 7
     assert overview["pipeline"]["providers"] == []
 
 
-def test_overview_and_pipeline_tell_how_the_providers_stand(rows: FakeQueries) -> None:
-    seen = Sample(at=0, taken_at=NOW, providers=[ProviderStatus.model_validate(LIMITED)])
-    client = client_for(rows, state=FakeState(seen))
+def test_overview_and_pipeline_include_the_status_of_providers(rows: FakeQueries) -> None:
+    observed = Sample(at=0, taken_at=NOW, providers=[ProviderStatus.model_validate(LIMITED)])
+    client = client_for(rows, state=FakeState(observed))
     for pipeline in (client.get("/api/overview").get_json()["pipeline"], client.get("/api/pipeline").get_json()):
         assert pipeline["providers"] == [LIMITED]
         assert [each["kind"] for each in pipeline["alerts"]] == ["provider-limited"]
 
 
-def test_a_question_tells_why_its_calls_failed_and_how_often(client: FlaskClient, rows: FakeQueries) -> None:
+def test_a_question_includes_the_causes_and_counts_of_failed_calls(client: FlaskClient, rows: FakeQueries) -> None:
     refused = question().errors[0].model_copy(update={"cause": "rate_limit", "times": 3, "counts_as_retry": False})
     rows.detail = question(errors=[*question().errors, refused])
     body = client.get(f"/api/questions/{KNOWN}").get_json()
@@ -261,16 +259,18 @@ def test_a_question_tells_why_its_calls_failed_and_how_often(client: FlaskClient
 
 
 @pytest.mark.parametrize(("patience", "alerted"), [(1000, False), (999, True)])
-def test_alerts_when_a_question_is_pending_for_longer_than_its_patience(
+def test_an_alert_is_raised_when_a_question_is_pending_beyond_its_patience(
     rows: FakeQueries, patience: int, alerted: bool
 ) -> None:
-    seen = FakeState(Sample(at=0, taken_at=NOW, oldest_pending_seconds=4600))
-    found = client_for(rows, state=seen, llm_patience=patience).get("/api/pipeline").get_json()["alerts"]
+    observed = FakeState(Sample(at=0, taken_at=NOW, oldest_pending_seconds=4600))
+    found = client_for(rows, state=observed, llm_patience=patience).get("/api/pipeline").get_json()["alerts"]
     assert found == ([{"kind": "pending-long", "values": {"seconds": 4600}}] if alerted else [])
 
 
 @pytest.mark.parametrize(("below", "alerted"), [(50, False), (51, True)])
-def test_alerts_when_too_many_answers_end_below_the_threshold(rows: FakeQueries, below: int, alerted: bool) -> None:
+def test_an_alert_is_raised_when_too_many_answers_are_below_the_threshold(
+    rows: FakeQueries, below: int, alerted: bool
+) -> None:
     rows.below_last_hour = below
     found = client_for(rows, viz_max_retries_limit=0.5).get("/api/pipeline").get_json()["alerts"]
     assert [each["kind"] for each in found] == (["max-retries"] if alerted else [])
@@ -306,6 +306,6 @@ def test_the_page_has_each_figure() -> None:
     assert list(CHARTS) == list(get_args(FigureName))
 
 
-def test_unknown_paths_are_problems_too(client: FlaskClient) -> None:
+def test_unknown_paths_are_404_problems(client: FlaskClient) -> None:
     reply = client.get("/api/nothing")
     assert (reply.status_code, reply.mimetype) == (404, PROBLEM)

@@ -1,11 +1,11 @@
-"""How scores and times are put into buckets."""
+"""Grouping of scores and times into buckets."""
 
 import pytest
 
 from viz_service import buckets
 
 
-def test_bins_count_from_the_threshold_and_fill_gaps() -> None:
+def test_bins_start_at_the_threshold_and_fill_gaps() -> None:
     bins = buckets.histogram(0.48, {-2: 1, 1: 4}).bins
     assert [(each.lower, each.upper, each.count, each.side) for each in bins] == [
         (0.38, 0.43, 1, "below"),
@@ -28,7 +28,7 @@ def test_the_last_bin_ends_at_one() -> None:
     ("threshold", "edges"),
     [(0.85, [None, 0.75, 0.8, 0.85, 0.9]), (0.48, [None, 0.18, 0.33, 0.48, 0.63]), (1.0, [None, 0.9, 0.95, 1.0])],
 )
-def test_ranges_fit_the_threshold(threshold: float, edges: list[float | None]) -> None:
+def test_one_edge_of_the_ranges_is_the_threshold(threshold: float, edges: list[float | None]) -> None:
     ranges = buckets.histogram(threshold, {}).ranges
     assert [each.lower for each in ranges] == edges
     assert ranges[-1].upper == 1.0
@@ -44,7 +44,7 @@ def test_ranges_and_bins_count_the_same_answers() -> None:
     assert [each.count for each in made.ranges] == [1, 0, 5, 4, 11]
 
 
-def test_no_answers_make_empty_ranges() -> None:
+def test_ranges_are_empty_without_answers() -> None:
     made = buckets.histogram(0.48, {})
     assert (made.count, made.bins) == (0, [])
     assert {each.share for each in made.ranges} == {None}

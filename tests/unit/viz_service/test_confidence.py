@@ -9,7 +9,7 @@ from viz_service.confidence import mean_interval, t_quantile
     ("freedom", "quantile"),
     [(1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (100, 1.984), (10_000, 1.960)],
 )
-def test_quantiles_are_those_of_the_tables(freedom: int, quantile: float) -> None:
+def test_quantiles_equal_those_of_the_tables(freedom: int, quantile: float) -> None:
     assert t_quantile(freedom) == pytest.approx(quantile, abs=0.001)
 
 

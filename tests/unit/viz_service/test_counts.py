@@ -1,4 +1,4 @@
-"""Numbers from counts: as they would be from the rows themselves."""
+"""Figures computed from counts equal those computed from the rows."""
 
 import random
 from collections import Counter
@@ -16,7 +16,7 @@ ACCEPTED, BELOW = "accepted", "max_retries_reached"
 
 
 def prefixes(scores: list[float]) -> list[Count]:
-    """What the database counts of one question's attempts."""
+    """Returns the counts that the database keeps of one question's attempts."""
     bests = [Decimal(str(max(scores[: number + 1]))) for number in range(len(scores))]
     return [
         Count(
@@ -32,8 +32,8 @@ def prefixes(scores: list[float]) -> list[Count]:
     ]
 
 
-def tried(questions: list[list[float]], threshold: float, most: int) -> tuple[list[int], int, int, float]:
-    """The same from the attempts: passed at, exhausted, unknown, mean score."""
+def what_if_of_attempts(questions: list[list[float]], threshold: float, most: int) -> tuple[list[int], int, int, float]:
+    """Computes the what-if from the attempts: passed at, exhausted, unknown, mean score."""
     passed, exhausted, unknown, kept = [0] * most, 0, 0, []
     for scores in (each[:most] for each in questions):
         at = next((number for number, score in enumerate(scores) if score >= threshold), None)
@@ -49,19 +49,19 @@ def tried(questions: list[list[float]], threshold: float, most: int) -> tuple[li
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5])
 @pytest.mark.parametrize("threshold", [-0.2, 0, 0.31, 0.32, 0.5, 1])
-def test_a_what_if_of_counts_is_that_of_the_attempts(threshold: float, most: int) -> None:
+def test_a_what_if_from_counts_equals_that_from_the_attempts(threshold: float, most: int) -> None:
     chance = random.Random(7)
     questions = [[round(chance.uniform(-0.3, 1), 2) for _ in range(chance.randint(1, 4))] for _ in range(200)]
     rows = Counts([row for scores in questions for row in prefixes(scores)])
     found = what_if(threshold, most, counts.what_if_groups(rows, round(threshold * 100), most))
-    passed, exhausted, unknown, score = tried(questions, threshold, most)
+    passed, exhausted, unknown, score = what_if_of_attempts(questions, threshold, most)
     assert (found.passed, found.exhausted, found.unknown, found.questions) == (passed, exhausted, unknown, 200)
     assert found.mean_score == pytest.approx(score)
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.95, 1])
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 11])
-def test_a_percentile_is_found_at_its_places(share: float, size: int) -> None:
+def test_a_percentile_is_interpolated_from_counts(share: float, size: int) -> None:
     chance = random.Random(size)
     values = sorted(chance.randint(0, 40) for _ in range(size))
     by_bin = {each: [value for value in values if value // 10 == each] for each in range(5)}
@@ -77,15 +77,15 @@ def test_a_percentile_is_found_at_its_places(share: float, size: int) -> None:
         assert interpolated == pytest.approx(median(values))
 
 
-def test_bins_of_times_are_those_of_the_database() -> None:
-    """There a bin is floor(ln(ms) * 50); each time lies within the bounds of its own."""
+def test_bins_of_times_equal_those_of_the_database() -> None:
+    """The database computes a bin as floor(ln(ms) * 50)."""
     for ms in [*range(1, 5000), *(10**power for power in range(4, 10)), 86_400_000]:
         low, high = counts.time_bounds(floor(log(ms) * 50))
         assert low <= ms < high
     assert counts.time_bounds(0)[0] == 0
 
 
-def test_bins_of_scores_are_a_hundredth() -> None:
+def test_bins_of_scores_are_a_hundredth_wide() -> None:
     assert counts.score_bounds(-3) == (Decimal("-0.03"), Decimal("-0.02"))
 
 
@@ -93,12 +93,12 @@ def test_bins_of_scores_are_a_hundredth() -> None:
     ("threshold", "found"),
     [("0.32", {-1: 3, 0: 6, 1: 1}), ("0.325", None)],
 )
-def test_scores_are_put_into_bins_that_begin_at_the_threshold(threshold: str, found: dict[int, int] | None) -> None:
+def test_scores_are_grouped_into_bins_that_start_at_the_threshold(threshold: str, found: dict[int, int] | None) -> None:
     scores = {27: 1, 31: 2, 32: 5, 36: 1, 37: 1}
     assert counts.threshold_bins(scores, Decimal(threshold), 20) == found
 
 
-def test_a_deviation_is_that_of_the_values() -> None:
+def test_the_deviation_from_sums_equals_that_of_the_values() -> None:
     values = [Decimal("0.1"), Decimal("0.4"), Decimal("0.35")]
     made = Total(3, sum(values, Decimal(0)), sum((each * each for each in values), Decimal(0)))
     assert made.deviation == pytest.approx(stdev(map(float, values)))
@@ -118,7 +118,7 @@ def test_scores_on_two_scales_are_never_mixed() -> None:
     assert (made["count"], made["improved"], made["mean_kept_score"]) == (1, 1, Decimal("0.5"))
 
 
-def test_costs_are_whole_and_points_leave_self_checks_out() -> None:
+def test_costs_include_all_calls_and_points_exclude_self_checks() -> None:
     rows = Counts(
         [
             Count("cost", "attempts", 0, 0, 4, Decimal("0.010")),

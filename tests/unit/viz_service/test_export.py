@@ -1,4 +1,4 @@
-"""CSV: right for readers, harmless for spreadsheets."""
+"""CSV export: correct for readers and safe for spreadsheets."""
 
 import csv
 import io
@@ -17,28 +17,28 @@ def parsed(*rows: dict[str, object]) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
-def test_no_text_is_a_formula(start: str) -> None:
+def test_texts_that_look_like_formulas_are_escaped(start: str) -> None:
     [row] = parsed({"llm_response": f"{start}HYPERLINK(1)"})
     assert row["llm_response"] == f"'{start}HYPERLINK(1)"
 
 
-def test_other_texts_and_numbers_are_left_alone() -> None:
+def test_other_texts_and_numbers_are_not_changed() -> None:
     text = 'A "quoted", long\nanswer = 3'
     [row] = parsed({"llm_response": text, "bert_score": Decimal("-0.25"), "processing_attempts": 2})
     assert (row["llm_response"], row["bert_score"], row["processing_attempts"]) == (text, "-0.25", "2")
 
 
-def test_times_are_rfc_3339_and_nothing_is_empty() -> None:
+def test_times_are_rfc_3339_and_missing_values_are_empty() -> None:
     [row] = parsed({"asked_at": datetime(2026, 3, 4, 12, 30, tzinfo=UTC)})
     assert (row["asked_at"], row["model"]) == ("2026-03-04T12:30:00.000Z", "")
 
 
-def test_many_rows_come_in_parts_and_all_of_them() -> None:
+def test_many_rows_are_written_completely_in_parts() -> None:
     blank = dict.fromkeys(export.COLUMNS)
     parts = list(export.lines(blank | {"question_id": str(number)} for number in range(export.ROWS_AT_ONCE + 1)))
     assert len(parts) == 2
     assert "".join(parts).count("\r\n") == export.ROWS_AT_ONCE + 2
 
 
-def test_no_rows_make_a_head() -> None:
+def test_an_export_without_rows_has_a_header() -> None:
     assert "".join(export.lines([])).strip().split(",") == list(export.COLUMNS)

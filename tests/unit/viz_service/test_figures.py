@@ -1,4 +1,4 @@
-"""Figures from rows: pure, and valid for Plotly."""
+"""Figures made from rows are valid for Plotly."""
 
 import json
 import re
@@ -29,22 +29,22 @@ def build(rows: FakeQueries, theme: Theme, t: Texts = EN) -> list[Figure]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_plotly_knows_every_property(theme: Theme, empty: bool, language: Language) -> None:
-    """`go.Figure` raises on a property or a value that plotly.js would leave out in silence."""
+def test_figures_have_only_properties_that_plotly_knows(theme: Theme, empty: bool, language: Language) -> None:
+    """`go.Figure` raises on properties and values that plotly.js would silently ignore."""
     for figure in build(FakeQueries(empty=empty), theme, catalogue(language)):
         go.Figure(data=figure.data, layout=figure.layout)
         assert figure.empty is empty
         assert figure.summary.endswith(".")
 
 
-def test_texts_hold_no_tags_but_two() -> None:
-    """Others become style attributes, which the page's policy forbids."""
+def test_texts_contain_no_other_tags_than_br_and_extra() -> None:
+    """Plotly turns other tags into style attributes, which the page's policy forbids."""
     for figure in build(FakeQueries(), "light"):
         tags = re.findall(r"</?[a-z]+", json.dumps([figure.data, figure.layout]))
         assert set(tags) <= {"<br", "<extra", "</extra"}
 
 
-def test_sides_of_the_threshold_have_their_colours() -> None:
+def test_each_side_of_the_threshold_has_its_colour() -> None:
     palette = figures.PALETTES["light"]
     figure = figures.score_histogram(FakeQueries().histogram(), "light", EN)
     below, above = figure.data
@@ -53,7 +53,7 @@ def test_sides_of_the_threshold_have_their_colours() -> None:
     assert (sum(below["y"]), sum(above["y"])) == (3, 6)
 
 
-def test_shares_are_written_as_the_language_does() -> None:
+def test_shares_are_formatted_for_the_language() -> None:
     figure = figures.attempts(FakeQueries().statistics(), "light", catalogue("es"))
     assert figure.data[0]["text"] == ["60,0\u00a0%", "40,0\u00a0%"]
     figure = figures.score_ranges(FakeQueries().histogram(), "light", catalogue("es"))
@@ -82,7 +82,7 @@ def test_improvement_states_gain_and_interval() -> None:
     assert "a gain of +0.100 (95% confidence interval +0.090 to +0.110)" in figure.summary
 
 
-def test_improvement_without_regenerated_questions_claims_nothing() -> None:
+def test_improvement_without_regenerated_questions_states_no_gain() -> None:
     rows = Improvement(
         by_attempts=[AttemptScore(attempts=1, count=5, mean_score=0.6, mean_first_score=0.6)],
         regenerated=queries.regeneration(NO_PAIRS),
@@ -127,14 +127,14 @@ def test_threshold_and_chance_are_marked() -> None:
     assert [each["x0"] for each in shapes] == [THRESHOLD, CHANCE_SCORE]
 
 
-def test_all_answers_on_one_side() -> None:
+def test_a_histogram_with_all_answers_on_one_side_is_valid() -> None:
     for counts in ({-4: 2}, {3: 2}):
         figure = figures.score_histogram(buckets.histogram(THRESHOLD, counts), "dark", EN)
         go.Figure(data=figure.data, layout=figure.layout)
 
 
 @pytest.mark.parametrize(("theme", "surface"), [("light", "#ffffff"), ("dark", "#1a2129")])
-def test_colours_have_contrast(theme: Theme, surface: str) -> None:
+def test_colours_have_enough_contrast(theme: Theme, surface: str) -> None:
     palette = figures.PALETTES[theme]
     assert palette.surface == surface
     for text in (palette.text, palette.muted):
@@ -157,6 +157,6 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_green_and_amber_differ_for_the_colour_blind(theme: Theme) -> None:
-    """By lightness, which every kind of colour blindness leaves."""
+    """They differ in lightness, which is visible with every kind of colour blindness."""
     palette = figures.PALETTES[theme]
     assert contrast(palette.accepted, palette.below) >= 1.4

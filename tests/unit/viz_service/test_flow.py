@@ -1,4 +1,4 @@
-"""Lags, rates and alerts from samples: pure."""
+"""Lags, rates and alerts computed from samples."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ from viz_service.sampler import BudgetLook
 from viz_service.schemas import Flink, ServiceState, Why
 
 PENDING, CONSUMER = topics.QUESTIONS_PENDING, "llm-consumer"
-AWAY = Why(kind="no-connection")
+NO_CONNECTION = Why(kind="no-connection")
 PATIENCE = 86_400
 RUNNING = Flink(state="RUNNING", tasks=4, tasks_running=4, since=NOW, working=True)
 
@@ -42,7 +42,7 @@ def kinds(*samples: Sample, age: float | None = 1.0, below: int = 0, scored: int
     ]
 
 
-def test_groups_have_the_topics_that_their_service_reads() -> None:
+def test_groups_have_the_topics_of_their_service() -> None:
     assert flow.GROUPS["score-validator"] == (topics.RESPONSES_SUCCESS,)
     assert flow.GROUPS["storage-writer"] == (topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT)
     assert Topic("a-record", 1, "Nobody reads it.", (), ()).group == ""
@@ -58,7 +58,7 @@ def retries(overload: int = 0, quota: int = 0, **more: object) -> Sample:
     return Sample(at=0, taken_at=NOW, ends=ends, committed=committed, **more)  # type: ignore[arg-type]
 
 
-def test_what_waits_is_what_is_not_committed_and_shown_is_what_is_due_next() -> None:
+def test_waiting_counts_uncommitted_errors_and_lists_those_due_next() -> None:
     errors = [waiting_error(due_at=NOW + timedelta(seconds=second), retry=second % 3) for second in range(-2, 9)]
     found = flow.waiting([retries(overload=2, quota=7, errors=errors)], NOW)
     assert found
@@ -66,9 +66,9 @@ def test_what_waits_is_what_is_not_committed_and_shown_is_what_is_due_next() -> 
     assert [(each.due_at - NOW).seconds for each in found.next] == [1, 2, 3, 4, 5]
 
 
-def test_what_waits_is_unknown_while_kafka_is_away() -> None:
+def test_waiting_is_unknown_while_kafka_is_unavailable() -> None:
     assert flow.waiting([], NOW) is None
-    assert flow.waiting([replace(retries(), kafka_error=AWAY)], NOW) is None
+    assert flow.waiting([replace(retries(), kafka_error=NO_CONNECTION)], NOW) is None
     assert flow.waiting([Sample(at=0, taken_at=NOW)], NOW) is None
 
 
@@ -76,46 +76,46 @@ def test_lag_is_the_sum_over_partitions() -> None:
     assert flow.lag(sample(0, (10, 7), (8, 7)), CONSUMER, PENDING) == 2
 
 
-def test_what_was_never_committed_counts_from_the_first_offset() -> None:
-    seen = replace(sample(0, (10, 7), (-1, 7)), first={(PENDING, 0): 4, (PENDING, 1): 0})
-    assert flow.lag(seen, CONSUMER, PENDING) == 6
+def test_lag_without_a_commit_is_counted_from_the_first_offset() -> None:
+    observed = replace(sample(0, (10, 7), (-1, 7)), first={(PENDING, 0): 4, (PENDING, 1): 0})
+    assert flow.lag(observed, CONSUMER, PENDING) == 6
 
 
-def test_unknown_offsets_make_no_lag() -> None:
+def test_lag_is_unknown_when_an_offset_is_unknown() -> None:
     assert flow.lag(Sample(at=0, taken_at=NOW), CONSUMER, PENDING) is None
     half = replace(sample(0, (10, 7), (8, 7)), committed={(CONSUMER, PENDING, 0): 8})
     assert flow.lag(half, CONSUMER, PENDING) is None
 
 
-def test_rate_is_a_mean_over_half_a_minute() -> None:
-    seen = [sample(at, (at * 2, 0)) for at in (0, 100, 110, 120, 130)]
-    seen[-1] = sample(130, (300, 0))
-    assert flow.rate(seen, PENDING) == pytest.approx((300 - 200) / 30)
+def test_the_rate_is_the_mean_over_half_a_minute() -> None:
+    observed = [sample(at, (at * 2, 0)) for at in (0, 100, 110, 120, 130)]
+    observed[-1] = sample(130, (300, 0))
+    assert flow.rate(observed, PENDING) == pytest.approx((300 - 200) / 30)
 
 
-def test_rate_needs_two_samples_and_never_is_negative() -> None:
+def test_the_rate_needs_two_samples_and_is_never_negative() -> None:
     assert flow.rate([sample(0, (5, 0))], PENDING) is None
     assert flow.rate([sample(0, (50, 0)), sample(5, (0, 0))], PENDING) == 0
 
 
-def test_rate_leaves_out_samples_without_kafka() -> None:
-    seen = [sample(0, (0, 0)), Sample(at=5, taken_at=NOW, kafka_error=AWAY), sample(10, (20, 0))]
-    assert flow.rate(seen, PENDING) == pytest.approx(2)
+def test_the_rate_ignores_samples_without_kafka() -> None:
+    observed = [sample(0, (0, 0)), Sample(at=5, taken_at=NOW, kafka_error=NO_CONNECTION), sample(10, (20, 0))]
+    assert flow.rate(observed, PENDING) == pytest.approx(2)
 
 
 def test_a_group_that_commits_is_not_stalled() -> None:
-    seen = [sample(at, (at + 10, 0), (at, 0)) for at in range(0, 300, 5)]
-    assert flow.stalled_for(seen, CONSUMER, PENDING) == 0
-    assert kinds(*seen) == []
+    observed = [sample(at, (at + 10, 0), (at, 0)) for at in range(0, 300, 5)]
+    assert flow.stalled_for(observed, CONSUMER, PENDING) == 0
+    assert kinds(*observed) == []
 
 
-def test_a_group_with_work_that_commits_nothing_is() -> None:
-    seen = [sample(at, (at + 10, 0), (7, 0)) for at in range(0, 100, 5)]
-    assert flow.stalled_for(seen, CONSUMER, PENDING) == 95
-    [alert] = flow.alerts(seen, 1.0, 0, 0, 0.5, 25, PATIENCE)
+def test_a_group_with_work_that_commits_nothing_is_stalled() -> None:
+    observed = [sample(at, (at + 10, 0), (7, 0)) for at in range(0, 100, 5)]
+    assert flow.stalled_for(observed, CONSUMER, PENDING) == 95
+    [alert] = flow.alerts(observed, 1.0, 0, 0, 0.5, 25, PATIENCE)
     assert alert.kind == "stalled"
     assert alert.values == {"group": CONSUMER, "topic": PENDING, "lag": 98, "seconds": 95}
-    state = flow.pipeline(seen, 1.0)
+    state = flow.pipeline(observed, 1.0)
     assert [each.name for each in state.topics if each.stalled] == [PENDING]
 
 
@@ -126,21 +126,21 @@ def test_a_group_without_work_is_not_stalled() -> None:
 
 
 def errors(begin: int, end: int, due_seconds: float | None, ahead: int = 0) -> list[Sample]:
-    """Samples of an error topic with messages that nobody commits; the first one is due in so many seconds."""
-    where = ("retry-quota-consumer", topics.ERROR_QUOTA, 0)
+    """Returns samples of an error topic with uncommitted messages; the first is due in `due_seconds`."""
+    partition = ("retry-quota-consumer", topics.ERROR_QUOTA, 0)
     due = {} if due_seconds is None else {topics.ERROR_QUOTA: NOW + timedelta(seconds=due_seconds)}
     return [
-        replace(sample(at, (9, 0), (1, 0), topics.ERROR_QUOTA), due=due, ahead={where: ahead})
+        replace(sample(at, (9, 0), (1, 0), topics.ERROR_QUOTA), due=due, ahead={partition: ahead})
         for at in range(begin, end, 5)
     ]
 
 
-def test_an_error_may_wait_as_long_as_it_is_told_to() -> None:
+def test_an_error_that_is_not_due_yet_is_not_stalled() -> None:
     assert kinds(*errors(0, 600, 86_400)) == []
     assert kinds(*errors(0, 600, None)) == []
 
 
-def test_errors_that_are_due_and_not_asked_again_are_a_stall() -> None:
+def test_errors_that_are_due_and_not_retried_are_stalled() -> None:
     waited, due = errors(0, 600, 86_400), errors(600, 695, 0)
     assert kinds(*waited, *due[:-1]) == []
     [alert] = flow.alerts([*waited, *due], 1.0, 0, 0, 0.5, 25, PATIENCE)
@@ -148,7 +148,7 @@ def test_errors_that_are_due_and_not_asked_again_are_a_stall() -> None:
     assert alert.values == {"group": "retry-quota-consumer", "topic": topics.ERROR_QUOTA, "lag": 8, "seconds": 90}
 
 
-def test_a_message_that_waits_does_not_hide_what_is_finished_after_it() -> None:
+def test_messages_finished_out_of_order_count_as_progress() -> None:
     one, two = errors(0, 90, -1, ahead=2), errors(90, 180, -1, ahead=3)
     assert kinds(*one, *two) == []
     assert flow.lag(two[-1], "retry-quota-consumer", topics.ERROR_QUOTA) == 5
@@ -158,22 +158,22 @@ def test_a_message_that_waits_does_not_hide_what_is_finished_after_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"kafka_error": AWAY}, "kafka-away"),
-        ({"flink": None, "flink_error": AWAY}, "flink-away"),
+        ({"kafka_error": NO_CONNECTION}, "kafka-away"),
+        ({"flink": None, "flink_error": NO_CONNECTION}, "flink-away"),
         ({"flink": RUNNING.model_copy(update={"state": "RESTARTING", "working": False})}, "job-not-running"),
         ({"flink": Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)}, "no-job"),
         (
-            {"services": [ServiceState(name="storage-writer", healthy=False, instances=0, why=AWAY)]},
+            {"services": [ServiceState(name="storage-writer", healthy=False, instances=0, why=NO_CONNECTION)]},
             "service-unhealthy",
         ),
     ],
 )
-def test_says_what_is_wrong(changes: dict[str, object], kind: str) -> None:
+def test_each_fault_raises_its_alert(changes: dict[str, object], kind: str) -> None:
     assert kinds(replace(sample(0), **changes)) == [kind]  # type: ignore[arg-type]
 
 
-def test_an_alert_has_its_reason_as_a_kind_that_has_words_in_every_language() -> None:
-    [alert] = flow.alerts([replace(sample(0), kafka_error=AWAY)], 1, 0, 0, 0.5, 30, PATIENCE)
+def test_an_alert_has_the_kind_and_detail_of_its_reason() -> None:
+    [alert] = flow.alerts([replace(sample(0), kafka_error=NO_CONNECTION)], 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.values == {"why": "no-connection", "detail": ""}
 
 
@@ -192,7 +192,7 @@ PAUSED = Budget.model_validate(USED_UP)
         ),
     ],
 )
-def test_a_budget_that_is_used_up_says_what_is_spent_of_what_and_when_calls_go_on(
+def test_the_alert_of_a_used_up_budget_has_spending_limits_and_the_end(
     changes: dict[str, object], reached: dict[str, float]
 ) -> None:
     [alert] = flow.alerts([replace(sample(0), budget=PAUSED.model_copy(update=changes))], 1, 0, 0, 0.5, 30, PATIENCE)
@@ -201,25 +201,27 @@ def test_a_budget_that_is_used_up_says_what_is_spent_of_what_and_when_calls_go_o
 
 
 @pytest.mark.parametrize("budget", [None, Budget(day=NOW.date(), spent_tokens=3, budget_tokens=4)])
-def test_a_budget_that_lasts_or_is_not_known_is_no_alert(budget: Budget | None) -> None:
+def test_a_budget_that_is_left_or_unknown_raises_no_alert(budget: Budget | None) -> None:
     assert kinds(replace(sample(0), budget=budget)) == []
 
 
-def test_an_absent_storage_service_is_one_alert() -> None:
-    away = ServiceState(name="storage-service", healthy=False, instances=0, why=AWAY)
-    assert kinds(replace(sample(0), services=[away], **BudgetLook(FakeStorage(away=True))())) == ["service-unhealthy"]
+def test_an_unavailable_storage_service_raises_a_single_alert() -> None:
+    unhealthy = ServiceState(name="storage-service", healthy=False, instances=0, why=NO_CONNECTION)
+    assert kinds(replace(sample(0), services=[unhealthy], **BudgetLook(FakeStorage(unavailable=True))())) == [
+        "service-unhealthy"
+    ]
 
 
-def test_who_waits_for_a_budget_is_not_stalled() -> None:
+def test_a_group_that_waits_for_the_budget_is_not_stalled() -> None:
     waits = [replace(sample(at, (9, 0), (7, 0)), budget=PAUSED) for at in range(0, 300, 5)]
     assert kinds(*waits) == ["budget-used-up"]
-    # Once calls may go on, it counts from there.
+    # The stall is measured from the moment when calls may go on.
     goes_on = [sample(at, (9, 0), (7, 0)) for at in range(300, 395, 5)]
     assert kinds(*waits, *goes_on[:-1]) == []
     assert kinds(*waits, *goes_on) == ["stalled"]
 
 
-def test_others_are_stalled_whatever_the_budget_is() -> None:
+def test_other_groups_are_stalled_during_a_pause_of_the_budget() -> None:
     name = topics.VALIDATED
     assert kinds(*(replace(sample(at, (9, 0), (7, 0), name), budget=PAUSED) for at in range(0, 100, 5))) == [
         "budget-used-up",
@@ -232,7 +234,7 @@ def provider(**changes: object) -> ProviderStatus:
 
 
 @pytest.mark.parametrize("state", ["limited", "unavailable"])
-def test_a_provider_that_admits_no_call_says_until_when_why_and_what_its_limits_are(state: str) -> None:
+def test_the_alert_of_a_closed_provider_has_cause_end_and_limits(state: str) -> None:
     [alert] = flow.alerts([replace(sample(0), providers=[provider(state=state)])], 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.kind == f"provider-{state}"
     assert alert.values == {
@@ -250,9 +252,9 @@ def test_a_provider_that_admits_no_call_says_until_when_why_and_what_its_limits_
     }
 
 
-def test_what_a_provider_says_is_shortened_to_one_line() -> None:
-    said = provider(message=f"slow\n  down {'!' * 500}")
-    [alert] = flow.alerts([replace(sample(0), providers=[said])], 1, 0, 0, 0.5, 30, PATIENCE)
+def test_the_message_of_a_provider_is_shortened_to_one_line() -> None:
+    status = provider(message=f"slow\n  down {'!' * 500}")
+    [alert] = flow.alerts([replace(sample(0), providers=[status])], 1, 0, 0, 0.5, 30, PATIENCE)
     text = alert.values["message"]
     assert isinstance(text, str)
     assert text.startswith("slow down !!!")
@@ -260,32 +262,32 @@ def test_what_a_provider_says_is_shortened_to_one_line() -> None:
     assert len(text) == flow.SHOWN_CHARACTERS
 
 
-def test_an_open_provider_is_no_alert_and_shown_all_the_same() -> None:
-    seen = replace(sample(0), providers=[provider(state="open", cause=None, message=None, waiting_until=None)])
-    assert kinds(seen) == []
-    assert [each.state for each in flow.pipeline([seen], 1).providers] == ["open"]
+def test_an_open_provider_is_listed_without_an_alert() -> None:
+    observed = replace(sample(0), providers=[provider(state="open", cause=None, message=None, waiting_until=None)])
+    assert kinds(observed) == []
+    assert [each.state for each in flow.pipeline([observed], 1).providers] == ["open"]
     assert flow.pipeline([], None).providers == []
 
 
 @pytest.mark.parametrize("state", ["limited", "unavailable"])
-def test_who_waits_for_a_provider_is_not_stalled(state: str) -> None:
+def test_a_group_that_waits_for_a_provider_is_not_stalled(state: str) -> None:
     others = provider(provider="https://another.example.com", state="open")
     waits = [replace(sample(at, (9, 0), (7, 0)), providers=[others, provider(state=state)]) for at in range(0, 300, 5)]
     assert kinds(*waits) == [f"provider-{state}"]
     assert not any(each.stalled for each in flow.pipeline(waits, 1.0).topics)
-    # Once it admits calls, it counts from there.
+    # The stall is measured from the moment when the provider admits calls.
     goes_on = [replace(sample(at, (9, 0), (7, 0)), providers=[others]) for at in range(300, 395, 5)]
     assert kinds(*waits, *goes_on[:-1]) == []
     assert kinds(*waits, *goes_on) == ["stalled"]
 
 
-def test_others_are_stalled_whatever_the_providers_do() -> None:
+def test_other_groups_are_stalled_while_a_provider_is_closed() -> None:
     name = topics.VALIDATED
-    seen = [replace(sample(at, (9, 0), (7, 0), name), providers=[provider()]) for at in range(0, 100, 5)]
-    assert kinds(*seen) == ["provider-limited", "stalled"]
+    observed = [replace(sample(at, (9, 0), (7, 0), name), providers=[provider()]) for at in range(0, 100, 5)]
+    assert kinds(*observed) == ["provider-limited", "stalled"]
 
 
-def test_an_unavailable_provider_comes_before_what_works_as_it_was_told() -> None:
+def test_alerts_about_failures_come_before_alerts_about_limits() -> None:
     both = [provider(), provider(provider="https://another.example.com", state="unavailable")]
     assert kinds(replace(sample(0), budget=PAUSED, providers=both)) == [
         "provider-unavailable",
@@ -298,25 +300,23 @@ LONG = PATIENCE + 3600
 
 
 @pytest.mark.parametrize(("age", "found"), [(None, []), (LONG, []), (LONG + 1, ["pending-long"])])
-def test_a_question_that_is_pending_for_longer_than_it_may_wait_is_an_alert(
-    age: float | None, found: list[str]
-) -> None:
+def test_a_question_pending_beyond_its_patience_raises_an_alert(age: float | None, found: list[str]) -> None:
     assert kinds(replace(sample(0), oldest_pending_seconds=age)) == found
 
 
-def test_an_alert_about_a_pending_question_tells_for_how_long() -> None:
-    seen = [sample(0), replace(sample(5), oldest_pending_seconds=LONG + 60.4)]
-    [alert] = flow.alerts(seen, 1, 0, 0, 0.5, 30, PATIENCE)
+def test_the_alert_about_a_pending_question_has_its_age() -> None:
+    observed = [sample(0), replace(sample(5), oldest_pending_seconds=LONG + 60.4)]
+    [alert] = flow.alerts(observed, 1, 0, 0, 0.5, 30, PATIENCE)
     assert alert.values == {"seconds": LONG + 60}
-    assert flow.alerts(seen, 1, 0, 0, 0.5, 30, 2 * PATIENCE) == []
-    assert kinds(*seen, sample(10)) == [], "the newest sample counts"
+    assert flow.alerts(observed, 1, 0, 0, 0.5, 30, 2 * PATIENCE) == []
+    assert kinds(*observed, sample(10)) == [], "only the newest sample is used"
 
 
-def test_questions_that_wait_for_the_days_budget_are_not_pending_for_too_long() -> None:
-    seen = replace(sample(0), oldest_pending_seconds=LONG + 1, budget=PAUSED)
-    assert kinds(seen) == ["budget-used-up"]
+def test_questions_that_wait_for_the_budget_are_not_pending_too_long() -> None:
+    observed = replace(sample(0), oldest_pending_seconds=LONG + 1, budget=PAUSED)
+    assert kinds(observed) == ["budget-used-up"]
     lasts = Budget(day=NOW.date(), spent_tokens=3, budget_tokens=4)
-    assert kinds(replace(seen, budget=lasts)) == ["pending-long"]
+    assert kinds(replace(observed, budget=lasts)) == ["pending-long"]
 
 
 @pytest.mark.parametrize(
@@ -335,17 +335,17 @@ def test_questions_that_wait_for_the_days_budget_are_not_pending_for_too_long() 
         ([None, 2, None], 0),
     ],
 )
-def test_dead_letters_that_came_lately_are_an_alert_that_counts_them(letters: list[int | None], new: int) -> None:
-    seen = [replace(sample(5 * number), dead_letters=each) for number, each in enumerate(letters)]
-    found = flow.alerts(seen, 1, 0, 0, 0.5, 30, PATIENCE)
+def test_new_dead_letters_raise_an_alert_with_their_number(letters: list[int | None], new: int) -> None:
+    observed = [replace(sample(5 * number), dead_letters=each) for number, each in enumerate(letters)]
+    found = flow.alerts(observed, 1, 0, 0, 0.5, 30, PATIENCE)
     assert [(each.kind, each.values) for each in found] == ([("dead-letters", {"count": new})] if new else [])
 
 
-def test_old_samples_say_nothing_but_that_they_are_old() -> None:
-    assert kinds(Sample(at=0, taken_at=NOW, kafka_error=AWAY), age=60) == ["stale"]
+def test_old_samples_raise_only_the_stale_alert() -> None:
+    assert kinds(Sample(at=0, taken_at=NOW, kafka_error=NO_CONNECTION), age=60) == ["stale"]
 
 
-def test_nothing_is_wrong_before_the_first_look() -> None:
+def test_without_samples_there_are_no_alerts_and_no_lags() -> None:
     assert kinds(age=None) == []
     state = flow.pipeline([], None)
     assert {each.lag for each in state.topics} == {None}
@@ -353,16 +353,16 @@ def test_nothing_is_wrong_before_the_first_look() -> None:
 
 
 @pytest.mark.parametrize(("below", "scored", "found"), [(11, 20, True), (10, 20, False), (19, 19, False)])
-def test_too_many_below_the_threshold(below: int, scored: int, found: bool) -> None:
+def test_too_many_answers_below_the_threshold_raise_an_alert(below: int, scored: int, found: bool) -> None:
     assert (kinds(below=below, scored=scored) == ["max-retries"]) is found
 
 
 def test_groups_have_their_members_and_the_lag_of_all_their_topics() -> None:
-    seen = replace(sample(0, (10, 7), (8, 7)), groups={CONSUMER: Member("STABLE", 2)})
-    group = next(each for each in flow.pipeline([seen], 0).groups if each.name == CONSUMER)
+    observed = replace(sample(0, (10, 7), (8, 7)), groups={CONSUMER: Member("STABLE", 2)})
+    group = next(each for each in flow.pipeline([observed], 0).groups if each.name == CONSUMER)
     assert (group.state, group.members, group.lag) == ("STABLE", 2, 2)
 
 
-def test_cache_hit_rate_is_of_all_replies() -> None:
+def test_the_cache_hit_rate_is_a_share_of_all_replies() -> None:
     assert flow.cache_hit_rate({"cache": 3, "database": 1, "pending": 4, "failed": 0}) == pytest.approx(3 / 8)
     assert flow.cache_hit_rate({"cache": 0, "pending": 0}) is None

@@ -1,4 +1,4 @@
-"""`python -m viz_service`."""
+"""The command line `python -m viz_service`."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pipeline.settings import EXIT_USAGE
 from viz_service import __main__
 
 
-def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_works_without_a_database(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         __main__.main(["--check"])
     assert "all well" in capsys.readouterr().out
@@ -22,7 +22,7 @@ def test_check_needs_no_database(capsys: pytest.CaptureFixture[str]) -> None:
         ("MAX_ATTEMPTS", "0"),
     ],
 )
-def test_a_bad_setting_is_named(
+def test_an_invalid_setting_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The pages, their files and their headers."""
+"""The pages, their assets and their headers."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ FAR = NOW + timedelta(days=36_500)
 
 
 class Page(HTMLParser):
-    """Collects what a browser would act on."""
+    """Collects the tags, scripts and texts of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -74,54 +74,54 @@ def page(client: FlaskClient, path: str, **more: object) -> Page:
 @pytest.mark.parametrize("path", PAGES)
 class TestEveryPage:
     def test_has_no_inline_script_or_style(self, client: FlaskClient, path: str) -> None:
-        seen = page(client, path)
-        assert seen.script_text.strip() == ""
-        assert all(attrs.get("src") for attrs in seen.named("script"))
-        assert not seen.named("style")
-        assert not [name for _, attrs in seen.tags for name in attrs if name == "style" or name.startswith("on")]
+        content = page(client, path)
+        assert content.script_text.strip() == ""
+        assert all(attrs.get("src") for attrs in content.named("script"))
+        assert not content.named("style")
+        assert not [name for _, attrs in content.tags for name in attrs if name == "style" or name.startswith("on")]
 
-    def test_asks_no_other_host_and_no_path_that_is_missing(self, client: FlaskClient, path: str) -> None:
+    def test_links_only_to_existing_paths_of_this_host(self, client: FlaskClient, path: str) -> None:
         for address in page(client, path).addresses():
             assert address.startswith(("/", "#", "?")), address
             if address.startswith("/"):
                 assert client.get(address, follow_redirects=True).status_code == 200, address
 
-    def test_texts_of_people_and_of_the_model_stay_text(self, client: FlaskClient, path: str) -> None:
+    def test_texts_of_users_and_models_are_escaped(self, client: FlaskClient, path: str) -> None:
         html = client.get(path).get_data(as_text=True)
         assert SCRIPT not in html
         if path not in ("/", "/ask"):
             assert SCRIPT in Page(html).text
 
-    def test_has_landmarks_one_first_heading_and_unique_ids(self, client: FlaskClient, path: str) -> None:
-        seen = page(client, path)
-        assert [len(seen.named(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
-        ids = [attrs["id"] for _, attrs in seen.tags if attrs.get("id")]
+    def test_has_landmarks_one_h1_and_unique_ids(self, client: FlaskClient, path: str) -> None:
+        content = page(client, path)
+        assert [len(content.named(tag)) for tag in ("h1", "main", "footer")] == [1, 1, 1]
+        ids = [attrs["id"] for _, attrs in content.tags if attrs.get("id")]
         assert len(ids) == len(set(ids))
-        for _, attrs in seen.tags:
+        for _, attrs in content.tags:
             assert attrs.get("aria-labelledby") in {None, *ids}
             assert attrs.get("for") in {None, *ids}
 
-    def test_speaks_the_readers_language(self, client: FlaskClient, path: str) -> None:
+    def test_is_in_the_language_of_the_browser(self, client: FlaskClient, path: str) -> None:
         spanish = page(client, path, headers={"Accept-Language": "es-ES,es;q=0.9"})
         assert spanish.named("html")[0]["lang"] == "es"
         assert "Resumen" in spanish.text
         assert page(client, path, headers={"Accept-Language": "fr"}).named("html")[0]["lang"] == "en"
 
-    def test_keeps_the_language_that_was_chosen(self, client: FlaskClient, path: str) -> None:
+    def test_keeps_the_chosen_language(self, client: FlaskClient, path: str) -> None:
         reply = client.get(path, query_string={"lang": "es"})
         cookie = reply.headers["Set-Cookie"]
         assert "language=es" in cookie
         assert "SameSite=Lax" in cookie
         assert page(client, path).named("html")[0]["lang"] == "es"
 
-    def test_keeps_the_theme_that_was_chosen(self, client: FlaskClient, path: str) -> None:
+    def test_keeps_the_chosen_theme(self, client: FlaskClient, path: str) -> None:
         assert page(client, path).named("html")[0]["data-theme"] == "auto"
         client.set_cookie("theme", "dark")
         assert page(client, path).named("html")[0]["data-theme"] == "dark"
         client.set_cookie("theme", "pink")
         assert page(client, path).named("html")[0]["data-theme"] == "auto"
 
-    def test_marks_where_the_reader_is(self, client: FlaskClient, path: str) -> None:
+    def test_marks_the_current_page_in_the_navigation(self, client: FlaskClient, path: str) -> None:
         current = [attrs["href"] for attrs in page(client, path).named("a") if attrs.get("aria-current") == "page"]
         assert current == ["/questions" if path == QUESTION else path]
 
@@ -138,7 +138,7 @@ def test_policy_allows_own_files_only(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/api/statistics", "/api/nothing", "/health", "/openapi.json"])
-def test_no_path_but_the_documentation_has_a_wider_policy(client: FlaskClient, path: str) -> None:
+def test_all_paths_except_the_documentation_have_the_strict_policy(client: FlaskClient, path: str) -> None:
     assert client.get(path).headers["Content-Security-Policy"] == client.get("/").headers["Content-Security-Policy"]
 
 
@@ -146,12 +146,18 @@ def test_swagger_ui_may_run_its_inline_script(client: FlaskClient) -> None:
     assert "script-src 'self' 'unsafe-inline'" in client.get("/docs/swagger").headers["Content-Security-Policy"]
 
 
-def test_assets_are_kept_for_a_year_by_version(client: FlaskClient) -> None:
-    seen = page(client, "/")
-    found = [address for address in seen.addresses() if address.startswith("/assets/")]
-    # Modules import each other by names without a version: they are asked for again, and mostly not modified.
-    modules = {attrs["href"] or "" for attrs in seen.named("link") if attrs["rel"] == "modulepreload"}
-    assert {Path(address).name for address in modules} == {"core.js", "format.js", "charts.js", "picture.js", "whatif.js"}
+def test_versioned_assets_are_cached_for_a_year(client: FlaskClient) -> None:
+    content = page(client, "/")
+    found = [address for address in content.addresses() if address.startswith("/assets/")]
+    # Modules import each other by names without a version, so that browsers revalidate them.
+    modules = {attrs["href"] or "" for attrs in content.named("link") if attrs["rel"] == "modulepreload"}
+    assert {Path(address).name for address in modules} == {
+        "core.js",
+        "format.js",
+        "charts.js",
+        "picture.js",
+        "whatif.js",
+    }
     found = [address for address in found if address not in modules]
     assert {Path(address.split("?")[0]).name for address in found} == {
         "dashboard.css",
@@ -170,7 +176,7 @@ def test_assets_are_kept_for_a_year_by_version(client: FlaskClient) -> None:
     assert client.get("/assets/texts.xx.js").status_code == 404
 
 
-def test_plotly_comes_compressed_to_those_who_can(client: FlaskClient) -> None:
+def test_plotly_is_compressed_for_clients_that_accept_gzip(client: FlaskClient) -> None:
     plain = client.get("/assets/plotly.min.js", headers={"Accept-Encoding": "identity"})
     small = client.get("/assets/plotly.min.js", headers={"Accept-Encoding": "gzip, br"})
     assert (plain.headers.get("Content-Encoding"), small.headers["Content-Encoding"]) == (None, "gzip")
@@ -179,43 +185,43 @@ def test_plotly_comes_compressed_to_those_who_can(client: FlaskClient) -> None:
     assert len(small.get_data()) < len(plain.get_data()) / 2
 
 
-def test_the_image_has_the_plotly_that_is_tested(client: FlaskClient) -> None:
-    """The whole bundle, in the plotly package, stands in tests for the part of it that the image has."""
-    wanted = re.search(r"^ARG PLOTLY_JS=(.+)$", (STATIC.parent / "Dockerfile").read_text(), re.M)
-    assert wanted
-    assert f"v{wanted[1]}\n" in assets.plotly().read_text()[:100]
+def test_the_image_has_the_tested_version_of_plotly(client: FlaskClient) -> None:
+    """Tests use the full bundle of the plotly package in place of the basic bundle in the image."""
+    version = re.search(r"^ARG PLOTLY_JS=(.+)$", (STATIC.parent / "Dockerfile").read_text(), re.M)
+    assert version
+    assert f"v{version[1]}\n" in assets.plotly().read_text()[:100]
     drawn = [client.get(f"/api/figures/{name}").get_json() for name in get_args(FigureName)]
     kinds = {trace["type"] for each in drawn for trace in each["data"]}
     assert kinds == {"bar", "pie", "scatter"}  # the traces of the basic bundle
 
 
-def test_numbers_come_with_the_overview_and_plotly_after_them(client: FlaskClient) -> None:
+def test_the_overview_contains_its_numbers_and_loads_plotly_last(client: FlaskClient) -> None:
     scripts = page(client, "/").named("script")
     known = next(attrs["data-known"] for attrs in scripts if attrs.get("id") == "overview-script")
     assert json.loads(known or "")["statistics"]["questions"]["total"] == 12
-    # Both wait for the whole document and run in this order.
+    # Both run in this order after the whole document is parsed.
     assert [attrs.get("id") for attrs in scripts][-2:] == ["overview-script", "plotly"]
     assert (scripts[-2]["type"], "defer" in scripts[-1]) == ("module", True)
 
 
-def test_the_overview_stays_up_without_the_database(away_client: FlaskClient) -> None:
-    reply = away_client.get("/")
+def test_the_overview_works_while_the_database_is_unavailable(unavailable_client: FlaskClient) -> None:
+    reply = unavailable_client.get("/")
     assert reply.status_code == 200
     known = next(attrs for attrs in Page(reply.get_data(as_text=True)).named("script") if attrs.get("data-known"))
     assert json.loads(known["data-known"] or "")["statistics"] is None
 
 
-def test_the_overview_has_every_element_that_its_module_asks_for(client: FlaskClient) -> None:
-    asked = set(re.findall(r'\bat\("([\w-]+)"\)', (STATIC / "overview.js").read_text()))
-    seen = page(client, "/").tags
-    assert {"alerts", "providers"} < asked
-    assert asked - {attrs.get("id") for _, attrs in seen} == set()
-    # Shown once there is a provider to show.
-    assert next("hidden" in attrs for _, attrs in seen if attrs.get("id") == "providers-part")
+def test_the_overview_has_every_element_that_its_module_uses(client: FlaskClient) -> None:
+    used_ids = set(re.findall(r'\bat\("([\w-]+)"\)', (STATIC / "overview.js").read_text()))
+    content = page(client, "/").tags
+    assert {"alerts", "providers"} < used_ids
+    assert used_ids - {attrs.get("id") for _, attrs in content} == set()
+    # The part is hidden until there is a provider.
+    assert next("hidden" in attrs for _, attrs in content if attrs.get("id") == "providers-part")
 
 
-def test_what_works_as_it_was_told_to_is_no_failure() -> None:
-    """Amber and not red: alerts about limits that somebody has set or a provider has."""
+def test_alerts_about_limits_are_not_shown_as_failures() -> None:
+    """Alerts about limits of the user or of a provider are amber, not red."""
     listed = re.search(r"TOLERABLE = new Set\(\[(.*?)\]\)", (STATIC / "overview.js").read_text())
     assert listed
     kinds = re.findall(r'"([\w-]+)"', listed[1])
@@ -231,95 +237,95 @@ def test_texts_never_become_markup() -> None:
         assert not re.search(forbidden, path.read_text()), path
 
 
-def test_modules_import_what_is_there() -> None:
+def test_modules_import_existing_files() -> None:
     for path in STATIC.glob("*.js"):
         for name in re.findall(r'from "\./([\w.]+)"', path.read_text()):
             assert (STATIC / name).is_file(), f"{path.name}: {name}"
 
 
-def test_says_how_often_it_refreshes(client: FlaskClient) -> None:
+def test_the_page_contains_the_refresh_interval(client: FlaskClient) -> None:
     assert page(client, "/").named("body")[0]["data-refresh-seconds"] == str(VizSettings().viz_refresh_seconds)
 
 
-def test_times_are_marked_for_the_readers_zone(client: FlaskClient) -> None:
+def test_times_are_marked_for_conversion_to_the_local_time_zone(client: FlaskClient) -> None:
     times = page(client, QUESTION).named("time")
     assert len(times) >= 7
     assert times[0]["datetime"] == NOW.isoformat()
 
 
-def test_a_question_in_flight_says_so_and_one_that_is_final_does_not(client: FlaskClient, rows: FakeQueries) -> None:
+def test_the_status_of_a_question_is_shown(client: FlaskClient, rows: FakeQueries) -> None:
     assert page(client, QUESTION).named("article")[0]["data-status"] == "completed"
     rows.detail = question(status="pending", answer=None)
-    seen = page(client, QUESTION)
-    assert seen.named("article")[0]["data-status"] == "pending"
-    assert "On its way" in seen.text
+    content = page(client, QUESTION)
+    assert content.named("article")[0]["data-status"] == "pending"
+    assert "On its way" in content.text
 
 
 @pytest.mark.parametrize(
     ("quality", "tone"), [("self_check_accepted", "accepted"), ("self_check_max_retries_reached", "below")]
 )
-def test_a_self_check_has_its_outcome_in_colour_and_its_score_on_no_side_of_the_threshold(
+def test_scores_of_a_self_check_are_not_coloured_by_the_threshold(
     client: FlaskClient, rows: FakeQueries, quality: str, tone: str
 ) -> None:
     answer = question().answer
     assert answer
     rows.detail = question(original_answer=None, answer=answer.model_copy(update={"quality": quality}))
-    seen = page(client, QUESTION)
-    assert {attrs["class"] for attrs in seen.named("span") if (attrs.get("class") or "").startswith("score")} == {
+    content = page(client, QUESTION)
+    assert {attrs["class"] for attrs in content.named("span") if (attrs.get("class") or "").startswith("score")} == {
         "score"
     }
-    steps = [(attrs.get("class") or "").split() for attrs in seen.named("li")]
+    steps = [(attrs.get("class") or "").split() for attrs in content.named("li")]
     assert [each for each in steps if each[0] == "attempt"] == [["attempt"], ["attempt"]]
     assert ["kept", tone] in steps
-    assert "not on one scale" in seen.text
+    assert "not on one scale" in content.text
 
 
-def test_a_score_against_a_reference_has_the_colour_of_its_side(client: FlaskClient) -> None:
-    seen = page(client, QUESTION)
-    steps = [(attrs.get("class") or "").split() for attrs in seen.named("li")]
+def test_scores_with_a_reference_are_coloured_by_the_threshold(client: FlaskClient) -> None:
+    content = page(client, QUESTION)
+    steps = [(attrs.get("class") or "").split() for attrs in content.named("li")]
     assert [each for each in steps if each[0] in ("attempt", "kept")] == [
         ["attempt", "below"],
         ["attempt", "accepted"],
         ["kept", "accepted"],
     ]
-    assert "not on one scale" not in seen.text
+    assert "not on one scale" not in content.text
 
 
-def test_costs_stand_where_they_are_known(client: FlaskClient, rows: FakeQueries) -> None:
-    """One attempt has a price, the other has none; the total has a failed call's as well."""
+def test_known_costs_are_shown(client: FlaskClient, rows: FakeQueries) -> None:
+    """One attempt has a cost and the other none; the total includes a failed call."""
     assert re.findall(r"cost ([\d.]+)", page(client, QUESTION).text) == ["0.000118", "0.000237"]
     unpriced = [each.model_copy(update={"cost": None}) for each in question().attempts]
     rows.detail = question(attempts=unpriced, usage=Usage(prompt_tokens=130, completion_tokens=80, cost=None))
-    seen = page(client, QUESTION).text
-    assert "130 + 80 tokens" in seen
-    assert "cost" not in seen
+    content = page(client, QUESTION).text
+    assert "130 + 80 tokens" in content
+    assert "cost" not in content
 
 
-def test_a_failed_call_that_took_tokens_says_so(client: FlaskClient, rows: FakeQueries) -> None:
+def test_tokens_and_cost_of_a_failed_call_are_shown(client: FlaskClient, rows: FakeQueries) -> None:
     assert "31 + 0 tokens" not in page(client, QUESTION).text
     refused = question().errors[0].model_copy(update={"prompt_tokens": 31, "cost": Decimal("0.0000124")})
     rows.detail = question(attempts=[], errors=[refused], usage=None)
-    seen = page(client, QUESTION).text
-    assert "31 + 0 tokens" in seen
-    assert "cost 0.0000124" in seen
+    content = page(client, QUESTION).text
+    assert "31 + 0 tokens" in content
+    assert "cost 0.0000124" in content
 
 
 def uncharged(**changes: Any) -> CallError:
-    """A call that the provider did not admit, three times by now."""
+    """Returns a call that the provider has rejected three times."""
     refused = {"cause": "rate_limit", "type": "quota", "times": 3, "counts_as_retry": False}
     return question().errors[0].model_copy(update=refused | changes)
 
 
-def test_failed_calls_say_why_how_often_and_what_they_cost(client: FlaskClient, rows: FakeQueries) -> None:
-    seen = page(client, QUESTION).text
+def test_failed_calls_are_shown_with_cause_number_and_retries(client: FlaskClient, rows: FakeQueries) -> None:
+    content = page(client, QUESTION).text
     for text in ("rate limit", "another cause", "the last one is shown", "no retry was spent", "Due to be asked again"):
-        assert text not in seen, text
-    assert "Due for retry 1" in seen
+        assert text not in content, text
+    assert "Due for retry 1" in content
     rows.detail = question(attempts=[], errors=[uncharged()])
-    seen = page(client, QUESTION).text
+    content = page(client, QUESTION).text
     for text in ("rate limit", "3 calls, the last one is shown", "no retry was spent", "Due to be asked again"):
-        assert text in seen, text
-    assert "Due for retry" not in seen
+        assert text in content, text
+    assert "Due for retry" not in content
     rows.detail = question(status="pending", answer=None, attempts=[], errors=[uncharged(due_at=FAR)])
     assert "Waits for the provider, due" in page(client, QUESTION).text
     rows.detail = question(status="pending", answer=None, attempts=[], errors=[uncharged(due_at=FAR, times=1234)])
@@ -328,7 +334,7 @@ def test_failed_calls_say_why_how_often_and_what_they_cost(client: FlaskClient, 
     assert "límite de ritmo" in spanish
 
 
-def test_an_attempt_says_how_much_of_it_were_thoughts(client: FlaskClient, rows: FakeQueries) -> None:
+def test_reasoning_tokens_of_an_attempt_are_shown(client: FlaskClient, rows: FakeQueries) -> None:
     assert "thoughts" not in page(client, QUESTION).text
     rows.detail = question(
         attempts=[each.model_copy(update={"reasoning_tokens": 32}) for each in question().attempts[:1]]
@@ -345,29 +351,31 @@ def test_each_quality_has_the_colour_of_its_outcome() -> None:
         assert re.search(rf"\.tag:is\([^)]*\.{quality}\b[^)]*\) {{ color: var\(--{colour}\)", css), quality
 
 
-def test_a_question_in_flight_shows_errors_that_only_kafka_knows(rows: FakeQueries) -> None:
+def test_a_pending_question_shows_errors_that_are_only_on_kafka(rows: FakeQueries) -> None:
     rows.detail = question(status="pending", answer=None, attempts=[], errors=[])
     earlier = waiting_error(message="an earlier life", failed_at=NOW - timedelta(hours=1))
     errors = [waiting_error(message="on its way"), waiting_error(message="another", question_id=UNKNOWN), earlier]
-    seen = page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=errors))), QUESTION)
-    assert "on its way" in seen.text
-    assert "another" not in seen.text
-    assert "an earlier life" not in seen.text
+    content = page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=errors))), QUESTION)
+    assert "on its way" in content.text
+    assert "another" not in content.text
+    assert "an earlier life" not in content.text
 
 
-def test_of_calls_that_cost_no_retry_the_last_one_is_shown(rows: FakeQueries) -> None:
-    def seen(times_known: int, times_on_its_way: int) -> str:
+def test_only_the_last_of_the_calls_that_used_no_retry_is_shown(rows: FakeQueries) -> None:
+    def content(times_known: int, times_on_its_way: int) -> str:
         known = uncharged(attempt=1, retry=0, times=times_known, message="of the database", due_at=None)
         rows.detail = question(status="pending", answer=None, attempts=[], errors=[known])
         news = waiting_error(times=times_on_its_way, counts_as_retry=False, message="on its way", due_at=FAR)
         return page(client_for(rows, state=FakeState(Sample(at=0, taken_at=NOW, errors=[news]))), QUESTION).text
 
-    later, older = seen(2, 3), seen(3, 3)
+    later, older = content(2, 3), content(3, 3)
     assert ("on its way" in later, "of the database" in later) == (True, False)
     assert ("on its way" in older, "of the database" in older) == (False, True)
 
 
-def test_a_question_that_waited_too_long_says_so(client: FlaskClient, rows: FakeQueries, storage: FakeStorage) -> None:
+def test_a_question_that_waited_too_long_shows_this_reason(
+    client: FlaskClient, rows: FakeQueries, storage: FakeStorage
+) -> None:
     failure = Failure(reason="patience_exhausted", retry_count=0, last_error="quota 429: tomorrow", failed_at=NOW)
     rows.detail = question(status="failed", answer=None, attempts=[], failure=failure)
     storage.rows[0]["reason"] = "patience_exhausted"
@@ -385,7 +393,7 @@ def test_failed_questions_are_filtered_by_every_reason(client: FlaskClient, stor
     assert storage.called[0][1]["reason"] == "patience_exhausted"
 
 
-def test_a_failed_question_says_why(client: FlaskClient, rows: FakeQueries) -> None:
+def test_a_failed_question_shows_its_error(client: FlaskClient, rows: FakeQueries) -> None:
     failure = Failure(reason="not_retryable", retry_count=0, last_error=f"401 {SCRIPT}", failed_at=NOW)
     rows.detail = question(status="failed", answer=None, attempts=[], failure=failure)
     html = client.get(QUESTION).get_data(as_text=True)
@@ -394,30 +402,30 @@ def test_a_failed_question_says_why(client: FlaskClient, rows: FakeQueries) -> N
 
 
 @pytest.mark.parametrize("path", [f"/questions/{UNKNOWN}", "/questions/nothing"])
-def test_an_unknown_question_is_a_page_too(client: FlaskClient, path: str) -> None:
+def test_an_unknown_question_is_a_404_page(client: FlaskClient, path: str) -> None:
     reply = client.get(path)
     assert (reply.status_code, reply.mimetype) == (404, "text/html")
 
 
 @pytest.mark.parametrize("path", ["/questions", QUESTION, "/dead-letters"])
-def test_pages_say_when_the_database_is_away(away_client: FlaskClient, path: str) -> None:
-    reply = away_client.get(path)
+def test_pages_are_503_while_the_database_is_unavailable(unavailable_client: FlaskClient, path: str) -> None:
+    reply = unavailable_client.get(path)
     assert (reply.status_code, reply.mimetype) == (503, "text/html")
     assert "PostgreSQL: connection refused" in reply.get_data(as_text=True)
 
 
-def test_the_failed_page_says_when_storage_service_is_away() -> None:
-    reply = client_for(FakeQueries(), FakeStorage(away=True)).get("/failed")
+def test_the_failed_page_is_503_while_storage_service_is_unavailable() -> None:
+    reply = client_for(FakeQueries(), FakeStorage(unavailable=True)).get("/failed")
     assert (reply.status_code, reply.mimetype) == (503, "text/html")
 
 
-def test_lists_say_when_they_are_empty(empty_client: FlaskClient) -> None:
+def test_empty_lists_show_a_message(empty_client: FlaskClient) -> None:
     assert "Nobody has asked anything yet." in page(empty_client, "/questions").text
     assert "No question matches." in page(empty_client, "/questions?text=x").text
 
 
-def test_a_dead_letter_has_its_place_its_reason_its_question_and_a_button(client: FlaskClient) -> None:
-    seen = page(client, "/dead-letters")
+def test_a_dead_letter_is_shown_with_source_reason_question_and_button(client: FlaskClient) -> None:
+    content = page(client, "/dead-letters")
     for text in (
         "llm-responses-success",
         "partition 2, offset 1805",
@@ -426,16 +434,16 @@ def test_a_dead_letter_has_its_place_its_reason_its_question_and_a_button(client
         "26 bytes",
         f"{{{SCRIPT}",
     ):
-        assert text in seen.text, text
-    assert QUESTION in [attrs["href"] for attrs in seen.named("a")]
-    assert [attrs["data-replay"] for attrs in seen.named("button") if "data-replay" in attrs] == ["7"]
+        assert text in content.text, text
+    assert QUESTION in [attrs["href"] for attrs in content.named("a")]
+    assert [attrs["data-replay"] for attrs in content.named("button") if "data-replay" in attrs] == ["7"]
 
 
-def test_a_dead_letter_of_an_unknown_source_has_the_place_of_its_letter(client: FlaskClient, rows: FakeQueries) -> None:
+def test_a_dead_letter_without_a_source_shows_its_own_offset(client: FlaskClient, rows: FakeQueries) -> None:
     rows.letters = [letter(source_topic=None, source_partition=None, source_offset=None)]
-    seen = page(client, "/dead-letters").text
-    assert "llm-responses-error-permanent" in seen
-    assert "partition 0, offset 41" in seen
+    content = page(client, "/dead-letters").text
+    assert "llm-responses-error-permanent" in content
+    assert "partition 0, offset 41" in content
 
 
 def test_a_dead_letter_without_a_known_question_has_no_link(client: FlaskClient, rows: FakeQueries) -> None:
@@ -444,29 +452,29 @@ def test_a_dead_letter_without_a_known_question_has_no_link(client: FlaskClient,
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"replayed_at": NOW + timedelta(hours=1)}, "2026-03-04 13:30:00 UTC"),
         ({"value_bytes": 100_000}, "26 bytes are kept: it cannot be replayed"),
         ({"value_bytes": None, "kept_bytes": None, "preview": None}, "no bytes are kept"),
     ],
 )
-def test_a_dead_letter_that_was_replayed_or_cannot_be_has_no_button(
-    client: FlaskClient, rows: FakeQueries, changes: dict[str, Any], said: str
+def test_a_dead_letter_that_cannot_be_replayed_has_no_button(
+    client: FlaskClient, rows: FakeQueries, changes: dict[str, Any], expected: str
 ) -> None:
     rows.letters = [letter(**changes)]
-    seen = page(client, "/dead-letters")
-    assert said in seen.text
-    assert not [attrs for attrs in seen.named("button") if "data-replay" in attrs]
+    content = page(client, "/dead-letters")
+    assert expected in content.text
+    assert not [attrs for attrs in content.named("button") if "data-replay" in attrs]
 
 
-def test_a_nul_in_a_dead_letter_is_seen(client: FlaskClient, rows: FakeQueries) -> None:
+def test_a_nul_in_a_dead_letter_is_shown_as_a_replacement_character(client: FlaskClient, rows: FakeQueries) -> None:
     rows.letters = [letter(preview="a\x00b</code><b>")]
     html = client.get("/dead-letters").get_data(as_text=True)
     assert "a\ufffdb&lt;/code&gt;&lt;b&gt;" in html
 
 
-def test_dead_letters_have_pages(client: FlaskClient, rows: FakeQueries) -> None:
+def test_dead_letters_are_paged(client: FlaskClient, rows: FakeQueries) -> None:
     links = [attrs["href"] for attrs in page(client, "/dead-letters?page=2").named("a")]
     assert "/dead-letters?page=1" in links
     assert "/dead-letters?page=3&after=2026-03-04T12%3A30%3A00%2B00%3A00~7" in links
@@ -474,27 +482,27 @@ def test_dead_letters_have_pages(client: FlaskClient, rows: FakeQueries) -> None
     assert "No message was rejected." in page(client, "/dead-letters").text
 
 
-def test_a_wrong_page_of_dead_letters_is_named_and_left_out(client: FlaskClient, rows: FakeQueries) -> None:
+def test_an_invalid_page_of_dead_letters_is_422_and_ignored(client: FlaskClient, rows: FakeQueries) -> None:
     reply = client.get("/dead-letters?after=yesterday")
     assert reply.status_code == 422
     assert "after" in Page(reply.get_data(as_text=True)).text
-    assert rows.asked[-1][1].after is None
+    assert rows.calls[-1][1].after is None
 
 
-def test_the_failed_list_says_when_it_is_empty(storage: FakeStorage, client: FlaskClient) -> None:
+def test_an_empty_list_of_failed_questions_shows_a_message(storage: FakeStorage, client: FlaskClient) -> None:
     storage.rows = []
     assert "No question has failed." in page(client, "/failed").text
     assert "No failed question matches." in page(client, "/failed?reason=malformed").text
 
 
-def test_a_wrong_filter_is_named_and_left_out(client: FlaskClient, rows: FakeQueries) -> None:
+def test_an_invalid_filter_is_422_and_ignored(client: FlaskClient, rows: FakeQueries) -> None:
     reply = client.get("/questions?score_min=high")
     assert reply.status_code == 422
     assert "score_min" in Page(reply.get_data(as_text=True)).text
-    assert rows.asked[-1][1].score_min is None
+    assert rows.calls[-1][1].score_min is None
 
 
-def test_filter_page_and_export_fit_together(client: FlaskClient) -> None:
+def test_links_to_pages_and_export_keep_the_filter(client: FlaskClient) -> None:
     links = [attrs["href"] or "" for attrs in page(client, "/questions?text=a%26b&sort=worst&page=2").named("a")]
     assert "/questions.csv?text=a%26b&sort=worst" in links
     assert "/questions?text=a%26b&sort=worst&page=3" in links
@@ -502,26 +510,28 @@ def test_filter_page_and_export_fit_together(client: FlaskClient) -> None:
 
 
 def test_questions_are_filtered_by_topic(client: FlaskClient, rows: FakeQueries) -> None:
-    seen = page(client, "/questions?topic=health+%26+sport")
-    chosen = [attrs["value"] for attrs in seen.named("option") if "selected" in attrs]
+    content = page(client, "/questions?topic=health+%26+sport")
+    chosen = [attrs["value"] for attrs in content.named("option") if "selected" in attrs]
     assert "health & sport" in chosen
-    assert rows.asked[-1][1].topic == "health & sport"
-    assert "/questions.csv?topic=health+%26+sport" in [attrs["href"] for attrs in seen.named("a")]
+    assert rows.calls[-1][1].topic == "health & sport"
+    assert "/questions.csv?topic=health+%26+sport" in [attrs["href"] for attrs in content.named("a")]
 
 
-def test_a_topic_that_no_question_has_stays_in_its_filter(client: FlaskClient, empty_client: FlaskClient) -> None:
+def test_the_chosen_topic_stays_in_the_filter_even_if_no_question_has_it(
+    client: FlaskClient, empty_client: FlaskClient
+) -> None:
     options = [attrs["value"] for attrs in page(client, "/questions?topic=art").named("option")]
     assert {"art", "health & sport", "science"} <= set(options)
     assert "topic" not in {attrs["name"] for attrs in page(empty_client, "/questions").named("select")}
 
 
-def test_failed_filter_goes_to_storage_service(client: FlaskClient, storage: FakeStorage) -> None:
+def test_the_filter_of_failed_questions_is_passed_to_storage_service(client: FlaskClient, storage: FakeStorage) -> None:
     client.get("/failed?reason=malformed&text=why&page=2")
     assert storage.called == [("failed", {"reason": "malformed", "text": "why", "limit": 25, "offset": 25})]
 
 
-def test_plotly_finds_its_styles_on_the_page(client: FlaskClient) -> None:
-    """Else it inserts <style> elements, which the policy forbids. A new plotly.js may ask for others."""
+def test_the_page_has_the_style_elements_that_plotly_looks_for(client: FlaskClient) -> None:
+    """Plotly inserts missing <style> elements, which the policy forbids; a new version may need others."""
     bundle = assets.plotly().read_text()
     inserted = set(re.findall(r'\w\.id="([0-9a-f]{64})"', bundle)) | {"plotly.js-style-global"}
     assert bundle.count('createElement("style")') == len(inserted)
@@ -531,7 +541,7 @@ def test_plotly_finds_its_styles_on_the_page(client: FlaskClient) -> None:
     assert links["plotly.js-style-global"]["class"] == "no-inline-styles"
 
 
-def test_own_plotly_rules_are_those_of_the_bundle() -> None:
+def test_the_copied_plotly_styles_equal_those_of_the_bundle() -> None:
     bundle = re.sub(r"\s", "", assets.plotly().read_text())
     rules = re.findall(r"^\.js-plotly-plot \.plotly (\S[^{]*?) \{ (.*) \}$", (STATIC / "plotly.css").read_text(), re.M)
     assert len(rules) > 5
@@ -551,7 +561,7 @@ def test_pages_and_charts_have_the_same_colours() -> None:
             assert tokens[name][column] == getattr(palette, name), (theme, name)
 
 
-def test_every_colour_is_said_once_with_its_dark_twin() -> None:
+def test_every_colour_is_defined_once_with_its_dark_variant() -> None:
     css = re.sub(r"/\*.*?\*/", "", (STATIC / "dashboard.css").read_text(), flags=re.S)
     root = re.search(r":root \{(.*?)\}", css, re.S)
     assert root

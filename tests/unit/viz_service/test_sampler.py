@@ -1,4 +1,4 @@
-"""The sampler: what it reads from its neighbours, and that it outlives them."""
+"""The sampler: what it reads from its dependencies, and its behaviour without them."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,37 +30,37 @@ JOB = {
 }
 
 
-def test_reads_the_newest_job_of_our_name() -> None:
+def test_the_newest_job_with_the_right_name_is_read() -> None:
     old = JOB | {"state": "FAILED", "start-time": 1000}
     other = JOB | {"name": "another", "state": "FAILED", "start-time": 3000}
     found = sampler.read_job({"jobs": [old, JOB, other]})
     assert (found.state, found.working) == ("RUNNING", True)
 
 
-def test_running_without_its_tasks_is_not_working() -> None:
+def test_a_job_with_missing_tasks_is_not_working() -> None:
     assert not sampler.read_job({"jobs": [JOB | {"tasks": {"total": 4, "running": 3}}]}).working
 
 
-def test_no_job_is_not_working() -> None:
+def test_without_a_job_the_state_is_unknown_and_not_working() -> None:
     assert (sampler.read_job({"jobs": []}).state, sampler.read_job({"jobs": []}).working) == (None, False)
 
 
-def test_flink_answers(httpserver: HTTPServer) -> None:
+def test_the_job_is_read_from_flink(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/jobs/overview").respond_with_json({"jobs": [JOB]})
     assert FlinkLook(httpserver.url_for("").rstrip("/"))()["flink"].working
 
 
 @pytest.mark.parametrize("answer", ["not JSON", '{"jobs": [{}]}', '{"other": 1}'])
-def test_flink_answers_nonsense(httpserver: HTTPServer, answer: str) -> None:
+def test_an_invalid_reply_of_flink_is_an_error(httpserver: HTTPServer, answer: str) -> None:
     httpserver.expect_request("/jobs/overview").respond_with_data(answer, content_type="application/json")
     assert FlinkLook(httpserver.url_for("").rstrip("/"))()["flink_error"]
 
 
-def test_flink_is_away() -> None:
+def test_an_unreachable_flink_is_an_error() -> None:
     assert FlinkLook("http://127.0.0.1:1")() == {"flink_error": Why(kind="no-connection")}
 
 
-def test_services_are_ready_or_say_why_not(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_are_healthy_or_have_a_reason(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     httpserver.expect_request("/ready").respond_with_json({"detail": "kafka: timed out"}, status=503)
     httpserver.expect_request("/metrics").respond_with_data("# metrics")
     url = httpserver.url_for("").rstrip("/")
@@ -74,77 +74,77 @@ def test_services_are_ready_or_say_why_not(httpserver: HTTPServer, monkeypatch: 
     assert (missing.healthy, missing.why) == (False, Why(kind="not-found"))
 
 
-def test_replies_come_from_storage_service() -> None:
+def test_replies_are_read_from_storage_service() -> None:
     assert StorageLook(FakeStorage())()["replies"]["cache"] == 3
-    assert StorageLook(FakeStorage(away=True))() == {}
+    assert StorageLook(FakeStorage(unavailable=True))() == {}
 
 
 @pytest.mark.parametrize("oldest", [None, 2.125])
-def test_the_oldest_pending_question_and_the_dead_letters_come_from_storage_service(oldest: float | None) -> None:
+def test_the_oldest_pending_question_and_dead_letters_are_read_from_storage_service(oldest: float | None) -> None:
     storage = FakeStorage()
     storage.figures["oldest_pending_seconds"] = oldest
-    seen = Sample(at=0, taken_at=NOW, **StorageLook(storage)())
-    assert (seen.oldest_pending_seconds, seen.dead_letters) == (oldest, 3)
+    sample = Sample(at=0, taken_at=NOW, **StorageLook(storage)())
+    assert (sample.oldest_pending_seconds, sample.dead_letters) == (oldest, 3)
 
 
 @pytest.mark.parametrize("figures", [{}, {"dead_letters": None}, {"oldest_pending_seconds": "long"}])
-def test_unreadable_figures_are_unknown(figures: dict[str, Any]) -> None:
+def test_invalid_statistics_are_unknown(figures: dict[str, Any]) -> None:
     storage = FakeStorage()
     storage.figures = storage.figures | figures if figures else {}
     assert StorageLook(storage)() == {}
 
 
-def test_the_budget_comes_from_storage_service() -> None:
+def test_the_budget_is_read_from_storage_service() -> None:
     budget = BudgetLook(FakeStorage())()["budget"]
     assert (budget.paused, budget.spent_tokens, budget.resumes_at) == (True, 100_004, datetime(2026, 3, 5, tzinfo=UTC))
 
 
-def test_an_absent_or_unreadable_budget_is_unknown() -> None:
-    assert BudgetLook(FakeStorage(away=True))() == {}
-    strange = FakeStorage()
-    strange.day = {"day": "yesterday"}
-    assert BudgetLook(strange)() == {}
+def test_an_unavailable_or_invalid_budget_is_unknown() -> None:
+    assert BudgetLook(FakeStorage(unavailable=True))() == {}
+    invalid = FakeStorage()
+    invalid.day = {"day": "yesterday"}
+    assert BudgetLook(invalid)() == {}
 
 
-def test_the_providers_come_from_storage_service() -> None:
+def test_provider_statuses_are_read_from_storage_service() -> None:
     [provider] = ProvidersLook(FakeStorage())()["providers"]
     assert (provider.state, provider.requests_per_minute, provider.cause) == ("limited", 10, "rate_limit")
     assert provider.waiting_until == datetime(2026, 3, 4, 12, 31, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("standing", [{}, {"providers": None}, {"providers": [{"state": "asleep"}]}])
-def test_absent_or_unreadable_providers_are_unknown(standing: dict[str, Any]) -> None:
-    assert ProvidersLook(FakeStorage(away=True))() == {}
-    strange = FakeStorage()
-    strange.standing = standing
-    assert ProvidersLook(strange)() == {}
+def test_unavailable_or_invalid_provider_statuses_are_unknown(standing: dict[str, Any]) -> None:
+    assert ProvidersLook(FakeStorage(unavailable=True))() == {}
+    invalid = FakeStorage()
+    invalid.standing = standing
+    assert ProvidersLook(invalid)() == {}
 
 
 @pytest.mark.parametrize("look", [BudgetLook, ProvidersLook])
-def test_the_sampler_looks_at_what_calls_wait_for(look: type) -> None:
+def test_the_sampler_probes_the_budget_and_the_providers(look: type) -> None:
     looks = sampler.sampler(VizSettings(), FakeStorage())._looks
     assert [type(each) for each in looks].count(look) == 1
 
 
-def test_a_day_of_waiting_needs_no_day_of_samples() -> None:
+def test_the_number_of_kept_samples_is_limited() -> None:
     kept = Sampler([dict], 5)._samples.maxlen
     assert kept is not None
     assert 2 * flow.STALL_SECONDS / 5 <= kept <= 200
 
 
-def test_kafka_is_away() -> None:
+def test_an_unreachable_kafka_is_an_error() -> None:
     found = KafkaLook(VizSettings(kafka_bootstrap_servers="127.0.0.1:1"))()
     assert found["kafka_error"] in (Why(kind="no-connection"), Why(kind="no-answer"))
 
 
-def test_what_kafka_seldom_says_is_told_in_its_words() -> None:
+def test_rare_errors_of_kafka_keep_their_message() -> None:
     assert sampler.why_kafka(KafkaError(KafkaError._TRANSPORT)) == Why(kind="no-connection")
     rare = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
     assert sampler.why_kafka(rare) == Why(kind="said", detail=rare.str())
 
 
-def test_kafka_tells_offsets() -> None:
-    """Against the mock broker that librdkafka brings; it does not know DescribeGroups, so groups stay unknown."""
+def test_offsets_are_read_from_kafka() -> None:
+    """The mock broker of librdkafka does not support DescribeGroups, so groups stay unknown."""
     mock = AdminClient({"test.mock.num.brokers": 1})
     [broker] = mock.list_topics(timeout=10).brokers.values()
     address = f"{broker.host}:{broker.port}"
@@ -168,7 +168,7 @@ def done(result: Any) -> Future[Any]:
 
 
 class FakeAdmin:
-    """A broker with one partition of each error topic: offsets from 5 to 20, and what the quota's group committed."""
+    """Fake broker with one partition per error topic, offsets 5 to 20, and a commit of the quota group."""
 
     def __init__(self, offset: int, metadata: str | None) -> None:
         self.committed = (offset, metadata)
@@ -194,7 +194,7 @@ class FakeAdmin:
 
 
 class FakeReader:
-    """Remembers what it was told to be finished."""
+    """Fake reader that records the progress passed to it."""
 
     def read(self, ends: Mapping[Any, int], done: Mapping[Any, Progress]) -> Errors:
         self.done = done
@@ -212,7 +212,7 @@ class FakeReader:
         (3, "1+4", Progress(5), 15),
     ],
 )
-def test_what_is_finished_out_of_order_is_told_by_the_metadata_of_the_commit(
+def test_messages_finished_out_of_order_are_read_from_the_commit_metadata(
     offset: int, metadata: str | None, progress: Progress, lag: int
 ) -> None:
     look, reader = KafkaLook(VizSettings()), FakeReader()
@@ -224,7 +224,7 @@ def test_what_is_finished_out_of_order_is_told_by_the_metadata_of_the_commit(
     assert [each.type for each in sample.errors] == ["quota"]
 
 
-def test_a_look_that_fails_does_not_blind_the_others() -> None:
+def test_a_failed_probe_does_not_affect_the_others() -> None:
     def broken() -> dict[str, object]:
         raise RuntimeError("a fault of ours")
 
@@ -235,7 +235,7 @@ def test_a_look_that_fails_does_not_blind_the_others() -> None:
     assert made.age_seconds() is not None
 
 
-def test_starts_and_ends() -> None:
+def test_the_sampler_starts_and_stops() -> None:
     made = Sampler([dict], 1)
     made.start()
     made.close()

@@ -1,4 +1,4 @@
-"""The catalogues agree with each other and with what asks for their texts."""
+"""The catalogues agree with each other and with the code that uses their texts."""
 
 import re
 from decimal import Decimal
@@ -14,13 +14,13 @@ from viz_service import assets, schemas
 from viz_service.texts import LANGUAGES, LOCALES, Language, catalogue, choose
 
 ROOT = Path(assets.__file__).parent
-GAP = re.compile(r"(?<!\{)\{[\w.-]+\}")
+PLACEHOLDER = re.compile(r"(?<!\{)\{[\w.-]+\}")
 
 
-def asked_for() -> tuple[set[str], set[str]]:
-    """Returns the keys and the beginnings of keys that templates, modules and Python ask for."""
+def used_keys() -> tuple[set[str], set[str]]:
+    """Returns the keys and the prefixes of keys that templates, modules and Python code use."""
     keys: set[str] = set()
-    begins: set[str] = set()
+    prefixes: set[str] = set()
     sources = [*ROOT.glob("*.py"), *ROOT.glob("templates/*.html"), *ROOT.glob("static/*.js")]
     for path in sources:
         source = path.read_text()
@@ -28,8 +28,8 @@ def asked_for() -> tuple[set[str], set[str]]:
             keys |= {f"{key}.one", f"{key}.other"} if kind != "t" and not key.endswith(".") else {key}
         keys |= set(re.findall(r'data-note="([\w.]+)"', source)) | set(re.findall(r'"(way\.\w+)"', source))
         keys |= {key for pair in re.findall(r'\? "(\w+\.[\w.]+)" : "(\w+\.[\w.]+)"', source) for key in pair}
-        begins |= {key for key in keys if key.endswith(".")}
-    return keys - begins, begins
+        prefixes |= {key for key in keys if key.endswith(".")}
+    return keys - prefixes, prefixes
 
 
 def test_every_language_has_the_same_keys() -> None:
@@ -39,32 +39,34 @@ def test_every_language_has_the_same_keys() -> None:
         assert other ^ first == set()
 
 
-def test_every_text_has_the_same_gaps_in_every_language() -> None:
+def test_every_text_has_the_same_placeholders_in_every_language() -> None:
     for key in catalogue("en").entries:
-        gaps = {each: sorted(GAP.findall(catalogue(each).entries[key])) for each in LANGUAGES}
-        assert gaps["es"] == gaps["en"], key
+        placeholders = {each: sorted(PLACEHOLDER.findall(catalogue(each).entries[key])) for each in LANGUAGES}
+        assert placeholders["es"] == placeholders["en"], key
 
 
-def test_every_text_that_is_asked_for_is_there() -> None:
-    keys, begins = asked_for()
+def test_every_used_text_exists() -> None:
+    keys, prefixes = used_keys()
     entries = set(catalogue("en").entries)
     assert len(keys) > 100
     assert keys - entries == set()
-    assert [begin for begin in begins if not any(key.startswith(begin) for key in entries)] == []
+    assert [prefix for prefix in prefixes if not any(key.startswith(prefix) for key in entries)] == []
 
 
-def test_no_text_is_left_over() -> None:
-    keys, begins = asked_for()
+def test_every_text_is_used() -> None:
+    keys, prefixes = used_keys()
     unused = {
         key
         for key in catalogue("en").entries
-        if key not in keys and not key.startswith(tuple(begins)) and not re.match(r"chart\.[\w-]+\.(title|read)$", key)
+        if key not in keys
+        and not key.startswith(tuple(prefixes))
+        and not re.match(r"chart\.[\w-]+\.(title|read)$", key)
     }
     assert unused == set()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_everything_that_can_happen_has_a_name(language: Language) -> None:
+def test_every_kind_and_state_has_a_text(language: Language) -> None:
     t = catalogue(language)
     kinds = get_args(schemas.Alert.model_fields["kind"].annotation)
     for key in (
@@ -81,12 +83,12 @@ def test_everything_that_can_happen_has_a_name(language: Language) -> None:
         assert t.entries[key]
 
 
-def test_spanish_is_not_english() -> None:
+def test_few_texts_are_equal_in_both_languages() -> None:
     same = [key for key, text in catalogue("en").entries.items() if catalogue("es").entries[key] == text]
     assert len(same) < 25, same
 
 
-def test_numbers_follow_the_language() -> None:
+def test_numbers_are_formatted_for_the_language() -> None:
     en, es = catalogue("en"), catalogue("es")
     assert (en.number(-1234.5, 1), es.number(-1234.5, 1)) == ("\u22121,234.5", "\u22121234,5")
     assert (en.number(12345), es.number(12345)) == ("12,345", "12.345")
@@ -106,12 +108,12 @@ def test_numbers_follow_the_language() -> None:
         ("1234.567", "1,234.57"),
     ],
 )
-def test_costs_have_the_digits_that_count(cost: str | None, written: str) -> None:
+def test_costs_are_rounded_to_significant_digits(cost: str | None, written: str) -> None:
     assert catalogue("en").cost(Decimal(cost) if cost else None) == written
     assert catalogue("es").cost(Decimal("0.0001184")) == "0,000118"
 
 
-def test_plurals() -> None:
+def test_plurals_depend_on_the_number() -> None:
     assert catalogue("en").plural("attempts", 1) == "1 attempt"
     assert catalogue("es").plural("attempts", 2) == "2 intentos"
 
@@ -127,7 +129,7 @@ def test_plurals() -> None:
         ("xx", "yy", [("es", 1)], "es"),
     ],
 )
-def test_language_is_the_one_asked_for_then_the_kept_one_then_the_browsers(
+def test_the_language_comes_from_the_query_the_cookie_or_the_browser(
     asked: str | None, kept: str | None, header: list[tuple[str, float]], chosen: str
 ) -> None:
     assert choose(asked, kept, LanguageAccept(header)) == chosen

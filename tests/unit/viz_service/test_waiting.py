@@ -1,4 +1,4 @@
-"""Errors on their way, from the error topics."""
+"""Errors that wait for a retry, read from the error topics."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ def read(call: FailedCall, topic: str = topics.ERROR_OVERLOAD, **settings: Any) 
         (topics.ERROR_QUOTA, 0, 900.0, 100, 100),
     ],
 )
-def test_is_due_when_the_retry_consumer_asks_again(
+def test_the_due_time_equals_that_of_the_retry_consumer(
     topic: str, retry: int, asked_for: float | None, longest: float, seconds: float
 ) -> None:
     error = CallError(type="quota", status_code=429, message="", retry_after_seconds=asked_for)
@@ -61,7 +61,7 @@ def test_is_due_when_the_retry_consumer_asks_again(
         (topics.ERROR_QUOTA, 4, 40_000.0, 40_000),
     ],
 )
-def test_a_call_that_cost_no_retry_is_due_by_how_often_it_was_made(
+def test_the_delay_of_a_call_that_used_no_retry_grows_with_its_number_of_calls(
     topic: str, times: int, asked_for: float | None, seconds: float
 ) -> None:
     error = CallError(
@@ -74,7 +74,7 @@ def test_a_call_that_cost_no_retry_is_due_by_how_often_it_was_made(
     assert (found.cause, found.times, found.counts_as_retry) == ("rate_limit", times, False)
 
 
-def test_what_is_given_up_waits_for_nothing() -> None:
+def test_errors_without_retries_left_are_not_waiting() -> None:
     assert read(failed_call(retry_count=3)) is None
     for retries in (0, 2):
         assert read(failed_call(retry_count=retries), topics.ERROR_QUOTA)
@@ -82,7 +82,7 @@ def test_what_is_given_up_waits_for_nothing() -> None:
         assert read(failed_call(retry_count=retries), topics.ERROR_QUOTA, max_quota_retries=0) is None
 
 
-def test_nothing_waits_beyond_its_patience() -> None:
+def test_the_due_time_is_limited_by_the_patience() -> None:
     error = CallError(type="quota", message="", retry_after_seconds=40_000, counts_as_retry=False)
     found = read(failed_call(error=error, waiting_since=NOW), topics.ERROR_QUOTA, llm_patience=300)
     assert found
@@ -90,11 +90,11 @@ def test_nothing_waits_beyond_its_patience() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"no JSON", b"{}"])
-def test_what_cannot_be_read_is_left_out(value: bytes | None) -> None:
+def test_unreadable_errors_are_skipped(value: bytes | None) -> None:
     assert waiting.read_error(topics.ERROR_OVERLOAD, b"key", value, VizSettings()) is None
 
 
-def test_forgets_what_is_long_past_and_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_errors_and_errors_over_the_limit_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     old = waiting_error(due_at=NOW - timedelta(minutes=11))
     first = waiting_error(retry=1, due_at=NOW + timedelta(seconds=1))
     second = waiting_error(retry=2, due_at=NOW + timedelta(seconds=2))
@@ -103,7 +103,7 @@ def test_forgets_what_is_long_past_and_what_is_too_much(monkeypatch: pytest.Monk
     assert list(waiting.remembered([second, old, first], NOW).values()) == [second]
 
 
-def test_errors_of_a_question_are_its_own() -> None:
+def test_errors_are_selected_by_question() -> None:
     errors = [waiting_error(), waiting_error(question_id=UNKNOWN)]
     [found] = waiting.as_call_errors(errors, KNOWN)
     assert (found.type, found.due_at) == ("quota", NOW + timedelta(minutes=1))
@@ -124,27 +124,29 @@ def due(*seconds: int) -> dict[int, object]:
         (Progress(6), []),
     ],
 )
-def test_unfinished_is_what_is_neither_committed_nor_finished_out_of_order(progress: Progress, left: list[int]) -> None:
+def test_unfinished_offsets_are_neither_committed_nor_finished_out_of_order(
+    progress: Progress, left: list[int]
+) -> None:
     assert list(waiting.unfinished(due(*range(6)), progress)) == left  # type: ignore[arg-type]
 
 
-def test_the_first_that_is_due_may_stand_anywhere() -> None:
+def test_the_earliest_due_time_is_found_at_any_offset() -> None:
     assert waiting.first_due(due(90, 5, 40), Progress(0)) == NOW + timedelta(seconds=5)  # type: ignore[arg-type]
     assert waiting.first_due({}, Progress(0)) is None
 
 
-def test_beyond_metadata_that_are_full_nothing_is_said() -> None:
-    """They have room for so many runs only: what is finished after the last one would look as if it were not."""
+def test_errors_beyond_full_commit_metadata_are_ignored() -> None:
+    """Metadata hold a limited number of ranges; later finished messages would look unfinished."""
     many = Progress(0, tuple(range(number, number + 1) for number in range(1, 5_000, 2)))
-    told = Progress.of(0, many.metadata)
-    assert len(told.ahead) < len(many.ahead)
-    beyond = told.ahead[-1].stop + 1
-    assert waiting.first_due({beyond: NOW}, told) is None
-    assert waiting.first_due({2: NOW, beyond: NOW - timedelta(days=1)}, told) == NOW
+    stored = Progress.of(0, many.metadata)
+    assert len(stored.ahead) < len(many.ahead)
+    beyond = stored.ahead[-1].stop + 1
+    assert waiting.first_due({beyond: NOW}, stored) is None
+    assert waiting.first_due({2: NOW, beyond: NOW - timedelta(days=1)}, stored) == NOW
 
 
-def test_reads_each_message_once_from_what_is_committed() -> None:
-    """Against the mock broker that librdkafka brings."""
+def test_each_message_is_read_once_from_the_committed_offset() -> None:
+    """Uses the mock broker of librdkafka."""
     mock = AdminClient({"test.mock.num.brokers": 1})
     [broker] = mock.list_topics(timeout=10).brokers.values()
     address = f"{broker.host}:{broker.port}"
@@ -164,18 +166,18 @@ def test_reads_each_message_once_from_what_is_committed() -> None:
     send(failed_call(failed_at=later), failed_call(failed_at=later, retry_count=1))
     reader = waiting.ErrorReader(VizSettings(kafka_bootstrap_servers=address))
     done = Progress(1)
-    seen = _until(reader, ends, done, 1)
-    assert [each.retry for each in seen.known] == [1]
-    assert seen.due == {topics.ERROR_QUOTA: later + timedelta(seconds=60)}
+    read_errors = _until(reader, ends, done, 1)
+    assert [each.retry for each in read_errors.known] == [1]
+    assert read_errors.due == {topics.ERROR_QUOTA: later + timedelta(seconds=60)}
     send(failed_call(failed_at=later, retry_count=2), failed_call(failed_at=later, retry_count=3))
-    seen = _until(reader, ends, done, 2)
-    assert [each.retry for each in seen.known] == [1, 2]
-    # The last one is given up: it waits for nothing, and is due since it was seen.
-    assert seen.due[topics.ERROR_QUOTA] <= datetime.now(UTC)
+    read_errors = _until(reader, ends, done, 2)
+    assert [each.retry for each in read_errors.known] == [1, 2]
+    # The last one has no retries left: it does not wait, and counts as due since it was read.
+    assert read_errors.due[topics.ERROR_QUOTA] <= datetime.now(UTC)
     done = Progress(1, (range(3, 4),))
     assert _until(reader, ends, done, 2).due == {topics.ERROR_QUOTA: later + timedelta(seconds=60)}
     assert _until(reader, ends, Progress(4), 2).due == {}
-    # A position beyond the end: the topic was made anew, and reading begins anew.
+    # A position beyond the end means that the topic was created again: reading starts again.
     reader._positions[topics.ERROR_QUOTA, 0] = 99
     reader._due[topics.ERROR_QUOTA, 0][98] = NOW
     assert {each.retry for each in _until(reader, ends, Progress(0), 3).known} == {0, 1, 2}
@@ -183,7 +185,7 @@ def test_reads_each_message_once_from_what_is_committed() -> None:
 
 
 def _until(reader: waiting.ErrorReader, ends: dict[tuple[str, int], int], done: Progress, count: int) -> waiting.Errors:
-    """A look may end before the client has its connection; the next one goes on where it stopped."""
+    """Reads repeatedly: a read may end before the client is connected, and the next one continues."""
     found = waiting.Errors([], {})
     for _ in range(10):
         found = reader.read(ends, {(topics.ERROR_QUOTA, 0): done})

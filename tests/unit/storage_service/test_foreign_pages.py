@@ -1,4 +1,4 @@
-"""Pages of strangers in a browser on the machine change nothing, and read nothing under a name of their own."""
+"""Protection against foreign web pages in a browser on the machine: cross-site requests and DNS rebinding."""
 
 import pytest
 
@@ -19,7 +19,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("method", "path"), OTHERS)
-def test_a_page_from_elsewhere_deletes_and_corrects_nothing(fleet, method, path):
+def test_a_foreign_page_cannot_delete_regenerate_or_correct(fleet, method, path):
     fleet.ask()
     fleet.records.complete(ID)
     body = {"original_answer": "Wrong."} if method != "DELETE" else None
@@ -40,7 +40,7 @@ def post(fleet, path, headers):
     [EVIL, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
     ids=["origin", "no address", "cross-site", "same-site"],
 )
-def test_a_page_from_elsewhere_is_refused_and_nothing_happens(fleet, path, headers):
+def test_a_foreign_page_cannot_ask_retry_or_replay(fleet, path, headers):
     fleet.ask()
     fleet.records.fail(ID)
     fleet.records.keep_letter()
@@ -52,7 +52,7 @@ def test_a_page_from_elsewhere_is_refused_and_nothing_happens(fleet, path, heade
 
 @pytest.mark.parametrize("path", CHANGES)
 @pytest.mark.parametrize("headers", [{}, OWN], ids=["a tool", "an own page"])
-def test_tools_and_own_pages_are_taken(fleet, path, headers):
+def test_tools_and_own_pages_are_accepted(fleet, path, headers):
     fleet.ask()
     fleet.records.fail(ID)
     fleet.records.keep_letter()
@@ -60,12 +60,12 @@ def test_tools_and_own_pages_are_taken(fleet, path, headers):
     assert len(fleet.publisher.sent) == 2
 
 
-def test_a_page_from_elsewhere_may_read(fleet):
+def test_a_foreign_page_may_read(fleet):
     assert fleet.client.get("/stats", headers=EVIL).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/stats", "/health", "/openapi.json"])
-def test_a_foreign_name_is_refused_whoever_asks(fleet, path):
+def test_a_foreign_host_name_is_rejected_with_and_without_an_origin(fleet, path):
     reply = fleet.client.get(path, headers={"Host": "evil.example:5001"})
     assert (reply.status_code, reply.content_type) == (421, "application/problem+json")
     assert "ALLOWED_HOSTS" in reply.json["detail"]
@@ -75,11 +75,11 @@ def test_a_foreign_name_is_refused_whoever_asks(fleet, path):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:5001", "[::1]:5001", "storage-service:5001", "192.168.1.7:5001"])
-def test_own_names_are_taken(fleet, host):
+def test_own_host_names_are_accepted(fleet, host):
     assert fleet.client.get("/health", headers={"Host": host}).status_code == 200
 
 
-def test_settings_allow_further_names_and_pages():
+def test_settings_allow_further_host_names_and_origins():
     fleet = Fleet(allowed_hosts="fleet.example, other.example", allowed_origins="https://page.example")
     headers = {"Host": "fleet.example:5001", "Origin": "https://page.example", "Sec-Fetch-Site": "cross-site"}
     assert post(fleet, "/query", headers).status_code == 202
