@@ -84,7 +84,7 @@ class Refused:
     message: str
 
 
-class _Away(Exception):
+class _ScorerUnavailable(Exception):
     """The scorer cannot be reached, or not now.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Away(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class _Busy(_Away):
+class _Busy(_ScorerUnavailable):
     """The scorer has too much to do."""
 
 
@@ -114,7 +114,7 @@ class _TimedOut(Exception):
         self.at_work = at_work
 
 
-class _Odd(Exception):
+class _UnexpectedReply(Exception):
     """The scorer failed in a way that may be the pair's fault."""
 
     def __init__(self, status_code: int, message: str) -> None:
@@ -154,7 +154,7 @@ class ScorerClient:
             asked_to_wait = 0.0
             try:
                 result = await self._call({"candidate": candidate, "reference": reference}, timeouts)
-            except _Odd as error:
+            except _UnexpectedReply as error:
                 # Once is not enough: the scorer may have got well between the two calls.
                 failed_alone = failed_alone + 1 if await self._scores_others() else 0
                 if failed_alone >= SUSPECT_TRIES:
@@ -172,7 +172,7 @@ class ScorerClient:
             except _Busy as error:  # which says nothing about the pair
                 asked_to_wait = error.retry_after_seconds
                 self._tell_away(str(error))
-            except _Away as error:
+            except _ScorerUnavailable as error:
                 failed_alone = 0
                 asked_to_wait = error.retry_after_seconds
                 self._tell_away(str(error))
@@ -259,8 +259,8 @@ class ScorerClient:
 
         Raises:
             _TimedOut: There was no answer in time.
-            _Away: The scorer is not there, or busy.
-            _Odd: The answer is no score.
+            _ScorerUnavailable: The scorer is not there, or busy.
+            _UnexpectedReply: The answer is no score.
             aiohttp.ClientError: It could not be reached.
         """
         if self._session is None:
@@ -279,7 +279,7 @@ class ScorerClient:
                 status, body = answer.status, await _read(answer)
                 after = min(http.retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
         except aiohttp.ServerTimeoutError as error:  # also a TimeoutError, but there was no connection yet
-            raise _Away(str(error)) from None
+            raise _ScorerUnavailable(str(error)) from None
         except TimeoutError:
             raise _TimedOut(timeout_seconds, at_work=False) from None
         if status in _REFUSALS:
@@ -289,13 +289,13 @@ class ScorerClient:
         if status in _BUSY:
             raise _Busy(f"HTTP {status}", after)
         if status in _AWAY:
-            raise _Away(f"HTTP {status}", after)
+            raise _ScorerUnavailable(f"HTTP {status}", after)
         if status != 200:
-            raise _Odd(status, f"HTTP {status}: {reason(body)}")
+            raise _UnexpectedReply(status, f"HTTP {status}: {reason(body)}")
         try:
             return parse(body)
         except (ValueError, KeyError, TypeError) as error:
-            raise _Odd(status, f"the answer is not a score: {error!r}") from None
+            raise _UnexpectedReply(status, f"the answer is not a score: {error!r}") from None
 
     async def _scores_others(self) -> bool:
         try:

@@ -36,7 +36,7 @@ INTERVAL_SECONDS = 2.0
 SUBMISSION_SECONDS = 180.0
 """A submission that takes longer is given up; it takes 6 to 7 s on a machine at rest."""
 
-FAREWELL_SECONDS = 5.0
+FINAL_CHECKPOINT_SECONDS = 5.0
 """A checkpoint at the end that takes longer is not waited for; it takes well below 1 s unless the scorer is away."""
 
 TRIES = 3
@@ -125,12 +125,12 @@ class Supervisor:
             Unreachable: The JobManager does not answer.
             CheckpointFailed: Not taken, or not in time.
         """
-        deadline = time.monotonic() + FAREWELL_SECONDS
+        deadline = time.monotonic() + FINAL_CHECKPOINT_SECONDS
         for job in self._cluster.jobs().active:
             request = self._cluster.start_checkpoint(job)
             while not self._cluster.is_checkpoint_over(job, request):
                 if time.monotonic() > deadline:
-                    raise CheckpointFailed(f"not complete after {FAREWELL_SECONDS:g} s")
+                    raise CheckpointFailed(f"not complete after {FINAL_CHECKPOINT_SECONDS:g} s")
                 time.sleep(poll_seconds)
             log.info("took a checkpoint before the end", job=job.id)
 
@@ -301,10 +301,10 @@ def submit(checkpoint: Checkpoint | None, in_part: bool, stop: threading.Event) 
         said = output.read().decode(errors="replace")
     if status == 0:
         return None
-    return gist(said) or f"flink run ended with status {status}"
+    return summary_of(said) or f"flink run ended with status {status}"
 
 
-def gist(said: str, causes: int = 6) -> str:
+def summary_of(said: str, causes: int = 6) -> str:
     """Returns what the `flink` command said without the frames of its stack traces: the last causes."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith("Caused by:")]

@@ -9,19 +9,19 @@ import structlog
 from llm_consumer.adaptations import SharedAdaptations
 from llm_consumer.admission import Admission, Identity
 from llm_consumer.budget import DayBudget, Limits, NoBudget
+from llm_consumer.call_cache import CallCache
 from llm_consumer.faults import FaultyProvider
 from llm_consumer.handler import AskHandler, Budget, SelfCheck, Waiting
 from llm_consumer.handler import Provider as Asked
 from llm_consumer.llm import Llm
-from llm_consumer.memo import Memo
 from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
-from llm_consumer.spending import spent_on
+from llm_consumer.spending import spending_on
 from llm_consumer.targets import Target
 from pipeline import budget, command, consumer, health, service, topics
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
-from pipeline.volatile import Volatile
 
 SERVICE = "llm-consumer"
 
@@ -37,7 +37,7 @@ def main() -> None:
     overload, quota = settings.fault_overload_rate, settings.fault_quota_rate
     if overload or quota:
         log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
-    redis = Volatile(settings, SERVICE)
+    redis = BestEffortRedis(settings, SERVICE)
     share = Share()
     targets = settings.targets
     admissions = {
@@ -64,7 +64,7 @@ def main() -> None:
 
         handler = AskHandler(
             [provider(target) for target in targets],
-            Memo(redis),
+            CallCache(redis),
             _budget(settings, redis),
             settings.llm_temperature,
             Waiting(settings.llm_patience, settings.max_quota_retries is not None),
@@ -73,7 +73,7 @@ def main() -> None:
         service.consume(SERVICE, settings, [topics.QUESTIONS_PENDING], handler, limits, share=share)
 
 
-def _budget(settings: LlmSettings, redis: Volatile) -> Budget:
+def _budget(settings: LlmSettings, redis: BestEffortRedis) -> Budget:
     health.note(None)
     limits = Limits.of(settings.llm_budget_tokens, settings.llm_budget_cost)
     today = datetime.now(UTC).date()
@@ -82,7 +82,7 @@ def _budget(settings: LlmSettings, redis: Volatile) -> Budget:
         redis.attempt(lambda client: client.hdel(budget.key(today), budget.LIMIT_TOKENS, budget.LIMIT_NANOCOST))
         return NoBudget()
     with stop_on_signal() as stop:
-        spent = spent_on(today, settings, stop, health.Heartbeat().beat)
+        spent = spending_on(today, settings, stop, health.Heartbeat().beat)
     if stop.is_set():
         sys.exit(0)
     log.info("counted what was spent today", tokens=spent.tokens, nanocost=spent.nanocost)

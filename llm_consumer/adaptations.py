@@ -5,7 +5,7 @@ import json
 
 from llm_consumer.adaptation import Adaptation
 from llm_consumer.targets import Target
-from pipeline.volatile import Volatile
+from pipeline.best_effort_redis import BestEffortRedis
 
 TTL_SECONDS = 7 * 86_400
 
@@ -13,7 +13,7 @@ TTL_SECONDS = 7 * 86_400
 class SharedAdaptations:
     """Adaptations by target."""
 
-    def __init__(self, redis: Volatile) -> None:
+    def __init__(self, redis: BestEffortRedis) -> None:
         self._redis = redis
 
     def recall(self, target: Target) -> Adaptation:

@@ -22,12 +22,12 @@ from llm_consumer.limiter import Book, Bounds, Call, Limiter, Told, follow_clock
 from llm_consumer.targets import Target
 from pipeline import provider
 from pipeline.batcher import Batcher
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import CallError
 from pipeline.provider import ProviderStatus, State
 from pipeline.share import Share
-from pipeline.volatile import Volatile
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class Admission:
 
     def __init__(
         self,
-        redis: Volatile,
+        redis: BestEffortRedis,
         identity: Identity,
         bounds: Bounds,
         share: Share,

@@ -27,7 +27,7 @@ import structlog
 from llm_consumer.prompt import Prompt
 from llm_consumer.spending import Spent
 from pipeline import budget, health, metrics
-from pipeline.volatile import Volatile
+from pipeline.best_effort_redis import BestEffortRedis
 
 log = structlog.get_logger()
 
@@ -89,7 +89,7 @@ class DayBudget:
 
     def __init__(
         self,
-        redis: Volatile,
+        redis: BestEffortRedis,
         limits: Limits,
         spent: Spent,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -18,12 +18,12 @@ from llm_consumer.llm import Answer, CallFailed, Llm
 from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import Target, same_api
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.messages import Question
 from pipeline.provider import ProviderStatus
 from pipeline.question import question_id
 from pipeline.settings import load
 from pipeline.share import Share
-from pipeline.volatile import Volatile
 
 QUESTION = "Why is the sky blue?"
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Checks each provider once; ends the process with status 1 when one of them does not answer."""
     settings = load(LlmSettings)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the lines below say all there is to say
-    redis = Volatile(settings, "check-provider")
+    redis = BestEffortRedis(settings, "check-provider")
     failed = False
     for target in dict.fromkeys(settings.targets):
         print(f"{target.model} at {target.base_url}", flush=True)

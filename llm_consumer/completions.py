@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from llm_consumer.errors import no_answer, sort_empty, sort_error_body, sort_status
+from llm_consumer.errors import classify_empty, classify_status, no_answer, sort_error_body
 from llm_consumer.text import separate_thoughts, storable, whole_sentences
 from pipeline.messages import CallError
 
@@ -168,7 +168,7 @@ def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
     if separated.answer:
         text = whole_sentences(separated.answer) if cut else separated.answer
         return Completion(text[:MAX_ANSWER_CHARACTERS], model, finish_reason, usage, thoughts)
-    error = sort_empty(finish_reason, "".join(draft.refusal) or None)
+    error = classify_empty(finish_reason, "".join(draft.refusal) or None)
     if error.type == "permanent":
         raise NoCompletion(error, usage)
     if separated.still_thinking or (cut and (thoughts or usage.reasoning_tokens)):
@@ -255,7 +255,7 @@ def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) ->
     reason = choice.get("finish_reason")
     if isinstance(reason, str) and reason.lower() in _BROKEN_OFF:
         why = f"the provider broke the answer off: finish_reason {reason}"
-        return sort_status(_BROKEN_OFF[reason.lower()], why, {}, now)
+        return classify_status(_BROKEN_OFF[reason.lower()], why, {}, now)
     return None
 
 

@@ -167,7 +167,7 @@ _OTHERWISE: Mapping[int, Cause] = {
 """What a status means whose words say nothing."""
 
 
-def sort_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> CallError:
+def classify_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> CallError:
     """Sorts an HTTP answer that is not a success.
 
     Args:
@@ -186,7 +186,7 @@ def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
 
     Args:
         error: The `error` object; its `code` counts as the HTTP status if it is one.
-        now: See `sort_status`.
+        now: See `classify_status`.
     """
     code = str(error.get("code"))
     try:
@@ -194,12 +194,12 @@ def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
     except RecursionError:
         body = "an error that is nested too deeply"
     if re.fullmatch(r"[45]\d\d", code):
-        return sort_status(int(code), body, {}, now)
+        return classify_status(int(code), body, {}, now)
     cause = _first(_RULES_OF_REQUESTS, _said(body), "unavailable")
     return _error(cause, None, _short(body), wait_seconds({}, body, now))
 
 
-def sort_empty(finish_reason: str, refusal: str | None) -> CallError:
+def classify_empty(finish_reason: str, refusal: str | None) -> CallError:
     """Sorts a success without a text: what is refused will be refused again, anything else may have been bad luck.
 
     Args:

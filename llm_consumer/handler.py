@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 import structlog
 
 from llm_consumer.budget import tokens_at_most
+from llm_consumer.call_cache import Paid
 from llm_consumer.completions import Usage
 from llm_consumer.llm import Answer, CallFailed
-from llm_consumer.memo import Paid
-from llm_consumer.prompt import Prompt, hotter, prompts
+from llm_consumer.prompt import Prompt, prompts, with_min_temperature
 from llm_consumer.targets import Target
 from pipeline import metrics, routing, topics
 from pipeline.consumer import Incoming
@@ -41,19 +41,19 @@ PATIENCE_SLACK_SECONDS = 60.0
 _ERROR_TOPICS = {"overload": topics.ERROR_OVERLOAD, "quota": topics.ERROR_QUOTA}
 
 
-class Memo(Protocol):
+class CallCache(Protocol):
     """What came of recent calls."""
 
-    def recall(self, question: Question, target: Target, /) -> Outgoing | None:
+    def get(self, question: Question, target: Target, /) -> Outgoing | None:
         """Returns what came of this call, if it was made."""
 
-    def keep(self, question: Question, target: Target, outgoing: Outgoing, /) -> None:
+    def put(self, question: Question, target: Target, outgoing: Outgoing, /) -> None:
         """Keeps what came of a call."""
 
-    def recall_paid(self, question: Question, target: Target, /) -> list[Paid]:
+    def get_paid(self, question: Question, target: Target, /) -> list[Paid]:
         """Returns the answers that an attempt has already, of those that it needs."""
 
-    def keep_paid(self, question: Question, target: Target, paid: Sequence[Paid], /) -> None:
+    def put_paid(self, question: Question, target: Target, paid: Sequence[Paid], /) -> None:
         """Keeps the answers that an attempt has already."""
 
 
@@ -117,7 +117,7 @@ class AskHandler:
     def __init__(
         self,
         providers: Sequence[Provider],
-        memo: Memo,
+        call_cache: CallCache,
         budget: Budget,
         temperature: float,
         waiting: Waiting,
@@ -127,14 +127,14 @@ class AskHandler:
 
         Args:
             providers: For each attempt; the last one serves further attempts, too.
-            memo: What came of recent calls: a question that comes again is not asked again.
+            call_cache: What came of recent calls: a question that comes again is not asked again.
             budget: What calls may take on a day.
             temperature: Of first attempts.
             waiting: What a question does whose call the provider does not admit.
             self_check: For questions without reference.
         """
         self._providers = providers
-        self._memo = memo
+        self._call_cache = call_cache
         self._budget = budget
         self._temperature = temperature
         self._waiting = waiting
@@ -156,7 +156,7 @@ class AskHandler:
 
     @contextmanager
     def _alone_with(self, question: Question) -> Iterator[None]:
-        """Keeps copies of a call apart: the one that comes later finds in the memo what came of it.
+        """Keeps copies of a call apart: the one that comes later finds in the call cache what came of it.
 
         Copies come close together where a producer gave a question up that the broker took nevertheless, and the outbox
         published it again. They have one key, so one partition, and so this consumer.
@@ -177,7 +177,7 @@ class AskHandler:
             question_id=question.question_id, attempt=question.processing_attempts, retry=question.retry_count
         )
         provider = self._providers[min(question.processing_attempts, len(self._providers)) - 1]
-        known = self._memo.recall(question, provider.target)
+        known = self._call_cache.get(question, provider.target)
         if known:
             metrics.LLM_CALLS.labels("spared").inc()
             about.info("sent again what came of this call", topic=known.topic)
@@ -186,24 +186,24 @@ class AskHandler:
         if closed:
             raise Unavailable("the day's budget is used up", closed, told=True)
         outgoing = self._call(provider, question, incoming, about)
-        self._memo.keep(question, provider.target, outgoing)
+        self._call_cache.put(question, provider.target, outgoing)
         return [outgoing]
 
     def _call(
         self, provider: Provider, question: Question, incoming: Incoming, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
         wanted = 1 + (0 if question.original_answer else self._self_check.samples)
-        paid = self._memo.recall_paid(question, provider.target) if wanted > 1 else []
+        paid = self._call_cache.get_paid(question, provider.target) if wanted > 1 else []
         before = len(paid)
         try:
             self._ask_all(provider, question, wanted, paid)
         except CallFailed as failure:
             error = self._with_tokens(failure, provider.target, paid[before:])
-            self._memo.keep_paid(question, provider.target, [each.recorded() for each in paid])
+            self._call_cache.put_paid(question, provider.target, [each.recorded() for each in paid])
             return self._failure(question, error, incoming, about)
         except Unavailable as error:
             if len(paid) > before:
-                self._memo.keep_paid(question, provider.target, paid)
+                self._call_cache.put_paid(question, provider.target, paid)
             if not self._waiting.is_over(question, incoming.now(), error.wait_seconds or 0):
                 raise
             last = question.errors[-1]
@@ -242,7 +242,9 @@ class AskHandler:
         while len(paid) < wanted:
             try:
                 paid.append(
-                    self._ask(provider, question, hotter(asked, self._self_check.temperature) if paid else asked)
+                    self._ask(
+                        provider, question, with_min_temperature(asked, self._self_check.temperature) if paid else asked
+                    )
                 )
             except CallFailed as failure:
                 if failure.error.cause != "context_length" or not shorter:

@@ -20,7 +20,7 @@ import structlog
 from llm_consumer import completions, hints
 from llm_consumer.adaptation import Adaptation, apply, learn
 from llm_consumer.completions import NoCompletion, Usage
-from llm_consumer.errors import no_answer, redacted, sort_status
+from llm_consumer.errors import classify_status, no_answer, redacted
 from llm_consumer.hints import Limit
 from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
@@ -203,7 +203,7 @@ class Llm:
         now = datetime.now(UTC)
         if not 200 <= status < 300:
             text = redacted(body.decode(errors="replace"), self._keys)
-            raise CallFailed(sort_status(status, text, headers, now), limits=hints.limits(headers, text, now))
+            raise CallFailed(classify_status(status, text, headers, now), limits=hints.limits(headers, text, now))
         limits = hints.limits(headers, "", now)
         try:
             completion = completions.read(body, self._target.model, now)

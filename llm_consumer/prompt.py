@@ -32,7 +32,7 @@ class Prompt:
     temperature: float
 
 
-def hotter(asked: Prompt, temperature: float) -> Prompt:
+def with_min_temperature(asked: Prompt, temperature: float) -> Prompt:
     """Returns the same request sampled at a temperature, or at its own if that is higher."""
     return replace(asked, temperature=max(asked.temperature, temperature))
 
@@ -40,9 +40,9 @@ def hotter(asked: Prompt, temperature: float) -> Prompt:
 def prompts(question: Question, temperature: float) -> list[Prompt]:
     """Makes the prompt of a question's current attempt, and shorter ones for a model whose context it does not fit.
 
-    A regeneration differs from the first attempt: it is sampled hotter, and it shows the best answer so far with the
-    request to do better. In its shorter form that answer is cut and the question not repeated; in its shortest it is
-    the prompt of the first attempt.
+    A regeneration differs from the first attempt: it is sampled at a higher temperature, and it shows the best answer
+    so far with the request to do better. In its shorter form that answer is cut and the question not repeated; in its
+    shortest it is the prompt of the first attempt.
 
     Args:
         question: The question with its attempt and its best answer so far.

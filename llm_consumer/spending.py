@@ -42,7 +42,7 @@ class Spent:
     nanocost: int = 0
 
 
-def add_up(day: date, outcomes: Iterable[Message]) -> Spent:
+def sum_spending(day: date, outcomes: Iterable[Message]) -> Spent:
     """Adds up what calls took on a day, by what came of them. One that was sent twice was paid for once."""
     calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
     for each in outcomes:
@@ -61,7 +61,7 @@ def add_up(day: date, outcomes: Iterable[Message]) -> Spent:
     )
 
 
-def spent_on(
+def spending_on(
     day: date, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None] = lambda: None
 ) -> Spent:
     """Counts what calls took on a day; waits for the broker until `stop` is set.
@@ -74,7 +74,7 @@ def spent_on(
     """
     while not stop.is_set():
         try:
-            return add_up(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop, beat))
+            return sum_spending(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop, beat))
         except confluent_kafka.KafkaException as error:
             log.warning("waited for the broker to know what was spent today", error=str(error.args[0]))
             stop.wait(2)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.errors import Unavailable
 from pipeline.messages import Quality
 from pipeline.settings import CacheSettings
-from pipeline.volatile import Volatile
 
 FORGOTTEN_SECONDS = 120
 """For which an answer that was taken out cannot be put in again. No look into PostgreSQL and the put that follows from
@@ -50,7 +50,7 @@ class Cache:
 
     def __init__(self, settings: CacheSettings, client_name: str) -> None:
         self._ttl = settings.cache_ttl_seconds
-        self._redis = Volatile(settings, client_name)
+        self._redis = BestEffortRedis(settings, client_name)
 
     def get(self, question_id: str) -> Answer | None:
         """Returns the answer, or None when it is not there or Redis is not."""

@@ -21,7 +21,7 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": client_id,
-        "error_cb": error_teller(),
+        "error_cb": throttled_error_logger(),
         "logger": logging.getLogger("librdkafka"),
         # The callback tells errors; librdkafka's own lines would tell them again.
         "log_level": 2,
@@ -30,7 +30,7 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     }
 
 
-def error_teller(
+def throttled_error_logger(
     clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[confluent_kafka.KafkaError], None]:
     """Makes a callback that logs errors, those of one kind at most once in `QUIET_SECONDS`."""

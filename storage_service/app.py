@@ -8,6 +8,7 @@ from typing import Any
 from flask_openapi3 import OpenAPI
 
 from pipeline import budget, postgres, provider
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.budget import Budget
 from pipeline.cache import Cache
 from pipeline.errors import Unavailable
@@ -15,16 +16,15 @@ from pipeline.origins import OriginSettings
 from pipeline.producer import Producer
 from pipeline.provider import ProviderStatus
 from pipeline.settings import load
-from pipeline.volatile import Volatile
 from pipeline.web import BACKGROUND, Check, create_api, refuse_strangers
 from storage_service.correction import Corrections, ScorerClient
 from storage_service.dead_letters import DeadLetters
-from storage_service.events import Bells, Listener, Watch
-from storage_service.ledger import Ledger
+from storage_service.events import Listener, QuestionWaiter, Waiters
 from storage_service.questions import Questions
 from storage_service.routes import SERVICES, Services, routes
 from storage_service.settings import StorageSettings
 from storage_service.store import Store
+from storage_service.write_behind import WriteBehind
 
 SERVICE = "storage-service"
 GIVE_UP_SECONDS = 10
@@ -61,7 +61,7 @@ def create_api_of(
     return app
 
 
-def _budget(redis: Volatile, day: date) -> Budget:
+def _budget(redis: BestEffortRedis, day: date) -> Budget:
     def look_up(client: Any) -> dict[bytes, bytes]:
         fields: dict[bytes, bytes] = client.hgetall(budget.key(day))
         return fields
@@ -72,7 +72,7 @@ def _budget(redis: Volatile, day: date) -> Budget:
     return budget.read(day, fields)
 
 
-def _providers(redis: Volatile, now: datetime) -> list[ProviderStatus]:
+def _providers(redis: BestEffortRedis, now: datetime) -> list[ProviderStatus]:
     def look_up(client: Any) -> list[bytes | None]:
         ids = sorted(each.decode() for each in client.smembers(provider.INDEX))
         stored: list[bytes | None] = client.mget([provider.status_key(each) for each in ids]) if ids else []
@@ -87,14 +87,14 @@ def _providers(redis: Volatile, now: datetime) -> list[ProviderStatus]:
 class Background:
     """The threads beside the requests, and the order in which everything ends."""
 
-    def __init__(self, bells: Bells, listener: Listener, ledger: Ledger, producer: Producer) -> None:
-        self._bells = bells
-        self._ledger = ledger
+    def __init__(self, waiters: Waiters, listener: Listener, write_behind: WriteBehind, producer: Producer) -> None:
+        self._waiters = waiters
+        self._write_behind = write_behind
         self._producer = producer
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
-            for name, run in (("listener", listener.run), ("ledger", ledger.run))
+            for name, run in (("listener", listener.run), ("write-behind", write_behind.run))
         ]
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Background:
 
     def release(self) -> None:
         """Answers those who wait, for the process is about to stop."""
-        self._bells.close()
+        self._waiters.close()
 
     def close(self) -> None:
         """Ends the threads and writes what is left to write; call it when no request is served any longer."""
@@ -112,8 +112,8 @@ class Background:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self._producer.close()  # brings the last acknowledgements to the ledger
-        self._ledger.write()
+        self._producer.close()  # its last acknowledgements are written below
+        self._write_behind.write()
 
 
 def create_app(settings: StorageSettings | None = None) -> OpenAPI:
@@ -128,14 +128,14 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
     settings = settings or load(StorageSettings)
     pool = postgres.engine(settings, SERVICE)
     cache = Cache(settings, SERVICE)
-    redis = Volatile(settings, SERVICE)
+    redis = BestEffortRedis(settings, SERVICE)
     producer = Producer(settings, SERVICE, GIVE_UP_SECONDS)
     store = Store(pool)
-    bells = Bells(settings.max_waiting)
-    ledger = Ledger(store)
+    waiters = Waiters(settings.max_waiting)
+    write_behind = WriteBehind(store)
     app = create_api_of(
         Services(
-            Questions(store, cache, producer, ledger, Watch(store.find, bells), settings.outbox_limit),
+            Questions(store, cache, producer, write_behind, QuestionWaiter(store.find, waiters), settings.outbox_limit),
             DeadLetters(store, producer),
             Corrections(store, cache, ScorerClient(settings.scorer_url), settings.quality_threshold),
             budget=lambda day: _budget(redis, day),
@@ -145,5 +145,5 @@ def create_app(settings: StorageSettings | None = None) -> OpenAPI:
         optional={"redis": cache.ping},
         allowed=settings,
     )
-    app.extensions[BACKGROUND] = Background(bells, Listener(pool, bells), ledger, producer)
+    app.extensions[BACKGROUND] = Background(waiters, Listener(pool, waiters), write_behind, producer)
     return app

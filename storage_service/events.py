@@ -1,8 +1,8 @@
 """Waiting for a question to become final.
 
-storage-writer notifies the channel `question_final` with the id in the transaction that finishes a question. One
-thread listens and rings the bells of those who wait for that id. Whoever waits looks at the table after its bell is
-hung up, so that no wake-up is lost; while the listener has no connection it looks every 2 s instead.
+storage-writer notifies the channel `question_final` with the id, in the transaction that finishes a question. One
+thread listens and wakes the waiters of that question. A waiter registers before it reads the table, so that no
+notification is lost. While the listener has no connection, waiters poll the table every 2 s.
 """
 
 import select
@@ -22,9 +22,9 @@ from storage_service.schemas import State
 log = structlog.get_logger()
 
 POLL_SECONDS = 2
-"""Between looks at the table while nobody listens, and between tries to listen again."""
+"""Between polls of the table while the listener has no connection, and between its attempts to connect."""
 CALM_SECONDS = 15
-"""Between looks at the table while the listener has its connection: it may be dead without knowing yet."""
+"""Between polls of the table while the listener is connected: its connection may be dead without a sign of it."""
 HEARTBEAT_SECONDS = 15
 """Between comments on an event stream, so that proxies keep it open and a gone client is noticed."""
 STREAM_SECONDS = 900
@@ -32,135 +32,135 @@ STREAM_SECONDS = 900
 BROWSER_RETRY_MS = 3000
 
 
-class Bells:
-    """One bell for each thread that waits; at most `seats` of them, so that waiting cannot take every thread."""
+class Waiters:
+    """Registry of the threads that wait; at most `most` of them, so that waiting cannot take every thread."""
 
-    def __init__(self, seats: int) -> None:
-        self._seats = threading.Semaphore(seats)
+    def __init__(self, most: int) -> None:
+        self._permits = threading.Semaphore(most)
         self._lock = threading.Lock()
-        self._hung: dict[str, set[threading.Event]] = {}
+        self._registered: dict[str, set[threading.Event]] = {}
         self.listening = False
-        """Whether bells are rung by notifications at present."""
+        """Whether notifications arrive at present."""
         self.closed = False
-        """Whether nobody is to wait any more."""
+        """Whether nobody may wait any more."""
 
     @contextmanager
-    def bell(self, question_id: str) -> Iterator[threading.Event | None]:
-        """Hangs up a bell for a question; None when too many wait already."""
-        if self.closed or not self._seats.acquire(blocking=False):
+    def register(self, question_id: str) -> Iterator[threading.Event | None]:
+        """Registers a waiter for a question; lends the event that wakes it, or None when too many wait already."""
+        if self.closed or not self._permits.acquire(blocking=False):
             yield None
             return
-        bell = threading.Event()
+        woken = threading.Event()
         with self._lock:
-            self._hung.setdefault(question_id, set()).add(bell)
+            self._registered.setdefault(question_id, set()).add(woken)
         try:
-            yield bell
+            yield woken
         finally:
             with self._lock:
-                others = self._hung[question_id]
-                others.discard(bell)
+                others = self._registered[question_id]
+                others.discard(woken)
                 if not others:
-                    del self._hung[question_id]
-            self._seats.release()
+                    del self._registered[question_id]
+            self._permits.release()
 
-    def ring(self, question_id: str) -> None:
-        """Wakes those who wait for a question."""
+    def notify(self, question_id: str) -> None:
+        """Wakes the waiters of a question."""
         with self._lock:
-            for bell in self._hung.get(question_id, ()):
-                bell.set()
+            for woken in self._registered.get(question_id, ()):
+                woken.set()
 
     def listen(self, listening: bool) -> None:
-        """Tells whether notifications arrive from now on; wakes everybody, for some may have been missed."""
+        """Notes whether notifications arrive from now on, and wakes all waiters: some may have been missed."""
         self.listening = listening
-        self._ring_all()
+        self._notify_all()
 
     def close(self) -> None:
-        """Sends everybody home: the service is about to stop."""
+        """Ends all waits: the service is about to stop."""
         self.closed = True
-        self._ring_all()
+        self._notify_all()
 
-    def _ring_all(self) -> None:
+    def _notify_all(self) -> None:
         with self._lock:
-            for bells in self._hung.values():
-                for bell in bells:
-                    bell.set()
+            for waiters in self._registered.values():
+                for woken in waiters:
+                    woken.set()
 
 
-class Watch:
+class QuestionWaiter:
     """Waits for questions."""
 
-    def __init__(self, find: Callable[[str], State | None], bells: Bells) -> None:
+    def __init__(self, find: Callable[[str], State | None], waiters: Waiters) -> None:
         self._find = find
-        self._bells = bells
+        self._waiters = waiters
 
     def wait(self, known: State, seconds: float) -> State:
-        """Returns a question once it is final, or as it stands after `seconds`, or at once when too many wait.
+        """Returns a question once it is final, or its state after `seconds`, or at once when too many wait.
 
-        One that is deleted meanwhile is returned as it was known.
+        For a question that is deleted meanwhile it returns the known state.
 
         Args:
-            known: How it stands now.
+            known: Its state now.
             seconds: Longest wait.
         """
         if known.final or seconds <= 0:
             return known
         until = time.monotonic() + seconds
-        with self._bells.bell(known.question_id) as bell:
-            if bell is None:
+        with self._waiters.register(known.question_id) as woken:
+            if woken is None:
                 return known
-            for latest in self._looks(known, bell, until):
+            for latest in self._polls(known, woken, until):
                 known = latest or known
         return known
 
     def stream(self, known: State) -> Iterator[str]:
-        """Yields server-sent events: how a question stands, and once more when it is final.
+        """Yields server-sent events: the state of a question, and its final state.
 
         The stream ends after the final event, when the question is deleted, when too many wait, or after 15 minutes;
-        browsers then ask again.
+        browsers then reconnect.
         """
         yield f"retry: {BROWSER_RETRY_MS}\n{_event(known)}"
         if known.final:
             return
-        with self._bells.bell(known.question_id) as bell:
-            if bell is None:
+        with self._waiters.register(known.question_id) as woken:
+            if woken is None:
                 return
-            for latest in self._looks(known, bell, time.monotonic() + STREAM_SECONDS, HEARTBEAT_SECONDS):
+            for latest in self._polls(known, woken, time.monotonic() + STREAM_SECONDS, HEARTBEAT_SECONDS):
                 if latest is None:
                     yield ": still pending\n\n"
                 elif latest.final:
                     yield _event(latest)
 
-    def _looks(
-        self, known: State, bell: threading.Event, until: float, heartbeat_seconds: float = float("inf")
+    def _polls(
+        self, known: State, woken: threading.Event, until: float, heartbeat_seconds: float = float("inf")
     ) -> Iterator[State | None]:
-        """Yields each look at the table, the final one last, and None for each heartbeat in between.
+        """Yields the result of each poll, the final one last, and None for each heartbeat in between.
 
         It ends when the question is gone.
         """
         heartbeat_at = time.monotonic() + heartbeat_seconds
         while True:
-            bell.clear()  # before the look: a ring in between is not lost
-            latest = self._look(known)
+            woken.clear()  # before the poll, so that a notification in between is not lost
+            latest = self._poll(known)
             if latest is None:
                 return
             yield latest
             now = time.monotonic()
-            if latest.final or now >= until or self._bells.closed:
+            if latest.final or now >= until or self._waiters.closed:
                 return
-            next_look = now + (CALM_SECONDS if self._bells.listening else POLL_SECONDS)
-            while not bell.wait(max(0, min(next_look, heartbeat_at, until) - time.monotonic())):
+            next_poll = now + (CALM_SECONDS if self._waiters.listening else POLL_SECONDS)
+            while not woken.wait(max(0, min(next_poll, heartbeat_at, until) - time.monotonic())):
                 if time.monotonic() < heartbeat_at:
                     break
                 yield None
                 heartbeat_at += heartbeat_seconds
 
-    def _look(self, known: State) -> State | None:
-        """Returns how a question stands, or as it was known while nobody can tell; None when it is gone."""
+    def _poll(self, known: State) -> State | None:
+        """Returns the state of a question, or the known one while PostgreSQL is unavailable; None if deleted."""
         try:
             return self._find(known.question_id)
         except Unavailable as error:
-            # Whoever waits has been told nothing yet, and the database may be back in time.
-            log.warning("could not look at a question that is waited for", error=str(error))
+            # The client has got no reply yet, and the database may be back in time.
+            log.warning("failed to poll a question", error=str(error))
             return known
 
 
@@ -176,9 +176,9 @@ def event_id(state: State) -> str:
 class Listener:
     """The one connection that listens to notifications."""
 
-    def __init__(self, pool: Engine, bells: Bells) -> None:
+    def __init__(self, pool: Engine, waiters: Waiters) -> None:
         self._pool = pool
-        self._bells = bells
+        self._waiters = waiters
 
     def run(self, stop: threading.Event) -> None:
         """Listens until `stop` is set, and connects again whenever the connection breaks."""
@@ -188,7 +188,7 @@ class Listener:
             except Exception as error:  # whatever the driver raises means: connect again
                 log.warning("lost the connection for notifications", error=str(error).strip())
             finally:
-                self._bells.listen(False)
+                self._waiters.listen(False)
             stop.wait(POLL_SECONDS)
 
     def _listen(self, stop: threading.Event) -> None:
@@ -199,14 +199,14 @@ class Listener:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {postgres.FINAL_CHANNEL}")
-                self._bells.listen(True)
-                log.info("began to listen to notifications", channel=postgres.FINAL_CHANNEL)
+                self._waiters.listen(True)
+                log.info("started to listen to notifications", channel=postgres.FINAL_CHANNEL)
                 while not stop.is_set():
                     if select.select([connection], [], [], POLL_SECONDS)[0]:
                         connection.poll()
                     else:
                         cursor.execute("SELECT 1")  # finds out about a dead connection; brings notifications, too
                     while connection.notifies:
-                        self._bells.ring(connection.notifies.pop(0).payload)
+                        self._waiters.notify(connection.notifies.pop(0).payload)
         finally:
             connection.close()

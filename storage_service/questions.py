@@ -16,8 +16,7 @@ from pipeline.messages import Question
 from pipeline.producer import Delivered, Outgoing
 from pipeline.provider import ProviderStatus
 from pipeline.question import question_id
-from storage_service.events import Watch
-from storage_service.ledger import Ledger
+from storage_service.events import QuestionWaiter
 from storage_service.schemas import (
     Ask,
     BySource,
@@ -32,6 +31,7 @@ from storage_service.schemas import (
     Stored,
 )
 from storage_service.store import Recorded, Retried
+from storage_service.write_behind import WriteBehind
 
 log = structlog.get_logger()
 
@@ -101,14 +101,14 @@ class Questions:
         records: Records,
         answers: Answers,
         publisher: Publisher,
-        ledger: Ledger,
-        watch: Watch,
+        write_behind: WriteBehind,
+        watch: QuestionWaiter,
         outbox_limit: int,
     ) -> None:
         self._records = records
         self._answers = answers
         self._publisher = publisher
-        self._ledger = ledger
+        self._write_behind = write_behind
         self._watch = watch
         self._outbox_limit = outbox_limit
         self._broker_away = False
@@ -137,7 +137,7 @@ class Questions:
         question = _question(asked)
         cached = self._answers.get(question.question_id)
         if cached:
-            self._ledger.asked(question.question_id)
+            self._write_behind.asked(question.question_id)
             return Completed(source="cache", question_id=question.question_id, result=cached)
         recorded = self._records.record(question, self._limit(), asked.topic)
         if recorded.answer:
@@ -267,7 +267,7 @@ class Questions:
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
             self._broker_away = error is not None
             if error is None:
-                self._ledger.published(question.question_id, question.asked_at, datetime.now(UTC))
+                self._write_behind.published(question.question_id, question.asked_at, datetime.now(UTC))
             else:
                 log.warning("left a question to storage-writer", question_id=question.question_id, error=error.str())
             acknowledged.set()

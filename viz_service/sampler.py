@@ -46,7 +46,7 @@ Look = Callable[[], Mapping[str, Any]]
 """Returns some fields of a `Sample`."""
 
 
-class KafkaLook:
+class KafkaProbe:
     """Reads offsets and groups."""
 
     def __init__(self, settings: VizSettings) -> None:
@@ -336,7 +336,7 @@ class Sampler:
 def sampler(settings: VizSettings, storage: Storage) -> Sampler:
     """Makes the sampler of the fleet; it does not run yet."""
     looks: list[Look] = [
-        KafkaLook(settings),
+        KafkaProbe(settings),
         FlinkLook(settings.flink_jobmanager_url),
         ServicesLook(settings),
         StorageLook(storage),

@@ -10,9 +10,9 @@ import requests
 
 from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
-from llm_consumer.spending import Spent, spent_on
+from llm_consumer.spending import Spent, spending_on
 from pipeline import budget
-from pipeline.volatile import Volatile
+from pipeline.best_effort_redis import BestEffortRedis
 from tests.fleet import STORAGE, eventually
 from tests.scripted_provider import ScriptedProvider
 from tests.workers import Workers
@@ -22,7 +22,7 @@ DAY = date(1999, 12, 31)
 
 @pytest.fixture
 def redis():
-    redis = Volatile(LlmSettings(), "tests")
+    redis = BestEffortRedis(LlmSettings(), "tests")
     redis.ping()
     redis.attempt(lambda client: client.delete(budget.key(DAY)))
     yield redis
@@ -60,7 +60,7 @@ def test_concurrent_charges_are_all_counted(redis):
 def test_the_spending_of_today_is_read_from_the_topics(fleet):
     """The topics have at least the spending in the tables, which lose attempts of regenerated questions."""
     today = datetime.now(UTC).date()
-    spent = spent_on(today, LlmSettings(), threading.Event())
+    spent = spending_on(today, LlmSettings(), threading.Event())
     [known] = fleet.sql(
         "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens FROM attempts "
         "WHERE (generated_at AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date"
@@ -73,7 +73,7 @@ def spent_today(redis):
     """Returns the tokens that count as spent: those in the topics or in Redis, whichever are more."""
     today = datetime.now(UTC).date()
     counted = redis.attempt(lambda client: client.hget(budget.key(today), budget.TOKENS))
-    return max(spent_on(today, LlmSettings(), threading.Event()).tokens, int(counted or 0))
+    return max(spending_on(today, LlmSettings(), threading.Event()).tokens, int(counted or 0))
 
 
 def test_a_used_up_budget_pauses_calls_until_it_is_raised(fleet, redis, unique):

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from flink_job import submit as submission
 from flink_job.checkpoints import find, newest, recorded_topic_id
@@ -21,7 +22,7 @@ from flink_job.cluster import (
     read_overview,
     too_many_unreadable,
 )
-from flink_job.submit import TRIES, Supervisor, command, gist
+from flink_job.submit import TRIES, Supervisor, command, summary_of
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat, problem
 
@@ -114,6 +115,12 @@ def record(folder, job, topic_id):
 
 
 @pytest.fixture
+def logs():
+    with capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "checkpoints"
     checkpoint(folder, JOB, 7, 100)
@@ -203,7 +210,7 @@ def test_a_job_that_cannot_restore_its_checkpoint_is_cancelled(supervised, folde
     assert submitted == [folder / OTHER / "chk-2"]
 
 
-def test_a_job_over_the_limit_of_unreadable_messages_is_cancelled_for_good(supervised, capsys):
+def test_a_job_over_the_limit_of_unreadable_messages_is_cancelled_for_good(supervised, logs):
     cluster = FakeCluster(job("RESTARTING", 0))
     cluster.failure = POISONED
     supervisor, submitted, heartbeat = supervised(cluster)
@@ -214,7 +221,7 @@ def test_a_job_over_the_limit_of_unreadable_messages_is_cancelled_for_good(super
     supervisor.step(threading.Event())
     assert submitted == []
     assert problem(heartbeat, 60), "the health check must fail"
-    output = capsys.readouterr().out
+    output = str(logs)
     assert output.count("101 of the last 101 messages of 2 could not be handled, the last one since: no JSON") == 1
 
 
@@ -241,13 +248,13 @@ def test_a_checkpoint_that_cannot_be_restored_even_in_part_is_skipped(supervised
     assert submitted == [each for path in wanted for each in (path, (path, "in part"))] + [None]
 
 
-def test_a_checkpoint_is_not_restored_after_its_topic_was_created_again(supervised, folder, capsys):
+def test_a_checkpoint_is_not_restored_after_its_topic_was_created_again(supervised, folder, logs):
     record(folder, JOB, "old")
     record(folder, OTHER, "old")
     supervisor, submitted, _ = supervised(FakeCluster())
     supervisor.step(threading.Event())
     assert submitted == [None]
-    assert "created anew" in capsys.readouterr().out
+    assert "created anew" in str(logs)
 
 
 def test_a_checkpoint_of_the_same_topic_is_preferred_to_a_newer_one_of_another_topic(supervised, folder):
@@ -349,7 +356,7 @@ def test_folders_that_are_not_of_jobs_are_never_deleted(supervised, folder):
 
 
 def test_a_folder_that_cannot_be_deleted_is_logged_once_and_its_checkpoints_are_ignored(
-    supervised, folder, monkeypatch, capsys
+    supervised, folder, monkeypatch, logs
 ):
     def refused(_path):
         raise PermissionError("not ours")
@@ -359,7 +366,7 @@ def test_a_folder_that_cannot_be_deleted_is_logged_once_and_its_checkpoints_are_
     supervisor, _, _ = supervised(FakeCluster(job(job_id=NEXT)))
     for _ in range(3):
         supervisor.step(threading.Event())
-    assert capsys.readouterr().out.count("failed to delete") == 2, "one line for each folder"
+    assert str(logs).count("failed to delete") == 2, "one line for each folder"
     assert {each.job_id for each in find(folder)} == {NEXT}
 
 
@@ -384,7 +391,7 @@ def test_stopping_without_an_active_job_takes_no_checkpoint(supervised, found):
 
 
 def test_stopping_waits_for_the_final_checkpoint_for_a_limited_time(supervised, monkeypatch):
-    monkeypatch.setattr(submission, "FAREWELL_SECONDS", 0.3)
+    monkeypatch.setattr(submission, "FINAL_CHECKPOINT_SECONDS", 0.3)
     cluster = FakeCluster(job())
     cluster.polls_left = 10**9
     supervised(cluster)[0].run(stopped())
@@ -482,5 +489,5 @@ def test_the_command_skips_unmatched_state_only_in_part_mode(folder):
 
 
 def test_the_summary_of_a_stack_trace_is_its_causes():
-    assert gist("a\n  at b\nCaused by: c\n  at d\nCaused by: c\n") == "Caused by: c"
-    assert gist("only this") == "only this"
+    assert summary_of("a\n  at b\nCaused by: c\n  at d\nCaused by: c\n") == "Caused by: c"
+    assert summary_of("only this") == "only this"

@@ -10,18 +10,18 @@ from llm_consumer.limiter import Book, Bounds, Call, Told
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import Target
 from pipeline import provider
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import CallError
 from pipeline.share import Share
-from pipeline.volatile import Volatile
 
 REFUSED = CallError(type="quota", cause="quota", status_code=429, message="no more today", retry_after_seconds=600)
 IDENTITY = Identity("http://provider/v1", "sk-secret")
 
 
 class FakeRedis:
-    """Fake Redis with the methods of `Volatile` and redis-py."""
+    """Fake Redis with the methods of `BestEffortRedis` and redis-py."""
 
     def __init__(self):
         self.stored = {}
@@ -219,7 +219,7 @@ def test_unreadable_stored_state_is_replaced_by_an_empty_one(stored):
 def test_calls_are_admitted_while_redis_is_unreachable():
     share = Share()
     share.set([0], 1)
-    redis = Volatile(LlmSettings(redis_url="redis://127.0.0.1:1/0"), "test")
+    redis = BestEffortRedis(LlmSettings(redis_url="redis://127.0.0.1:1/0"), "test")
     admission = Admission(redis, IDENTITY, Bounds(2, requests_per_minute=100), share)
     call = admission.admit(10)
     admission.answered(call, 10, ())

@@ -8,7 +8,7 @@ import structlog
 
 from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
 from llm_consumer.prompt import prompts
-from llm_consumer.spending import Spent, add_up
+from llm_consumer.spending import Spent, sum_spending
 from pipeline import budget
 from pipeline.messages import CallError, CallFailure, Failed, FailedCall, Malformed
 from tests.unit import samples
@@ -255,7 +255,7 @@ def test_answers_of_the_day_are_summed_and_duplicates_counted_once():
 
     one = answer(0, Decimal("0.0000001"))
     today = [one, one, answer(1, Decimal("0.0000002"), processing_attempts=2), answer(2)]
-    spent = add_up(samples.NOW.date(), [*today, answer(24), answer(-4)])
+    spent = sum_spending(samples.NOW.date(), [*today, answer(24), answer(-4)])
     assert (spent.tokens, spent.nanocost) == (75, 300)
 
 
@@ -268,5 +268,5 @@ def test_the_cost_of_an_empty_answer_is_counted_once_over_all_its_messages():
     second = asked.become(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
     given_up = second.become(Failed, reason="retries_exhausted", source=samples.SOURCE)
     unreadable = Malformed.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
-    spent = add_up(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
+    spent = sum_spending(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
     assert (spent.tokens, spent.nanocost) == (40, 200)

@@ -7,7 +7,7 @@ import pytest
 
 from llm_consumer import check_provider
 from llm_consumer.diagnosis import Variables, diagnose, duration
-from llm_consumer.errors import no_answer, redacted, sort_empty, sort_status
+from llm_consumer.errors import classify_empty, classify_status, no_answer, redacted
 from llm_consumer.llm import CallFailed
 from pipeline.messages import CallError
 from tests.unit.llm_consumer.provider_responses import RECORDED, completion
@@ -131,7 +131,7 @@ def diagnosis_of(error):
 )
 def test_each_recorded_error_has_its_diagnosis_and_quotes_the_provider(recorded):
     body = recorded.body if isinstance(recorded.body, str) else json.dumps(recorded.body)
-    error = sort_status(recorded.status, body, recorded.headers, NOW)
+    error = classify_status(recorded.status, body, recorded.headers, NOW)
     found = diagnosis_of(error)
     assert found.kind == recorded.diagnosis
     assert f"(HTTP {recorded.status})" in found.problem
@@ -151,10 +151,10 @@ def test_each_recorded_error_has_its_diagnosis_and_quotes_the_provider(recorded)
         (no_answer("redirected to https://x.example/v1/chat/completions"), "address", "LLM_BASE_URL"),
         (no_answer("timed out after 1 s"), "timeout", "LLM_TIMEOUT"),
         (no_answer("Connection error: gone"), "connection", "HTTP server"),
-        (sort_empty("content_filter", None), "content", "LLM_MODELS"),
-        (sort_status(404, "404 page not found", {}, NOW), "address", "LLM_BASE_URL"),
-        (sort_status(405, "", {}, NOW), "address", "LLM_BASE_URL"),
-        (sort_status(418, "I am a teapot", {}, NOW), "other", "Do what it says"),
+        (classify_empty("content_filter", None), "content", "LLM_MODELS"),
+        (classify_status(404, "404 page not found", {}, NOW), "address", "LLM_BASE_URL"),
+        (classify_status(405, "", {}, NOW), "address", "LLM_BASE_URL"),
+        (classify_status(418, "I am a teapot", {}, NOW), "other", "Do what it says"),
         (CallError(type="overload", status_code=503, message="made on purpose"), "overload", "Try again"),
     ],
 )
@@ -165,9 +165,11 @@ def test_other_errors_have_a_diagnosis_too(error, kind, says):
 
 
 def test_a_diagnosis_includes_the_wait_that_the_provider_asks_for():
-    error = sort_status(429, "Rate limit reached on requests per day (RPD). Please try again in 9m38.016s.", {}, NOW)
+    error = classify_status(
+        429, "Rate limit reached on requests per day (RPD). Please try again in 9m38.016s.", {}, NOW
+    )
     assert diagnosis_of(error).problem == "the quota is used up (HTTP 429); it says to wait 9 m 38 s"
-    assert "wait" not in diagnosis_of(sort_status(429, "too many requests", {}, NOW)).problem
+    assert "wait" not in diagnosis_of(classify_status(429, "too many requests", {}, NOW)).problem
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from multidict import CIMultiDict
 
 from llm_consumer.errors import (
     MAX_MESSAGE_CHARACTERS,
+    classify_empty,
+    classify_status,
     no_answer,
     redacted,
-    sort_empty,
     sort_error_body,
-    sort_status,
 )
 from pipeline.messages import NOT_ADMITTED, CallError
 from tests.unit.llm_consumer.provider_responses import RECORDED
@@ -477,7 +477,7 @@ WORDS = {
 )
 def test_each_recorded_error_has_its_type_and_cause(recorded):
     body = recorded.body if isinstance(recorded.body, str) else json.dumps(recorded.body)
-    error = sort_status(recorded.status, body, CIMultiDict(recorded.headers), NOW)
+    error = classify_status(recorded.status, body, CIMultiDict(recorded.headers), NOW)
     assert (error.type, error.cause) == (recorded.meaning, recorded.cause)
     assert error.status_code == recorded.status
     assert error.message
@@ -495,7 +495,7 @@ def test_the_cause_is_found_in_the_message_in_each_format_of_the_body(cause, sta
         "quoted": json.dumps({"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(error)}}}),
         "list": json.dumps([error]),
     }[shape]
-    assert sort_status(status, body, {}, NOW).cause == cause
+    assert classify_status(status, body, {}, NOW).cause == cause
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_the_cause_is_found_in_the_message_in_each_format_of_the_body(cause, sta
     ],
 )
 def test_each_status_and_body_has_its_error_type(status, body, headers, meaning):
-    error = sort_status(status, body, headers, NOW)
+    error = classify_status(status, body, headers, NOW)
     assert (error.type, error.status_code) == (meaning, status)
     assert error.message
 
@@ -534,7 +534,7 @@ def test_each_status_and_body_has_its_error_type(status, body, headers, meaning)
 def test_each_cause_has_its_error_type():
     for cause, known in WORDS.items():
         for status, words in known:
-            kind = sort_status(status, words, {}, NOW).type
+            kind = classify_status(status, words, {}, NOW).type
             if cause in NOT_ADMITTED:
                 assert kind in ("quota", "overload")
             elif cause == "unavailable":
@@ -546,16 +546,16 @@ def test_each_cause_has_its_error_type():
 def test_words_of_the_question_quoted_in_an_error_do_not_change_its_cause():
     question = "Why is my credit balance too low, and what is a rate limit of the API key?"
     detail = {"loc": ["body", "messages", 0], "msg": "Input should be a valid string", "input": question}
-    assert sort_status(422, json.dumps({"detail": [detail]}), {}, NOW).cause == "other"
-    assert sort_status(422, json.dumps({"detail": [detail | {"input": question * 500}]}), {}, NOW).cause == "other"
+    assert classify_status(422, json.dumps({"detail": [detail]}), {}, NOW).cause == "other"
+    assert classify_status(422, json.dumps({"detail": [detail | {"input": question * 500}]}), {}, NOW).cause == "other"
     failed = {"error": {"message": "Failed to generate JSON.", "failed_generation": question}}
-    assert sort_status(400, json.dumps(failed), {}, NOW).cause == "other"
+    assert classify_status(400, json.dumps(failed), {}, NOW).cause == "other"
 
 
 def test_only_temporary_errors_have_a_wait():
-    assert sort_status(429, RATE, {"retry-after": "7"}, NOW).retry_after_seconds == 7
-    assert sort_status(503, "", {"retry-after": "7"}, NOW).retry_after_seconds == 7
-    assert sort_status(401, "", {"retry-after": "7"}, NOW).retry_after_seconds is None
+    assert classify_status(429, RATE, {"retry-after": "7"}, NOW).retry_after_seconds == 7
+    assert classify_status(503, "", {"retry-after": "7"}, NOW).retry_after_seconds == 7
+    assert classify_status(401, "", {"retry-after": "7"}, NOW).retry_after_seconds is None
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_an_error_in_a_success_is_classified_by_its_code_or_message(error, statu
     ],
 )
 def test_an_empty_answer_is_permanent_only_if_the_content_was_refused(finish_reason, refusal, kind, cause):
-    error = sort_empty(finish_reason, refusal)
+    error = classify_empty(finish_reason, refusal)
     assert (error.type, error.cause) == (kind, cause)
 
 
@@ -610,14 +610,14 @@ def test_a_call_without_an_answer_is_classified_by_its_message(why, kind, cause)
 
 
 def test_messages_are_short_and_on_one_line():
-    error = sort_status(500, "a\nb " * 1000, {}, NOW)
+    error = classify_status(500, "a\nb " * 1000, {}, NOW)
     assert len(error.message) <= MAX_MESSAGE_CHARACTERS
     assert "\n" not in error.message
 
 
 def test_escaped_characters_in_messages_are_decoded():
-    assert sort_status(429, json.dumps({"error": "欠费 😀"}), {}, NOW).message == '{"error": "欠费 😀"}'
-    assert sort_status(500, r'"\u0000\u000a\ud800"', {}, NOW).message == '"\ufffd \ufffd"'
+    assert classify_status(429, json.dumps({"error": "欠费 😀"}), {}, NOW).message == '{"error": "欠费 😀"}'
+    assert classify_status(500, r'"\u0000\u000a\ud800"', {}, NOW).message == '"\ufffd \ufffd"'
 
 
 @pytest.mark.parametrize(
@@ -650,7 +650,7 @@ json_values = st.recursive(
 
 @given(st.integers(300, 599), st.text() | json_values.map(json.dumps), st.dictionaries(st.text(), st.text()))
 def test_any_status_body_and_headers_are_classified(status, body, headers):
-    error = sort_status(status, body, headers, NOW)
+    error = classify_status(status, body, headers, NOW)
     assert CallError.model_validate_json(error.model_dump_json()) == error
     assert redacted(body) is not None
 
@@ -663,4 +663,4 @@ def test_any_error_object_is_classified(error):
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 100_000, "\\" * 100_000, "1" * 100_000, '"a' * 50_000])
 def test_hostile_bodies_are_classified_quickly(body):
-    assert sort_status(400, body, {"retry-after": body, "x-ratelimit-limit": body}, NOW).type == "permanent"
+    assert classify_status(400, body, {"retry-after": body, "x-ratelimit-limit": body}, NOW).type == "permanent"

@@ -65,23 +65,23 @@ class FakeAdmission:
         self.reported.append(("abandoned", call_id))
 
 
-class FakeMemo(dict):
-    """Fake of the memo in Redis."""
+class FakeCallCache(dict):
+    """Fake of the cache of calls in Redis."""
 
     def _key(self, question, target):
         attempt = (question.processing_attempts, question.retry_count, len(question.errors))
         return question.question_id, question.asked_at, *attempt, target.base_url, target.model
 
-    def recall(self, question, target):
-        return self.get(self._key(question, target))
+    def get(self, question, target):
+        return super().get(self._key(question, target))
 
-    def keep(self, question, target, outgoing):
+    def put(self, question, target, outgoing):
         self[self._key(question, target)] = outgoing
 
-    def recall_paid(self, question, target):
-        return list(self.get(("paid", question.question_id, question.processing_attempts), []))
+    def get_paid(self, question, target):
+        return list(super().get(("paid", question.question_id, question.processing_attempts), []))
 
-    def keep_paid(self, question, target, paid):
+    def put_paid(self, question, target, paid):
         self["paid", question.question_id, question.processing_attempts] = list(paid)
 
 
@@ -124,7 +124,9 @@ def asker(base_url, admission=None, budget=None, admissions=None, self_check=Sel
     admissions = admissions or {target.base_url: admission or FakeAdmission() for target in settings.targets}
     llms = [(each, CALLS.enter_context(Llm(settings, each))) for each in settings.targets]
     providers = [Provider(target, llm.ask, admissions[target.base_url], 128) for target, llm in llms]
-    handler = AskHandler(providers, FakeMemo(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check)
+    handler = AskHandler(
+        providers, FakeCallCache(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check
+    )
 
     def ask_once(**changes):
         now = changes.pop("now", time_of_day)
@@ -614,8 +616,10 @@ def test_a_call_aborted_by_a_stop_is_neither_failed_nor_remembered(httpserver):
 
     httpserver.expect_request(PATH).respond_with_handler(hang)
     settings = LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=20)
-    llm, memo, admission = Llm(settings), FakeMemo(), FakeAdmission()
-    handler = AskHandler([Provider(settings.targets[0], llm.ask, admission, 128)], memo, FakeBudget(), 0.7, Waiting())
+    llm, call_cache, admission = Llm(settings), FakeCallCache(), FakeAdmission()
+    handler = AskHandler(
+        [Provider(settings.targets[0], llm.ask, admission, 128)], call_cache, FakeBudget(), 0.7, Waiting()
+    )
     with ThreadPoolExecutor(1) as pool:
         try:
             call = pool.submit(handler, Incoming(samples.question(), samples.SOURCE))
@@ -626,4 +630,4 @@ def test_a_call_aborted_by_a_stop_is_neither_failed_nor_remembered(httpserver):
         finally:
             release.set()
     assert admission.reported == [("abandoned", "1")]
-    assert memo == {}
+    assert call_cache == {}

@@ -1,7 +1,7 @@
 import threading
 from datetime import UTC, datetime
 
-from llm_consumer.spending import OUTCOMES, spent_on
+from llm_consumer.spending import OUTCOMES, spending_on
 from tests.unit.pipeline.broker import Broker
 
 
@@ -12,7 +12,7 @@ def test_the_heartbeat_goes_on_while_the_spending_of_the_day_is_read():
     def beat():
         beats.append(True)
 
-    assert spent_on(datetime.now(UTC).date(), broker.settings(), stop, beat).tokens == 0
+    assert spending_on(datetime.now(UTC).date(), broker.settings(), stop, beat).tokens == 0
     assert len(beats) >= len(OUTCOMES)
 
 
@@ -27,5 +27,5 @@ def test_the_heartbeat_goes_on_while_the_broker_is_unavailable(monkeypatch):
         if len(beats) == 2:
             stop.set()
 
-    assert spent_on(datetime.now(UTC).date(), settings, stop, beat).tokens == 0
+    assert spending_on(datetime.now(UTC).date(), settings, stop, beat).tokens == 0
     assert len(beats) == 2

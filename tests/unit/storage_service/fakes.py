@@ -13,8 +13,7 @@ from pipeline.routing import BertScore
 from storage_service.app import create_api_of
 from storage_service.correction import Candidate, Corrections, Scorable
 from storage_service.dead_letters import DeadLetters
-from storage_service.events import Bells, Watch
-from storage_service.ledger import Ledger
+from storage_service.events import QuestionWaiter, Waiters
 from storage_service.questions import Questions
 from storage_service.routes import Services
 from storage_service.schemas import (
@@ -29,6 +28,7 @@ from storage_service.schemas import (
     Stored,
 )
 from storage_service.store import HeldLetter, Recorded, Retried
+from storage_service.write_behind import WriteBehind
 from tests.unit.samples import NOW
 
 
@@ -327,18 +327,18 @@ class FakePublisher:
 class Fleet:
     """storage-service on fakes of its dependencies."""
 
-    def __init__(self, seats=4, checks=None, optional=None, outbox_limit=10, **allowed):
+    def __init__(self, most=4, checks=None, optional=None, outbox_limit=10, **allowed):
         self.records = FakeRecords()
         self.answers = FakeAnswers()
         self.publisher = FakePublisher()
-        self.bells = Bells(seats)
-        self.ledger = Ledger(self.records)
+        self.waiters = Waiters(most)
+        self.write_behind = WriteBehind(self.records)
         self.questions = Questions(
             self.records,
             self.answers,
             self.publisher,
-            self.ledger,
-            Watch(self.records.find, self.bells),
+            self.write_behind,
+            QuestionWaiter(self.records.find, self.waiters),
             outbox_limit,
         )
         self.budget = None
@@ -375,7 +375,7 @@ class Fleet:
     def finish_later(self, question_id, after_seconds=0.1, how="complete"):
         def finish():
             getattr(self.records, how)(question_id)
-            self.bells.ring(question_id)
+            self.waiters.notify(question_id)
 
         timer = threading.Timer(after_seconds, finish)
         timer.daemon = True

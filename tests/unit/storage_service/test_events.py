@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.question import question_id
 from storage_service import events
-from storage_service.events import Bells, Watch
+from storage_service.events import QuestionWaiter, Waiters
 from tests.unit.storage_service.fakes import Fleet
 
 ID = question_id("Why is the sky blue?")
@@ -16,7 +16,7 @@ ID = question_id("Why is the sky blue?")
 @pytest.fixture
 def pending(fleet):
     fleet.ask()
-    fleet.bells.listen(True)
+    fleet.waiters.listen(True)
     return fleet.records.find(ID)
 
 
@@ -60,51 +60,51 @@ def test_a_stream_sends_heartbeats(fleet, pending, monkeypatch):
 def test_a_question_that_became_final_before_the_wait_ends_it_at_once(fleet, pending):
     fleet.records.complete(ID)  # without a notification
     started = time.monotonic()
-    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert QuestionWaiter(fleet.records.find, fleet.waiters).wait(pending, 20).status == "completed"
     assert time.monotonic() - started < 1
 
 
 def test_the_table_is_polled_while_notifications_are_not_received(fleet, pending, monkeypatch):
     monkeypatch.setattr(events, "POLL_SECONDS", 0.05)
-    fleet.bells.listen(False)
+    fleet.waiters.listen(False)
     threading.Timer(0.1, fleet.records.complete, [ID]).start()  # without a notification
-    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert QuestionWaiter(fleet.records.find, fleet.waiters).wait(pending, 20).status == "completed"
 
 
 def test_all_waiters_check_again_after_a_reconnection(fleet, pending):
     def reconnect():
         fleet.records.complete(ID)
-        fleet.bells.listen(True)
+        fleet.waiters.listen(True)
 
     threading.Timer(0.1, reconnect).start()
     started = time.monotonic()
-    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert QuestionWaiter(fleet.records.find, fleet.waiters).wait(pending, 20).status == "completed"
     assert time.monotonic() - started < 2
 
 
 def test_a_notification_wakes_only_waiters_of_its_question():
-    bells = Bells(4)
-    with bells.bell("a") as one, bells.bell("a") as two, bells.bell("b") as other:
-        bells.ring("a")
-        bells.ring("unknown")
-        assert [bell.is_set() for bell in (one, two, other)] == [True, True, False]
+    waiters = Waiters(4)
+    with waiters.register("a") as one, waiters.register("a") as two, waiters.register("b") as other:
+        waiters.notify("a")
+        waiters.notify("unknown")
+        assert [woken.is_set() for woken in (one, two, other)] == [True, True, False]
 
 
 def test_waiters_over_the_limit_are_answered_at_once():
-    fleet = Fleet(seats=1)
+    fleet = Fleet(most=1)
     fleet.ask()
     pending = fleet.records.find(ID)
-    with fleet.bells.bell("another question"):
+    with fleet.waiters.register("another question"):
         started = time.monotonic()
         assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
         assert [each["event"] for each in parse_events(fleet.client.get(f"/events/{ID}").text)] == ["pending"]
         assert time.monotonic() - started < 2
     fleet.finish_later(ID)  # the place is free again
-    assert Watch(fleet.records.find, fleet.bells).wait(pending, 20).status == "completed"
+    assert QuestionWaiter(fleet.records.find, fleet.waiters).wait(pending, 20).status == "completed"
 
 
 def test_shutdown_answers_all_waiters(fleet, pending):
-    threading.Timer(0.1, fleet.bells.close).start()
+    threading.Timer(0.1, fleet.waiters.close).start()
     started = time.monotonic()
     assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "pending"
     assert len(list(parse_events(fleet.client.get(f"/events/{ID}").text))) == 1

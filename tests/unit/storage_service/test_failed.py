@@ -96,7 +96,7 @@ def test_a_retry_starts_the_question_again(failed):
     assert (again.processing_attempts, again.retry_count) == (1, 0)
     assert again.asked_at.microsecond % 1000 == 0
     assert failed.client.get("/failed").json["total"] == 0
-    failed.ledger.write()
+    failed.write_behind.write()
     assert set(failed.records.published) == {ID}
 
 
@@ -106,7 +106,7 @@ def test_a_new_start_gets_a_later_time_even_if_the_clock_was_set_back(failed, mo
     monkeypatch.setattr(questions, "_now", lambda: first - timedelta(minutes=5))
     assert again(failed).status_code == 202
     assert failed.publisher.sent[1].message.asked_at > first
-    failed.ledger.write()
+    failed.write_behind.write()
     assert set(failed.records.published) == {ID}
 
 

@@ -44,7 +44,7 @@ def test_new_questions_are_accepted_up_to_the_limit(fleet):
 
 def test_known_questions_are_answered_while_the_outbox_is_full(fleet):
     ask(fleet, "completed", "cached", "failed")
-    fleet.ledger.write()
+    fleet.write_behind.write()
     for name in ("completed", "cached"):
         fleet.records.complete(question_id(f"Question {name}?"))
     fleet.ask("Question cached?")

@@ -22,7 +22,7 @@ def test_a_new_question_is_recorded_published_and_marked(fleet):
     assert (sent.message.original_answer, sent.message.question_context) == ("Scattering.", "Seen from Earth.")
     assert sent.message.asked_at.microsecond % 1000 == 0
     assert fleet.records.published == {}
-    fleet.ledger.write()
+    fleet.write_behind.write()
     assert set(fleet.records.published) == {identity}
 
 
@@ -95,7 +95,7 @@ def test_a_cache_hit_does_not_use_the_database_and_is_counted_later(fleet):
     fleet.ask()
     fleet.ask()
     assert fleet.records.calls == []
-    fleet.ledger.write()
+    fleet.write_behind.write()
     assert fleet.records.rows[ID]["times"] == 4
 
 
@@ -122,9 +122,9 @@ def test_a_cached_answer_is_served_while_the_database_is_unavailable(fleet):
     fleet.ask()
     fleet.records.unavailable = True
     assert fleet.ask().json["source"] == "cache"
-    fleet.ledger.write()
+    fleet.write_behind.write()
     fleet.records.unavailable = False
-    fleet.ledger.write()
+    fleet.write_behind.write()
     assert fleet.records.rows[ID]["times"] == 3
 
 
@@ -135,7 +135,7 @@ def test_without_kafka_a_question_is_accepted_and_left_unpublished(fleet, monkey
     fleet.publisher.acknowledges = True
     fleet.publisher.fail()
     assert fleet.ask("Another one?").status_code == 202
-    fleet.ledger.write()
+    fleet.write_behind.write()
     assert fleet.records.published == {}
     assert len(fleet.records.rows) == 2
 
@@ -143,14 +143,14 @@ def test_without_kafka_a_question_is_accepted_and_left_unpublished(fleet, monkey
 def test_wait_returns_when_the_question_is_final(fleet):
     fleet.ask()
     fleet.finish_later(ID)
-    fleet.bells.listen(True)
+    fleet.waiters.listen(True)
     reply = fleet.ask(path="/query?wait=20")
     assert (reply.status_code, reply.json["status"], reply.json["source"]) == (200, "completed", "database")
     assert reply.json["result"]["question_id"] == ID
 
 
 def test_wait_returns_the_error_when_the_question_fails(fleet):
-    fleet.bells.listen(True)
+    fleet.waiters.listen(True)
     fleet.publisher.send = lambda outgoing, delivered: (delivered(None), fleet.finish_later(ID, how="fail"))
     reply = fleet.ask(path="/query?wait=20")
     assert reply.status_code == 200

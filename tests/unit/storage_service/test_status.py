@@ -35,7 +35,7 @@ def test_status_reports_each_state_of_a_question(fleet):
 
 def test_status_with_wait_returns_when_the_question_is_final(fleet):
     fleet.ask()
-    fleet.bells.listen(True)
+    fleet.waiters.listen(True)
     fleet.finish_later(ID)
     assert fleet.client.get(f"/status/{ID}?wait=20").json["status"] == "completed"
 

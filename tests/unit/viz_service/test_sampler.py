@@ -16,7 +16,7 @@ from pipeline.offsets import Progress
 from tests.unit.viz_service.fakes import NOW, FakeStorage, waiting_error
 from viz_service import flow, sampler
 from viz_service.flow import Sample
-from viz_service.sampler import BudgetLook, FlinkLook, KafkaLook, ProvidersLook, Sampler, ServicesLook, StorageLook
+from viz_service.sampler import BudgetLook, FlinkLook, KafkaProbe, ProvidersLook, Sampler, ServicesLook, StorageLook
 from viz_service.schemas import Why
 from viz_service.settings import VizSettings
 from viz_service.waiting import Errors
@@ -133,7 +133,7 @@ def test_the_number_of_kept_samples_is_limited() -> None:
 
 
 def test_an_unreachable_kafka_is_an_error() -> None:
-    found = KafkaLook(VizSettings(kafka_bootstrap_servers="127.0.0.1:1"))()
+    found = KafkaProbe(VizSettings(kafka_bootstrap_servers="127.0.0.1:1"))()
     assert found["kafka_error"] in (Why(kind="no-connection"), Why(kind="no-answer"))
 
 
@@ -152,7 +152,7 @@ def test_offsets_are_read_from_kafka() -> None:
     for number in range(5):
         producer.produce(topics.QUESTIONS_PENDING, b"{}", key=str(number))
     assert producer.flush(10) == 0
-    found = KafkaLook(VizSettings(kafka_bootstrap_servers=address))()
+    found = KafkaProbe(VizSettings(kafka_bootstrap_servers=address))()
     assert "kafka_error" not in found
     assert sum(offset for (name, _), offset in found["ends"].items() if name == topics.QUESTIONS_PENDING) == 5
     assert {offset for (_, name, _), offset in found["committed"].items() if name == topics.QUESTIONS_PENDING} <= {
@@ -215,7 +215,7 @@ class FakeReader:
 def test_messages_finished_out_of_order_are_read_from_the_commit_metadata(
     offset: int, metadata: str | None, progress: Progress, lag: int
 ) -> None:
-    look, reader = KafkaLook(VizSettings()), FakeReader()
+    look, reader = KafkaProbe(VizSettings()), FakeReader()
     look._errors = reader  # type: ignore[assignment]
     sample = Sample(at=0, taken_at=NOW, **look._look(FakeAdmin(offset, metadata)))  # type: ignore[arg-type]
     assert reader.done == {(topics.ERROR_QUOTA, 0): progress, (topics.ERROR_OVERLOAD, 0): Progress(5)}

@@ -1,9 +1,9 @@
-"""The ledger on a fake of PostgreSQL."""
+"""The write-behind on a fake of PostgreSQL."""
 
 import threading
 
-from storage_service import ledger
-from storage_service.ledger import Ledger
+from storage_service import write_behind
+from storage_service.write_behind import WriteBehind
 from tests.unit.samples import NOW
 
 
@@ -24,7 +24,7 @@ class Records:
 
 def test_hits_are_summed_by_question():
     records = Records()
-    book = Ledger(records)
+    book = WriteBehind(records)
     for question in ("a", "b", "a"):
         book.asked(question)
     book.write()
@@ -34,7 +34,7 @@ def test_hits_are_summed_by_question():
 
 def test_marks_contain_the_time_of_asking():
     records = Records()
-    book = Ledger(records)
+    book = WriteBehind(records)
     book.published("a", NOW, NOW)
     book.write()
     assert records.marks == [{("a", NOW): NOW}]
@@ -42,7 +42,7 @@ def test_marks_contain_the_time_of_asking():
 
 def test_an_unexpected_error_drops_the_batch_and_the_ledger_goes_on():
     records = Records()
-    book = Ledger(records)
+    book = WriteBehind(records)
     records.error = ValueError("a bug")
     book.asked("a")
     book.write()
@@ -53,9 +53,9 @@ def test_an_unexpected_error_drops_the_batch_and_the_ledger_goes_on():
 
 
 def test_the_number_of_kept_questions_is_limited(monkeypatch):
-    monkeypatch.setattr(ledger, "MAX_KEPT", 2)
+    monkeypatch.setattr(write_behind, "MAX_KEPT", 2)
     records = Records()
-    book = Ledger(records)
+    book = WriteBehind(records)
     for question in ("a", "b", "c", "a"):
         book.asked(question)
     book.write()
@@ -63,10 +63,10 @@ def test_the_number_of_kept_questions_is_limited(monkeypatch):
 
 
 def test_the_thread_writes_regularly(monkeypatch):
-    monkeypatch.setattr(ledger, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(write_behind, "INTERVAL_SECONDS", 0.01)
     records, stop, written = Records(), threading.Event(), threading.Event()
     records.add_times_asked = lambda hits: written.set()
-    book = Ledger(records)
+    book = WriteBehind(records)
     thread = threading.Thread(target=book.run, args=(stop,), daemon=True)
     thread.start()
     book.asked("a")

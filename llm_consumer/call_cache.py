@@ -15,10 +15,10 @@ from llm_consumer.completions import Usage
 from llm_consumer.llm import Answer
 from llm_consumer.targets import Target
 from pipeline import messages
+from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.cache import CALL_PREFIX, PAID_PREFIX
 from pipeline.messages import Question, Unreadable
 from pipeline.producer import Outgoing
-from pipeline.volatile import Volatile
 
 TTL_SECONDS = 3600
 """As long as Flink knows a copy of an answer to be one."""
@@ -36,14 +36,14 @@ class Paid:
         return Paid(replace(self.answer, usage=Usage()), Decimal(0))
 
 
-class Memo:
+class CallCache:
     """Messages that followed from calls, by question, time of asking, attempt, retry, provider and model."""
 
-    def __init__(self, redis: Volatile) -> None:
+    def __init__(self, redis: BestEffortRedis) -> None:
         self._redis = redis
 
-    def recall(self, question: Question, target: Target) -> Outgoing | None:
-        """Returns what came of this call, None when it was not made or Redis is away."""
+    def get(self, question: Question, target: Target) -> Outgoing | None:
+        """Returns what came of this call, None when it was not made or Redis is unavailable."""
         kept = self._redis.get(_key(question, target))
         if kept is None:
             return None
@@ -54,12 +54,12 @@ class Memo:
         except (Unreadable, KeyError, UnicodeDecodeError):  # written by another version
             return None
 
-    def keep(self, question: Question, target: Target, outgoing: Outgoing) -> None:
+    def put(self, question: Question, target: Target, outgoing: Outgoing) -> None:
         """Keeps what came of a call for an hour."""
         kept = outgoing.topic.encode() + b"\n" + outgoing.value
         self._redis.put(_key(question, target), kept, TTL_SECONDS)
 
-    def recall_paid(self, question: Question, target: Target) -> list[Paid]:
+    def get_paid(self, question: Question, target: Target) -> list[Paid]:
         """Returns the answers that an attempt has already: its answer, and samples to compare it with."""
         kept = self._redis.get(_paid_key(question, target))
         try:
@@ -67,7 +67,7 @@ class Memo:
         except (ValueError, TypeError, LookupError, InvalidOperation):  # written by another version
             return []
 
-    def keep_paid(self, question: Question, target: Target, paid: Sequence[Paid]) -> None:
+    def put_paid(self, question: Question, target: Target, paid: Sequence[Paid]) -> None:
         """Keeps the answers that an attempt has already, for an hour."""
         if paid:
             body = json.dumps([_write_paid(each) for each in paid])

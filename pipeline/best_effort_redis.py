@@ -35,7 +35,7 @@ class _Entry(NamedTuple):
     """None: it is set whatever is there."""
 
 
-class Volatile:
+class BestEffortRedis:
     """A client whose calls do nothing while Redis is away. Safe to use from several threads."""
 
     def __init__(self, settings: RedisSettings, client_name: str) -> None:

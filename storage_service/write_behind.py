@@ -1,10 +1,10 @@
-"""What is written to the database a moment later, in batches.
+"""Write-behind: updates of the database that no reply waits for, in batches.
 
-Two things need not hold up a reply: that an answer from the cache counts as asked, and that the broker has
-acknowledged a question. A thread writes both a few times a second, one statement each.
+A reply need not wait until a hit of the cache is counted, or until a question is marked as published. A thread writes
+both a few times a second, with one statement each.
 
-Both are best effort: a crash loses the last moment of them. Lost hits are missing in `times_asked`; a lost mark makes
-storage-writer publish the question once more, which has no effect but the work.
+Both are best effort: a crash loses those of the last moment. Lost hits are missing in `times_asked`. After a lost mark
+storage-writer publishes the question again, which changes nothing.
 """
 
 import threading
@@ -20,10 +20,10 @@ from pipeline.errors import Unavailable
 log = structlog.get_logger()
 
 INTERVAL_SECONDS = 0.25
-AWAY_SECONDS = 2
-"""Between tries while PostgreSQL is away."""
+UNAVAILABLE_SECONDS = 2
+"""Between attempts while PostgreSQL is unavailable."""
 MAX_KEPT = 10_000
-"""Distinct questions that are kept while PostgreSQL is away."""
+"""Distinct questions that are kept while PostgreSQL is unavailable."""
 
 
 class Records(Protocol):
@@ -36,7 +36,7 @@ class Records(Protocol):
         """Sets `published_at` by question id and `asked_at`."""
 
 
-class Ledger:
+class WriteBehind:
     """Collects from all threads, writes from one."""
 
     def __init__(self, records: Records) -> None:
@@ -61,13 +61,13 @@ class Ledger:
         """Writes until `stop` is set; call `write` once more when nothing is added any longer."""
         pause: float = INTERVAL_SECONDS
         while not stop.wait(pause):
-            pause = INTERVAL_SECONDS if self.write() else AWAY_SECONDS
+            pause = INTERVAL_SECONDS if self.write() else UNAVAILABLE_SECONDS
 
     def write(self) -> bool:
         """Writes what has come together.
 
         Returns:
-            False when PostgreSQL is away: it is kept for the next time.
+            False when PostgreSQL is unavailable: they are kept for the next time.
         """
         with self._lock:
             hits, self._hits = self._hits, Counter()
@@ -89,8 +89,8 @@ def _written(write: Callable[[], None]) -> bool:
     try:
         write()
     except Unavailable as error:
-        log.warning("put off writing to the ledger", error=str(error))
+        log.warning("postponed the write-behind", error=str(error))
         return False
     except Exception:  # the thread has to live on
-        log.exception("failed to write to the ledger")
+        log.exception("failed to write behind")
     return True
