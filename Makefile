@@ -160,7 +160,7 @@ lint: prepare ## Check style and types
 
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code
-	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m pipeline.docs
+	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m tools.documents
 
 # --- The same without Docker -----------------------------------------------------------------------------------------
 

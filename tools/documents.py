@@ -1,4 +1,4 @@
-"""Generates the documents of messages and settings from their classes: `python -m pipeline.docs [FOLDER]`.
+"""Generates the documents of messages and settings from their classes: `python -m tools.documents [FOLDER]`.
 
 It writes `schemas/TOPIC.json` (JSON Schema 2020-12) for each topic, `asyncapi.json` (AsyncAPI 3.0) and `settings.md`.
 """
@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import messages, settings_table, topics
+from pipeline import messages, topics
 from pipeline.version import VERSION
+from tools import settings_table
 
 DEFAULT_FOLDER = Path(__file__).parent.parent / "docs"
 

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import Field, SecretStr
 
-from pipeline import settings_table
 from pipeline.settings import Settings
+from tools import settings_table
 
 
 class Sample(Settings):

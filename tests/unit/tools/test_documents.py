@@ -4,20 +4,21 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pipeline import docs, messages, topics
+from pipeline import messages, topics
 from tests.unit import samples
+from tools import documents
 
 FOLDER = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.parametrize("path", docs.documents())
+@pytest.mark.parametrize("path", documents.documents())
 def test_generated_documents_are_fresh(path):
-    assert (FOLDER / path).read_text() == docs.documents()[path], "stale: run `make docs`"
+    assert (FOLDER / path).read_text() == documents.documents()[path], "stale: run `make docs`"
 
 
 def test_no_document_is_left_over():
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("schemas/*.json")}
-    assert there == {path for path in docs.documents() if path.startswith("schemas/")}
+    assert there == {path for path in documents.documents() if path.startswith("schemas/")}
 
 
 @pytest.mark.parametrize(

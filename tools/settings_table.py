@@ -1,6 +1,6 @@
 """The table of all settings, made from the settings classes: docs/settings.md.
 
-It looks the classes up in the folders of the services, for `pipeline` imports no service.
+It looks the classes up in the folders of the services.
 """
 
 import importlib
