@@ -98,16 +98,16 @@ SCORER := $(COMPOSE) run --rm --build --no-deps --user "$$(id -u):$$(id -g)" --v
 .PHONY: threshold-study
 threshold-study: ## Measure the score on the fleet's own attempts; writes docs/threshold-study.md
 	@attempts=$$(mktemp "$(CURDIR)/.attempts-XXXXXX") && trap 'rm -f "$$attempts"' EXIT && trap 'exit 130' INT TERM && \
-	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < score_validator/attempts.sql > "$$attempts" && \
-	$(SCORER) python -m score_validator.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
+	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < studies/threshold/attempts.sql > "$$attempts" && \
+	$(SCORER) python -m studies.threshold.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
 
 .PHONY: self-check-study
 self-check-study: ## Measure agreement with further answers, for questions without reference; writes docs/self-check-study.md
-	$(SCORER) python -m score_validator.self_check
+	$(SCORER) python -m studies.self_check.study
 
 .PHONY: calibrate
 calibrate: ## Measure what unrelated texts score; writes score_validator/baselines
-	$(SCORER) python -m score_validator.calibrate
+	$(SCORER) python -m studies.threshold.calibrate
 
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from benchmarks import report
 from score_validator.encoder import MAX_TOKENS, embedded_folder
 from score_validator.scorer import TextPair, load_scorer
 from score_validator.settings import ScorerSettings
-from score_validator.study import ATTEMPTS_FILE, read_attempts
 from score_validator.torch_encoder import load_bert_scorer
+from studies.threshold.study import ATTEMPTS_FILE, read_attempts
 
 WARM_PAIRS = 64
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")

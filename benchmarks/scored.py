@@ -24,7 +24,7 @@ from tests.fleet import Fleet
 
 PROGRAM = "scored"
 FLEET, ALONE = "fleet", "in process"
-ANSWERS = Path("score_validator/data/attempts.jsonl")
+ANSWERS = Path("studies/threshold/data/attempts.jsonl")
 SCRIPT = Path("benchmarks/scorer_alone.py")
 SCORER = "score-validator"
 BATCH_SIZES = (1, 8, 16, 32, 64)

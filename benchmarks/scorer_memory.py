@@ -9,10 +9,10 @@ import random
 import resource
 from pathlib import Path
 
-from score_validator.questions import QUESTIONS_FILE, read_references
 from score_validator.scorer import load_scorer
 from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
+from studies.threshold.questions import QUESTIONS_FILE, read_references
 
 REQUEST = 64
 

@@ -31,13 +31,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from score_validator.calibrate import score_all
 from score_validator.encoder import Cache
-from score_validator.questions import LABELLED_FILE, read_labelled
 from score_validator.scorer import EncoderScorer, TextPair, load_scorer
 from score_validator.settings import Precision, ScorerSettings
-from score_validator.study import ATTEMPTS_FILE, read_attempts, spearman
 from score_validator.torch_encoder import load_bert_scorer
+from studies.threshold.calibrate import score_all
+from studies.threshold.questions import LABELLED_FILE, read_labelled
+from studies.threshold.study import ATTEMPTS_FILE, read_attempts, spearman
 
 CLIENTS = 32
 BATCH_SIZES = (8, 16, 32, 64)

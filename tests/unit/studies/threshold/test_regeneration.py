@@ -1,6 +1,6 @@
 import pytest
 
-from score_validator.regeneration import at_threshold, best_of, complete, recommend
+from studies.threshold.regeneration import at_threshold, best_of, complete, recommend
 
 QUESTIONS = [[0.6, 0.1, 0.1], [0.2, 0.5, 0.9], [0.2, 0.1, 0.4]]
 

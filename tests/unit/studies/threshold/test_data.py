@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from score_validator.calibrate import summary, unrelated_pairs
 from score_validator.idf import FILE, Idf
-from score_validator.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, read_labelled, read_references
-from score_validator.self_check import SAMPLES_FILE, read_samples
-from score_validator.study import ATTEMPTS_FILE, read_attempts, shuffled, table
+from studies.self_check.study import SAMPLES_FILE, read_samples
+from studies.threshold.calibrate import summary, unrelated_pairs
+from studies.threshold.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, read_labelled, read_references
+from studies.threshold.study import ATTEMPTS_FILE, read_attempts, shuffled, table
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_labelled_answers_are_what_their_readme_says():
@@ -82,15 +82,6 @@ def test_unrelated_pairs_are_different_texts_and_each_is_drawn_once():
 
 def test_summary():
     assert summary([0.0, 1.0])["mean"] == 0.5
-
-
-def test_rare_tokens_weigh_more_and_those_of_every_text_nothing():
-    counts = Idf.count([["[CLS]", "the", "sky", "the"], ["[CLS]", "the", "sea"]], "two texts")
-    assert counts.documents == {"[CLS]": 2, "sea": 1, "sky": 1, "the": 2}
-    weights = counts.by_id({"[CLS]": 7, "the": 8, "sky": 9}.get)
-    assert weights[7] == weights[8] == 0
-    assert 0 < weights[9] < counts.weight(0)
-    assert set(weights) == {7, 8, 9}
 
 
 def test_the_weights_of_the_embedded_encoder_are_counted_from_the_question_set():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from score_validator.questions import Labelled
-from score_validator.self_check import Sampled, advise, agreements, document, read_samples, strangers, verdict
-from score_validator.separation import Interval
-from score_validator.study import Scores
+from studies.self_check.study import Sampled, advise, agreements, document, read_samples, strangers, verdict
+from studies.threshold.questions import Labelled
+from studies.threshold.separation import Interval
+from studies.threshold.study import Scores
 from tests.unit.score_validator.fakes import FakeScorer
 
 SAMPLED = [

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score_validator.separation import auc, bootstrap, gain, roc, separation
+from studies.threshold.separation import auc, bootstrap, gain, roc, separation
 
 SCORES = {f"q{number}": {"good": 0.5 + number / 100, "wrong": 0.4 + (number % 3) / 10} for number in range(20)}
 

@@ -1,4 +1,4 @@
-"""What the score can tell, and which threshold follows: `python -m score_validator.study`.
+"""What the score can tell, and which threshold follows: `python -m studies.threshold.study`.
 
 Reads attempts of the model (JSON lines; `make threshold-study` takes them out of PostgreSQL), the labelled answers and
 the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its pictures.
@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.settings import EXIT_USAGE, load
-from score_validator import plots
-from score_validator.calibrate import score_all
 from score_validator.calibration import calibrated
 from score_validator.encoder import EMBEDDED_LAYER, EncoderError, embedded_folder
-from score_validator.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, Labelled, read_labelled, read_references
-from score_validator.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
 from score_validator.scorer import EMPTY_ANSWER, Scorer, TextPair, load_scorer
-from score_validator.separation import Interval, auc, bootstrap, gain, separation
 from score_validator.settings import ScorerSettings
-from score_validator.variants import variants
+from studies.threshold import plots
+from studies.threshold.calibrate import score_all
+from studies.threshold.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, Labelled, read_labelled, read_references
+from studies.threshold.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
+from studies.threshold.separation import Interval, auc, bootstrap, gain, separation
+from studies.threshold.variants import variants
 
-ATTEMPTS_FILE = Path("score_validator/data/attempts.jsonl")
+ATTEMPTS_FILE = Path("studies/threshold/data/attempts.jsonl")
 ATTEMPTS = 3
 BUDGET = 2.0
 """Calls of the model for a question, in the mean, that the recommended threshold may cost."""
@@ -282,7 +282,7 @@ def document(
     parts = [
         "# Threshold study",
         "",
-        "Written by `python -m score_validator.study`; do not edit it by hand. Intervals are 95 %, from "
+        "Written by `python -m studies.threshold.study`; do not edit it by hand. Intervals are 95 %, from "
         "2,000 resamples of the questions.",
         "",
         f"**Recommended: `QUALITY_THRESHOLD={advice.threshold:.2f}`** for answers of the embedded model, "
@@ -292,7 +292,7 @@ def document(
         "## What it rests on",
         "",
         f"- Scorer `{scorer.name}`; `bert_score` = (F1 - {scores.raw(0):.4f}) / (1 - {scores.raw(0):.4f}).",
-        f"- {len(answers)} labelled answers to {len(questions)} questions (`score_validator/data/`).",
+        f"- {len(answers)} labelled answers to {len(questions)} questions (`studies/threshold/data/`).",
         f"- {len(attempts)} attempts of `{models}` at {len({each.question_id for each in attempts})} questions, "
         f"{len(loops)} of them with all {ATTEMPTS} attempts; origin: {origin}.",
         f"- Chance: each first answer against {SHUFFLES} references of other questions, {len(chance)} pairs.",
@@ -394,11 +394,11 @@ def document(
 
 def main() -> int:
     """Writes the document and its pictures; 2 if something that it needs cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m score_validator.study", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.threshold.study", description=__doc__)
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE, help="attempts of the model, JSON lines")
     parser.add_argument(
         "--origin",
-        default="asked outside the fleet with its model, prompts and settings (`score_validator/data/README.md`)",
+        default="asked outside the fleet with its model, prompts and settings (`studies/threshold/data/README.md`)",
         help="where the attempts come from, for the document",
     )
     parser.add_argument("--labelled", type=Path, default=LABELLED_FILE, help="CSV of labelled answers")
@@ -421,7 +421,7 @@ def main() -> int:
         references = read_references(options.questions)
         scorer = load_scorer(settings)
         if scorer.baseline is None:
-            raise ValueError(f"{scorer.name} has no baseline: run python -m score_validator.calibrate first")
+            raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
         encoders = {"all-MiniLM-L6-v2": embedded_folder()}
         encoders |= {name: Path(folder) for name, _, folder in (each.partition("=") for each in options.encoder)}
         import torch

@@ -1,4 +1,4 @@
-"""Measures what unrelated texts score with the encoder of the settings: `python -m score_validator.calibrate`.
+"""Measures what unrelated texts score with the encoder of the settings: `python -m studies.threshold.calibrate`.
 
 Reference answers of the question set are paired with those of other questions, drawn at random, and scored. Their mean
 F1 is the baseline, 0 on the calibrated scale. It is written to `score_validator/baselines/`, with what it rests on.
@@ -23,9 +23,9 @@ from score_validator import artifact
 from score_validator.calibration import FOLDER, file_name
 from score_validator.encoder import MAX_TOKENS, EncoderError, embedded_folder
 from score_validator.idf import FILE, Idf
-from score_validator.questions import QUESTIONS_FILE, read_references
 from score_validator.scorer import Scored, Scorer, TextPair, is_embedded, load_scorer
 from score_validator.settings import ScorerSettings
+from studies.threshold.questions import QUESTIONS_FILE, read_references
 
 PAIRS = 10_000
 SEED = 1
@@ -92,7 +92,7 @@ def _provenance(settings: ScorerSettings) -> dict[str, Any]:
 
 def main() -> int:
     """Measures and writes; 2 if the encoder or the question set cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m score_validator.calibrate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.threshold.calibrate", description=__doc__)
     parser.add_argument("--questions", type=Path, default=QUESTIONS_FILE, help="CSV with a column `original_answer`")
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--seed", type=int, default=SEED)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from score_validator.regeneration import AtThreshold
-from score_validator.separation import roc
+from studies.threshold.regeneration import AtThreshold
+from studies.threshold.separation import roc
 
 COLOURS = {
     "good": "#1b7837",

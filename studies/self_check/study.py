@@ -1,4 +1,4 @@
-"""What agreement with further answers can tell where there is no reference: `python -m score_validator.self_check`.
+"""What agreement with further answers can tell where there is no reference: `python -m studies.self_check.study`.
 
 The idea is SelfCheckGPT's (Manakul, Liusie and Gales, EMNLP 2023, arXiv:2303.08896): a model that knows says the same
 again, one that guesses says something else each time. Reads the labelled answers and samples of the model for the same
@@ -18,16 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.settings import EXIT_USAGE, load
-from score_validator import plots
 from score_validator.encoder import EncoderError
-from score_validator.questions import LABELLED_FILE, Labelled, read_labelled
 from score_validator.scorer import TextPair, load_scorer
-from score_validator.separation import Interval, auc, bootstrap, gain, separation
 from score_validator.settings import ScorerSettings
-from score_validator.study import COMPARED, HARD, SEED, SHUFFLES, Scores, by_label, by_question, percentiles, table
-from score_validator.study import spearman as rank_correlation
+from studies.threshold import plots
+from studies.threshold.questions import LABELLED_FILE, Labelled, read_labelled
+from studies.threshold.separation import Interval, auc, bootstrap, gain, separation
+from studies.threshold.study import COMPARED, HARD, SEED, SHUFFLES, Scores, by_label, by_question, percentiles, table
+from studies.threshold.study import spearman as rank_correlation
 
-SAMPLES_FILE = Path("score_validator/data/samples.jsonl")
+SAMPLES_FILE = Path("studies/self_check/data/samples.jsonl")
 
 
 class Sampled(NamedTuple):
@@ -162,7 +162,7 @@ def document(
         [
             "# Self-check study",
             "",
-            "Written by `python -m score_validator.self_check`; do not edit it by hand. Intervals are 95 %, from "
+            "Written by `python -m studies.self_check.study`; do not edit it by hand. Intervals are 95 %, from "
             "2,000 resamples of the questions.",
             "",
             f"**Recommended: `SELF_CHECK_THRESHOLD={advice.threshold:.2f}`.** Agreement tells right answers from "
@@ -174,7 +174,7 @@ def document(
             f"{' or '.join(map(str, counts))} further answers of the model to the same prompt.",
             f"- First answers (temperature 0.7) and samples (temperature 1.0) of "
             f"`{', '.join(sorted({each.model for each in sampled}))}` to {len(sampled)} of the labelled questions "
-            "(`score_validator/data/samples.jsonl`).",
+            "(`studies/self_check/data/samples.jsonl`).",
             f"- {len(answers)} labelled answers to these questions, each against the model's samples.",
             f"- Chance: each first answer against the samples of {min(SHUFFLES, len(sampled) - 1)} other questions, "
             f"{len(chance)} in all.",
@@ -243,7 +243,7 @@ def document(
 
 def main() -> int:
     """Writes the document and its picture; 2 if something that it needs cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m score_validator.self_check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.self_check.study", description=__doc__)
     parser.add_argument("--samples", type=Path, default=SAMPLES_FILE, help="answers and samples, JSON lines")
     parser.add_argument("--labelled", type=Path, default=LABELLED_FILE, help="CSV of labelled answers")
     parser.add_argument("--threshold", type=float, default=0.32, help="QUALITY_THRESHOLD to compare with")
@@ -257,7 +257,7 @@ def main() -> int:
             sampled = read_samples(lines)
         scorer = load_scorer(settings)
         if scorer.baseline is None:
-            raise ValueError(f"{scorer.name} has no baseline: run python -m score_validator.calibrate first")
+            raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
         text = document(Scores(scorer), scorer.name, answers, sampled, options.threshold, options.docs / "images")
     except (OSError, ValueError, EncoderError) as error:
         print(error, file=sys.stderr)

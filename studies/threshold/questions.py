@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 QUESTIONS_FILE = Path("traffic_generator/data/questions.csv")
-LABELLED_FILE = Path("score_validator/data/labelled.csv")
+LABELLED_FILE = Path("studies/threshold/data/labelled.csv")
 
 Label = Literal["good", "partly", "wrong", "off_topic", "gibberish", "empty"]
 LABELS: tuple[Label, ...] = get_args(Label)
