@@ -152,7 +152,7 @@ cache-study: prepare build-all ## Measure the answer cache by size, eviction and
 	@$(WITH_FLEET) sh -c "trap '$(STUDY_REDIS) rm --stop --force cache-study-redis' EXIT; trap 'exit 130' INT TERM; \
 	$(STUDY_REDIS) up --detach --wait cache-study-redis && \
 	$(COMPOSE) run --rm --no-deps --user $$(id -u):$$(id -g) --env HOME=/tmp --volume '$(CURDIR)/docs:/app/docs' tests \
-	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)"
+	  python -m studies.cache.study $(STUDY_OPTIONS)"
 
 .PHONY: lint
 lint: prepare ## Check style and types

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from traffic_generator.pictures import png
+from studies.reporting.pictures import png
 
 RESULTS = Path("docs/benchmarks")
 DOCUMENT = Path("docs/benchmarks.md")

@@ -26,10 +26,10 @@ from benchmarks.requests_load import question
 from benchmarks.stage import ANSWER, REFERENCE, Database
 from benchmarks.visitors import PATIENCE_SECONDS, Fate, visit
 from pipeline.settings import PostgresSettings
+from studies.reporting.pictures import png
 from tests.fleet import STORAGE, Fleet
 from tests.scripted_provider import ByAttempt, ScriptedProvider, answer, refusal
 from tests.workers import SERVICE, Workers
-from traffic_generator.pictures import png
 
 PROGRAM = "sync_vs_async"
 SYNC, FLEET = "synchronous", "fleet"

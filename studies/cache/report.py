@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from traffic_generator.cache_study import POLICIES, Course, Policy, Result, row
+from studies.cache.measure import POLICIES, Course, Policy, Result, row
 
 PLOTS = {"hits": "images/cache-study-hits.png", "latency": "images/cache-study-latency.png"}
 """Beside the page."""
@@ -34,7 +34,7 @@ def markdown(
         "# The answer cache: size, eviction, distribution",
         "",
         "How many questions does Redis answer, how fast, and what does the rule of eviction do? Measured on a real",
-        "Redis; `make cache-study` measures anew and writes this page.",
+        "Redis; `make study S=cache` measures again and writes this page.",
         "",
         f"![Hit rate by size, measured and predicted]({PLOTS['hits']})",
         "",

@@ -1,9 +1,8 @@
 """How well does the answer cache do, by size, rule of eviction and distribution? Measured on a real Redis of its own.
 
-storage-service looks every question up in the cache, and puts there what it had to read from the database. The study
+storage-service looks every question up in the cache, and stores there what it had to read from the database. The study
 does the same with the same code (`pipeline.cache.Cache`), one lookup after the other, for questions that all have an
-answer: real answers of the fleet under many ids, drawn by the distributions of this package. It needs what only the
-tests' image has beside each other: `make cache-study`.
+answer: real answers of the fleet under many ids, drawn by the distributions of the traffic generator.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from pipeline.cache import Answer, Cache
 from pipeline.question import question_id
 from pipeline.settings import CacheSettings
+from studies.cache.eviction import characteristic_draws, lru_hit_rate, most_popular_hit_rate, random_hit_rate
 from traffic_generator import plan
 from traffic_generator.dataset import Question
-from traffic_generator.eviction import characteristic_draws, lru_hit_rate, most_popular_hit_rate, random_hit_rate
 from traffic_generator.plan import Distribution, Traffic
 from traffic_generator.report import percentile
 
@@ -193,7 +192,7 @@ class StudyRedis:
             limit = int(str(self._client.config_get("maxmemory")["maxmemory"]))
             keys = self._client.dbsize()
         except redis.RedisError as error:
-            raise StudyError(f"no Redis to study at {url}: {error}; `make cache-study` starts one") from error
+            raise StudyError(f"no Redis to study at {url}: {error}; `make study S=cache` starts one") from error
         if limit or keys:
             raise StudyError(
                 f"the Redis at {url} holds {keys} keys and has a maxmemory of {limit}: the study empties the one that "

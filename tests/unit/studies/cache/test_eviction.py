@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic_generator.eviction import characteristic_draws, lru_hit_rate, most_popular_hit_rate, random_hit_rate
+from studies.cache.eviction import characteristic_draws, lru_hit_rate, most_popular_hit_rate, random_hit_rate
 
 ZIPF = [1 / rank for rank in range(1, 501)]
 RULES: list[Callable[[Sequence[float], float], float]] = [lru_hit_rate, random_hit_rate, most_popular_hit_rate]
