@@ -139,13 +139,13 @@ B ?= throughput latency api retries limits tokens growth scaling footprint flink
 
 .PHONY: bench
 bench: prepare build-all ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
-	@$(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml build
+	@$(COMPOSE) --env-file .env --file studies/docker-compose.yml build
 	@$(WITH_FLEET) $(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
-	  'for each in $(B); do python -m benchmarks.$$each $(BENCH_OPTIONS) || failed=1; done; \
-	  python -m benchmarks.report && exit $${failed:-0}'
+	  'for each in $(B); do python -m studies.fleet.$$each $(BENCH_OPTIONS) || failed=1; done; \
+	  python -m studies.fleet.report && exit $${failed:-0}'
 
 # A Redis of its own on the fleet's network, for as long as the study takes.
-STUDY_REDIS := $(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml
+STUDY_REDIS := $(COMPOSE) --env-file .env --file studies/docker-compose.yml
 
 .PHONY: cache-study
 cache-study: prepare build-all ## Measure the answer cache by size, eviction and distribution; writes docs/cache-study.md
