@@ -177,7 +177,7 @@ def markdown(measurements: Sequence[Measurement]) -> str:
         "# Benchmarks",
         "",
         "The fleet beside what people would use instead. Every ratio was taken in one run on one machine; the",
-        "[programs](../studies/fleet/README.md) run anywhere with `make bench`, which writes this page.",
+        "[programs](../studies/fleet/README.md) run anywhere with `make study S=fleet`, which writes this page.",
         "",
     ]
     if figures:

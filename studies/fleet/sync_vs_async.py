@@ -278,7 +278,7 @@ def document(measurement: Measurement) -> str:
             "# Synchronous or asynchronous?",
             "",
             "The same questions through a plain service that answers while one waits, and through the fleet, measured",
-            "by [sync_vs_async.py](../studies/fleet/sync_vs_async.py); `make bench B=sync_vs_async` measures anew and",
+            "by [sync_vs_async.py](../studies/fleet/sync_vs_async.py); `make study S=sync_vs_async` measures again and",
             "writes this page.",
             "",
             f"![Time to the first reply and to the answer]({PLOTS['times']})",

@@ -1,6 +1,6 @@
 """What the score can tell, and which threshold follows: `python -m studies.threshold.study`.
 
-Reads attempts of the model (JSON lines; `make threshold-study` takes them out of PostgreSQL), the labelled answers and
+Reads attempts of the model (JSON lines; `make study S=threshold` takes them out of PostgreSQL), the labelled answers and
 the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its pictures.
 """
 

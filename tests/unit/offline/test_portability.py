@@ -37,6 +37,15 @@ def test_the_script_keeps_to_posix(script):
     assert (result.returncode, result.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("script", ["studies/run", "studies/cache/with_redis"])
+def test_the_scripts_of_the_studies_keep_to_posix(script):
+    assert (ROOT / script).read_text().startswith("#!/bin/sh\n")
+    for shell in SHELLS.values():
+        subprocess.run([*shell, "-n", str(ROOT / script)], check=True, timeout=60)
+    result = shellcheck("--shell=sh", script)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
 @pytest.mark.parametrize("script", ["install", "stand-ins", "apt.sh"])
 def test_scripts_for_bash_have_no_faults_that_shellcheck_knows(script):
     result = shellcheck("--external-sources", f"offline/{script}")
