@@ -6,7 +6,6 @@ answer: real answers of the fleet under many ids, drawn by the distributions of 
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from pipeline.cache import Answer, Cache
 from pipeline.question import question_id
 from pipeline.settings import CacheSettings
 from studies.cache.eviction import characteristic_draws, lru_hit_rate, most_popular_hit_rate, random_hit_rate
+from studies.reporting.statistics import percentile
 from traffic_generator import plan
 from traffic_generator.dataset import Question
 from traffic_generator.plan import Distribution, Traffic
-from traffic_generator.report import percentile
 
 Policy = Literal["allkeys-lru", "allkeys-lfu", "allkeys-random"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -49,7 +48,7 @@ class StudyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class LookupPlan:
     """How much is asked of each cache.
 
     Attributes:
@@ -102,9 +101,7 @@ class Result:
 
     def microseconds(self, percent: float) -> float:
         """Returns a percentile of the lookups' times."""
-        found = percentile(self.get_microseconds, percent)
-        assert found is not None  # something was looked up
-        return found
+        return percentile(self.get_microseconds, percent / 100)
 
 
 def name_of(exponent: float) -> str:
@@ -238,27 +235,27 @@ def look_up(cache: Cache, answer: Answer) -> tuple[bool, float]:
 
 
 def measure(
-    server: StudyRedis, answers: Sequence[Answer], exponent: float, mebibytes: int, policy: Policy, course: Course
+    server: StudyRedis, answers: Sequence[Answer], exponent: float, mebibytes: int, policy: Policy, asked: LookupPlan
 ) -> Result:
     """Studies one cache."""
-    drawn, weights = order(exponent, course.questions, course.warm_up + course.lookups, course.seed)
+    drawn, weights = order(exponent, asked.questions, asked.warm_up + asked.lookups, asked.seed)
     server.reset(mebibytes, policy)
     cache = Cache(CacheSettings(redis_url=server.url), CLIENT)
-    for number in drawn[: course.warm_up]:
+    for number in drawn[: asked.warm_up]:
         look_up(cache, answers[number])
     evicted_before = server.evicted()
     seconds: list[float] = []
     sizes: list[int] = []
     hits = 0
-    every = max(1, course.lookups // LOOKS_AT_SIZE)
+    every = max(1, asked.lookups // LOOKS_AT_SIZE)
     began = time.perf_counter()
-    for place, number in enumerate(drawn[course.warm_up :]):
+    for place, number in enumerate(drawn[asked.warm_up :]):
         if place % every == 0:
             sizes.append(server.size())
         hit, took = look_up(cache, answers[number])
         hits += hit
         seconds.append(took)
-    speed = course.lookups / (time.perf_counter() - began)
+    speed = asked.lookups / (time.perf_counter() - began)
     cache.ping()  # one that went away was like an empty one: then this raises, and nothing was measured
     held = sum(sizes) / len(sizes)
     evicted = server.evicted() - evicted_before
@@ -267,7 +264,7 @@ def measure(
         mebibytes=mebibytes,
         policy=policy,
         held=held,
-        hit_rate=hits / course.lookups,
+        hit_rate=hits / asked.lookups,
         predicted=PREDICTIONS[policy](weights, held) if evicted else None,
         get_microseconds=tuple(each * 1e6 for each in seconds),
         evicted=evicted,
@@ -277,24 +274,16 @@ def measure(
 
 
 def study(
-    server: StudyRedis, answers: Sequence[Answer], course: Course, sizes: Sequence[int] = MEBIBYTES
+    server: StudyRedis, answers: Sequence[Answer], asked: LookupPlan, sizes: Sequence[int] = MEBIBYTES
 ) -> Iterator[Result]:
     """Studies each cache under each distribution; the policies take turns, so that a drift of the machine hits all."""
     try:
         for exponent in EXPONENTS:
             for mebibytes in sizes:
                 for policy in POLICIES:
-                    yield measure(server, answers, exponent, mebibytes, policy, course)
+                    yield measure(server, answers, exponent, mebibytes, policy, asked)
     finally:
         server.release()
-
-
-def machine() -> str:
-    """Describes the machine; call it before the study."""
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else os.uname().machine
-    return f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} before the start"
 
 
 def row(result: Result) -> dict[str, Any]:

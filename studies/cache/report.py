@@ -1,91 +1,55 @@
-"""What the study of the cache says, as a page with plots. Values only."""
+"""The page about the answer cache, with its plots. Values only."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from studies.cache.measure import POLICIES, Course, Policy, Result, row
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from studies.cache.measure import POLICIES, LookupPlan, Policy, Result, row
+from studies.reporting import plots
+from studies.reporting.tables import table_of
+from studies.reporting.templates import render
 
 PLOTS = {"hits": "images/cache-study-hits.png", "latency": "images/cache-study-latency.png"}
 """Beside the page."""
 
-COLOURS: dict[Policy, str] = {"allkeys-lru": "#2a6f97", "allkeys-lfu": "#c0504d", "allkeys-random": "#7f7f7f"}
+COLOURS: dict[Policy, str] = {
+    "allkeys-lru": plots.BLUE,
+    "allkeys-lfu": plots.BAD,
+    "allkeys-random": plots.GREY,
+}
 TICK_SECONDS = 1.0
 """Redis knows the age of a key in steps of this (`LRU_CLOCK_RESOLUTION`)."""
 
 
-def markdown(
-    results: Sequence[Result], course: Course, known: int, mean_bytes: float, redis_version: str, machine: str
+def document(
+    results: Sequence[Result], asked: LookupPlan, known: int, mean_bytes: float, redis_version: str, machine: str
 ) -> str:
     """Returns the page.
 
     Args:
         results: At least one.
-        course: What each cache was asked.
+        asked: What each cache was asked.
         known: Real answers that the sizes were taken from.
         mean_bytes: Mean size of what is kept for an answer.
         redis_version: Of the server.
         machine: Where it was measured.
     """
-    rows = [row(result) for result in results]
-    columns = list(rows[0])
-    table = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    table += ["| " + " | ".join(str(each[name]) for name in columns) + " |" for each in rows]
-    lines = [
-        "# The answer cache: size, eviction, distribution",
-        "",
-        "How many questions does Redis answer, how fast, and what does the rule of eviction do? Measured on a real",
-        "Redis; `make study S=cache` measures again and writes this page.",
-        "",
-        f"![Hit rate by size, measured and predicted]({PLOTS['hits']})",
-        "",
-        "Points are measured, lines predicted.",
-        "",
-        "## What was found",
-        "",
-        *findings(results),
-        "",
-        f"![Time of a lookup by size]({PLOTS['latency']})",
-        "",
-        "## How",
-        "",
-        *method(course, known, mean_bytes, redis_version, machine),
-        "",
-        "## All figures",
-        "",
-        *table,
-        "",
-        "GET is the whole lookup in storage-service's code, hits and misses together: the round trip to Redis and the",
-        "reading of the answer. T: for how long Che's approximation lets LRU keep an answer that nobody asks for, at",
-        "the speed of the study.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def method(course: Course, known: int, mean_bytes: float, redis_version: str, machine: str) -> list[str]:
-    """Says how it was measured, and what that leaves out."""
-    return [
-        f"- A Redis {redis_version} of its own, set as the fleet's is but for `maxmemory` and `maxmemory-policy`;",
-        "  samples of the eviction are Redis's default (5).",
-        "- Each lookup runs the code that storage-service runs (`pipeline/cache.py`): `MGET answer:ID`, and on a miss",
-        "  the answer is put there, as after a read from PostgreSQL. The database is left out, so is all before it.",
-        f"- {course.questions:,} questions that all have an answer. Their sizes are real: the {known} answers that",
-        f"  this fleet had for its question set, each under many ids ({mean_bytes:,.0f} bytes of JSON in the mean).",
-        f"- Each cache starts empty and is warmed by {course.warm_up:,} lookups; {course.lookups:,} more are measured.",
-        f"  One client, one lookup at a time, the same sequence for each size and policy (seed {course.seed}).",
-        "- Distributions are those of the traffic generator: `uniform` and `zipf` with its exponent. Its `burst` and",
-        "  `poisson` change when questions come, not which: to a cache in which nothing expires they are `uniform`.",
-        "- Predictions are for as many answers as were held, as if all had the same size. LRU: Che's approximation",
-        "  ([Che, Tung, Wang 2002](https://doi.org/10.1109/JSAC.2002.801752); why it is so exact:",
-        "  [Fricker, Robert, Roberts 2012](https://arxiv.org/abs/1202.3974)). Random: Gelenbe 1973 (A Unified Approach",
-        "  to the Evaluation of a Class of Replacement Algorithms), in the form of [Martina, Garetto, Leonardi",
-        "  2014](https://arxiv.org/abs/1307.6702). LFU: the most popular answers and no other, which no rule can beat.",
-        "- Independent draws are kind to LFU: what is popular stays so for ever. With people it does not; LFU then",
-        "  keeps yesterday's answers for a while, LRU lets them go. This study does not show that.",
-        f"- Redis counts the age of a key in steps of {TICK_SECONDS:g} s. The study asks thousands of times a second,",
-        "  people a few times: where T is few steps, LRU cannot tell old from new as well as it would in the fleet.",
-        f"- Measured on: {machine}.",
-    ]
+    return render(
+        "cache/templates/cache-study.md.j2",
+        plots=PLOTS,
+        findings=findings(results),
+        asked=asked,
+        known=known,
+        mean_bytes=mean_bytes,
+        redis_version=redis_version,
+        tick_seconds=TICK_SECONDS,
+        machine=machine,
+        table=table_of([row(result) for result in results]),
+    )
 
 
 def findings(results: Sequence[Result]) -> list[str]:
@@ -131,52 +95,34 @@ def findings(results: Sequence[Result]) -> list[str]:
     return said
 
 
-def figures(results: Sequence[Result]) -> dict[str, Any]:
+def figures(results: Sequence[Result]) -> dict[str, Figure]:
     """Draws the two plots, by their names in `PLOTS`."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
     names = list(dict.fromkeys(each.distribution for each in results))
-    hits = make_subplots(1, len(names), shared_yaxes=True, subplot_titles=names)
-    latency = make_subplots(1, len(names), shared_yaxes=True, subplot_titles=names)
-    for column, name in enumerate(names, 1):
+    (hits, hit_axes), (latency, latency_axes) = (
+        plots.panels(len(names), (11, 4.2), share_y=True) for _ in ("hits", "latency")
+    )
+    for hit_axis, latency_axis, name in zip(_each(hit_axes), _each(latency_axes), names, strict=True):
         for policy in POLICIES:
             own = [each for each in results if (each.distribution, each.policy) == (name, policy)]
-            sizes = [each.mebibytes for each in own]
-            line = {"color": COLOURS[policy]}
-            shown = {"legendgroup": policy, "showlegend": column == 1, "name": policy}
-            hits.add_trace(
-                go.Scatter(x=sizes, y=[each.hit_rate for each in own], mode="markers", marker=line, **shown), 1, column
-            )
-            hits.add_trace(
-                go.Scatter(
-                    x=sizes,
-                    y=[each.predicted for each in own],
-                    mode="lines",
-                    line=line | {"dash": "dot"},
-                    **shown | {"showlegend": False},
-                ),
-                1,
-                column,
-            )
-            for percent, dash in ((50, "solid"), (99, "dash")):
-                latency.add_trace(
-                    go.Scatter(
-                        x=sizes,
-                        y=[each.microseconds(percent) for each in own],
-                        mode="lines+markers",
-                        line=line | {"dash": dash},
-                        **shown | {"name": f"{policy}, p{percent}"},
-                    ),
-                    1,
-                    column,
-                )
-    for figure, title, scale in ((hits, "hit rate", {"tickformat": ".0%"}), (latency, "µs", {"rangemode": "tozero"})):
-        figure.update_layout(template="plotly_white", width=1100, height=420, margin={"t": 50, "b": 50})
-        figure.update_xaxes(title="Redis, MiB")
-        figure.update_yaxes(title=title, row=1, col=1)
-        figure.update_yaxes(**scale)
+            sizes, colour = [each.mebibytes for each in own], COLOURS[policy]
+            hit_axis.plot(sizes, [each.hit_rate for each in own], "o", color=colour, label=policy)
+            predicted = [math.nan if each.predicted is None else each.predicted for each in own]
+            hit_axis.plot(sizes, predicted, ":", color=colour)
+            for percent, line in ((50, "o-"), (99, "o--")):
+                times = [each.microseconds(percent) for each in own]
+                latency_axis.plot(sizes, times, line, color=colour, label=f"{policy}, p{percent}")
+        for axis in (hit_axis, latency_axis):
+            axis.set(title=name, xlabel="Redis, MiB")
+        hit_axis.yaxis.set_major_formatter(PercentFormatter(1))
+    for figure, axes, title in ((hits, _each(hit_axes), "hit rate"), (latency, _each(latency_axes), "µs")):
+        axes[0].set(ylabel=title)
+        plots.legend_above(figure, axes[0])
+    _each(latency_axes)[0].set_ylim(bottom=0)
     return {"hits": hits, "latency": latency}
+
+
+def _each(axes: Any) -> list[Any]:
+    return list(np.atleast_1d(axes))
 
 
 def _pairs(results: Sequence[Result], one: Policy, other: Policy) -> list[tuple[Result, Result]]:

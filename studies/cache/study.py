@@ -12,8 +12,10 @@ from pathlib import Path
 
 from pipeline.settings import EXIT_USAGE, load
 from studies.cache import measure, report
-from studies.cache.measure import Course, StudyError, StudyRedis
-from studies.reporting import pictures
+from studies.cache.measure import LookupPlan, StudyError, StudyRedis
+from studies.reporting import plots
+from studies.reporting.files import write
+from studies.reporting.machine import machine
 from traffic_generator import dataset
 from traffic_generator.dataset import DatasetError
 from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
@@ -74,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = StudyRedis(options.redis)
         known = measure.known_answers(options.url or load(TrafficSettings).storage_url, questions.questions)
         answers = measure.multiplied(known, count)
-        course, machine = Course(questions=count, warm_up=2 * count, lookups=count, seed=seed), measure.machine()
+        asked, where = LookupPlan(questions=count, warm_up=2 * count, lookups=count, seed=seed), machine()
         results = []
-        for result in measure.study(server, answers, course):
+        for result in measure.study(server, answers, asked):
             results.append(result)
             if not options.quiet:
                 print(*(f"{name} {value}" for name, value in measure.row(result).items()), sep="  ", file=sys.stderr)
@@ -84,12 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_USAGE
     mean_bytes = sum(len(each.model_dump_json().encode()) for each in answers) / len(answers)
-    page = report.markdown(results, course, len(known), mean_bytes, server.version, machine)
-    options.output.write_text(page, encoding="utf-8")
+    page = report.document(results, asked, len(known), mean_bytes, server.version, where.line())
+    write(options.output, page.encode())
     for name, figure in report.figures(results).items():
-        picture = options.output.parent / report.PLOTS[name]
-        picture.parent.mkdir(exist_ok=True)
-        picture.write_bytes(pictures.png(figure))
+        write(options.output.parent / report.PLOTS[name], plots.png(figure))
     print(f"wrote {options.output} and its plots")
     return 0
 

@@ -12,13 +12,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import confluent_kafka
 import confluent_kafka.admin
 
 from storage_service.settings import StorageSettings
-from studies.fleet import report
 from studies.fleet.environment.containers import own_image, run_container
 from studies.fleet.environment.database import Database, connect
 from studies.fleet.environment.errors import MeasurementError
@@ -27,11 +25,12 @@ from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, Load, question
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members, wait_for_port, wait_until_completed
-from studies.fleet.report import Comparison, Measurement, Run, percentile
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.statistics import percentile
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import CLIENT, STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
-PROGRAM = "api"
 WORKERS = 2
 EMPTY_URL = "http://empty-view:5001"
 SCRATCH = "benchmark-bare"
@@ -66,15 +65,15 @@ def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> 
 def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     """Compares the medians of the pairs."""
 
-    def median(case: str, column: str) -> float:
-        return report.median([run for run in runs if run["case"] == case], column)
+    def of(case: str, column: str) -> float:
+        return median([run for run in runs if run["case"] == case], column)
 
     rates = tuple(
         Comparison(
             figure=f"{case}, requests/s",
             unit="requests/s",
-            fleet=median(case, "requests/s"),
-            against=median(baseline, "requests/s"),
+            fleet=of(case, "requests/s"),
+            against=of(baseline, "requests/s"),
             baseline=baseline,
             goal=0.5,
         )
@@ -83,8 +82,8 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     p99 = Comparison(
         figure=f"{CACHED}, p99",
         unit="ms",
-        fleet=median(CACHED, "p99 ms"),
-        against=median(EMPTY, "p99 ms"),
+        fleet=of(CACHED, "p99 ms"),
+        against=of(EMPTY, "p99 ms"),
         baseline=EMPTY,
         goal=2,
         sense="at most",
@@ -206,25 +205,20 @@ def _load_run(case: str, number: int, load: Load) -> Run:
     return summary(case, number, load.rate, load.latencies)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=5000, help="of each round of answers (default: 5000)")
-    parser.add_argument("--questions", type=int, default=2000, help="of each round of new ones (default: 2000)")
-    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--connections", type=int, default=32, help="(default: 32)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "How fast are a cached answer and the acceptance of a new question?",
+    METHOD,
+    option("--requests", type=int, default=5000, help="of each round of answers (default: 5000)"),
+    option("--questions", type=int, default=2000, help="of each round of new ones (default: 2000)"),
+    option("--rounds", type=int, default=3, help="(default: 3)"),
+    option("--connections", type=int, default=32, help="(default: 32)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     client, provider = Client(), instant_provider()
 
     def post(url: str, bodies: Sequence[bytes], status: int) -> Load:
         return client.post(f"{url}/query", bodies, options.connections).result().require(status)
-
-    def keep(run: Run) -> None:
-        runs.append(run)
-        print(run, flush=True)
 
     try:
         with (
@@ -244,35 +238,24 @@ def main() -> None:
                     post(url, [body] * WARM_UP, 200)
                 for number in range(1, options.rounds + 1):
                     for case, url in ((CACHED, STORAGE), (EMPTY, EMPTY_URL)):
-                        keep(_load_run(case, number, post(url, [body] * options.requests, 200)))
+                        runs.add(_load_run(case, number, post(url, [body] * options.requests, 200)))
                     for case in (ACCEPTED, BUSY):
                         if case == ACCEPTED:
                             workers.scale(0)
                         beginning, texts = unique_questions(options.questions)
                         bodies = [question(text, REFERENCE) for text in texts]
                         load = post(STORAGE, bodies, 202)
-                        keep(_load_run(case, number, load))
+                        runs.add(_load_run(case, number, load))
                         workers.scale(WORKERS)
                         wait_until_completed(database, beginning, len(texts), load.started, 60 + len(texts) * 0.2)
-                    keep(summary(BARE, number, *bare.run(bodies)))
+                    runs.add(summary(BARE, number, *bare.run(bodies)))
             finally:
                 bare.close()
                 database.close()
     finally:
         provider.close()
         client.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="How fast are a cached answer and the acceptance of a new question?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(compare(runs))
 
 
 if __name__ == "__main__":

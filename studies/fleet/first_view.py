@@ -6,18 +6,16 @@ A real browser opens the overview, each time with an empty cache, with thousands
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from studies.fleet import report
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import fill
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 from tests.browser import DASHBOARD, await_charts, chromium
 
-PROGRAM = "first_view"
 GOAL_MS = 1000.0
 WARM_UP = 2
 NUMBERS, CHARTS = "key figures and the way of a question, ms", "all five charts, ms"
@@ -34,7 +32,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
         Comparison(
             figure=f"dashboard with {runs[0]['answers']} answers: {column.removesuffix(', ms')}",
             unit="ms",
-            fleet=report.median(runs, column),
+            fleet=median(runs, column),
             against=None,
             baseline="",
             goal=GOAL_MS,
@@ -64,15 +62,14 @@ def look(browser: Browser) -> dict[str, float]:
         context.close()
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--answers", type=int, default=10_000, help="in the database, at least (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=9, help="(default: 9)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "How soon does the dashboard show something, with {answers} answers?",
+    METHOD,
+    option("--answers", type=int, default=10_000, help="in the database, at least (default: 10000)"),
+    option("--rounds", type=int, default=9, help="(default: 9)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     with idle_fleet(), chromium() as browser:
         database = Database()
         answers = fill(database, options.answers)
@@ -80,20 +77,8 @@ def main() -> None:
         for number in range(-WARM_UP, options.rounds):
             times = look(browser)
             if number >= 0:
-                runs.append({"answers": answers, "round": number + 1, **times})
-                print(runs[-1], flush=True)
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question=f"How soon does the dashboard show something, with {answers} answers?",
-            method=METHOD.format(rounds=options.rounds),
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+                runs.add({"answers": answers, "round": number + 1, **times})
+    return Findings(compare(runs), facts={"answers": answers, "rounds": options.rounds})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import confluent_kafka
 import confluent_kafka.admin
@@ -19,17 +18,16 @@ import confluent_kafka.admin
 from pipeline import topics
 from pipeline.messages import Question, Response
 from pipeline.question import question_id
-from studies.fleet import report
 from studies.fleet.environment.containers import own_image, run_container
 from studies.fleet.environment.errors import MeasurementError
 from studies.fleet.environment.fakes import ANSWER, REFERENCE, ScriptedScorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import CLIENT, Fleet
 
-PROGRAM = "flink_alone"
 FLINK, PLAIN = "flink", "plain asyncio"
 SCORER_MS = 20
 WARM_UP = 500
@@ -57,7 +55,7 @@ def answers(count: int) -> list[Response]:
 
 def compare(runs: Sequence[Run], parallelism: int) -> Comparison:
     """Compares the medians."""
-    flink, plain = (report.median([run for run in runs if run["side"] == side], "records/s") for side in (FLINK, PLAIN))
+    flink, plain = (median([run for run in runs if run["side"] == side], "records/s") for side in (FLINK, PLAIN))
     return Comparison(
         figure=f"Flink job alone at parallelism {parallelism}, records/s",
         unit="records/s",
@@ -68,7 +66,7 @@ def compare(runs: Sequence[Run], parallelism: int) -> Comparison:
     )
 
 
-def measure(source: str, target: str, made: Sequence[Response]) -> float:
+def time_decisions(source: str, target: str, made: Sequence[Response]) -> float:
     """Writes answers to a topic and follows what comes out of another; returns the seconds that it took."""
     consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
     producer = confluent_kafka.Producer({**CLIENT, "linger.ms": 2, "compression.type": "lz4"})
@@ -147,16 +145,15 @@ def without_writer(fleet: Fleet) -> Iterator[None]:
         fleet.wait_healthy(WRITER)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=10_000, help="of each run (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--parallelism", type=int, default=1, help="that the job runs with (default: 1)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "What does the Flink job alone carry, beside a plain asyncio consumer?",
+    METHOD,
+    option("--records", type=int, default=10_000, help="of each run (default: 10000)"),
+    option("--rounds", type=int, default=3, help="(default: 3)"),
+    option("--parallelism", type=int, default=1, help="that the job runs with (default: 1)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     ways = {FLINK: (topics.RESPONSES_SUCCESS, topics.VALIDATED), PLAIN: (SOURCE, TARGET)}
     with (
         idle_fleet() as fleet,
@@ -165,11 +162,11 @@ def main() -> None:
         plain_consumer(fleet),
     ):
         for source, target in ways.values():
-            measure(source, target, answers(WARM_UP))
+            time_decisions(source, target, answers(WARM_UP))
         for number in range(1, options.rounds + 1):
             for side in (FLINK, PLAIN) if number % 2 else (PLAIN, FLINK):
-                seconds = measure(*ways[side], answers(options.records))
-                runs.append(
+                seconds = time_decisions(*ways[side], answers(options.records))
+                runs.add(
                     {
                         "side": side,
                         "parallelism": options.parallelism if side == FLINK else 1,
@@ -179,19 +176,8 @@ def main() -> None:
                         "records/s": options.records / seconds,
                     }
                 )
-                print(runs[-1], flush=True)
-    report.keep(
-        Measurement(
-            program=PROGRAM if options.parallelism == 1 else f"{PROGRAM}_{options.parallelism}",
-            question="What does the Flink job alone carry, beside a plain asyncio consumer?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=(compare(runs, options.parallelism),),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    suffix = "" if options.parallelism == 1 else f"_{options.parallelism}"
+    return Findings([compare(runs, options.parallelism)], suffix)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ figures from which one can reckon what more questions a second need.
 import argparse
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from docker.models.containers import Container
 
-from studies.fleet import report
 from studies.fleet.environment.containers import cpu_seconds
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
@@ -20,11 +18,11 @@ from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, question
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members, wait_until_completed
-from studies.fleet.report import Measurement, Run
+from studies.reporting.results import Run
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
-PROGRAM = "footprint"
 WARM_UP = 10_000
 """Questions that do not count, until the JVMs have compiled what runs often."""
 WORKERS = 2
@@ -96,14 +94,14 @@ def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
     }
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=5000, help="(default: 5000)")
-    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
+@study(
+    "What does a question take, part by part?",
+    METHOD,
+    option("--questions", type=int, default=5000, help="(default: 5000)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     provider, client = instant_provider(), Client()
 
     def ask(count: int) -> None:
@@ -126,23 +124,12 @@ def main() -> None:
             ask(WARM_UP)
             before = levels(fleet, workers, database)
             ask(options.questions)
-            runs = per_question(before, levels(fleet, workers, database), options.questions)
+            runs += per_question(before, levels(fleet, workers, database), options.questions)
             database.close()
     finally:
         client.close()
         provider.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="What does a question take, part by part?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=(),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings()
 
 
 if __name__ == "__main__":

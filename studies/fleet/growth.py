@@ -5,18 +5,16 @@ The first figure of throughput.py, of the fleet alone, with more and more comple
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from studies.fleet import report
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.fakes import ScriptedScorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.questions import delete_benchmark_rows, fill
 from studies.fleet.environment.workload import Side, Workload
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 
-PROGRAM = "growth"
 GROWTH = 1.1
 WARM_UP = 10_000
 """Questions that do not count, until the JVMs have compiled what runs often; they are deleted again."""
@@ -33,7 +31,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     fewest, most = (choose(int(run["stored"]) for run in runs) for choose in (min, max))
 
     def at(stored: int, column: str) -> float:
-        return report.median([run for run in runs if run["stored"] == stored], column)
+        return median([run for run in runs if run["stored"] == stored], column)
 
     cost, rate = "CPU ms/question", "completed/s"
     return (
@@ -57,18 +55,17 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     )
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stored", type=int, nargs="+", default=[1000, 10_000, 50_000], help="in growing order")
-    parser.add_argument("--questions", type=int, default=2000, help="of each run (default: 2000)")
-    parser.add_argument("--rounds", type=int, default=2, help="runs with as many stored (default: 2)")
-    parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
-    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "Does a question cost more the more there are?",
+    METHOD,
+    option("--stored", type=int, nargs="+", default=[1000, 10_000, 50_000], help="in growing order"),
+    option("--questions", type=int, default=2000, help="of each run (default: 2000)"),
+    option("--rounds", type=int, default=2, help="runs with as many stored (default: 2)"),
+    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
     with idle_fleet() as fleet, ScriptedScorer(fleet):
         database = Database()
@@ -81,18 +78,7 @@ def main() -> None:
             runs += [{"stored": stored, **run} for run in workload.run(plan)]
         database.close()
     client.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="Does a question cost more the more there are?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(compare(runs))
 
 
 if __name__ == "__main__":

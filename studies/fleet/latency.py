@@ -13,13 +13,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import requests
 
 from flink_job.cluster import Cluster
-from studies.fleet import report
 from studies.fleet.environment.celery import BASELINE_DATABASE, BASELINE_URL, Baseline
 from studies.fleet.environment.containers import run_container
 from studies.fleet.environment.database import Database
@@ -28,11 +26,12 @@ from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_p
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
-from studies.fleet.report import Comparison, Measurement, Run, percentile
+from studies.reporting.results import Comparison, Run
+from studies.reporting.statistics import percentile
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import STORAGE, Fleet, eventually
 from tests.workers import SERVICE, Workers
 
-PROGRAM = "latency"
 WARM_UP = 10
 JOBMANAGER = "http://flink-jobmanager:8081"
 WORKERS = 2
@@ -241,19 +240,16 @@ class Asking:
             time.sleep(self._look)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=100, help="of each round (default: 100)")
-    parser.add_argument("--rounds", type=int, default=2, help="of each side, by turns (default: 2)")
-    parser.add_argument("--rate", type=float, default=1, help="questions a second (default: 1)")
-    parser.add_argument(
-        "--exactly-once", type=int, default=90, help="questions through transactional sinks, 0: none (default: 90)"
-    )
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "What does a question wait for beside model and scorer, at 1 question/s? In milliseconds.",
+    METHOD,
+    option("--questions", type=int, default=100, help="of each round (default: 100)"),
+    option("--rounds", type=int, default=2, help="of each side, by turns (default: 2)"),
+    option("--rate", type=float, default=1, help="questions a second (default: 1)"),
+    option("--exactly-once", type=int, default=90, help="questions through transactional sinks, 0: none (default: 90)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     ways: dict[str, list[Way]] = {FLEET: [], CELERY: [], EXACTLY_ONCE: []}
     provider = instant_provider()
     try:
@@ -274,8 +270,7 @@ def main() -> None:
                 for side in (FLEET, CELERY) if number % 2 == 0 else (CELERY, FLEET):
                     found = sides[side].ask(unique_questions(options.questions)[1])
                     ways[side] += found
-                    runs.append(summary(side, number + 1, found))
-                    print(runs[-1], flush=True)
+                    runs.add(summary(side, number + 1, found))
             if options.exactly_once:
                 waiting = Asking(
                     STORAGE,
@@ -287,22 +282,10 @@ def main() -> None:
                 )
                 with exactly_once_job(fleet):
                     ways[EXACTLY_ONCE] += waiting.ask(unique_questions(options.exactly_once)[1])
-                runs.append(summary(EXACTLY_ONCE, 1, ways[EXACTLY_ONCE]))
-                print(runs[-1], flush=True)
+                runs.add(summary(EXACTLY_ONCE, 1, ways[EXACTLY_ONCE]))
     finally:
         provider.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="What does a question wait for beside model and scorer, at 1 question/s? In milliseconds.",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(ways[FLEET], ways[EXACTLY_ONCE]),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(compare(ways[FLEET], ways[EXACTLY_ONCE]))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,17 @@ as many questions as it admits a minute are asked at once.
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from studies.fleet import report
 from studies.fleet.environment.errors import MeasurementError
 from studies.fleet.environment.fakes import ANSWER
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import Fleet
 from tests.limited import allowed_seconds, ask_all
 from tests.scripted_provider import TOKENS, RateLimit, ScriptedProvider, answer
 
-PROGRAM = "limits"
 LONGER, SLACK_SECONDS = 1.15, 20.0
 """What the fleet may take beside what the limit itself asks for."""
 OUTAGE_QUESTIONS = 500
@@ -140,33 +138,19 @@ def outage(fleet: Fleet, seconds: float) -> Run:
     }
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-minute", type=int, default=20, help="calls that are admitted (default: 20)")
-    parser.add_argument("--outage", type=float, default=300, help="seconds that the provider is down (default: 300)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "What does a provider's limit cost, and an outage?",
+    METHOD,
+    option("--per-minute", type=int, default=20, help="calls that are admitted (default: 20)"),
+    option("--outage", type=float, default=300, help="seconds that the provider is down (default: 300)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     with idle_fleet() as fleet:
         for case in cases(options.per_minute):
-            runs.append(limited(fleet, case, options.per_minute))
-            print(runs[-1], flush=True)
-        runs.append(outage(fleet, options.outage))
-        print(runs[-1], flush=True)
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="What does a provider's limit cost, and an outage?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+            runs.add(limited(fleet, case, options.per_minute))
+        runs.add(outage(fleet, options.outage))
+    return Findings(compare(runs))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import confluent_kafka
 from docker.models.containers import Container
@@ -18,18 +17,18 @@ from pipeline import topics
 from pipeline.delays import QUOTA
 from pipeline.messages import CallError, FailedCall, Question
 from pipeline.question import question_id
-from studies.fleet import report
 from studies.fleet.environment.containers import memory_mib
 from studies.fleet.environment.errors import MeasurementError
 from studies.fleet.environment.fakes import instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members, wait_until_drained
-from studies.fleet.report import Comparison, Measurement, Run, percentile
+from studies.reporting.results import Comparison, Run
+from studies.reporting.statistics import percentile
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import CLIENT, follow
 from tests.workers import SERVICE, Workers
 
-PROGRAM = "retries"
 CONSUMER = "retry-quota-consumer"
 WAIT_SECONDS = QUOTA.seconds[0]
 LONGEST_SECONDS = WAIT_SECONDS + 120
@@ -152,38 +151,25 @@ def one_round(holder: Container, count: int) -> Run:
     return summary(failed_at.timestamp(), list(found.values()), memory)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--errors", type=int, default=1000, help="at once (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=2, help="one after another (default: 2)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "1,000 quota errors at once: when are all asked again, and what does waiting cost in memory?",
+    METHOD,
+    option("--errors", type=int, default=1000, help="at once (default: 1000)"),
+    option("--rounds", type=int, default=2, help="one after another (default: 2)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     provider = instant_provider()
     try:
         with idle_fleet() as fleet, Workers(fleet, provider.base_url, {}, 2):
             wait_for_members(SERVICE, 2)
             holder = fleet.container(CONSUMER)
             for _ in range(options.rounds):
-                runs.append(one_round(holder, options.errors))
-                print(runs[-1], flush=True)
+                runs.add(one_round(holder, options.errors))
             wait_until_drained(fleet)
     finally:
         provider.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="1,000 quota errors at once: when are all asked again, and what does waiting cost in memory?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(compare(runs))
 
 
 if __name__ == "__main__":

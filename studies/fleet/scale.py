@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.fleet import footprint, report, scaling
-from studies.fleet.report import Measurement, Run
+from studies.fleet import footprint, scaling
+from studies.reporting.results import RESULTS, Measurement, Run, read
+from studies.reporting.tables import table_of
 from tests.workers import SERVICE as LLM_CONSUMER
 
 DOCUMENT = Path("docs/scale.md")
@@ -200,13 +201,13 @@ def fill(document: str, name: str, rows: Sequence[Run]) -> str:
     _, found, after = rest.partition(end)
     if not found:
         raise ValueError(f"there is no {begin.strip()} … {end}")
-    return "\n".join([before + begin, *report.table(rows), "", end + after])
+    return "\n".join([before + begin, table_of(rows), "", end + after])
 
 
 def main() -> None:
     """Prints what was checked, and what is needed, and puts it into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"raw numbers (default: {report.RESULTS})")
+    parser.add_argument("--results", type=Path, default=RESULTS, help=f"raw numbers (default: {RESULTS})")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"that is filled (default: {DOCUMENT})")
     parser.add_argument("--rate", type=float, nargs="+", default=RATES, help="questions/s (default: %(default)s)")
     parser.add_argument("--generations", type=float, default=1.3, help="answers for each question (default: 1.3)")
@@ -216,10 +217,10 @@ def main() -> None:
     parser.add_argument("--scored-on-gpu", type=float, default=SCORED_ON_GPU, help="pairs/s (default: %(default)s)")
     parser.add_argument("--scaling-concurrency", type=int, default=16, help="that scaling.py ran with (default: 16)")
     options = parser.parse_args()
-    measured = {each.program: each for each in report.read(options.results)}
-    if footprint.PROGRAM not in measured:
-        raise SystemExit(f"{options.results} has no {footprint.PROGRAM}.json: run studies.fleet.footprint first")
-    taken = taken_by(measured[footprint.PROGRAM])
+    measured = {each.program: each for each in read(options.results)}
+    if footprint.main.program not in measured:
+        raise SystemExit(f"{options.results} has no {footprint.main.program}.json: run studies.fleet.footprint first")
+    taken = taken_by(measured[footprint.main.program])
     loads = [
         Load(
             rate, options.generations, options.model_seconds, options.concurrency, options.scored, options.scored_on_gpu
@@ -227,14 +228,14 @@ def main() -> None:
         for rate in options.rate
     ]
     tables: dict[str, Sequence[Run]] = {
-        "question": list(measured[footprint.PROGRAM].runs),
+        "question": list(measured[footprint.main.program].runs),
         "needs": across([needs(load, taken) for load in loads]),
     }
-    if scaling.PROGRAM in measured:
-        tables["simulation"] = checks(measured[scaling.PROGRAM], options.scaling_concurrency)
+    if scaling.main.program in measured:
+        tables["simulation"] = checks(measured[scaling.main.program], options.scaling_concurrency)
     document = options.document.read_text()
     for name, rows in tables.items():
-        print(*report.table(rows), "", sep="\n")
+        print(table_of(rows), "", sep="\n")
         document = fill(document, name, rows)
     options.document.write_text(document)
 

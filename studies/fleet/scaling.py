@@ -6,16 +6,14 @@ calls, not the machine, are what it is short of.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from studies.fleet import report
 from studies.fleet.environment.fakes import ScriptedScorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import Side, Workload
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 
-PROGRAM = "scaling"
 SCALING = 1.9
 OCCUPIED = 0.95
 """Share of the calls that may be in flight."""
@@ -42,8 +40,7 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
         if most != 2 * fewest:
             continue
         half, whole = (
-            report.median([run for run in own if run["llm-consumers"] == count], "completed/s")
-            for count in (fewest, most)
+            median([run for run in own if run["llm-consumers"] == count], "completed/s") for count in (fewest, most)
         )
         found += [
             Comparison(
@@ -66,21 +63,20 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--consumers", type=int, nargs="+", default=[2, 4], help="llm-consumers (default: 2 4)")
-    parser.add_argument("--questions", type=int, default=2000, help="of each run (default: 2000)")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each number of llm-consumers (default: 2)")
-    parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
-    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
-    parser.add_argument(
+@study(
+    "What do more llm-consumers and more partitions bring?",
+    METHOD,
+    option("--consumers", type=int, nargs="+", default=[2, 4], help="llm-consumers (default: 2 4)"),
+    option("--questions", type=int, default=2000, help="of each run (default: 2000)"),
+    option("--rounds", type=int, default=2, help="runs of each number of llm-consumers (default: 2)"),
+    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+    option(
         "--raise-partitions", type=int, nargs="*", default=[], help="of questions-pending, for good, and measure again"
-    )
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+    ),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
     with idle_fleet() as fleet, ScriptedScorer(fleet):
         for wanted in (0, *sorted(options.raise_partitions)):
@@ -91,18 +87,7 @@ def main() -> None:
                 plan = [(number + 1, side) for number in range(options.rounds)]
                 runs += [{"partitions": partitions, "llm-consumers": count, **run} for run in workload.run(plan)]
     client.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="What do more llm-consumers and more partitions bring?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=compare(runs, options.concurrency),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(compare(runs, options.concurrency))
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from pathlib import Path
 from pipeline import topics
 from pipeline.messages import MAX_ATTEMPTS_LIMIT, Question, Response
 from pipeline.question import question_id
-from studies.fleet import report
 from studies.fleet.environment.errors import MeasurementError
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
-from studies.fleet.flink_alone import measure, without_writer
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.fleet.flink_alone import time_decisions, without_writer
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import Fleet
 
-PROGRAM = "scored"
 FLEET, ALONE = "fleet", "in process"
 ANSWERS = Path("studies/threshold/data/attempts.jsonl")
 SCRIPT = Path("studies/scorer/in_process.py")
@@ -76,9 +75,9 @@ def responses(of: Sequence[Pair]) -> list[Response]:
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Compares the medians; in process that of the best batch size."""
-    fleet = report.median([run for run in runs if run["side"] == FLEET], "answers/s")
+    fleet = median([run for run in runs if run["side"] == FLEET], "answers/s")
     by_size = {
-        size: report.median([run for run in runs if run["batch size"] == size], "answers/s")
+        size: median([run for run in runs if run["batch size"] == size], "answers/s")
         for size in {int(run["batch size"]) for run in runs if run["side"] == ALONE}
     }
     best = max(by_size, key=lambda size: by_size[size])
@@ -127,42 +126,29 @@ def archive(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--answers", type=int, default=600, help="of each run (default: 600)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each side, by turns (default: 3)")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=list(BATCH_SIZES), help="in process")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "How many answers/s are scored through Flink and HTTP, beside the same engine in process?",
+    METHOD,
+    option("--answers", type=int, default=600, help="of each run (default: 600)"),
+    option("--rounds", type=int, default=3, help="of each side, by turns (default: 3)"),
+    option("--batch-sizes", type=int, nargs="+", default=list(BATCH_SIZES), help="in process"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     of = pairs(ANSWERS.read_text(encoding="utf-8").splitlines(), options.answers)
     ways = topics.RESPONSES_SUCCESS, topics.VALIDATED
     with idle_fleet() as fleet, without_writer(fleet):
-        measure(*ways, responses(of[:WARM_UP]))
+        time_decisions(*ways, responses(of[:WARM_UP]))
         for number in range(1, options.rounds + 1):
             for side in (FLEET, ALONE) if number % 2 else (ALONE, FLEET):
                 found: list[Run]
                 if side == FLEET:
-                    found = [{"batch size": "", "answers/s": len(of) / measure(*ways, responses(of))}]
+                    found = [{"batch size": "", "answers/s": len(of) / time_decisions(*ways, responses(of))}]
                 else:
                     rates = alone(fleet, of, options.batch_sizes)
                     found = [{"batch size": size, "answers/s": rate} for size, rate in rates.items()]
-                runs += [{"side": side, "round": number, "answers": len(of), **each} for each in found]
-                print(*runs[-len(found) :], sep="\n", flush=True)
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="How many answers/s are scored through Flink and HTTP, beside the same engine in process?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=(compare(runs),),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+                runs.add(*({"side": side, "round": number, "answers": len(of), **each} for each in found))
+    return Findings([compare(runs)])
 
 
 if __name__ == "__main__":

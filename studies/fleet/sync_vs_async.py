@@ -16,12 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from docker.models.containers import Container
+from matplotlib.figure import Figure
 
 from pipeline.settings import PostgresSettings
-from studies.fleet import report
 from studies.fleet.environment.containers import run_container
 from studies.fleet.environment.database import Database, create_database, drop_database
 from studies.fleet.environment.fakes import ANSWER, REFERENCE
@@ -30,13 +29,17 @@ from studies.fleet.environment.http_load import question
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.visitors import PATIENCE_SECONDS, Fate, visit
 from studies.fleet.environment.waiting import POLL_SECONDS, wait_for_members, wait_for_port
-from studies.fleet.report import Measurement, Run, percentile
-from studies.reporting.pictures import png
+from studies.reporting import plots
+from studies.reporting.files import write
+from studies.reporting.results import Measurement, Run
+from studies.reporting.statistics import percentile
+from studies.reporting.study import Findings, Runs, option, study
+from studies.reporting.tables import table_of
+from studies.reporting.templates import render
 from tests.fleet import STORAGE, Fleet
 from tests.scripted_provider import ByAttempt, ScriptedProvider, answer, refusal
 from tests.workers import SERVICE, Workers
 
-PROGRAM = "sync_vs_async"
 SYNC, FLEET = "synchronous", "fleet"
 DOCUMENT = Path("docs/sync-vs-async.md")
 PLOTS = {"times": "images/sync-vs-async-times.png", "shares": "images/sync-vs-async-shares.png"}
@@ -64,20 +67,6 @@ Retry-After, up to three generations, the best kept, a cache, one PostgreSQL tra
 an error after 55 s, so that its client learns why. Killed: SIGKILL in the middle of the asking, started again
 {DOWN_SECONDS:g} s later; at the fleet all that does the same job is killed, storage-service and both llm-consumers.
 Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
-
-DISADVANTAGES = """\
-- **More to run and to understand.** One service, a database and a cache on one side; a broker, a stream processor, two
-  retry services, a writer and their start order on the other. A bug may sit in any of them, and between them.
-- **The client has more to do.** It gets a receipt, not an answer: it has to keep the id, and look, wait or listen. A
-  page that could show one reply now needs a state for 'pending'.
-- **An answer that nobody waits for is computed all the same.** So it is at the synchronous service once its client has
-  gone; here it is the rule, and worth it only where the answer is used again.
-- **A queue hides overload.** The synchronous service says 503 at once when it cannot keep up. A queue takes the
-  question and grows: the latency that nobody refused is seen in the lag, if somebody looks there.
-- **Effects may come twice.** Delivery is at least once, so each step has to be idempotent; the synchronous service has
-  one transaction and nothing to tell apart.
-- **When nothing goes wrong it is slower.** The hops cost what `docs/benchmarks.md` calls added latency; in the table
-  it is the difference of the times to the answer under steady load."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +173,7 @@ def summary(
     }
 
 
-class Course:
+class Visits:
     """Sends visitors to one side."""
 
     def __init__(self, pool: ProcessPoolExecutor, provider: ScriptedProvider, latency_seconds: float) -> None:
@@ -273,40 +262,12 @@ def synchronous(fleet: Fleet, provider_url: str, concurrency: int) -> Iterator[t
 
 def document(measurement: Measurement) -> str:
     """Returns the page."""
-    return "\n".join(
-        [
-            "# Synchronous or asynchronous?",
-            "",
-            "The same questions through a plain service that answers while one waits, and through the fleet, measured",
-            "by [sync_vs_async.py](../studies/fleet/sync_vs_async.py); `make study S=sync_vs_async` measures again and",
-            "writes this page.",
-            "",
-            f"![Time to the first reply and to the answer]({PLOTS['times']})",
-            "",
-            f"![Share answered in time and kept in the end]({PLOTS['shares']})",
-            "",
-            *report.table(measurement.runs),
-            "",
-            "Times are of those who got a reply, or an answer: read them beside the share that did. `refused`: an",
-            "error; `broken off`: the connection ended without a reply. `accepted, then lost`: the service had said",
-            "that it has the question, and nobody works on it, nor is there an answer; a visitor who was refused or",
-            "broken off knows, and may ask again.",
-            "",
-            "## What it says",
-            "",
-            *findings(measurement.runs),
-            "",
-            "## What the asynchronous way costs",
-            "",
-            DISADVANTAGES,
-            "",
-            "## How",
-            "",
-            measurement.method,
-            "",
-            f"Measured {measurement.at:%Y-%m-%d %H:%M} UTC on: {measurement.machine.line()}.",
-            "",
-        ]
+    return render(
+        "fleet/templates/sync-vs-async.md.j2",
+        measured=measurement,
+        plots=PLOTS,
+        table=table_of(measurement.runs),
+        findings=findings(measurement.runs),
     )
 
 
@@ -333,53 +294,47 @@ def _seconds(value: str | int | float) -> str:
     return f"{value:.3g} s" if value != "" else "never"
 
 
-def figures(runs: Sequence[Run]) -> dict[str, Any]:
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the plots, by their names in `PLOTS`."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    colours = {SYNC: "#c0504d", FLEET: "#2a7f62"}
-    panels = {
-        "times": (
-            ("first reply p50, s", "first reply p99, s", "answer p50, s", "answer p99, s"),
-            "log",
-            None,
-            [-2.5, 2],
-        ),
-        "shares": (("answered in time", "kept in the end"), "linear", ".0%", [0, 1.05]),
-    }
+    colours = {SYNC: plots.BAD, FLEET: plots.GOOD}
+    loads = list(dict.fromkeys(run["load"] for run in runs))
     drawn = {}
-    for name, (columns, scale, ticks, span) in panels.items():
-        figure = make_subplots(1, len(columns), subplot_titles=columns, shared_yaxes=True)
-        for place, column in enumerate(columns, 1):
-            for side, colour in colours.items():
+    for name, columns, scale, span in (
+        ("times", ("first reply p50, s", "first reply p99, s", "answer p50, s", "answer p99, s"), "log", (0.003, 100)),
+        ("shares", ("answered in time", "kept in the end"), "linear", (0, 1.05)),
+    ):
+        drawn[name], axes = plots.panels(len(columns), share_y=True)
+        for axis, column in zip(axes, columns, strict=True):
+            for shift, (side, colour) in zip((-0.2, 0.2), colours.items(), strict=True):
                 own = [run for run in runs if run["side"] == side and run[column] != ""]
-                bars = go.Bar(
-                    x=[run["load"] for run in own],
-                    y=[run[column] for run in own],
-                    name=side,
-                    marker_color=colour,
-                    showlegend=place == 1,
-                )
-                figure.add_trace(bars, 1, place)
-        figure.update_layout(template="plotly_white", width=1100, height=400, margin={"t": 50, "b": 40})
-        figure.update_yaxes(type=scale, tickformat=ticks, range=span)
-        drawn[name] = figure
+                places = [loads.index(run["load"]) + shift for run in own]
+                axis.bar(places, [float(run[column]) for run in own], 0.4, color=colour, label=side)
+            axis.set(title=column, yscale=scale, ylim=span)
+            axis.set_xticks(range(len(loads)), loads)
+        plots.legend_above(drawn[name], axes[0])
     return drawn
 
 
-def main() -> None:
-    """Measures, keeps the result and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=8, help="questions a second, but for the burst (default: 8)")
-    parser.add_argument("--seconds", type=float, default=60, help="of asking, but for the burst (default: 60)")
-    parser.add_argument("--burst", type=int, default=1000, help="questions at once (default: 1000)")
-    parser.add_argument("--latency", type=float, default=1, help="seconds that the model takes (default: 1)")
-    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight on each side (default: 16)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    parser.add_argument("--output", type=Path, default=DOCUMENT, help=f"page (default: {DOCUMENT})")
-    options = parser.parse_args()
-    machine, runs = report.machine(), list[Run]()
+def write_page(options: argparse.Namespace, measurement: Measurement) -> None:
+    """Writes the page and its plots."""
+    write(options.output, document(measurement).encode())
+    for name, figure in figures(measurement.runs).items():
+        write(options.output.parent / PLOTS[name], plots.png(figure))
+
+
+@study(
+    "What do queues bring, and what do they cost? More: [sync-vs-async.md](sync-vs-async.md).",
+    METHOD,
+    option("--rate", type=float, default=8, help="questions a second, but for the burst (default: 8)"),
+    option("--seconds", type=float, default=60, help="of asking, but for the burst (default: 60)"),
+    option("--burst", type=int, default=1000, help="questions at once (default: 1000)"),
+    option("--latency", type=float, default=1, help="seconds that the model takes (default: 1)"),
+    option("--concurrency", type=int, default=16, help="calls in flight on each side (default: 16)"),
+    option("--output", type=Path, default=DOCUMENT, help=f"page (default: {DOCUMENT})"),
+    finish=write_page,
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     provider = ScriptedProvider()
     try:
         with (
@@ -389,33 +344,20 @@ def main() -> None:
             synchronous(fleet, provider.base_url, options.concurrency) as (container, database),
         ):
             wait_for_members(SERVICE, WORKERS)
-            fleets, course = Database(), Course(pool, provider, options.latency)
+            fleet_database, visits = Database(), Visits(pool, provider, options.latency)
             front = fleet.container(STORAGE_SERVICE)
             sides: dict[str, Callable[[Scenario], Run]] = {
-                SYNC: lambda load: course.run(load, SYNC, f"http://{ALIAS}:5001", database, [container]),
-                FLEET: lambda load: course.run(load, FLEET, STORAGE, fleets, [front, *workers.containers]),
+                SYNC: lambda load: visits.run(load, SYNC, f"http://{ALIAS}:5001", database, [container]),
+                FLEET: lambda load: visits.run(load, FLEET, STORAGE, fleet_database, [front, *workers.containers]),
             }
             for number, load in enumerate(scenarios(options.rate, options.seconds, options.burst)):
                 for side in (SYNC, FLEET) if number % 2 == 0 else (FLEET, SYNC):
-                    runs.append(sides[side](load))
-                    print(runs[-1], flush=True)
+                    runs.add(sides[side](load))
             fleet.wait_healthy(STORAGE_SERVICE)
-            fleets.close()
+            fleet_database.close()
     finally:
         provider.close()
-    measurement = Measurement(
-        program=PROGRAM,
-        question="What do queues bring, and what do they cost? More: [sync-vs-async.md](sync-vs-async.md).",
-        method=METHOD,
-        at=report.now(),
-        machine=machine,
-        comparisons=(),
-        runs=tuple(runs),
-    )
-    report.keep(measurement, options.results)
-    report.write(options.output, document(measurement).encode())
-    for name, figure in figures(runs).items():
-        report.write(options.output.parent / PLOTS[name], png(figure))
+    return Findings()
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ many processes; the median of each counts, and the baseline's best layout and co
 import argparse
 import itertools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from studies.fleet import report
 from studies.fleet.environment.celery import Layout
 from studies.fleet.environment.fakes import ScriptedScorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import WORKERS, Side, Workload
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 
-PROGRAM = "throughput"
 LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
 
 METHOD = """\
@@ -44,7 +42,7 @@ def sides(layouts: Sequence[Layout], fleet_concurrency: int, concurrencies: Sequ
     return [Side("fleet", None, fleet_concurrency), *baselines]
 
 
-def turns(of: Sequence[Side], rounds: int) -> list[tuple[int, Side]]:
+def schedule(of: Sequence[Side], rounds: int) -> list[tuple[int, Side]]:
     """Returns who is measured when: every second round in reverse, so that a drift of the machine hits all alike."""
     return [(number + 1, each) for number in range(rounds) for each in (of if number % 2 == 0 else of[::-1])]
 
@@ -54,7 +52,7 @@ def rates(runs: Iterable[Run]) -> dict[str, float]:
     by_side: dict[str, list[Run]] = {}
     for run in runs:
         by_side.setdefault(str(run["side"]), []).append(run)
-    return {side: report.median(own, "completed/s") for side, own in by_side.items()}
+    return {side: median(own, "completed/s") for side, own in by_side.items()}
 
 
 def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
@@ -71,33 +69,30 @@ def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
     return Comparison(figure=figure, unit="questions/s", fleet=fleet, against=by_side[best], baseline=best, goal=goal)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=5000, help="of each run with 0 ms (default: 5000)")
-    parser.add_argument("--slow-questions", type=int, default=6000, help="of each run with 1 s (default: 6000)")
-    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--connections", type=int, default=32, help="of the client (default: 32)")
-    parser.add_argument("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)")
-    parser.add_argument(
-        "--slow-concurrency", type=int, default=128, help="the same of the fleet with 1 s (default: 128)"
-    )
-    parser.add_argument(
+@study(
+    "How many questions a second become rows, beside Celery?",
+    METHOD,
+    option("--questions", type=int, default=5000, help="of each run with 0 ms (default: 5000)"),
+    option("--slow-questions", type=int, default=6000, help="of each run with 1 s (default: 6000)"),
+    option("--rounds", type=int, default=3, help="(default: 3)"),
+    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+    option("--slow-concurrency", type=int, default=128, help="the same of the fleet with 1 s (default: 128)"),
+    option(
         "--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="those that are tried with 1 s"
-    )
-    parser.add_argument(
-        "--raise-partitions", type=int, default=0, help="of questions-pending, for good, before the runs with 1 s"
-    )
-    parser.add_argument("--model", choices=("0", "1", "both"), default="both", help="seconds that the model takes")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine, comparisons, runs = report.machine(), [], []
+    ),
+    option("--raise-partitions", type=int, default=0, help="of questions-pending, for good, before the runs with 1 s"),
+    option("--model", choices=("0", "1", "both"), default="both", help="seconds that the model takes"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
+    comparisons: list[Comparison] = []
     client = Client()
     layouts: Sequence[Layout] = LAYOUTS
     with idle_fleet() as fleet, ScriptedScorer(fleet):
         if options.model != "1":
             workload = Workload(fleet, client, 0, options.questions, options.connections)
-            fast = workload.run(turns(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))
+            fast = workload.run(schedule(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))
             comparisons.append(compare("questions/s, model 0 ms", fast, 2.5))
             runs += fast
             best = max(LAYOUTS, key=lambda layout: max(v for k, v in rates(fast).items() if f", {layout}," in k))
@@ -106,8 +101,8 @@ def main() -> None:
             raise_partitions(fleet, options.raise_partitions)
             partitions = partition_count()
             workload = Workload(fleet, client, 1, options.slow_questions, options.connections)
-            contestants = sides(layouts, options.slow_concurrency, options.celery_slow_concurrency)
-            slow = workload.run(turns(contestants, options.rounds))
+            candidates = sides(layouts, options.slow_concurrency, options.celery_slow_concurrency)
+            slow = workload.run(schedule(candidates, options.rounds))
             comparison = compare(f"questions/s, model 1 s, {partitions} partitions", slow, 2)
             limit = options.slow_concurrency * WORKERS
             comparisons += [
@@ -123,18 +118,7 @@ def main() -> None:
             ]
             runs += slow
     client.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="How many questions a second become rows, beside Celery?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=tuple(comparisons),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings(comparisons)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,7 +21,6 @@ from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from pipeline.messages import Question
 from pipeline.question import question_id
-from studies.fleet import report
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.errors import MeasurementError
 from studies.fleet.environment.fleet import idle_fleet
@@ -30,12 +28,12 @@ from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.http_load import question as body_of
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_until_completed
-from studies.fleet.report import Comparison, Measurement, Run
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import STORAGE
 from tests.workers import SERVICE
 from traffic_generator import dataset
 
-PROGRAM = "tokens"
 FLEET, STRAIGHT = "fleet", "straight"
 LONGEST_SECONDS = 1200
 CONNECTIONS = 16
@@ -75,9 +73,7 @@ def summary(side: str, number: int, count: int, spent: Spent) -> Run:
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Compares the medians."""
-    fleet, straight = (
-        report.median([run for run in runs if run["side"] == side], "tokens/s") for side in (FLEET, STRAIGHT)
-    )
+    fleet, straight = (median([run for run in runs if run["side"] == side], "tokens/s") for side in (FLEET, STRAIGHT))
     return Comparison(
         figure="embedded model, completion tokens/s",
         unit="tokens/s",
@@ -150,15 +146,14 @@ def through_fleet(client: Client, database: Database, beginning: str, asked: Seq
     return Spent(int(tokens), finished - load.started)
 
 
-def main() -> None:
-    """Measures and keeps the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=50, help="of each round (default: 50)")
-    parser.add_argument("--rounds", type=int, default=2, help="of each side, by turns (default: 2)")
-    parser.add_argument("--results", type=Path, default=report.RESULTS, help=f"folder (default: {report.RESULTS})")
-    options = parser.parse_args()
-    machine = report.machine()
-    runs: list[Run] = []
+@study(
+    "What does the fleet leave of the embedded model's tokens/s?",
+    METHOD,
+    option("--questions", type=int, default=50, help="of each round (default: 50)"),
+    option("--rounds", type=int, default=2, help="of each side, by turns (default: 2)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
     client = Client()
     with idle_fleet() as fleet:
         consumers = fleet.containers(SERVICE)
@@ -174,22 +169,10 @@ def main() -> None:
                     spent = through_fleet(client, database, beginning, asked)
                 else:
                     spent = asyncio.run(straight(settings, in_flight, asked))
-                runs.append(summary(side, number, len(asked), spent))
-                print(runs[-1], flush=True)
+                runs.add(summary(side, number, len(asked), spent))
         database.close()
     client.close()
-    report.keep(
-        Measurement(
-            program=PROGRAM,
-            question="What does the fleet leave of the embedded model's tokens/s?",
-            method=METHOD,
-            at=report.now(),
-            machine=machine,
-            comparisons=(compare(runs),),
-            runs=tuple(runs),
-        ),
-        options.results,
-    )
+    return Findings([compare(runs)])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from score_validator.encoder import MAX_TOKENS, embedded_folder
 from score_validator.scorer import TextPair, load_scorer
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
-from studies.fleet import report
+from studies.reporting.machine import machine
+from studies.reporting.results import Run
+from studies.reporting.tables import table_of
 from studies.threshold.study import ATTEMPTS_FILE, read_attempts
 
 WARM_PAIRS = 64
@@ -119,10 +121,10 @@ def main() -> None:
     with options.attempts.open(encoding="utf-8") as lines:
         attempts = list(read_attempts(lines)) * options.times
     pairs = [(moved(each.answer, by), moved(each.reference, by)) for by, each in enumerate(attempts)]
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else report.machine().processor
+    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else machine().processor
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(f"{device}, torch {torch.__version__}, {len(pairs)} pairs, best of {options.rounds} rounds, pairs/s\n")
-    rows: list[report.Run] = []
+    rows: list[Run] = []
     for name, shape in SHAPES.items():
         with tempfile.TemporaryDirectory() as folder:
             write_encoder(shape, options.tokenizer or embedded_folder(), Path(folder))
@@ -132,7 +134,7 @@ def main() -> None:
                 scorer_threads=options.threads,
                 scorer_cache_mb=0,
             )
-            row: report.Run = {"encoder": name}
+            row: Run = {"encoder": name}
             bert, *_ = load_bert_scorer(settings)
             row["bert-score, 1"] = rate(
                 partial(in_batches, partial(whole, bert, 1), 1), pairs[: options.single], options.rounds
@@ -146,8 +148,8 @@ def main() -> None:
                         partial(in_batches, engine.score, size), pairs, options.rounds
                     )
             rows.append(row)
-            print(*report.table([row]), "", sep="\n", flush=True)
-    print(*report.table(rows), sep="\n")
+            print(table_of([row]), "", sep="\n", flush=True)
+    print(table_of(rows))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ from score_validator.encoder import Cache
 from score_validator.scorer import EncoderScorer, TextPair, load_scorer
 from score_validator.settings import Precision, ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
-from studies.threshold.calibrate import score_all
+from studies.reporting.statistics import spearman
 from studies.threshold.questions import LABELLED_FILE, read_labelled
-from studies.threshold.study import ATTEMPTS_FILE, read_attempts, spearman
+from studies.threshold.scores import score_all
+from studies.threshold.study import ATTEMPTS_FILE, read_attempts
 
 CLIENTS = 32
 BATCH_SIZES = (8, 16, 32, 64)

@@ -10,7 +10,7 @@ import json
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,16 @@ from pipeline.settings import EXIT_USAGE, load
 from score_validator.encoder import EncoderError
 from score_validator.scorer import TextPair, load_scorer
 from score_validator.settings import ScorerSettings
-from studies.threshold import plots
+from studies.reporting.files import write
+from studies.reporting.plots import png
+from studies.reporting.statistics import Interval, auc, bootstrap, spearman
+from studies.reporting.tables import table
+from studies.reporting.templates import render
+from studies.self_check import plots
 from studies.threshold.questions import LABELLED_FILE, Labelled, read_labelled
-from studies.threshold.separation import Interval, auc, bootstrap, gain, separation
-from studies.threshold.study import COMPARED, HARD, SEED, SHUFFLES, Scores, by_label, by_question, percentiles, table
-from studies.threshold.study import spearman as rank_correlation
+from studies.threshold.scores import PERCENTILES, Scores, by_label, by_question, percentiles
+from studies.threshold.separation import gain, separation
+from studies.threshold.study import COMPARED, HARD, SEED, SHUFFLES
 
 SAMPLES_FILE = Path("studies/self_check/data/samples.jsonl")
 
@@ -72,7 +77,7 @@ def agreements(scores: Scores, asked: Sequence[tuple[str, Sequence[str]]]) -> li
     return [float(np.mean([next(scored) for _ in samples])) for _, samples in asked]
 
 
-def strangers(sampled: Sequence[Sampled], times: int, seed: int) -> list[tuple[str, Sequence[str]]]:
+def unrelated_samples(sampled: Sequence[Sampled], times: int, seed: int) -> list[tuple[str, Sequence[str]]]:
     """Pairs each first answer with the samples of other questions."""
     chance = random.Random(seed)
     return [
@@ -118,7 +123,13 @@ def verdict(hard: Interval) -> str:
 
 
 def document(
-    scores: Scores, name: str, answers: Sequence[Labelled], sampled: Sequence[Sampled], threshold: float, images: Path
+    scores: Scores,
+    name: str,
+    answers: Sequence[Labelled],
+    sampled: Sequence[Sampled],
+    threshold: float,
+    images: Path,
+    day: date,
 ) -> str:
     """Scores, draws the picture, and returns the document.
 
@@ -129,6 +140,7 @@ def document(
         sampled: First answers and samples of the model.
         threshold: At which an answer with a reference is accepted, to compare with.
         images: Folder of the picture.
+        day: Of the run.
 
     Raises:
         ValueError: Too few of the labelled questions have samples.
@@ -137,107 +149,62 @@ def document(
     answers = [answer for answer in answers if answer.question in samples_of]
     if len(samples_of) < 2 or not answers:
         raise ValueError("too few of the labelled questions have samples")
-    marks = agreements(scores, [(answer.answer, samples_of[answer.question]) for answer in answers])
-    against = scores.of([(answer.answer, answer.reference) for answer in answers])
-    labels = by_label(answers, marks)
-    agreeing, referred = by_question(answers, marks), by_question(answers, against)
+    agreement = agreements(scores, [(answer.answer, samples_of[answer.question]) for answer in answers])
+    labels, agreeing = by_label(answers, agreement), by_question(answers, agreement)
+    referred = by_question(answers, scores.of([(answer.answer, answer.reference) for answer in answers]))
     own = agreements(scores, [(each.answer, each.samples) for each in sampled])
     reference = scores.of([(each.answer, each.reference) for each in sampled])
-    chance = agreements(scores, strangers(sampled, SHUFFLES, SEED))
+    chance = agreements(scores, unrelated_samples(sampled, SHUFFLES, SEED))
     hard = separation(agreeing, "good", HARD)
     advice = advise(chance, labels["good"], hard)
     places = [str(place) for place in range(len(own))]
     correlation = bootstrap(
-        places,
-        lambda drawn: rank_correlation([own[int(each)] for each in drawn], [reference[int(each)] for each in drawn]),
+        places, lambda drawn: spearman([own[int(each)] for each in drawn], [reference[int(each)] for each in drawn])
     )
     passing = [agreement for agreement, score in zip(own, reference, strict=True) if score >= threshold]
     failing = [agreement for agreement, score in zip(own, reference, strict=True) if score < threshold]
 
-    images.mkdir(parents=True, exist_ok=True)
-    plots.agreement(images / "self-check.png", labels, chance, own, reference, advice.threshold)
-    counts = sorted({len(each.samples) for each in sampled})
-    refused = float(np.mean(np.array(own) < advice.threshold))
-    return "\n".join(
-        [
-            "# Self-check study",
-            "",
-            "Written by `python -m studies.self_check.study`; do not edit it by hand. Intervals are 95 %, from "
-            "2,000 resamples of the questions.",
-            "",
-            f"**Recommended: `SELF_CHECK_THRESHOLD={advice.threshold:.2f}`.** Agreement tells right answers from "
-            f"fluent wrong ones with an AUC of {hard}, where 0.5 is a coin: {verdict(hard)}",
-            "",
-            "## What it rests on",
-            "",
-            f"- Scorer `{name}`; agreement is the mean `bert_score` of an answer against "
-            f"{' or '.join(map(str, counts))} further answers of the model to the same prompt.",
-            f"- First answers (temperature 0.7) and samples (temperature 1.0) of "
-            f"`{', '.join(sorted({each.model for each in sampled}))}` to {len(sampled)} of the labelled questions "
-            "(`studies/self_check/data/samples.jsonl`).",
-            f"- {len(answers)} labelled answers to these questions, each against the model's samples.",
-            f"- Chance: each first answer against the samples of {min(SHUFFLES, len(sampled) - 1)} other questions, "
-            f"{len(chance)} in all.",
-            f"- {datetime.now(UTC).date().isoformat()}.",
-            "",
-            "## Distribution",
-            "",
-            "![Agreement by label, and beside the reference score](images/self-check.png)",
-            "",
-            table(
-                ("answers", "number", "mean", "5 %", "25 %", "median", "75 %", "95 %", "highest"),
+    write(images / "self-check.png", png(plots.agreement(labels, chance, own, reference, advice.threshold)))
+    return render(
+        "self_check/templates/self-check-study.md.j2",
+        advice=advice,
+        hard=hard,
+        verdict=verdict(hard),
+        scorer=name,
+        counts=" or ".join(map(str, sorted({len(each.samples) for each in sampled}))),
+        models=", ".join(sorted({each.model for each in sampled})),
+        questions=len(sampled),
+        answers=len(answers),
+        others=min(SHUFFLES, len(sampled) - 1),
+        chance=len(chance),
+        day=day.isoformat(),
+        distribution=table(
+            PERCENTILES,
+            [
+                percentiles("first answers against samples of other questions", chance),
+                percentiles("first answers against their own samples", own),
+                percentiles("the same first answers against the reference", reference),
+                *(percentiles(label.replace("_", " "), values) for label, values in labels.items()),
+            ],
+        ),
+        separations=table(
+            ("", "AUC of agreement", "AUC of the score against the reference", "difference"),
+            [
                 [
-                    percentiles("first answers against samples of other questions", chance),
-                    percentiles("first answers against their own samples", own),
-                    percentiles("the same first answers against the reference", reference),
-                    *(percentiles(label.replace("_", " "), values) for label, values in labels.items()),
-                ],
-            ),
-            "",
-            "## What agreement can tell apart",
-            "",
-            table(
-                ("", "AUC of agreement", "AUC of the score against the reference", "difference"),
-                [
-                    [
-                        f"good against {label.replace('_', ' ')}",
-                        separation(agreeing, "good", label),
-                        separation(referred, "good", label),
-                        gain(agreeing, referred, "good", label),
-                    ]
-                    for label in COMPARED
-                ],
-            ),
-            "",
-            "The labelled answers are not the model's own: an answer of its own is nearer to its samples than a right "
-            "one in other words. What matters to the fleet are the model's first answers:",
-            "",
-            f"- Rank correlation (Spearman) of agreement with the score against the reference: {correlation}.",
-            *(
-                [
-                    f"- Agreement as a predictor of whether a first answer reaches the {threshold:.2f} against its "
-                    f"reference ({len(passing)} do, {len(failing)} do not): AUC {auc(passing, failing):.3f}."
+                    f"good against {label.replace('_', ' ')}",
+                    separation(agreeing, "good", label),
+                    separation(referred, "good", label),
+                    gain(agreeing, referred, "good", label),
                 ]
-                if passing and failing
-                else []
-            ),
-            "",
-            "## The threshold",
-            "",
-            f"- **Not below {advice.floor:.3f}**: the 99th percentile of chance.",
-            f"- 5th percentile of good answers: {advice.ceiling:.3f}. The threshold rises to it only if more agreement "
-            "is seen to mean better, that is if the interval of good against wrong lies above 0.5.",
-            f"- **{advice.threshold:.2f}**: {refused:.0%} of the model's first answers stay below it and are asked "
-            f"again. A generation costs 1 + `SELF_CHECK_SAMPLES` calls.",
-            "",
-            "## What agreement cannot see",
-            "",
-            "- An error that the model makes every time: it agrees with itself.",
-            "- A right answer that the model does not give itself looks like a stray one.",
-            "- How much it can tell depends on the model. SelfCheckGPT was measured on GPT-3; these figures are of a "
-            "model of 135 million parameters, which does not know most of the answers. Measure yours.",
-            "",
-        ]
+                for label in COMPARED
+            ],
+        ),
+        correlation=correlation,
+        threshold=threshold,
+        passing=len(passing),
+        failing=len(failing),
+        predictor=auc(passing, failing) if passing and failing else None,
+        refused=float(np.mean(np.array(own) < advice.threshold)),
     )
 
 
@@ -258,12 +225,14 @@ def main() -> int:
         scorer = load_scorer(settings)
         if scorer.baseline is None:
             raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
-        text = document(Scores(scorer), scorer.name, answers, sampled, options.threshold, options.docs / "images")
+        today = datetime.now(UTC).date()
+        images = options.docs / "images"
+        text = document(Scores(scorer), scorer.name, answers, sampled, options.threshold, images, today)
     except (OSError, ValueError, EncoderError) as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
     path = options.docs / "self-check-study.md"
-    path.write_text(text, encoding="utf-8")
+    write(path, text.encode())
     print(path)
     return 0
 

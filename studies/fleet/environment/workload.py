@@ -13,7 +13,7 @@ from studies.fleet.environment.fakes import REFERENCE, instant_provider
 from studies.fleet.environment.http_load import Client, question
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members, wait_until_completed
-from studies.fleet.report import Run
+from studies.reporting.results import Run
 from tests.fleet import STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 

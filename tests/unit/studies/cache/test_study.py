@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pipeline.cache import Answer
 from pipeline.question import question_id
 from studies.cache import measure, report, study
-from studies.cache.measure import Course, Result, StudyError
+from studies.cache.measure import LookupPlan, Result, StudyError
 from tests.unit.traffic_generator.conftest import Storage, reply
 from traffic_generator import generate_traffic
 from traffic_generator.dataset import Question
@@ -98,7 +98,7 @@ def test_the_page_tells_what_is_off_and_what_never_filled() -> None:
         result("allkeys-lru", 0.0, 0.30, None),
         result("allkeys-random", 0.0, 0.33, 0.33),
     ]
-    page = report.markdown(results, Course(1000, 2000, 1000, 7), 12, 1100.0, "8.0", "a machine")
+    page = report.document(results, LookupPlan(1000, 2000, 1000, 7), 12, 1100.0, "8.0", "a machine")
     assert "off Che's approximation by 2.0 points in the mean, by -2.0 at most (`zipf 0.8` at 8 MiB" in page
     assert "`allkeys-lfu` differs most from `allkeys-lru` with `zipf 0.8` at 8 MiB: 68.0% against 60.0%" in page
     assert "never full" in page
@@ -110,7 +110,7 @@ def test_each_distribution_and_policy_is_drawn() -> None:
     results = [result(policy, exponent, 0.5, 0.5) for exponent in (0.0, 1.0) for policy in measure.POLICIES]
     drawn = report.figures(results)
     assert drawn.keys() == report.PLOTS.keys()
-    assert len(drawn["hits"].data) == len(drawn["latency"].data) == 12
+    assert [sum(len(axis.lines) for axis in drawn[name].axes) for name in ("hits", "latency")] == [12, 12]
 
 
 def test_the_traffic_generator_asks_and_does_not_study() -> None:

@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from studies.fleet import scale
-from studies.fleet.report import Machine, Measurement
 from studies.fleet.scale import Load, Shape, simulate
+from studies.reporting.machine import Machine
+from studies.reporting.results import Measurement
 
 TAKEN = {
     **{

@@ -12,8 +12,9 @@ from werkzeug import Response
 from studies.fleet import sync_vs_async
 from studies.fleet.environment import visitors
 from studies.fleet.environment.visitors import Fate
-from studies.fleet.report import Machine, Measurement
 from studies.fleet.sync_vs_async import FLEET, SYNC, Scenario
+from studies.reporting.machine import Machine
+from studies.reporting.results import Measurement
 
 
 def test_loads_come_when_they_are_due():
@@ -93,7 +94,7 @@ def test_the_page_says_both_sides_and_the_cost():
     page = sync_vs_async.document(measurement)
     assert "**killed** — synchronous: first reply after 2 s, answer after 1 s (p50), 50.0% answered in time" in page
     assert "A queue hides overload" in page
-    assert len(sync_vs_async.figures(runs)["shares"].data) == 4
+    assert sum(len(axis.containers) for axis in sync_vs_async.figures(runs)["shares"].axes) == 4
 
 
 @pytest.fixture

@@ -25,6 +25,6 @@ def test_sides_take_turns_and_every_second_round_is_reversed():
         ("celery, kinds, 64 threads", "kinds", 64),
         ("celery, alike, 64 threads", "alike", 64),
     ]
-    order = [(number, side.name) for number, side in throughput.turns(sides[:2], 3)]
+    order = [(number, side.name) for number, side in throughput.schedule(sides[:2], 3)]
     fleet, celery = sides[0].name, sides[1].name
     assert order == [(1, fleet), (1, celery), (2, celery), (2, fleet), (3, fleet), (3, celery)]

@@ -1,13 +1,16 @@
 """The study of agreement, with a scorer that counts equal words (a fake, for tests only)."""
 
+from datetime import date
+
 import pytest
 
-from studies.self_check.study import Sampled, advise, agreements, document, read_samples, strangers, verdict
+from studies.reporting.statistics import Interval
+from studies.self_check.study import Sampled, advise, agreements, document, read_samples, unrelated_samples, verdict
 from studies.threshold.questions import Labelled
-from studies.threshold.separation import Interval
-from studies.threshold.study import Scores
+from studies.threshold.scores import Scores
 from tests.unit.score_validator.fakes import FakeScorer
 
+DAY = date(2026, 1, 2)
 SAMPLED = [
     Sampled("q1", "air scatters", "air scatters blue", ("air scatters", "blue paint"), "m"),
     Sampled("q2", "two litres", "two litres daily", ("two litres", "three cups"), "m"),
@@ -27,9 +30,9 @@ def test_agreement_is_the_mean_over_the_samples_of_each_answer():
     assert (none, blank) == (pytest.approx(chance), pytest.approx(chance))
 
 
-def test_strangers_are_the_samples_of_other_questions():
+def test_unrelated_samples_are_the_samples_of_other_questions():
     own = {each.answer: each.samples for each in SAMPLED}
-    pairs = strangers(SAMPLED, 10, seed=1)
+    pairs = unrelated_samples(SAMPLED, 10, seed=1)
     assert len(pairs) == 6
     assert all(own[answer] != samples for answer, samples in pairs)
 
@@ -60,7 +63,7 @@ def test_the_document_has_its_threshold_and_its_picture(tmp_path):
         *labelled("off_topic", "bread", "dough", "salt"),
         Labelled("without samples", "a reference", "good", "not counted"),
     ]
-    text = document(Scores(FakeScorer()), "fake/words", answers, SAMPLED, 0.3, tmp_path)
+    text = document(Scores(FakeScorer()), "fake/words", answers, SAMPLED, 0.3, tmp_path, DAY)
     assert "SELF_CHECK_THRESHOLD=" in text
     assert "- 12 labelled answers" in text
     assert (tmp_path / "self-check.png").stat().st_size > 1000
@@ -74,4 +77,4 @@ def test_what_has_no_samples_is_told_with_its_line(line):
 
 def test_questions_without_samples_cannot_be_studied(tmp_path):
     with pytest.raises(ValueError, match="too few"):
-        document(Scores(FakeScorer()), "fake/words", labelled("good", "a"), [], 0.3, tmp_path)
+        document(Scores(FakeScorer()), "fake/words", labelled("good", "a"), [], 0.3, tmp_path, DAY)

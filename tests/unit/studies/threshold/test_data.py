@@ -10,7 +10,7 @@ from score_validator.idf import FILE, Idf
 from studies.self_check.study import SAMPLES_FILE, read_samples
 from studies.threshold.calibrate import summary, unrelated_pairs
 from studies.threshold.questions import LABELLED_FILE, LABELS, QUESTIONS_FILE, read_labelled, read_references
-from studies.threshold.study import ATTEMPTS_FILE, read_attempts, shuffled, table
+from studies.threshold.study import ATTEMPTS_FILE, read_attempts, shuffled
 
 ROOT = Path(__file__).parents[4]
 
@@ -90,6 +90,5 @@ def test_the_weights_of_the_embedded_encoder_are_counted_from_the_question_set()
     assert counts.documents["[CLS]"] == counts.documents["[SEP]"] == counts.texts
 
 
-def test_table():
-    assert table(("a", "b"), [(1, 2)]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+def test_labels():
     assert set(LABELS) == {"good", "partly", "wrong", "off_topic", "gibberish", "empty"}

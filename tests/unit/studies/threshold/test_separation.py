@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.threshold.separation import auc, bootstrap, gain, roc, separation
+from studies.reporting.statistics import auc, bootstrap, roc
+from studies.threshold.separation import gain, separation
 
 SCORES = {f"q{number}": {"good": 0.5 + number / 100, "wrong": 0.4 + (number % 3) / 10} for number in range(20)}
 
