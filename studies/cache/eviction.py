@@ -1,7 +1,8 @@
 """What share of independent draws a full cache answers, by its rule of eviction alone. Pure.
 
 The caches hold a number of items of equal size and are asked for item i with probability p(i), its share of the
-weights, each time anew (the independent reference model). All three predictions are for the steady state.
+weights, independently of all draws before (the independent reference model). All three predictions are for the steady
+state.
 """
 
 import math

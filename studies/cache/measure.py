@@ -175,13 +175,13 @@ def known_answers(url: str, questions: Iterable[Question]) -> list[Answer]:
 
 
 class StudyRedis:
-    """The Redis that is studied: emptied and set anew for each cache."""
+    """The Redis that is studied: emptied and set for each cache."""
 
     def __init__(self, url: str) -> None:
         """Connects.
 
         Raises:
-            StudyError: It is away, or may be somebody's: it is limited or holds something.
+            StudyError: It does not answer, or it may be in use: it has a limit or holds something.
         """
         self.url = url
         self._client = redis.Redis.from_url(url, socket_timeout=10)
@@ -205,7 +205,7 @@ class StudyRedis:
         self._client.config_resetstat()
 
     def release(self) -> None:
-        """Empties it and takes the limit away, as it was found."""
+        """Empties it and removes the limit, as it was found."""
         self._client.flushall()
         self._client.config_set("maxmemory", "0")
 
@@ -256,7 +256,7 @@ def measure(
         hits += hit
         seconds.append(took)
     speed = asked.lookups / (time.perf_counter() - began)
-    cache.ping()  # one that went away was like an empty one: then this raises, and nothing was measured
+    cache.ping()  # to the cache an unavailable Redis is like an empty one: then this raises, and nothing was measured
     held = sum(sizes) / len(sizes)
     evicted = server.evicted() - evicted_before
     return Result(

@@ -38,11 +38,11 @@ METHOD = f"""\
 The records are written as fast as the broker takes them; the clock runs from the first one until the broker has the
 last decision. The fake scorer takes {SCORER_MS} ms, both sides have as many calls of it in flight (SCORE_CAPACITY), so
 that capacity / {SCORER_MS} ms bounds both. storage-writer is stopped meanwhile: the plain consumer's decisions go to a
-topic that nobody reads. The job tells copies apart and takes checkpoints; the plain consumer does neither."""
+topic without a consumer. The job tells copies apart and takes checkpoints; the plain consumer does neither."""
 
 
 def answers(count: int) -> list[Response]:
-    """Makes answers of the model to questions that nobody has asked."""
+    """Makes answers of the model to new questions."""
     now = datetime.now(UTC)
     made = []
     for text in unique_questions(count)[1]:
@@ -135,7 +135,7 @@ def plain_consumer(fleet: Fleet) -> Iterator[None]:
 
 @contextmanager
 def without_writer(fleet: Fleet) -> Iterator[None]:
-    """Stops storage-writer meanwhile; afterwards it skips the answers of questions that nobody asked."""
+    """Stops storage-writer meanwhile; afterwards it skips the answers to questions that are not in the database."""
     [writer] = fleet.containers(WRITER)
     writer.stop(timeout=15)
     try:

@@ -2,7 +2,7 @@
 
 One question with one attempt, through the fleet with fakes of model and scorer that cost next to nothing: the CPU time
 of each service, what the broker, PostgreSQL and Redis are given to keep and how often they are spoken to. These are the
-figures from which one can reckon what more questions a second need.
+figures from which the needs of more questions a second are computed.
 """
 
 import argparse

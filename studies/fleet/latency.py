@@ -52,7 +52,7 @@ Questions are due at a steady rate, however long the ones before take. Each is p
 looked for by its id every {LOOK_SECONDS * 1000:g} ms, on both sides alike: the times are late by that at most. Nothing
 is subtracted for the fakes of model and scorer, which answer at once. Stages: until the model has answered; until the
 score is decided on (for the baseline: until it writes); until the row is seen. Exactly once: the same fleet,
-last, with the job submitted anew with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint every
+last, with the job submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint every
 {CHECKPOINT_SECONDS:g} s: what it writes can be seen with the next checkpoint only. There the row is looked for every
 {SELDOM_SECONDS * 1000:g} ms."""
 

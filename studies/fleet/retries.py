@@ -43,7 +43,7 @@ after. A fake model answers the questions."""
 
 
 def failed_calls(count: int, failed_at: datetime) -> list[FailedCall]:
-    """Makes failed calls of questions that nobody has asked; they have no reference, so that nothing is scored."""
+    """Makes failed calls of new questions; they have no reference, so that nothing is scored."""
     calls = []
     for text in unique_questions(count)[1]:
         question = Question(question_id=question_id(text), question_text=text, asked_at=failed_at)

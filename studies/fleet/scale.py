@@ -1,8 +1,8 @@
 """What does the fleet need for more questions a second? `python -m studies.fleet.scale`, which needs no fleet.
 
-It fills the tables of docs/scale.md, which lie between comments that name them. It reckons from the raw numbers that
-the other programs left (`studies/fleet/footprint.py` above all), and checks the small simulation that stands behind the
-numbers of consumers and partitions against the measured points. Pure but for `main`.
+It fills the tables of docs/scale.md, which lie between comments that name them. It computes them from the raw numbers of
+the other studies (footprint.py above all), and checks the small simulation behind the numbers of consumers and
+partitions against the measured points. Pure but for `main`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SCORED_ON_GPU = 1_200.0
 """Pairs/s of one scorer on an NVIDIA H100 with the embedded encoder, as studies/scorer/gpu.py measured it."""
 
 PARTITIONS_FOR_EACH = 4
-"""Partitions for each llm-consumer: whoever has one more than another has at most a quarter more to do."""
+"""Partitions for each llm-consumer: a consumer that has one more than another has a quarter more to do at most."""
 
 BROKER_CORES, BROKER_BYTES = 8, 100e6
 """Of a usual broker: cores, and bytes/s that it takes in, copies for other brokers included."""

@@ -56,7 +56,7 @@ def pairs(lines: Sequence[str], count: int) -> list[Pair]:
 
 
 def responses(of: Sequence[Pair]) -> list[Response]:
-    """Makes answers of the last attempt, of questions that nobody has asked."""
+    """Makes answers of the last attempt to new questions."""
     now = datetime.now(UTC)
     made = []
     for text, (answer, reference) in zip(unique_questions(len(of))[1], of, strict=True):

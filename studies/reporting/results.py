@@ -94,7 +94,7 @@ class Measurement(BaseModel):
 
 
 def median(runs: Sequence[Run], column: str) -> float:
-    """Returns the median of a column; of several rounds it is the one that neighbours on the machine disturb least."""
+    """Returns the median of a column; it is the round that other load on the machine disturbs least."""
     return statistics.median(float(run[column]) for run in runs)
 
 

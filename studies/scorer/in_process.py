@@ -1,7 +1,7 @@
 """The scorer in process: pairs/s by batch size, as JSON.
 
 studies/fleet/scored.py runs this in a container of the scorer's image:
-`python scorer_alone.py PAIRS SIZE …`, where PAIRS holds a JSON array [candidate, reference] a line.
+`python in_process.py PAIRS SIZE …`, where PAIRS holds a JSON array [candidate, reference] a line.
 """
 
 import json

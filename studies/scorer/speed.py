@@ -8,7 +8,7 @@ One run, the same texts, the same threads; prints pairs/s and the ratios that ma
 - latency of one request with no load / the engine called directly.
 
 The ways take turns in rounds, and the best of each counts. The engines are compared by pairs for each second of CPU
-time, which neighbours on the machine change little; on an idle machine with one thread that is the time on the clock,
+time, which other load on the machine changes little; on an idle machine with one thread that is the time on the clock,
 which is printed beside it. HTTP is compared both ways, by the clock and by the CPU time of the service.
 
 The texts are the attempts of the model that the threshold study uses: three answers for each reference, as in the

@@ -99,7 +99,7 @@ class Store:
 
     def find(self, question_id: str) -> dict[str, Any] | None:
         """Returns the kept answer if the cache has it."""
-        with contextlib.suppress(redis.RedisError):  # it may be away
+        with contextlib.suppress(redis.RedisError):  # it may be unavailable
             if body := self._cache.get(question_id):
                 return dict(json.loads(body))
         return None
@@ -114,7 +114,7 @@ class Store:
         with self._pool.begin() as connection:
             kept = connection.execute(_COMPLETE, answer | {"attempts": json.dumps(answer["attempts"])}).first()
         if kept:
-            with contextlib.suppress(redis.RedisError):  # it may be away
+            with contextlib.suppress(redis.RedisError):  # it may be unavailable
                 self._cache.set(answer["question_id"], json.dumps(shown(answer)), ex=CACHE_SECONDS)
 
     def fail(self, question_id: str, reason: str, retry_count: int, last_error: str) -> None:

@@ -65,7 +65,7 @@ def score(self: Task, question: Question) -> Question:
     if question["original_answer"] is not None:
         try:
             result = scorer.score(newest["llm_response"], question["original_answer"])
-        except requests.RequestException as error:  # an outage burns no attempt
+        except requests.RequestException as error:  # an outage uses up no attempt
             raise self.retry(countdown=SCORE_AGAIN_SECONDS, exc=error) from error
     question = judged(question, result, settings.threshold, settings.max_attempts)
     if "quality" in question:
@@ -79,7 +79,7 @@ def persist(self: Task, question: Question) -> None:
     """Writes the kept answer."""
     try:
         store.complete(final(question, datetime.now(UTC)))
-    except OperationalError as error:  # PostgreSQL is away
+    except OperationalError as error:  # PostgreSQL is unavailable
         raise self.retry(countdown=PERSIST_AGAIN_SECONDS, exc=error) from error
 
 

@@ -41,7 +41,7 @@ def query() -> Any:
             start(question)
         except BrokerAway:
             store.forget(asked)
-            return {"title": "the broker is away"}, 503
+            return {"title": "the broker is unavailable"}, 503
     return {"status": "pending", "question_id": asked}, 202
 
 

@@ -137,7 +137,7 @@ class Answering:
                 del self._flights[asked]
 
     def _answer(self, question: Question, until: float) -> dict[str, Any]:
-        # A pending row that nobody here works on was left by a process that died: it is done again.
+        # A pending row without a request in this process was left by a process that died: it is answered again.
         _, status = self._store.ask(question)
         if status == "completed":
             return self._store.read(question["question_id"])
@@ -167,7 +167,7 @@ class Answering:
             except (requests.RequestException, EmptyAnswer) as error:
                 pause, said = pause_seconds(error, retries, random.random()), str(error)[:200]
             finally:
-                self._slots.release()  # whoever waits for the next try needs none
+                self._slots.release()  # waiting for the next try needs no slot
             if pause is None:
                 raise GaveUp(502, f"the model refused: {said}")
             self._wait(pause, until, said)
@@ -180,7 +180,7 @@ class Answering:
             try:
                 return self._scorer.score(candidate, reference)
             except requests.RequestException as error:
-                self._wait(1.0, until, f"the scorer is away: {error}"[:200])
+                self._wait(1.0, until, f"the scorer is unavailable: {error}"[:200])
 
     def _wait(self, seconds: float, until: float, why: str) -> None:
         if self._clock() + seconds >= until:

@@ -40,9 +40,9 @@ class Baseline(AbstractContextManager["Baseline"]):
     Its broker is a Redis of its own: the fleet's forgets what is least used when it is full, and keeps nothing on disk.
 
     Attributes:
-        fleet: Whose network and PostgreSQL it uses.
+        fleet: The fleet, whose network and PostgreSQL it uses.
         provider_url: Address of the model.
-        layout: Of the workers.
+        layout: How the workers share the work.
         concurrency: Threads of each worker that generates.
         prefetch: Tasks that a worker reserves for each of its threads.
     """

@@ -1,4 +1,4 @@
-"""Containers beside the fleet's, and what containers use up."""
+"""Containers beside those of the fleet; CPU time and memory of containers."""
 
 import socket
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def cpu_seconds(containers: Iterable[Container]) -> float:
 
 
 def memory_mib(container: Container) -> float:
-    """Returns the memory of a container without the page cache that it may lose, in MiB."""
+    """Returns the memory of a container in MiB, without the page cache that the kernel can reclaim."""
     figures = container.stats(stream=False, one_shot=True)
     assert isinstance(figures, dict)  # no stream was asked for
     memory = figures["memory_stats"]
@@ -37,10 +37,10 @@ def own_image(fleet: Fleet) -> str:
 
 
 def run_container(fleet: Fleet, image: str, name: str, alias: str, **options: Any) -> Container:
-    """Starts a container under a name on the fleet's network; one of a run that was killed makes room.
+    """Starts a container on the fleet's network; one of the same name that a killed run left is removed first.
 
     Raises:
-        SystemExit: There is no such image.
+        MeasurementError: There is no such image.
     """
     for left in fleet.docker.containers.list(all=True, filters={"name": f"^/?{_NAME}-{name}$"}):
         left.remove(force=True)

@@ -10,13 +10,13 @@ from pipeline.settings import PostgresSettings
 
 
 class Database:
-    """A connection for looking on while others write."""
+    """A connection to watch what the fleet or the baseline writes."""
 
     def __init__(self, name: str | None = None) -> None:
         """Opens it.
 
         Args:
-            name: Of the database; None: the fleet's.
+            name: Name of the database; None: the fleet's.
         """
         self._connection = connect(name)
 
@@ -47,7 +47,7 @@ def connect(name: str | None = None) -> psycopg2.extensions.connection:
 
 
 def create_database(name: str) -> Database:
-    """Makes a database with the fleet's tables on the fleet's server, anew, and connects to it."""
+    """Makes an empty database with the fleet's tables on the fleet's server, and connects to it."""
     drop_database(name)
     server = Database()
     try:
@@ -61,7 +61,7 @@ def create_database(name: str) -> Database:
 
 
 def drop_database(name: str) -> None:
-    """Removes a database if it is there, whoever is connected to it."""
+    """Removes a database if it is there, even if clients are connected to it."""
     server = Database()
     try:
         server.rows(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -25,7 +25,7 @@ def instant_provider(latency_seconds: float = 0) -> ScriptedProvider:
 
 
 class ScriptedScorer(AbstractContextManager["ScriptedScorer"]):
-    """The fake scorer in the place of the real one, which leaves the network meanwhile."""
+    """Replaces the real scorer on the fleet's network by the fake one."""
 
     def __init__(self, fleet: Fleet, delay_ms: float = 0) -> None:
         self._fleet = fleet

@@ -21,7 +21,7 @@ _ASKED = "storage-service"
 
 @contextmanager
 def idle_fleet() -> Iterator[Fleet]:
-    """Gives the fleet once it has answered what it was asked before; at the end, what benchmarks asked is deleted."""
+    """Yields the fleet once it is idle; at the end, the questions of the study are deleted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was changed is undone
     fleet = Fleet()
     pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
@@ -42,9 +42,9 @@ def partition_count() -> int:
 
 
 def raise_partitions(fleet: Fleet, wanted: int) -> None:
-    """Raises the partitions of questions-pending, for good, and waits until the broker knows them.
+    """Raises the number of partitions of questions-pending, permanently, and waits until the broker knows them.
 
-    storage-service would learn of them with its next look at the topic, within five minutes: it is started again.
+    storage-service reads the number every five minutes: it is restarted to know them at once.
     """
     if partition_count() < wanted:
         admin = confluent_kafka.admin.AdminClient(dict(CLIENT))

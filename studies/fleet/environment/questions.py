@@ -1,6 +1,6 @@
-"""Questions that nobody has asked, and completed ones in PostgreSQL without asking any model.
+"""New questions for the fleet, and completed questions written into PostgreSQL without asking a model.
 
-The scores of the latter are made up, spread evenly from 0 to 0.62. `delete_benchmark_rows` deletes both.
+The scores of the completed questions are made up, spread evenly from 0 to 0.62. `delete_benchmark_rows` deletes both.
 """
 
 import uuid
@@ -41,7 +41,7 @@ _RESPONSES = """
 
 
 def unique_questions(count: int) -> tuple[str, list[str]]:
-    """Makes questions that nobody has asked; returns the beginning that they share, and their texts."""
+    """Makes new questions; returns the beginning that they share, and their texts."""
     beginning = f"Benchmark {uuid.uuid4().hex[:12]}"
     return beginning, [
         f"{beginning}, question {number}: at what temperature does water boil?" for number in range(count)
@@ -70,7 +70,7 @@ def fill(database: Database, wanted: int) -> int:
 
 
 def delete_benchmark_rows(fleet: Fleet) -> None:
-    """Deletes what benchmarks asked from the database: fakes answered it, and the dashboard shows what is there."""
+    """Deletes the studies' questions from the database: fakes answered them, and the dashboard would show them."""
     asked = "SELECT question_id FROM questions WHERE question_text ~ '^Benchmark [0-9a-f]{12}, question [0-9]+: '"
     for name in ("responses", "attempts", "call_errors", "failed_questions", "questions"):
         fleet.sql(

@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 60.0
 """After this time a browser's page, a load balancer or its user gives up: defaults of the usual ones are 30 to 60 s."""
 
 CONNECT_SECONDS = 1.0
-"""Between tries while nobody listens: the network may let a connection wait, or say so at once."""
+"""Between tries while no server listens."""
 
 LOOK_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Between looks at a pending question when the service does not hold them back; the last repeats."""
@@ -53,7 +53,7 @@ def visit(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float)
 
 async def _all(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float) -> list[Fate]:
     async with aiohttp.ClientSession(
-        # A connection for each visitor: nobody waits for another one's.
+        # A connection for each visitor, so that none waits for another.
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
         headers={"Content-Type": "application/json"},
         timeout=aiohttp.ClientTimeout(total=None),
@@ -86,7 +86,7 @@ async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: f
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, bytes]:
-    """Returns status and body of the reply of whoever listens, now or later."""
+    """Returns status and body of the reply, and tries again while no server listens."""
     while True:
         try:
             async with session.post(url, data=body) as reply:
@@ -106,12 +106,12 @@ async def _follow(session: aiohttp.ClientSession, url: str, due: float, first: f
             return Fate("refused", True, first, None)
         pause = LOOK_SECONDS[min(looks, len(LOOK_SECONDS) - 1)]
         if (held := time.monotonic() - began) < pause:
-            looks += 1  # not held back: too many wait, or the service is away
+            looks += 1  # not held back: too many wait, or the service is unavailable
             await asyncio.sleep(pause - held)
 
 
 async def _look(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    """Returns how a question stands; nothing while the service is away: the next look will tell."""
+    """Returns the status of a question; nothing while the service is unavailable."""
     try:
         async with session.get(url, params={"wait": HOLD_SECONDS}) as reply:
             return dict(await reply.json()) if reply.status == 200 else {}

@@ -18,9 +18,9 @@ POLL_SECONDS, LAST_POLL_SECONDS, LAST = 0.5, 0.05, 0.9
 
 
 def wait_until_drained(fleet: Fleet) -> None:
-    """Waits until nobody reads any more; call it before fakes go that have not answered all yet.
+    """Waits until all consumers have read their topics to the end; call it before fakes that still answer are stopped.
 
-    A transaction leaves a marker at the end of a partition, which no reader ever sees: `MARKERS` may stay for ever.
+    A transaction leaves a marker at the end of a partition, which no consumer reads: `MARKERS` messages may remain.
     """
     before = -1
 
@@ -29,7 +29,7 @@ def wait_until_drained(fleet: Fleet) -> None:
         unread, before = before, sum(fleet.lags().values())
         return before <= MARKERS and before == unread
 
-    eventually(settled, "all messages are worked off", QUIET_SECONDS, interval=1)
+    eventually(settled, "all messages are read", QUIET_SECONDS, interval=1)
 
 
 def wait_until_completed(
@@ -43,19 +43,18 @@ def wait_until_completed(
     """Waits until so many questions are completed.
 
     Args:
-        database: Where they are.
-        beginning: Of their texts.
-        count: How many.
-        since: When the first was asked at the earliest, in seconds since the epoch; the fewer rows are looked at, the
-            less looking disturbs.
-        seconds: To wait at most.
-        watch: Called at each look; it raises when waiting has become pointless.
+        database: The database that has the questions.
+        beginning: The beginning of their texts.
+        count: Their number.
+        since: A time before the first was asked, in seconds since the epoch; it keeps the query small.
+        seconds: The longest wait.
+        watch: Called at each poll; it raises when waiting has become pointless.
 
     Returns:
-        When they were, in seconds since the epoch; late by `LAST_POLL_SECONDS` and a look at most.
+        The time of completion in seconds since the epoch, late by `LAST_POLL_SECONDS` and a query at most.
 
     Raises:
-        SystemExit: They were not in time, or one failed.
+        MeasurementError: Not all were completed in time, or one failed.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -88,7 +87,7 @@ def wait_for_members(group: str, count: int) -> None:
 
 
 def wait_for_port(host: str, port: int, seconds: float = 30) -> None:
-    """Waits until somebody listens there."""
+    """Waits until a server listens there."""
 
     def listening() -> bool:
         try:

@@ -26,11 +26,11 @@ BACKGROUND = ("postgres", "redis")
 
 @dataclass(frozen=True)
 class Side:
-    """One of those that take turns.
+    """A side that is measured: the fleet, or a baseline.
 
     Attributes:
         name: Shown in the raw numbers.
-        layout: Of the baseline's workers; None for the fleet.
+        layout: Layout of the baseline's workers; None for the fleet.
         concurrency: Calls of the model in flight in each of two workers.
     """
 
@@ -49,10 +49,10 @@ class Workload:
 
         Args:
             fleet: With the fake scorer in place.
-            client: Asks.
-            latency_seconds: Of the fake model.
+            client: The process that asks.
+            latency_seconds: Time that the fake model takes.
             count: Questions of each run.
-            connections: Of the client.
+            connections: Connections of the client.
             workers: Replicas of llm-consumer.
         """
         self._fleet = fleet
@@ -63,7 +63,7 @@ class Workload:
         self._workers = workers
 
     def run(self, plan: Sequence[tuple[int, Side]]) -> list[Run]:
-        """Measures each side when it is its turn."""
+        """Measures the sides in the order of the plan."""
         concurrency = next(side.concurrency for _, side in plan if side.layout is None)
         provider = instant_provider(self._latency)
         runs: list[Run] = []
