@@ -1,7 +1,7 @@
 """What does the fleet need for more questions a second? `python -m studies.fleet.scale`, which needs no fleet.
 
-It fills the tables of docs/scale.md, which lie between comments that name them. It computes them from the raw numbers of
-the other studies (footprint.py above all), and checks the small simulation behind the numbers of consumers and
+It fills the tables of docs/scale.md, which lie between comments that name them, from the raw numbers of the other
+studies (footprint.py above all), and checks the small simulation behind the numbers of consumers and
 partitions against the measured points. Pure but for `main`.
 """
 
