@@ -89,29 +89,9 @@ reset: ## Stop the fleet and delete its data (YES=1: without asking)
 check-provider: prepare ## Make one call to each model of .env and say in plain words what is wrong
 	@$(RUN) llm-consumer python -m llm_consumer.check_provider
 
-# --- The score -------------------------------------------------------------------------------------------------------
-
-# The scorer's image with torch on the files of this folder, which it may write to.
-SCORER := $(COMPOSE) run --rm --build --no-deps --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/work" \
-	--workdir /work score-validator-torch
-
-.PHONY: threshold-study
-threshold-study: ## Measure the score on the fleet's own attempts; writes docs/threshold-study.md
-	@attempts=$$(mktemp "$(CURDIR)/.attempts-XXXXXX") && trap 'rm -f "$$attempts"' EXIT && trap 'exit 130' INT TERM && \
-	$(COMPOSE) exec -T postgres psql -U user -d yahoo_db -qAt -v ON_ERROR_STOP=1 -f - < score_validator/attempts.sql > "$$attempts" && \
-	$(SCORER) python -m score_validator.study --attempts "$$(basename "$$attempts")" --origin 'this fleet'
-
-.PHONY: self-check-study
-self-check-study: ## Measure agreement with further answers, for questions without reference; writes docs/self-check-study.md
-	$(SCORER) python -m score_validator.self_check
-
-.PHONY: calibrate
-calibrate: ## Measure what unrelated texts score; writes score_validator/baselines
-	$(SCORER) python -m score_validator.calibrate
-
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 
-# Tests, drills and benchmarks kill, delete and measure: they get a fleet of their own.
+# Tests, drills and studies kill, delete and measure: they get a fleet of their own.
 WITH_FLEET := tests/with_fleet
 
 .PHONY: test
@@ -134,25 +114,9 @@ drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME
 soak: ## A fault each minute for an hour, or for MINUTES; writes docs/soak.md
 	@$(drills) --rate 5 --output docs/soak.md soak --minutes $(or $(MINUTES),60)
 
-# The benchmarks that need the fleet, in this order.
-B ?= throughput latency api retries limits tokens growth scaling footprint flink_alone scored first_view sync_vs_async
-
-.PHONY: bench
-bench: prepare build-all ## Measure the fleet beside what people would use instead (B=NAME: some); writes docs/benchmarks.md
-	@$(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml build
-	@$(WITH_FLEET) $(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests sh -c \
-	  'for each in $(B); do python -m benchmarks.$$each $(BENCH_OPTIONS) || failed=1; done; \
-	  python -m benchmarks.report && exit $${failed:-0}'
-
-# A Redis of its own on the fleet's network, for as long as the study takes.
-STUDY_REDIS := $(COMPOSE) --env-file .env --file benchmarks/docker-compose.yml
-
-.PHONY: cache-study
-cache-study: prepare build-all ## Measure the answer cache by size, eviction and distribution; writes docs/cache-study.md
-	@$(WITH_FLEET) sh -c "trap '$(STUDY_REDIS) rm --stop --force cache-study-redis' EXIT; trap 'exit 130' INT TERM; \
-	$(STUDY_REDIS) up --detach --wait cache-study-redis && \
-	$(COMPOSE) run --rm --no-deps --user $$(id -u):$$(id -g) --env HOME=/tmp --volume '$(CURDIR)/docs:/app/docs' tests \
-	  python -m traffic_generator.generate_traffic --study-cache $(STUDY_OPTIONS)"
+.PHONY: study
+study: ## List what can be measured, or measure it (S=NAME,NAME); writes documents into docs
+	@studies/run '$(S)' $(OPTIONS)
 
 .PHONY: lint
 lint: prepare ## Check style and types
@@ -161,7 +125,7 @@ lint: prepare ## Check style and types
 
 .PHONY: docs
 docs: prepare ## Write the documents that are generated from the code
-	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests sh -c "python -m pipeline.docs && python -m tools.demonstrations"
+	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m tools.documents
 
 # --- The same without Docker -----------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def find_baseline(scorer: str, model: str, layer: int, folder: Path = FOLDER) ->
         scorer: Its name, as in its scores.
         model: Name of the encoder, as bert-score's own baseline files call it.
         layer: That is compared.
-        folder: Of the files that `python -m score_validator.calibrate` writes; they come first.
+        folder: Of the files that `make study S=calibrate` writes; they come first.
     """
     own = folder / file_name(scorer)
     if own.is_file():

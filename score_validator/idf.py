@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 FILE = Path(__file__).parent / "baselines" / "all-MiniLM-L6-v2--idf.json"
-"""Of the embedded encoder; `python -m score_validator.calibrate` writes it."""
+"""Of the embedded encoder; `make study S=calibrate` writes it."""
 
 
 class Idf(BaseModel):
@@ -37,7 +37,7 @@ class Idf(BaseModel):
 
     @classmethod
     def read(cls, path: Path = FILE) -> "Idf":
-        """Reads a file that `calibrate` wrote.
+        """Reads a file that the calibration wrote.
 
         Raises:
             OSError: There is none.

@@ -152,7 +152,7 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
         log.warning(
             "found no baseline: scores are raw, and the threshold has to be chosen for them",
             scorer=encoder.name,
-            command="python -m score_validator.calibrate",
+            command="make study S=calibrate",
         )
     return EncoderScorer(encoder, baseline, settings.scorer_cache_mb * 1024 * 1024)
 

@@ -1,4 +1,4 @@
-"""Writes the demonstration in each language from one source: `python -m tools.demonstrations`.
+"""Makes the demonstration in each language from one source.
 
 In the source, `docs/demonstration.md.in`, a line `<!-- en -->` or `<!-- es -->` says that what follows is in that
 language only, and `<!-- both -->` that it is in both: the commands, and what they print.
@@ -27,13 +27,3 @@ def documents() -> dict[str, str]:
     """Returns the text of each document by its name."""
     source = SOURCE.read_text(encoding="utf-8")
     return {name: render(source, language) for name, language in DOCUMENTS.items()}
-
-
-def main() -> None:
-    """Writes the documents."""
-    for name, text in documents().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

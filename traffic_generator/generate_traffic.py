@@ -38,18 +38,6 @@ MOST_CONCURRENCY = 512
 CONCURRENCY_AT_ONCE = 32
 # What `--distribution` takes beside distributions: many know these by that name.
 SHORT_FOR_ARRIVALS = (Arrivals.BURST.value, Arrivals.POISSON.value)
-# What `--study-cache` takes; everything else is about asking.
-STUDY_OPTIONS = (
-    "--study-cache",
-    "--study-redis",
-    "--study-questions",
-    "--study-output",
-    "--seed",
-    "--dataset",
-    "--sample",
-    "--url",
-    "--quiet",
-)
 # Short enough to be read in a question, long enough that no two runs share it.
 MARK_BITS = 32
 
@@ -157,31 +145,6 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     show_default="STORAGE_URL or http://storage-service:5001",
     help="Address of the storage service.",
 )
-@click.option(
-    "--study-cache",
-    is_flag=True,
-    help="Ask nothing: measure hit rate and latency of the answer cache by size, eviction and distribution, on a Redis "
-    "of its own. `make cache-study` brings what that takes.",
-)
-@click.option(
-    "--study-redis",
-    default="redis://cache-study-redis:6379/0",
-    metavar="URL",
-    help="With --study-cache: an empty Redis without a limit, never the fleet's.",
-)
-@click.option(
-    "--study-questions",
-    type=click.IntRange(min=100, max=MOST_REQUESTS),
-    default=50_000,
-    metavar="N",
-    help="With --study-cache: different questions; each cache is warmed by 2 N lookups and measured for N.",
-)
-@click.option(
-    "--study-output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("docs/cache-study.md"),
-    help="With --study-cache: the page; its plots go to images/ beside it.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="Print the report only, no progress.")
 @click.pass_context
@@ -203,10 +166,6 @@ def main(
     dataset_path: Path,
     sample: int,
     url: str | None,
-    study_cache: bool,
-    study_redis: str,
-    study_questions: int,
-    study_output: Path,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -227,15 +186,12 @@ def main(
       For a script, until every answer is there:
         python generate_traffic.py --wait --timeout 300 --json --quiet
 
-    `--study-cache` measures the answer cache instead, and writes a page about it.
-
     \b
     Exit status:
       0  all was well
       1  errors, failed questions, time up or stopped (Ctrl-C, SIGTERM)
       2  wrong usage, settings or question set
     """
-    _check_study(_Given(context), study_cache)
     traffic = _traffic(
         _Given(context),
         Traffic(
@@ -256,9 +212,6 @@ def main(
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)
     seed = random.randrange(SEEDS) if seed is None else seed
-    if study_cache:
-        _study_cache(questions, address, study_redis, study_questions, seed, study_output, quiet)
-        return
     mark = f"{random.getrandbits(MARK_BITS):0{MARK_BITS // 4}x}" if unique else None
     planned = plan.make(questions.questions, traffic, seed, mark)
     options = runner.Options(wait=wait, timeout_seconds=timeout, max_asking=concurrency or _concurrency(traffic))
@@ -281,56 +234,6 @@ class _Given:
     def __contains__(self, option: str) -> bool:
         name = option.removeprefix("--").replace("-", "_")
         return self.context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def _check_study(given: _Given, study_cache: bool) -> None:
-    """Refuses options that the other of the two ways to use this program does not take.
-
-    Raises:
-        UsageError: There is one.
-    """
-    for parameter in given.context.command.params:
-        name = parameter.opts[0]
-        if study_cache and name not in STUDY_OPTIONS and name in given:
-            raise click.UsageError(f"{name} is for asking, --study-cache asks nothing")
-        if not study_cache and name.startswith("--study-") and name in given:
-            raise click.UsageError(f"{name} is for --study-cache")
-
-
-def _study_cache(
-    questions: QuestionSet, address: str, redis_url: str, count: int, seed: int, output: Path, quiet: bool
-) -> None:
-    """Studies the cache and writes the page with its plots; exits with 2 where that cannot be done."""
-    try:
-        # What the container of the traffic generator lacks: it is kept small, and asks only.
-        from traffic_generator import cache_report, cache_study, pictures
-        from traffic_generator.cache_study import Course, StudyError, StudyRedis
-
-        pictures.require()
-    except ImportError as error:
-        click.echo(f"Error: {error}; the tests' image has it: `make cache-study`", err=True)
-        sys.exit(EXIT_USAGE)
-    try:
-        server = StudyRedis(redis_url)
-        known = cache_study.known_answers(address, questions.questions)
-        answers = cache_study.multiplied(known, count)
-        course, machine = Course(questions=count, warm_up=2 * count, lookups=count, seed=seed), cache_study.machine()
-        results = []
-        for result in cache_study.study(server, answers, course):
-            results.append(result)
-            if not quiet:
-                click.echo("  ".join(f"{name} {value}" for name, value in cache_study.row(result).items()), err=True)
-    except StudyError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_USAGE)
-    mean_bytes = sum(len(each.model_dump_json().encode()) for each in answers) / len(answers)
-    page = cache_report.markdown(results, course, len(known), mean_bytes, server.version, machine)
-    output.write_text(page, encoding="utf-8")
-    for name, figure in cache_report.figures(results).items():
-        picture = output.parent / cache_report.PLOTS[name]
-        picture.parent.mkdir(exist_ok=True)
-        picture.write_bytes(pictures.png(figure))
-    click.echo(f"wrote {output} and its plots")
 
 
 def _distribution(name: str) -> Distribution:

@@ -8,13 +8,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in [*ROOT.glob("Dockerfile"), *ROOT.glob("*/Dockerfile"), *ROOT.glob("benchmarks/*/Dockerfile")]
+    for path in [*ROOT.glob("Dockerfile"), *ROOT.glob("*/Dockerfile"), *ROOT.glob("studies/baselines/*/Dockerfile")]
     if path.parent.name not in ("tests", "sql")  # the first runs as root, the second has no sources
 }
 
 
 def test_the_dockerfiles_are_found():
-    assert {"Dockerfile", "flink_job/Dockerfile", "benchmarks/sync_service/Dockerfile"} <= set(DOCKERFILES)
+    assert {"Dockerfile", "flink_job/Dockerfile", "studies/baselines/synchronous/Dockerfile"} <= set(DOCKERFILES)
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)

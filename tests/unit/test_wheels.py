@@ -9,7 +9,10 @@ from tests.wheels import FROM_SOURCE, report
 
 ROOT = Path(__file__).parents[2]
 REPORT = Path("/opt/wheels.json")
-FILES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*/require*.txt"), *ROOT.glob("*/*/require*.txt")])
+FILES = sorted(
+    str(path.relative_to(ROOT))
+    for path in [*ROOT.glob("*/require*.txt"), *ROOT.glob("*/*/require*.txt"), *ROOT.glob("*/*/*/require*.txt")]
+)
 in_the_image = pytest.mark.skipif(Path("/app") != ROOT, reason="checked while the image of the tests is built")
 
 

@@ -37,6 +37,15 @@ def test_the_script_is_posix_shell(script):
     assert (result.returncode, result.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("script", ["studies/run", "studies/cache/with_redis"])
+def test_the_scripts_of_the_studies_keep_to_posix(script):
+    assert (ROOT / script).read_text().startswith("#!/bin/sh\n")
+    for shell in SHELLS.values():
+        subprocess.run([*shell, "-n", str(ROOT / script)], check=True, timeout=60)
+    result = shellcheck("--shell=sh", script)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
 @pytest.mark.parametrize("script", ["install", "stand-ins", "apt.sh"])
 def test_shellcheck_finds_no_faults_in_scripts_for_bash(script):
     result = shellcheck("--external-sources", f"offline/{script}")

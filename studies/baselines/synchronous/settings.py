@@ -1,0 +1,19 @@
+"""Settings of the synchronous service, from the environment."""
+
+from dataclasses import dataclass
+
+from studies.baselines.celery.settings import Settings, number
+
+
+@dataclass(frozen=True)
+class SyncSettings(Settings):
+    """What it reads beside what the Celery baseline does.
+
+    Attributes:
+        llm_concurrency: Calls of the model in flight.
+        budget: Seconds after which a request is answered with an error: just before its client gives up, so that the
+            client learns why.
+    """
+
+    llm_concurrency: float = number("LLM_CONCURRENCY", 16)
+    budget: float = number("BUDGET_SECONDS", 55)

@@ -1,0 +1,139 @@
+"""The page about the answer cache, with its plots. Values only."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from studies.cache.measure import POLICIES, LookupPlan, Policy, Result, row
+from studies.reporting import plots
+from studies.reporting.tables import table_of
+from studies.reporting.templates import render
+
+PLOTS = {"hits": "images/cache-study-hits.png", "latency": "images/cache-study-latency.png"}
+"""Beside the page."""
+
+COLOURS: dict[Policy, str] = {
+    "allkeys-lru": plots.BLUE,
+    "allkeys-lfu": plots.BAD,
+    "allkeys-random": plots.GREY,
+}
+TICK_SECONDS = 1.0
+"""Redis knows the age of a key in steps of this (`LRU_CLOCK_RESOLUTION`)."""
+
+
+def document(
+    results: Sequence[Result], asked: LookupPlan, known: int, mean_bytes: float, redis_version: str, machine: str
+) -> str:
+    """Returns the page.
+
+    Args:
+        results: At least one.
+        asked: What each cache was asked.
+        known: Real answers that the sizes were taken from.
+        mean_bytes: Mean size of what is kept for an answer.
+        redis_version: Of the server.
+        machine: Where it was measured.
+    """
+    return render(
+        "cache/templates/cache-study.md.j2",
+        plots=PLOTS,
+        findings=findings(results),
+        asked=asked,
+        known=known,
+        mean_bytes=mean_bytes,
+        redis_version=redis_version,
+        tick_seconds=TICK_SECONDS,
+        machine=machine,
+        table=table_of([row(result) for result in results]),
+    )
+
+
+def findings(results: Sequence[Result]) -> list[str]:
+    """Says in sentences what the figures say."""
+    said = []
+    for policy, by in (("allkeys-lru", "Che's approximation"), ("allkeys-random", "its prediction")):
+        own = [
+            (each.hit_rate - each.predicted, each)
+            for each in results
+            if each.policy == policy and each.predicted is not None
+        ]
+        if own:
+            most, where = max(own, key=lambda pair: abs(pair[0]))
+            mean = sum(abs(difference) for difference, _ in own) / len(own)
+            said.append(
+                f"- `{policy}` is off {by} by {mean * 100:.1f} points in the mean, by {most * 100:+.1f} at most "
+                f"({_where(where)}, T {where.characteristic_seconds:.1f} s)."
+            )
+    for other in ("allkeys-lfu", "allkeys-random"):
+        pairs = _pairs(results, "allkeys-lru", other)
+        if pairs:
+            lru, found = max(pairs, key=lambda pair: abs(pair[1].hit_rate - pair[0].hit_rate))
+            said.append(
+                f"- `{other}` differs most from `allkeys-lru` with {_where(found)}: {found.hit_rate:.1%} against "
+                f"{lru.hit_rate:.1%}."
+            )
+    uniform = [each for each in results if not each.exponent]
+    if uniform:
+        spread = max(
+            max(rates) - min(rates)
+            for size in {each.mebibytes for each in uniform}
+            if (rates := [each.hit_rate for each in uniform if each.mebibytes == size])
+        )
+        said.append(
+            "- With `uniform` questions there is nothing to tell apart: at the same size the policies are within "
+            f"{spread * 100:.1f} points."
+        )
+    fastest, slowest = (choose(results, key=lambda each: each.microseconds(50)) for choose in (min, max))
+    said.append(
+        f"- A lookup takes {fastest.microseconds(50):.0f} to {slowest.microseconds(50):.0f} µs (p50) in all of them; "
+        f"p99 is {max(each.microseconds(99) for each in results):.0f} µs at most."
+    )
+    return said
+
+
+def figures(results: Sequence[Result]) -> dict[str, Figure]:
+    """Draws the two plots, by their names in `PLOTS`."""
+    names = list(dict.fromkeys(each.distribution for each in results))
+    (hits, hit_axes), (latency, latency_axes) = (
+        plots.panels(len(names), (11, 4.2), share_y=True) for _ in ("hits", "latency")
+    )
+    for hit_axis, latency_axis, name in zip(_each(hit_axes), _each(latency_axes), names, strict=True):
+        for policy in POLICIES:
+            own = [each for each in results if (each.distribution, each.policy) == (name, policy)]
+            sizes, colour = [each.mebibytes for each in own], COLOURS[policy]
+            hit_axis.plot(sizes, [each.hit_rate for each in own], "o", color=colour, label=policy)
+            predicted = [math.nan if each.predicted is None else each.predicted for each in own]
+            hit_axis.plot(sizes, predicted, ":", color=colour)
+            for percent, line in ((50, "o-"), (99, "o--")):
+                times = [each.microseconds(percent) for each in own]
+                latency_axis.plot(sizes, times, line, color=colour, label=f"{policy}, p{percent}")
+        for axis in (hit_axis, latency_axis):
+            axis.set(title=name, xlabel="Redis, MiB")
+        hit_axis.yaxis.set_major_formatter(PercentFormatter(1))
+    for figure, axes, title in ((hits, _each(hit_axes), "hit rate"), (latency, _each(latency_axes), "µs")):
+        axes[0].set(ylabel=title)
+        plots.legend_above(figure, axes[0])
+    _each(latency_axes)[0].set_ylim(bottom=0)
+    return {"hits": hits, "latency": latency}
+
+
+def _each(axes: Any) -> list[Any]:
+    return list(np.atleast_1d(axes))
+
+
+def _pairs(results: Sequence[Result], one: Policy, other: Policy) -> list[tuple[Result, Result]]:
+    """Returns the results of two policies that differ in nothing else."""
+    by = {(each.exponent, each.mebibytes): each for each in results if each.policy == one}
+    return [
+        (by[each.exponent, each.mebibytes], each)
+        for each in results
+        if each.policy == other and (each.exponent, each.mebibytes) in by
+    ]
+
+
+def _where(result: Result) -> str:
+    return f"`{result.distribution}` at {result.mebibytes} MiB"

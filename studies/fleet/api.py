@@ -1,0 +1,262 @@
+"""How fast is the API? `python -m studies.fleet.api`, in the tests' container.
+
+A cached answer beside an empty Flask view under the same gunicorn settings, and a new question (202) beside the least
+that its promise takes: one insert and one acknowledged write to a topic, in a loop over as many connections, without
+HTTP. The two of a pair take turns in rounds; the median of each counts.
+"""
+
+import argparse
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import confluent_kafka
+import confluent_kafka.admin
+
+from storage_service.settings import StorageSettings
+from studies.fleet.environment.containers import own_image, run_container
+from studies.fleet.environment.database import Database, connect
+from studies.fleet.environment.errors import MeasurementError
+from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fleet import idle_fleet
+from studies.fleet.environment.http_load import Client, Load, question
+from studies.fleet.environment.questions import unique_questions
+from studies.fleet.environment.waiting import wait_for_members, wait_for_port, wait_until_completed
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.statistics import percentile
+from studies.reporting.study import Findings, Runs, option, study
+from tests.fleet import CLIENT, STORAGE, Fleet
+from tests.workers import SERVICE, Workers
+
+WORKERS = 2
+EMPTY_URL = "http://empty-view:5001"
+SCRATCH = "benchmark-bare"
+"""Topic and table of the bare loop."""
+
+WARM_UP = 200
+CACHED, EMPTY, ACCEPTED, BARE = "cached answer", "empty view", "accepted question", "bare insert and produce"
+BUSY = "accepted question, fleet at work"
+
+METHOD = """\
+A process of its own posts over keep-alive connections, each request as soon as its connection is free. Cached: the same
+question again and again, once it is answered. Empty view: Flask under gunicorn with the same worker class, threads and
+keep-alive. Accepted: unique questions, which wait in their topic until the round is over; then llm-consumers start and
+work them off (with fakes of model and scorer). Fleet at work: the same while they are worked off, on the same cores.
+Bare: threads, as many as the client has connections, that insert the same row into a table of the same columns and
+index over as many connections as storage-service has, commit, produce the body with the same producer settings and wait
+for its acknowledgement."""
+
+
+def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> Run:
+    """Returns one round: requests a second, and percentiles of their times in milliseconds."""
+    return {
+        "case": case,
+        "round": number,
+        "requests": len(latencies),
+        "requests/s": rate,
+        "p50 ms": percentile(latencies, 0.5) * 1000,
+        "p99 ms": percentile(latencies, 0.99) * 1000,
+    }
+
+
+def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
+    """Compares the medians of the pairs."""
+
+    def of(case: str, column: str) -> float:
+        return median([run for run in runs if run["case"] == case], column)
+
+    rates = tuple(
+        Comparison(
+            figure=f"{case}, requests/s",
+            unit="requests/s",
+            fleet=of(case, "requests/s"),
+            against=of(baseline, "requests/s"),
+            baseline=baseline,
+            goal=0.5,
+        )
+        for case, baseline in ((CACHED, EMPTY), (ACCEPTED, BARE))
+    )
+    p99 = Comparison(
+        figure=f"{CACHED}, p99",
+        unit="ms",
+        fleet=of(CACHED, "p99 ms"),
+        against=of(EMPTY, "p99 ms"),
+        baseline=EMPTY,
+        goal=2,
+        sense="at most",
+    )
+    return (*rates, p99)
+
+
+@contextmanager
+def empty_view(fleet: Fleet) -> Iterator[None]:
+    """Serves the empty view beside the fleet."""
+    settings = StorageSettings()
+    gunicorn = f"gunicorn --worker-class gthread --workers 1 --threads {settings.http_threads} --keep-alive 30"
+    container = run_container(
+        fleet,
+        own_image(fleet),
+        "empty-view",
+        "empty-view",
+        command=[
+            *gunicorn.split(),
+            *("--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--logger-class"),
+            *("pipeline.gunicorn_log.EventLogger", "--bind", "0.0.0.0:5001", "studies.baselines.empty_view:app"),
+        ],
+        mem_limit="256m",
+    )
+    try:
+        wait_for_port("empty-view", 5001)
+        yield
+    finally:
+        container.remove(force=True)
+
+
+class Bare:
+    """Inserts and produces, and nothing else."""
+
+    def __init__(self, connections: int) -> None:
+        """Makes table and topic.
+
+        Args:
+            connections: Threads that do it at the same time.
+        """
+        self._threads = connections
+        self._database = Database()
+        self._admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
+        self._drop()
+        self._database.rows(f'CREATE TABLE "{SCRATCH}" (LIKE questions INCLUDING ALL)')
+        [created] = self._admin.create_topics([confluent_kafka.admin.NewTopic(SCRATCH, 3)]).values()
+        created.result(30)
+        self._producer = confluent_kafka.Producer(
+            {
+                **CLIENT,
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "compression.type": "lz4",
+            }
+        )
+        self._stop = threading.Event()
+        self._poller = threading.Thread(target=self._poll, daemon=True)
+        self._poller.start()
+
+    def run(self, bodies: Sequence[bytes]) -> tuple[float, list[float]]:
+        """Does it once for each body; returns how often a second, and the seconds of each."""
+        pool = [connect() for _ in range(StorageSettings().postgres_pool_size)]
+        free, lock = threading.Semaphore(len(pool)), threading.Lock()
+
+        def one(body: bytes) -> float:
+            began = time.perf_counter()
+            key = uuid.uuid4().hex
+            with free:
+                with lock:
+                    connection = pool.pop()
+                with connection.cursor() as cursor:
+                    cursor.execute(
+                        f'INSERT INTO "{SCRATCH}" (question_id, question_text, original_answer, asked_at) '
+                        "VALUES (%s, %s, %s, now()) ON CONFLICT (question_id) DO NOTHING RETURNING question_id",
+                        (key, body.decode(), REFERENCE),
+                    )
+                with lock:
+                    pool.append(connection)
+            acknowledged = threading.Event()
+            errors: list[confluent_kafka.KafkaError] = []
+
+            def delivered(error: confluent_kafka.KafkaError | None, _message: confluent_kafka.Message) -> None:
+                errors.extend([error] if error else [])
+                acknowledged.set()
+
+            self._producer.produce(SCRATCH, body, key.encode(), on_delivery=delivered)
+            if not acknowledged.wait(30) or errors:
+                raise MeasurementError(f"a write was not acknowledged: {errors}")
+            return time.perf_counter() - began
+
+        try:
+            began = time.perf_counter()
+            with ThreadPoolExecutor(self._threads) as threads:
+                latencies = list(threads.map(one, bodies))
+            return len(bodies) / (time.perf_counter() - began), latencies
+        finally:
+            for each in pool:
+                each.close()
+
+    def close(self) -> None:
+        """Removes table and topic."""
+        self._stop.set()
+        self._poller.join()
+        self._drop()
+        self._database.close()
+
+    def _drop(self) -> None:
+        self._database.rows(f'DROP TABLE IF EXISTS "{SCRATCH}"')
+        if SCRATCH in self._admin.list_topics(timeout=10).topics:
+            [deleted] = self._admin.delete_topics([SCRATCH]).values()
+            deleted.result(30)
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.1)
+
+
+def _load_run(case: str, number: int, load: Load) -> Run:
+    return summary(case, number, load.rate, load.latencies)
+
+
+@study(
+    "How fast are a cached answer and the acceptance of a new question?",
+    METHOD,
+    option("--requests", type=int, default=5000, help="of each round of answers (default: 5000)"),
+    option("--questions", type=int, default=2000, help="of each round of new ones (default: 2000)"),
+    option("--rounds", type=int, default=3, help="(default: 3)"),
+    option("--connections", type=int, default=32, help="(default: 32)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
+    client, provider = Client(), instant_provider()
+
+    def post(url: str, bodies: Sequence[bytes], status: int) -> Load:
+        return client.post(f"{url}/query", bodies, options.connections).result().require(status)
+
+    try:
+        with (
+            idle_fleet() as fleet,
+            ScriptedScorer(fleet),
+            Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "32"}, WORKERS) as workers,
+            empty_view(fleet),
+        ):
+            wait_for_members(SERVICE, WORKERS)
+            database, bare = Database(), Bare(options.connections)
+            try:
+                beginning, [known] = unique_questions(1)
+                body = question(known, REFERENCE)
+                post(STORAGE, [body], 202)
+                wait_until_completed(database, beginning, 1, time.time() - 60, 60)
+                for url in (STORAGE, EMPTY_URL):
+                    post(url, [body] * WARM_UP, 200)
+                for number in range(1, options.rounds + 1):
+                    for case, url in ((CACHED, STORAGE), (EMPTY, EMPTY_URL)):
+                        runs.add(_load_run(case, number, post(url, [body] * options.requests, 200)))
+                    for case in (ACCEPTED, BUSY):
+                        if case == ACCEPTED:
+                            workers.scale(0)
+                        beginning, texts = unique_questions(options.questions)
+                        bodies = [question(text, REFERENCE) for text in texts]
+                        load = post(STORAGE, bodies, 202)
+                        runs.add(_load_run(case, number, load))
+                        workers.scale(WORKERS)
+                        wait_until_completed(database, beginning, len(texts), load.started, 60 + len(texts) * 0.2)
+                    runs.add(summary(BARE, number, *bare.run(bodies)))
+            finally:
+                bare.close()
+                database.close()
+    finally:
+        provider.close()
+        client.close()
+    return Findings(compare(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What does a question take, part by part? `python -m studies.fleet.footprint`, in the tests' container.
+
+One question with one attempt, through the fleet with fakes of model and scorer that cost next to nothing: the CPU time
+of each service, what the broker, PostgreSQL and Redis are given to keep and how often they are spoken to. These are the
+figures from which the needs of more questions a second are computed.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+
+from docker.models.containers import Container
+
+from studies.fleet.environment.containers import cpu_seconds
+from studies.fleet.environment.database import Database
+from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fleet import idle_fleet
+from studies.fleet.environment.http_load import Client, question
+from studies.fleet.environment.questions import unique_questions
+from studies.fleet.environment.waiting import wait_for_members, wait_until_completed
+from studies.reporting.results import Run
+from studies.reporting.study import Findings, Runs, option, study
+from tests.fleet import STORAGE, Fleet
+from tests.workers import SERVICE, Workers
+
+WARM_UP = 10_000
+"""Questions that do not count, until the JVMs have compiled what runs often."""
+WORKERS = 2
+CONNECTIONS = 32
+LONGEST_SECONDS = 300
+CPU = "CPU of"
+DISK = "disk of the topic"
+SEGMENTS = "/var/lib/kafka/data/*/*.log"
+
+METHOD = """\
+The difference between before and after, for each question asked, once ten thousand were asked that do not count; every
+question is new, has a reference answer and is accepted at its first attempt. CPU time is that of the containers, and
+includes what they do anyway: health checks, polling, checkpoints. The fakes of model and scorer are left out: what they
+stand for has figures of its own. Topics: their log on the broker's disk. PostgreSQL: tables with their indexes,
+write-ahead log, and transactions. Redis: what one more answer occupies in memory, and commands."""
+
+Levels = Mapping[tuple[str, str], float]
+"""What was used up by when, by name and unit."""
+
+
+def per_question(before: Levels, after: Levels, count: int) -> list[Run]:
+    """Returns what each of `count` questions took; what was not there before began at 0."""
+    return [
+        {"what": name, "unit": unit, "per question": (level - before.get((name, unit), 0)) / count}
+        for (name, unit), level in after.items()
+    ]
+
+
+def topic_bytes(counted: str) -> dict[str, int]:
+    """Adds up the sizes of each topic's segments.
+
+    Args:
+        counted: What `wc -c` writes about them: bytes and `.../TOPIC-PARTITION/SEGMENT.log`, and a total.
+
+    Returns:
+        Bytes by topic.
+    """
+    sizes: dict[str, int] = {}
+    for line in counted.splitlines():
+        size, _, path = line.strip().partition(" ")
+        if path.endswith(".log"):
+            topic = path.split("/")[-2].rpartition("-")[0]
+            sizes[topic] = sizes.get(topic, 0) + int(size)
+    return sizes
+
+
+def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
+    """Reads all that a question may raise."""
+    services: dict[str, list[Container]] = {SERVICE: workers.containers}
+    for each in fleet.containers():  # without its own llm-consumers, which are stopped
+        services.setdefault(each.labels["com.docker.compose.service"], []).append(each)
+    found = {(f"{CPU} {name}", "ms"): cpu_seconds(services[name]) * 1000 for name in sorted(services)}
+    counted = fleet.exec("kafka", "sh", "-c", f"wc -c {SEGMENTS}")
+    found |= {(f"{DISK} {topic}", "bytes"): size for topic, size in sorted(topic_bytes(counted).items())}
+    [(tables, written, transactions)] = database.rows(
+        """
+        SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables),
+               pg_current_wal_lsn() - '0/0',
+               (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())
+        """
+    )
+    redis = fleet.cache.info()
+    return found | {
+        ("tables and indexes of PostgreSQL", "bytes"): float(tables),
+        ("write-ahead log of PostgreSQL", "bytes"): float(written),
+        ("transactions of PostgreSQL", ""): float(transactions),
+        ("memory of Redis", "bytes"): float(redis["used_memory"]),
+        ("commands of Redis", ""): float(redis["total_commands_processed"]),
+    }
+
+
+@study(
+    "What does a question take, part by part?",
+    METHOD,
+    option("--questions", type=int, default=5000, help="(default: 5000)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
+    provider, client = instant_provider(), Client()
+
+    def ask(count: int) -> None:
+        beginning, texts = unique_questions(count)
+        since = time.time()
+        asking = client.post(f"{STORAGE}/query", [question(text, REFERENCE) for text in texts], CONNECTIONS)
+        wait_until_completed(database, beginning, count, since, LONGEST_SECONDS)
+        asking.result().require(202)
+
+    try:
+        with (
+            idle_fleet() as fleet,
+            ScriptedScorer(fleet),
+            Workers(
+                fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency * WORKERS)}, WORKERS
+            ) as workers,
+        ):
+            wait_for_members(SERVICE, WORKERS)
+            database = Database()
+            ask(WARM_UP)
+            before = levels(fleet, workers, database)
+            ask(options.questions)
+            runs += per_question(before, levels(fleet, workers, database), options.questions)
+            database.close()
+    finally:
+        client.close()
+        provider.close()
+    return Findings()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Does a question cost more the more there are? `python -m studies.fleet.growth`, in the tests' container.
+
+The first figure of throughput.py, of the fleet alone, with more and more completed questions in PostgreSQL.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from studies.fleet.environment.database import Database
+from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fleet import idle_fleet
+from studies.fleet.environment.http_load import Client
+from studies.fleet.environment.questions import delete_benchmark_rows, fill
+from studies.fleet.environment.workload import Side, Workload
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
+
+GROWTH = 1.1
+WARM_UP = 10_000
+"""Questions that do not count, until the JVMs have compiled what runs often; they are deleted again."""
+
+METHOD = """\
+Completed questions with their attempts and answer are written into the tables until as many are there, and the
+statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
+scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Before the first of
+them more than ten thousand are asked that do not count and are deleted again."""
+
+
+def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
+    """Compares the most stored questions with the fewest, by the medians of their runs."""
+    fewest, most = (choose(int(run["stored"]) for run in runs) for choose in (min, max))
+
+    def at(stored: int, column: str) -> float:
+        return median([run for run in runs if run["stored"] == stored], column)
+
+    cost, rate = "CPU ms/question", "completed/s"
+    return (
+        Comparison(
+            figure=f"cost of a question with {most} stored",
+            unit="CPU ms",
+            fleet=at(most, cost),
+            against=at(fewest, cost),
+            baseline=f"with {fewest} stored",
+            goal=GROWTH,
+            sense="at most",
+        ),
+        Comparison(
+            figure=f"questions/s with {most} stored",
+            unit="questions/s",
+            fleet=at(most, rate),
+            against=at(fewest, rate),
+            baseline=f"with {fewest} stored",
+            goal=1 / GROWTH,
+        ),
+    )
+
+
+@study(
+    "Does a question cost more the more there are?",
+    METHOD,
+    option("--stored", type=int, nargs="+", default=[1000, 10_000, 50_000], help="in growing order"),
+    option("--questions", type=int, default=2000, help="of each run (default: 2000)"),
+    option("--rounds", type=int, default=2, help="runs with as many stored (default: 2)"),
+    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
+    client, side = Client(), Side("fleet", None, options.concurrency)
+    with idle_fleet() as fleet, ScriptedScorer(fleet):
+        database = Database()
+        Workload(fleet, client, 0, WARM_UP, options.connections).run([(0, side)])
+        delete_benchmark_rows(fleet)
+        for wanted in sorted(options.stored):
+            stored = fill(database, wanted)
+            workload = Workload(fleet, client, 0, options.questions, options.connections)
+            plan = [(number + 1, side) for number in range(options.rounds)]
+            runs += [{"stored": stored, **run} for run in workload.run(plan)]
+        database.close()
+    client.close()
+    return Findings(compare(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""How many questions a second become rows, beside Celery? `python -m studies.fleet.throughput`, in the tests'
+container.
+
+From the first `POST /query` to the row of the last answer in PostgreSQL, for unique questions, with a fake model and a
+fake scorer that cost next to nothing, so that what is left is the machinery. The fleet and the baseline
+(studies/baselines/celery) take turns in rounds, on the same machine, with the same fakes, the same PostgreSQL and as
+many processes; the median of each counts, and the baseline's best layout and concurrency is the one to beat.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterable, Sequence
+
+from studies.fleet.environment.celery import Layout
+from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
+from studies.fleet.environment.http_load import Client
+from studies.fleet.environment.workload import WORKERS, Side, Workload
+from studies.reporting.results import Comparison, Run, median
+from studies.reporting.study import Findings, Runs, option, study
+
+LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
+
+METHOD = """\
+Unique questions are posted over keep-alive connections by a process of its own, each as soon as a connection is free;
+the clock stops when PostgreSQL has the row of the last answer. Model and scorer are fakes that cost the same on both
+sides. Baseline: Celery with `acks_late`, a Redis broker with an append-only file, Flask under gunicorn with 64 threads,
+the fleet's tables in the fleet's PostgreSQL; its workers are laid out by kinds of task as the fleet's processes are
+(two generate, one scores, one persists) or alike (two that do everything). The fleet idles beside it and takes the CPU
+time in the last column. Two llm-consumers share three partitions unevenly: one has two thirds of the questions. With
+`--raise-partitions` questions-pending has more of them before a model of 1 s is measured. There the first and the last
+second, in which not all calls can be in flight, count as well. CPU time is that of all containers of a side, without
+fakes and client."""
+
+
+def sides(layouts: Sequence[Layout], fleet_concurrency: int, concurrencies: Sequence[int]) -> list[Side]:
+    """Returns the fleet and each baseline."""
+    baselines = [
+        Side(f"celery, {layout}, {concurrency} threads", layout, concurrency)
+        for layout, concurrency in itertools.product(layouts, concurrencies)
+    ]
+    return [Side("fleet", None, fleet_concurrency), *baselines]
+
+
+def schedule(of: Sequence[Side], rounds: int) -> list[tuple[int, Side]]:
+    """Returns who is measured when: every second round in reverse, so that a drift of the machine hits all alike."""
+    return [(number + 1, each) for number in range(rounds) for each in (of if number % 2 == 0 else of[::-1])]
+
+
+def rates(runs: Iterable[Run]) -> dict[str, float]:
+    """Returns the median of completed questions/s of each side."""
+    by_side: dict[str, list[Run]] = {}
+    for run in runs:
+        by_side.setdefault(str(run["side"]), []).append(run)
+    return {side: median(own, "completed/s") for side, own in by_side.items()}
+
+
+def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
+    """Compares the fleet with the best baseline.
+
+    Raises:
+        ValueError: One of them was not measured.
+    """
+    by_side = rates(runs)
+    fleet = by_side.pop("fleet", None)
+    if fleet is None or not by_side:
+        raise ValueError("fleet and baseline have to be measured both")
+    best = max(by_side, key=lambda side: by_side[side])
+    return Comparison(figure=figure, unit="questions/s", fleet=fleet, against=by_side[best], baseline=best, goal=goal)
+
+
+@study(
+    "How many questions a second become rows, beside Celery?",
+    METHOD,
+    option("--questions", type=int, default=5000, help="of each run with 0 ms (default: 5000)"),
+    option("--slow-questions", type=int, default=6000, help="of each run with 1 s (default: 6000)"),
+    option("--rounds", type=int, default=3, help="(default: 3)"),
+    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
+    option("--slow-concurrency", type=int, default=128, help="the same of the fleet with 1 s (default: 128)"),
+    option(
+        "--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="those that are tried with 1 s"
+    ),
+    option("--raise-partitions", type=int, default=0, help="of questions-pending, for good, before the runs with 1 s"),
+    option("--model", choices=("0", "1", "both"), default="both", help="seconds that the model takes"),
+)
+def main(options: argparse.Namespace, runs: Runs) -> Findings:
+    """Measures."""
+    comparisons: list[Comparison] = []
+    client = Client()
+    layouts: Sequence[Layout] = LAYOUTS
+    with idle_fleet() as fleet, ScriptedScorer(fleet):
+        if options.model != "1":
+            workload = Workload(fleet, client, 0, options.questions, options.connections)
+            fast = workload.run(schedule(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))
+            comparisons.append(compare("questions/s, model 0 ms", fast, 2.5))
+            runs += fast
+            best = max(LAYOUTS, key=lambda layout: max(v for k, v in rates(fast).items() if f", {layout}," in k))
+            layouts = (best,)
+        if options.model != "0":
+            raise_partitions(fleet, options.raise_partitions)
+            partitions = partition_count()
+            workload = Workload(fleet, client, 1, options.slow_questions, options.connections)
+            candidates = sides(layouts, options.slow_concurrency, options.celery_slow_concurrency)
+            slow = workload.run(schedule(candidates, options.rounds))
+            comparison = compare(f"questions/s, model 1 s, {partitions} partitions", slow, 2)
+            limit = options.slow_concurrency * WORKERS
+            comparisons += [
+                comparison,
+                comparison.model_copy(
+                    update={
+                        "figure": f"questions/s, model 1 s, {partitions} partitions, of what its calls in flight allow",
+                        "against": float(limit),
+                        "baseline": f"LLM_CONCURRENCY {WORKERS * options.slow_concurrency} / 1 s",
+                        "goal": 0.9,
+                    }
+                ),
+            ]
+            runs += slow
+    client.close()
+    return Findings(comparisons)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The frame that the studies of the fleet share: options, the machine, raw numbers, and the result that is kept."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studies.reporting.machine import machine
+from studies.reporting.results import RESULTS, Comparison, Measurement, Run, keep, now
+
+
+class Runs(list[Run]):
+    """The raw numbers so far."""
+
+    def add(self, *runs: Run) -> None:
+        """Keeps and prints runs."""
+        self.extend(runs)
+        print(*runs, sep="\n", flush=True)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found beside its raw numbers.
+
+    Attributes:
+        comparisons: The figures with goals.
+        suffix: Of the name under which the result is kept, where there is one for each of several settings.
+        facts: Numbers of this run that the question and the method name as `{NAME}`.
+    """
+
+    comparisons: Sequence[Comparison] = ()
+    suffix: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+Measure = Callable[[argparse.Namespace, Runs], Findings]
+Finish = Callable[[argparse.Namespace, Measurement], None]
+
+
+def option(*flags: str, **settings: Any) -> Option:
+    """Returns an option of a study, as `ArgumentParser.add_argument` takes it."""
+    return flags, settings
+
+
+@dataclass(frozen=True)
+class Study:
+    """A program that answers a question by measuring; call it to run it.
+
+    Attributes:
+        program: Its name.
+        question: What it answers.
+        method: How, in Markdown.
+        options: Of its command line, beside `--results`.
+        measure: Measures; adds raw numbers to the runs as they come.
+        finish: Called with the result once it is kept.
+    """
+
+    program: str
+    question: str
+    method: str
+    options: Sequence[Option]
+    measure: Measure
+    finish: Finish
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> Measurement:
+        """Measures, and keeps and returns the result."""
+        options = self._parse(arguments)
+        where, runs = machine(), Runs()
+        found = self.measure(options, runs)
+        measurement = Measurement(
+            program=self.program + found.suffix,
+            question=self.question.format(**found.facts),
+            method=self.method.format(**found.facts) if found.facts else self.method,
+            at=now(),
+            machine=where,
+            comparisons=tuple(found.comparisons),
+            runs=tuple(runs),
+        )
+        keep(measurement, options.results)
+        self.finish(options, measurement)
+        return measurement
+
+    def _parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(
+            description=sys.modules[self.measure.__module__].__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for flags, settings in self.options:
+            parser.add_argument(*flags, **settings)
+        parser.add_argument("--results", type=Path, default=RESULTS, help=f"folder (default: {RESULTS})")
+        return parser.parse_args(arguments)
+
+
+def study(
+    question: str, method: str, *options: Option, finish: Finish = lambda _options, _measurement: None
+) -> Callable[[Measure], Study]:
+    """Makes a study of the function that measures; it is named like its module."""
+
+    def decorated(measure: Measure) -> Study:
+        program = Path(measure.__code__.co_filename).stem  # its module is `__main__` where it is run
+        return Study(program, question, method, options, measure, finish)
+
+    return decorated

@@ -1,0 +1,67 @@
+"""Scores of answers as the service gives them, and how the studies group them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from score_validator.calibration import calibrated
+from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair
+from studies.threshold.questions import LABELS, Labelled
+
+BATCH = 256
+
+PERCENTILES = ("answers", "number", "mean", "5 %", "25 %", "median", "75 %", "95 %", "highest")
+"""Head of a table of `percentiles`."""
+
+
+def score_all(scorer: Scorer, pairs: Sequence[TextPair]) -> list[Scored]:
+    """Scores pairs that all have a score, in batches."""
+    scores = []
+    for start in range(0, len(pairs), BATCH):
+        for result in scorer.score(pairs[start : start + BATCH]):
+            if not isinstance(result, Scored):
+                raise result
+            scores.append(result)
+    return scores
+
+
+class Scores:
+    """Calibrated scores of one scorer."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Args: one that has a baseline."""
+        self._scorer = scorer
+        self._baseline = scorer.baseline or 0.0
+
+    def of(self, pairs: Sequence[TextPair]) -> list[float]:
+        """Scores pairs; a blank answer as the service does."""
+        asked = [pair for pair in pairs if pair[0].strip()]
+        scored = iter(score_all(self._scorer, asked))
+        raw = [next(scored) if candidate.strip() else EMPTY_ANSWER for candidate, _ in pairs]
+        return [calibrated(each.f1, self._baseline) for each in raw]
+
+    def raw(self, score: float) -> float:
+        """Returns the raw F1 of a calibrated score."""
+        return self._baseline + score * (1 - self._baseline)
+
+
+def by_question(answers: Sequence[Labelled], scores: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Groups scores by question and label."""
+    grouped: dict[str, dict[str, float]] = {}
+    for answer, score in zip(answers, scores, strict=True):
+        grouped.setdefault(answer.question, {})[answer.label] = score
+    return grouped
+
+
+def by_label(answers: Sequence[Labelled], scores: Sequence[float]) -> dict[str, list[float]]:
+    """Groups scores by label."""
+    grouped: dict[str, list[float]] = {label: [] for label in LABELS}
+    for answer, score in zip(answers, scores, strict=True):
+        grouped[answer.label].append(score)
+    return {label: values for label, values in grouped.items() if values}
+
+
+def percentiles(name: str, values: Sequence[float]) -> list[object]:
+    """Returns a row: name, number, and percentiles."""
+    shown = (f"{each:.2f}" for each in np.percentile(values, [5, 25, 50, 75, 95]))
+    return [name, len(values), f"{np.mean(values):.3f}", *shown, f"{max(values):.2f}"]
