@@ -122,7 +122,9 @@ class Processor:
         shorter = replace(outgoing, message=sizes.with_short_history(outgoing.message))
         if sizes.fits(shorter.topic, shorter.key, shorter.value):
             log.warning(
-                "cut the history of a question to fit its topic", topic=shorter.topic, **ticket.source.model_dump()
+                "cut the history of a question to fit its topic",
+                outgoing_topic=shorter.topic,
+                **ticket.source.model_dump(),
             )
             return shorter
         return self._end(ticket, f"what follows is too large for {outgoing.topic}")
