@@ -122,7 +122,7 @@ class Consumer:
             while not stop.is_set():
                 if self._failure:
                     raise self._failure
-                self._do_due()
+                self._run_due()
                 self._commits.commit_finished()
                 self._check_for_stall()
                 self._beat()
@@ -192,7 +192,7 @@ class Consumer:
         for each in at_once:
             self._send(ticket, each)
 
-    def _do_due(self) -> None:
+    def _run_due(self) -> None:
         """Retries messages and sends messages whose time has come."""
         for ticket, outgoing in self._in_flight.take_due():
             if outgoing:

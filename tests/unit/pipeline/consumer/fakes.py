@@ -328,7 +328,7 @@ class Handler:
         self.sources.append(incoming.source)
         self._world.notify()
         if text in self._held:
-            self._held[text].wait(DEADLINE_SECONDS)
+            self._held[text].wait(6 * DEADLINE_SECONDS)
         steps = self.steps.get(text, deque([None]))
         step = steps.popleft() if len(steps) > 1 else steps[0]
         self.finished.append(text)

@@ -96,6 +96,14 @@ def test_only_partitions_that_should_be_read_are_asked_for(checked):
     assert options["isolation_level"] == IsolationLevel.READ_COMMITTED
 
 
+def test_a_partition_that_is_no_longer_idle_is_not_stalled(checked):
+    for end in range(3):
+        assert not checked.check(p0=end, p1=0)
+    assert not checked.check(idle=[P1], p0=3)
+    for end in range(3, 5):
+        assert not checked.check(p0=end), "counting starts again"
+
+
 def test_a_partition_that_is_not_idle_at_each_check_is_not_stalled(checked):
     for end in range(8):
         assert not checked.check(idle=[P0, P1] if end % 2 else [P1], p0=end, p1=0)
