@@ -46,7 +46,8 @@ class Consumer:
     - The producer's thread, which calls `delivered` of `_send`. When the producer refuses a message at once, the thread
       that sends it calls `delivered`.
 
-    They meet in `_in_flight`. Its condition `changed` also guards `_failure` and what is in the partitions.
+    They meet in `_in_flight`. Its condition `changed` also guards the partitions and writes of `_failure`, which `run`
+    reads without it.
     """
 
     def __init__(
