@@ -10,11 +10,8 @@ and `python -m pipeline.health URL` for a web service, which ends with 0 when th
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
-
-K = TypeVar("K", bound=Hashable)
 
 HEARTBEAT = Path("/tmp/heartbeat")
 NOTE = Path("/tmp/health-note")
@@ -40,33 +37,6 @@ class Heartbeat:
     def age_seconds(self) -> float:
         """Time since the last beat, or since this was made."""
         return time.monotonic() - self._last
-
-
-class Standstill(Generic[K]):
-    """Finds what nobody reads although it grows, from one look to the next.
-
-    Growth is asked for because an end ahead of the position alone says little: markers of transactions, which no reader
-    ever sees, stand at the end of a partition as well.
-    """
-
-    LOOKS = 2
-    """At so many looks in a row it had grown; one alone may have come between arrival and reading."""
-
-    def __init__(self) -> None:
-        self._seen: dict[K, tuple[int, int, int]] = {}  # position, end, looks at which it had grown
-
-    def look(self, wanted: Mapping[K, tuple[int, int]]) -> list[K]:
-        """Takes position and end of each that ought to be read now; returns those that stand still.
-
-        One that is missing has a reason to stand, and begins anew.
-        """
-        seen = {}
-        for key, (position, end) in wanted.items():
-            position_before, end_before, grown = self._seen.get(key, (position, end, 0))
-            moved = position != position_before
-            seen[key] = position, end, 0 if moved else grown + (end > end_before)
-        self._seen = seen
-        return [key for key, (_, _, grown) in seen.items() if grown >= self.LOOKS]
 
 
 def watch(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from pipeline import health, metrics
-from pipeline.consumer import Consumer, Handler, Limits
+from pipeline.consumer import Consumer, Handler, Limits, connect
 from pipeline.health import Heartbeat
-from pipeline.poison import TooManyUnreadable
+from pipeline.poison import PoisonLimit, TooManyUnreadable
 from pipeline.producer import Producer
 from pipeline.settings import KafkaSettings
 from pipeline.share import Share
@@ -67,7 +67,9 @@ def consume(
         threading.Thread(target=health.watch, args=(heartbeat, ended, _give_up), daemon=True).start()
         try:
             with Producer(settings, group) as producer:
-                Consumer(settings, group, subscribed, handler, producer, limits, heartbeat, share).run(stop)
+                clients = connect(settings, group, limits.drain_seconds)
+                poison = PoisonLimit(settings.poison_limit)
+                Consumer(clients, subscribed, handler, producer, poison, limits, heartbeat, share).run(stop)
         except TooManyUnreadable as error:
             ended.set()
             while True:

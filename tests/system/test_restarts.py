@@ -11,10 +11,11 @@ import pytest
 import requests
 
 from pipeline import consumer, topics
-from pipeline.consumer import Consumer, Limits
+from pipeline.consumer import Consumer, Limits, connect, stall
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
 from pipeline.messages import LowQuality
+from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing, Producer
 from pipeline.settings import KafkaSettings
 from tests.fleet import CLIENT, eventually
@@ -127,13 +128,21 @@ def produce_low_quality(questions):
             producer.send(Outgoing.of(topics.LOW_QUALITY, message), lambda error: None)
 
 
+def member(group, topic, handle, producer, limits, heartbeat):
+    """Returns the loop as a member of a group, and its client."""
+    settings = KafkaSettings()
+    clients = connect(settings, group, limits.drain_seconds)
+    loop = Consumer(clients, [topic], handle, producer, PoisonLimit(settings.poison_limit), limits, heartbeat)
+    return loop, clients.consumer
+
+
 @contextmanager
 def looping(group, handle, heartbeat, topic=topics.LOW_QUALITY):
     """Runs the loop as a member of a group; yields the event that stops it."""
     stop = threading.Event()
     with Producer(KafkaSettings(), "tests") as producer:
         limits = Limits(concurrency=4, in_flight=50)
-        loop = Consumer(KafkaSettings(), group, [topic], handle, producer, limits, Heartbeat(heartbeat))
+        loop, _ = member(group, topic, handle, producer, limits, Heartbeat(heartbeat))
         thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
         thread.start()
         try:
@@ -293,7 +302,7 @@ def test_a_partition_revoked_while_paused_is_read_when_it_is_assigned_again(flee
 
 def test_the_heartbeat_stops_when_the_client_does_not_read_a_partition(fleet, known, group, tmp_path, monkeypatch):
     """Simulates a fault of librdkafka by pausing partitions without the loop's knowledge."""
-    monkeypatch.setattr(consumer, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(stall, "CHECK_SECONDS", 0.5)
     fleet.seek(group, [topics.VALIDATED], end=True)
     read, stop, stuck = [], threading.Event(), threading.Event()
     everything = [confluent_kafka.TopicPartition(topics.VALIDATED, each) for each in range(PARTITIONS)]
@@ -308,11 +317,11 @@ def test_the_heartbeat_stops_when_the_client_does_not_read_a_partition(fleet, kn
         return heartbeat.age_seconds > 3
 
     with Producer(KafkaSettings(), "tests") as producer:
-        loop = Consumer(KafkaSettings(), group, [topics.VALIDATED], handle, producer, heartbeat=heartbeat)
+        loop, client = member(group, topics.VALIDATED, handle, producer, Limits(), heartbeat)
         monkeypatch.setattr(
-            loop,
-            "_pause_and_resume",  # in the thread that polls: from another one the client's calls block
-            lambda: loop._client.pause(everything) if stuck.is_set() else loop._client.resume(everything),
+            loop._prefetcher,
+            "pause_and_resume",  # in the thread that polls: from another one the client's calls block
+            lambda: client.pause(everything) if stuck.is_set() else client.resume(everything),
         )
         thread = threading.Thread(target=loop.run, args=(stop,), daemon=True)
         thread.start()

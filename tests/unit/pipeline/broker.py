@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import confluent_kafka
 
 from pipeline.clock import Clock
-from pipeline.consumer import Consumer, Limits
+from pipeline.consumer import Consumer, Limits, connect
+from pipeline.poison import PoisonLimit
 from pipeline.producer import Producer
 from pipeline.settings import KafkaSettings
 
@@ -53,9 +54,10 @@ class Broker:
         """Runs the loop in a thread; gives a list that holds what ended it."""
         stop, ended = threading.Event(), []
         with Producer(self.settings(), "tests") as producer:
-            loop = Consumer(
-                self.settings(**settings), "tests-loop", topics, handler, producer, limits, heartbeat, clock=clock
-            )
+            settings = self.settings(**settings)
+            clients = connect(settings, "tests-loop", limits.drain_seconds)
+            poison = PoisonLimit(settings.poison_limit)
+            loop = Consumer(clients, topics, handler, producer, poison, limits, heartbeat, clock=clock)
 
             def run():
                 try:

@@ -4,10 +4,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 from pipeline import health
-from pipeline.health import Heartbeat, Standstill, http_problem, problem
+from pipeline.health import Heartbeat, http_problem, problem
 
 
 def test_no_heartbeat_yet(tmp_path):
@@ -70,29 +68,3 @@ def test_what_is_to_note_stands_beside_a_healthy_verdict(tmp_path):
     health.note(None, path)
     health.note(None, path)
     assert health.verdict(None, path) == "healthy"
-
-
-def looks(*positions_and_ends):
-    """What each look at one partition found."""
-    standstill = Standstill()
-    return [standstill.look({} if each is None else {"p": each}) for each in positions_and_ends]
-
-
-def test_what_grows_and_is_not_read_stands_still():
-    assert looks((5, 5), (5, 8), (5, 9), (5, 9)) == [[], [], ["p"], ["p"]]
-
-
-def test_what_is_read_again_is_well():
-    assert looks((5, 5), (5, 8), (5, 9), (9, 9), (9, 12)) == [[], [], ["p"], [], []]
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        pytest.param([(5, 6)] * 4, id="an end that nobody ever reads"),
-        pytest.param([(5, 8), (7, 9), (8, 11), (9, 15)], id="slow"),
-        pytest.param([(5, 8), None, (5, 9), None, (5, 11), None], id="not wanted now and then"),
-    ],
-)
-def test_what_does_not_stand_still(found):
-    assert not any(looks(*found))

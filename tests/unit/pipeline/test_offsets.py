@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.offsets import MAX_METADATA_BYTES, LowWatermark, Progress
-from pipeline.schedule import Schedule
 
 
 def test_nothing_is_committed_past_a_message_in_flight():
@@ -66,23 +65,3 @@ def test_readers_that_follow_each_other_do_each_message_once(data, offsets, in_f
         committed = Progress.of(progress.position, progress.metadata)
     assert sorted(done) == log
     assert committed.position > max(log, default=-1)
-
-
-def test_a_long_wait_delays_nobody():
-    schedule = Schedule()
-    schedule.add(60, "long")
-    schedule.add(2, "short")
-    assert schedule.pop_due(1) == []
-    assert schedule.pop_due(2) == ["short"]
-    assert schedule.pop_due(60) == ["long"]
-    assert len(schedule) == 0
-
-
-@given(st.lists(st.integers(0, 100)), st.integers(0, 100))
-def test_exactly_the_due_leave_earliest_first(delays, elapsed):
-    schedule = Schedule()
-    for number, delay in enumerate(delays):
-        schedule.add(delay, (delay, number))
-    due = schedule.pop_due(elapsed)
-    assert due == sorted((delay, number) for number, delay in enumerate(delays) if delay <= elapsed)
-    assert len(schedule) == len(delays) - len(due)
