@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
-from llm_consumer.errors import sort_status
+from llm_consumer.errors import classify_status
 from studies.baselines.celery import providers
 from tests.unit.studies.baselines.refusals import refusal
 
@@ -28,7 +28,7 @@ from tests.unit.studies.baselines.refusals import refusal
 )
 def test_the_same_errors_mean_the_same(status, body, headers):
     error = refusal(status, body, headers)
-    meaning = sort_status(status, body, error.response.headers, datetime.now(UTC)).type
+    meaning = classify_status(status, body, error.response.headers, datetime.now(UTC)).type
     wait = providers.wait_seconds(error, 0)
     assert {None: "permanent", 2: "overload"}.get(wait, "quota") == meaning
     assert wait is None or wait == max(wait, float(headers.get("Retry-After", 0)))
