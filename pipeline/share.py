@@ -28,7 +28,7 @@ class Share:
         Where there are fewer units than partitions a member with a partition gets one all the same, or its partition
         would never be read: somebody has to see to it that they take turns.
         """
-        if not self._mine:
+        if not self._mine or not whole:
             return 0
         share = sum(unit % self._partitions in self._mine for unit in range(whole))
         return share if whole >= self._partitions else max(1, share)

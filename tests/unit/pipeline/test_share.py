@@ -26,3 +26,7 @@ def test_two_members_with_three_partitions_share_two_to_one():
 
 def test_fewer_units_than_partitions_leave_no_member_without():
     assert [share({number}, 3).of(1) for number in range(3)] == [1, 1, 1]
+
+
+def test_a_share_of_nothing_is_nothing():
+    assert share({0, 1}, 3).of(0) == 0
