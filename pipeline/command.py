@@ -1,6 +1,8 @@
 """How each service starts: the same command line, settings and logs for all."""
 
 import argparse
+import faulthandler
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -14,7 +16,7 @@ S = TypeVar("S", bound=Settings)
 def start(
     name: str, kind: type[S], check: Callable[[S], str] | None = None, arguments: Sequence[str] | None = None
 ) -> S:
-    """Reads the settings and sets up logs. With `--check` the process verifies that it could start, and ends here.
+    """Reads the settings and sets up logs and the stack dump. With `--check` the process verifies that it could start, and ends here.
 
     Args:
         name: Name of the service, in logs and messages.
@@ -33,6 +35,7 @@ def start(
     options = parser.parse_args(arguments)
     settings = load(kind)
     logs.configure(name, settings)
+    faulthandler.register(signal.SIGUSR1)  # writes the stacks of all threads: docs/debugging.md
     if options.check:
         found = check(settings) if check else ""
         print(f"{name}: all well{', ' if found else ''}{found}")

@@ -1,7 +1,13 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pipeline import command
 from pipeline.settings import EXIT_USAGE, KafkaSettings
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_start_returns_the_settings(monkeypatch):
@@ -39,3 +45,21 @@ def test_help_says_where_the_settings_are(capsys):
     with pytest.raises(SystemExit, match="0"):
         command.start("some-service", KafkaSettings, arguments=["--help"])
     assert "docs/settings.md" in capsys.readouterr().out
+
+
+def test_sigusr1_writes_the_stacks_of_all_threads():
+    program = """
+import os, signal, threading, time
+from pipeline import command
+from pipeline.settings import KafkaSettings
+
+def waits_for_nothing():
+    threading.Event().wait(30)
+
+command.start("some-service", KafkaSettings, arguments=[])
+threading.Thread(target=waits_for_nothing, daemon=True).start()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "waits_for_nothing" in done.stderr
