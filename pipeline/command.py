@@ -16,7 +16,7 @@ S = TypeVar("S", bound=Settings)
 def start(
     name: str, kind: type[S], check: Callable[[S], str] | None = None, arguments: Sequence[str] | None = None
 ) -> S:
-    """Reads the settings and sets up logs and the stack dump. With `--check` the process verifies that it could start, and ends here.
+    """Reads the settings and sets up logs. With `--check` the process verifies that it could start, and ends here.
 
     Args:
         name: Name of the service, in logs and messages.
@@ -35,9 +35,10 @@ def start(
     options = parser.parse_args(arguments)
     settings = load(kind)
     logs.configure(name, settings)
-    faulthandler.register(signal.SIGUSR1)  # writes the stacks of all threads: docs/debugging.md
     if options.check:
         found = check(settings) if check else ""
         print(f"{name}: all well{', ' if found else ''}{found}")
         sys.exit(0)
+    # Writes the stacks of all threads: docs/debugging.md.
+    faulthandler.register(signal.SIGUSR1, sys.__stderr__ or sys.stderr)
     return settings
