@@ -18,7 +18,7 @@ from typing import Any, Self
 import structlog
 
 from llm_consumer.hints import Limit
-from llm_consumer.limiter import Book, Bounds, Call, Limiter, Told, follow_clock, newer
+from llm_consumer.limiter import Book, Bounds, Call, Limiter, ReportedLimit, follow_clock, newer
 from llm_consumer.targets import Target
 from pipeline import provider
 from pipeline.batcher import Batcher
@@ -91,11 +91,11 @@ class Admission:
         self._replica = uuid.uuid4().hex[:8]
         self._key = f"provider-book:{identity.id}"
         self._copy = b""
-        self._told: tuple[str, str | None] = ("open", None)
+        self._logged: tuple[str, str | None] = ("open", None)
         self._lock = threading.Lock()
         self._in_flight = 0
         self._exchanges: Batcher[Step, Any] = Batcher(self._exchange)
-        threading.Thread(target=self._say_alive, name="admission-alive", daemon=True).start()
+        threading.Thread(target=self._report_alive, name="admission-alive", daemon=True).start()
 
     def admit(self, tokens: int) -> str:
         """Admits a call and returns its id.
@@ -108,13 +108,13 @@ class Admission:
         """
         with self._lock:
             if self._in_flight >= max(1, self._share.of(self._bounds.concurrency)):
-                raise Unavailable(f"all calls allowed to {self._identity.base_url} are in flight", told=True)
+                raise Unavailable(f"all calls allowed to {self._identity.base_url} are in flight", already_logged=True)
             self._in_flight += 1
         call_id = uuid.uuid4().hex[:12]
         try:
             wait = float(self._exchanges.do(lambda limiter, now: limiter.admit(call_id, self._replica, tokens, now)))
             if wait > 0:
-                raise Unavailable(f"{self._identity.base_url} has no room for a call", wait, told=True)
+                raise Unavailable(f"{self._identity.base_url} has no room for a call", wait, already_logged=True)
         except BaseException:
             self._end()
             raise
@@ -174,7 +174,7 @@ class Admission:
         found: ProviderStatus = self._exchanges.do(self._status)
         return found
 
-    def _say_alive(self) -> None:
+    def _report_alive(self) -> None:
         while True:
             time.sleep(ALIVE_SECONDS)
             try:
@@ -213,7 +213,7 @@ class Admission:
             share = self._share.fraction or 1.0
             done = self._take(steps, self._read(self._copy), share, now)
         results, self._copy, status = done
-        self._tell(status)
+        self._log_change(status)
         return results
 
     def _newest(self, stored: bytes | None) -> Book:
@@ -260,12 +260,12 @@ class Admission:
             at=datetime.fromtimestamp(now, UTC),
         )
 
-    def _tell(self, status: ProviderStatus) -> None:
+    def _log_change(self, status: ProviderStatus) -> None:
         """Logs once that calls wait, and once that they do not any more."""
-        told = (status.state, status.cause)
-        if told == self._told:
+        current = (status.state, status.cause)
+        if current == self._logged:
             return
-        self._told = told
+        self._logged = current
         about = log.bind(
             provider=status.provider,
             requests_per_minute=status.requests_per_minute,
@@ -295,7 +295,7 @@ def read(stored: bytes) -> Book:
     try:
         document = json.loads(stored)
         document["calls"] = {call_id: Call(**each) for call_id, each in document["calls"].items()}
-        document["told"] = {kind: Told(**each) for kind, each in document["told"].items()}
+        document["told"] = {kind: ReportedLimit(**each) for kind, each in document["told"].items()}
         return Book(**document)
     except (ValueError, TypeError, LookupError, AttributeError):
         return Book()

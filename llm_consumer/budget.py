@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from llm_consumer.prompt import Prompt
-from llm_consumer.spending import Spent
+from llm_consumer.spending import Spending
 from pipeline import budget, health, metrics
 from pipeline.best_effort_redis import BestEffortRedis
 
@@ -91,7 +91,7 @@ class DayBudget:
         self,
         redis: BestEffortRedis,
         limits: Limits,
-        spent: Spent,
+        spent: Spending,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         note: Callable[[str | None], None] = health.note,
     ) -> None:
@@ -143,7 +143,7 @@ class DayBudget:
         for name, spent, limit in zip(("tokens", "cost"), known, limits, strict=True):
             if limit is not None:
                 metrics.LLM_BUDGET_USED.labels(name).set(spent / limit)
-        self._tell(today, budget.is_used_up(*known, *limits), *known)
+        self._log_change(today, budget.is_used_up(*known, *limits), *known)
 
     def _exchange(self, client: Any, today: date, day: _Day) -> dict[str, int]:
         key = budget.key(today)
@@ -166,7 +166,7 @@ class DayBudget:
         transaction.expire(key, _TTL_SECONDS)
         return counts
 
-    def _tell(self, today: date, used_up: bool, tokens: int, nanocost: int) -> None:
+    def _log_change(self, today: date, used_up: bool, tokens: int, nanocost: int) -> None:
         if used_up == self._paused:
             return
         self._paused = used_up

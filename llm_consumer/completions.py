@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from llm_consumer.errors import classify_empty, classify_status, no_answer, sort_error_body
+from llm_consumer.errors import classify_empty, classify_error_body, classify_status, unusable_response
 from llm_consumer.text import separate_thoughts, storable, whole_sentences
 from pipeline.messages import CallError
 
@@ -157,7 +157,7 @@ def read(body: bytes, asked_model: str, now: datetime) -> Completion:
         model = next(filter(None, (_model(each.get("model")) for each in objects)), _model(asked_model))
         return _completion(draft, model, usage)
     except (ValueError, RecursionError) as error:
-        raise NoCompletion(no_answer(f"unreadable answer: {error}"), usage) from error
+        raise NoCompletion(unusable_response(f"unreadable answer: {error}"), usage) from error
 
 
 def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
@@ -172,17 +172,17 @@ def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
     if error.type == "permanent":
         raise NoCompletion(error, usage)
     if separated.still_thinking or (cut and (thoughts or usage.reasoning_tokens)):
-        error = no_answer(STILL_THINKING)
+        error = unusable_response(STILL_THINKING)
     elif thoughts:
-        error = no_answer(ONLY_THOUGHTS)
+        error = unusable_response(ONLY_THOUGHTS)
     raise _empty(error, usage)
 
 
 def _without_choices(objects: list[dict[str, Any]], usage: Usage) -> NoCompletion:
     shown = json.dumps(objects[0], ensure_ascii=False)
     if "choices" in objects[0]:
-        return _empty(no_answer(f"empty answer: it has no choices: {shown}"), usage)
-    return NoCompletion(no_answer(f"unreadable answer: it has no choices: {shown}"), usage)
+        return _empty(unusable_response(f"empty answer: it has no choices: {shown}"), usage)
+    return NoCompletion(unusable_response(f"unreadable answer: it has no choices: {shown}"), usage)
 
 
 def _empty(error: CallError, usage: Usage) -> NoCompletion:
@@ -246,12 +246,12 @@ def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) ->
         if isinstance(error, dict) and any(error.values()):
             while isinstance(error.get("error"), dict):
                 error = error["error"]
-            return _sorted(error, owner, now)
+            return _classified(error, owner, now)
         if error and not isinstance(error, dict):
             named = {key: owner[key] for key in ("type", "code") if owner.get(key)}
-            return _sorted({"message": _words(owner), **named}, owner, now)
+            return _classified({"message": _words(owner), **named}, owner, now)
     if body.get("object") == "error" or (not body.get("choices") and _words(body)):
-        return _sorted({**body, "message": _words(body) or body.get("message")}, body, now)
+        return _classified({**body, "message": _words(body) or body.get("message")}, body, now)
     reason = choice.get("finish_reason")
     if isinstance(reason, str) and reason.lower() in _BROKEN_OFF:
         why = f"the provider broke the answer off: finish_reason {reason}"
@@ -259,13 +259,13 @@ def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) ->
     return None
 
 
-def _sorted(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
+def _classified(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
     """Sorts an error by the status that it has, or that stands beside it."""
     codes = [_count(each.get(key)) for each in (error, owner) for key in _STATUS_KEYS]
     status = next((code for code in codes if 400 <= code <= 599), None)
     named = error.get("code")  # such as "insufficient_quota"
     kept = {"reason": named} if isinstance(named, str) and not named.isdigit() else {}
-    return sort_error_body({**error, **kept, "code": status} if status else error, now)
+    return classify_error_body({**error, **kept, "code": status} if status else error, now)
 
 
 def _words(owner: Mapping[str, Any]) -> str:

@@ -178,10 +178,10 @@ def classify_status(status: int, body: str, headers: Mapping[str, str], now: dat
     """
     wait = wait_seconds(headers, body, now)
     message = _short(body) or f"HTTP {status} without a message"
-    return _error(_cause(status, _said(body)), status, message, wait)
+    return _error(_cause(status, _words_of(body)), status, message, wait)
 
 
-def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
+def classify_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
     """Sorts an error that came in the body of a success, as some gateways send it.
 
     Args:
@@ -195,7 +195,7 @@ def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
         body = "an error that is nested too deeply"
     if re.fullmatch(r"[45]\d\d", code):
         return classify_status(int(code), body, {}, now)
-    cause = _first(_RULES_OF_REQUESTS, _said(body), "unavailable")
+    cause = _first(_RULES_OF_REQUESTS, _words_of(body), "unavailable")
     return _error(cause, None, _short(body), wait_seconds({}, body, now))
 
 
@@ -211,11 +211,11 @@ def classify_empty(finish_reason: str, refusal: str | None) -> CallError:
     if finish_reason.lower() in _REFUSED:
         return _error("refused_content", None, "content refused by the provider's filter")
     if finish_reason == "length":
-        return no_answer("empty answer: all of LLM_MAX_TOKENS went before its first word")
-    return no_answer("empty answer")
+        return unusable_response("empty answer: all of LLM_MAX_TOKENS went before its first word")
+    return unusable_response("empty answer")
 
 
-def no_answer(why: str) -> CallError:
+def unusable_response(why: str) -> CallError:
     """Sorts a call without a usable HTTP answer: refused, timed out, broken off, not readable, empty."""
     if why.startswith("redirected to"):
         return _error("other", None, _short(why))
@@ -269,7 +269,7 @@ def _first(rules: Sequence[_Rule], text: str, otherwise: Cause) -> Cause:
     return next((cause for cause, says in rules if says(text)), otherwise)
 
 
-def _said(body: str) -> str:
+def _words_of(body: str) -> str:
     """Returns the words of a body in small letters, a line each, without what it quotes and without paths of links."""
     text = "\n".join(_texts(body))[:MAX_READ_CHARACTERS].lower()
     return re.sub(r"(https?://[^/\s\"']{1,200})[^\s\"')]*", r"\1", text)

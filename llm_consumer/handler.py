@@ -25,8 +25,8 @@ from pipeline.messages import (
     CallError,
     FailedCall,
     Question,
+    RecordPosition,
     Response,
-    Source,
 )
 from pipeline.producer import Outgoing
 
@@ -164,7 +164,7 @@ class AskHandler:
         call = (question.question_id, question.asked_at, question.processing_attempts, question.retry_count)
         with self._lock:
             if call in self._asking:
-                raise Unavailable("this call is being made", SAME_CALL_SECONDS, told=True)
+                raise Unavailable("this call is being made", SAME_CALL_SECONDS, already_logged=True)
             self._asking.add(call)
         try:
             yield
@@ -184,7 +184,7 @@ class AskHandler:
             return [known]
         closed = self._budget.closed_seconds()
         if closed:
-            raise Unavailable("the day's budget is used up", closed, told=True)
+            raise Unavailable("the day's budget is used up", closed, already_logged=True)
         outgoing = self._call(provider, question, incoming, about)
         self._call_cache.put(question, provider.target, outgoing)
         return [outgoing]
@@ -217,7 +217,7 @@ class AskHandler:
         about.info(
             "got an answer", latency_ms=answer.latency_ms, tokens=answer.usage.completion_tokens, samples=len(samples)
         )
-        response = question.become(
+        response = question.convert_to(
             Response,
             llm_response=answer.text,
             model=answer.model,
@@ -316,7 +316,7 @@ class AskHandler:
             if self._waiting.is_over(question, incoming.now(), 0):
                 return _ended(question, error, "patience_exhausted", incoming.source, now)
             question = question.model_copy(update={"waiting_since": question.waiting_since or now})
-        failed_call = question.become(FailedCall, error=error, failed_at=now)
+        failed_call = question.convert_to(FailedCall, error=error, failed_at=now)
         return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)
 
 
@@ -324,7 +324,7 @@ def _ended(
     question: Question,
     error: CallError,
     reason: Literal["patience_exhausted", "not_retryable"],
-    source: Source,
+    source: RecordPosition,
     now: datetime,
 ) -> Outgoing:
     ended = routing.give_up(question, error, reason, source, now)

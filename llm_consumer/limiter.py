@@ -34,7 +34,7 @@ BUCKET_SECONDS = 0.5
 MARGIN_SECONDS = 1.0
 """From the beginning of its bucket a token comes back so much later: a call takes its time to the provider."""
 
-LOOK_AGAIN_SECONDS = 0.25
+SLOT_RETRY_SECONDS = 0.25
 """After which a call that waits for another one to end is tried again."""
 
 PROBE_SECONDS = (2.0, 6.0, 18.0, 54.0)
@@ -56,16 +56,16 @@ ANSWERS_PER_PROBE = 20
 ANSWERS_PER_SLOT = 4
 """Answers that an unknown provider has to give before one more call is made at the same time."""
 
-TELLING_SECONDS = 1.0
+MIN_REPORTED_WAIT_SECONDS = 1.0
 """Shorter waits are not told: at a pace each call has one."""
 
-SILENT_SECONDS = 15.0
+REPLICA_TIMEOUT_SECONDS = 15.0
 """After which a replica that was not heard of is taken for dead: its calls are no longer in flight."""
 
-TOLD_SECONDS = 600.0
+REPORTED_LIMIT_SECONDS = 600.0
 """For which a limit holds that the provider told: it may have been raised since. Headers tell it with each answer."""
 
-FLEETING_SECONDS = 1.5
+WAITING_REPLICA_SECONDS = 1.5
 """After which a replica that wanted to call, and did not come back, wants no more."""
 
 RAISE_FACTOR, RAISE_SECONDS, LONGEST_RAISE_SECONDS = 1.5, 90.0, 3600.0
@@ -111,7 +111,7 @@ class Call:
 
 
 @dataclass
-class Told:
+class ReportedLimit:
     """A limit that the provider told."""
 
     limit: int
@@ -163,7 +163,7 @@ class Book:
     log: dict[str, list[int]] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, ReportedLimit] = field(default_factory=dict)
     limit: int = 0
     raise_at: float = 0.0
     raise_seconds: float = 0.0
@@ -224,7 +224,7 @@ def follow_clock(book: Book, machine: str, started: float) -> None:
     book.machine, book.started = machine, started
 
 
-def _move(of: Book | Call | Told, name: str, seconds: float) -> None:
+def _move(of: Book | Call | ReportedLimit, name: str, seconds: float) -> None:
     moment = getattr(of, name)
     if moment:  # 0: never
         setattr(of, name, moment + seconds)
@@ -267,7 +267,7 @@ class Limiter:
         if self._no_slot(replica, now):
             since = book.waiting.get(replica, [now])[0]
             book.waiting[replica] = [since, now]
-            return LOOK_AGAIN_SECONDS
+            return SLOT_RETRY_SECONDS
         tokens = ceil(book.tokens_per_call) or tokens
         wait = max(
             (self._wait(kind, limit, window, tokens, now) for kind, limit, window in self._known_limits(now)),
@@ -278,7 +278,7 @@ class Limiter:
             book.full = book.full or bool(learnt)
             wait = max(wait, learnt, book.last_at + book.gap / self._share - now)
         if wait > 0:
-            book.held_until = now + wait if wait > TELLING_SECONDS else 0.0
+            book.held_until = now + wait if wait > MIN_REPORTED_WAIT_SECONDS else 0.0
             return wait
         book.held_until = 0.0
         book.waiting.pop(replica, None)
@@ -304,7 +304,7 @@ class Limiter:
             return True
         mine = book.waiting.get(replica, [now])[0]
         return any(
-            since < mine and now - seen < FLEETING_SECONDS
+            since < mine and now - seen < WAITING_REPLICA_SECONDS
             for other, (since, seen) in book.waiting.items()
             if other != replica
         )
@@ -317,7 +317,7 @@ class Limiter:
         if bounds.tokens_per_minute:
             yield "tokens", bounds.tokens_per_minute, MINUTE
         for kind, told in self.book.told.items():
-            if told.window <= MINUTE and now - told.at <= TOLD_SECONDS:
+            if told.window <= MINUTE and now - told.at <= REPORTED_LIMIT_SECONDS:
                 yield "tokens" if kind == "tokens" else "requests", told.limit, told.window
 
     def _wait(self, kind: Kind, limit: int, window: float, wanted: int, now: float) -> float:
@@ -358,7 +358,7 @@ class Limiter:
         if call and call.sent_at > book.refused_at:
             book.refusals = 0
             self._admits(call)
-        self._told(limits, now)
+        self._note_limits(limits, now)
         if book.limit and book.full and now >= book.raise_at:
             book.limit = ceil(book.limit * RAISE_FACTOR)
             book.raise_at = now + book.raise_seconds
@@ -382,7 +382,7 @@ class Limiter:
         if call:
             self._count(sent_at, -1, 1, -call.tokens)
         book.failed, book.outages = [], 0
-        self._told(limits, now)
+        self._note_limits(limits, now)
         hint = min(wait_seconds or 0.0, self._bounds.longest_wait_seconds)
         if sent_at <= book.refused_at:  # sent before the last refusal was known: nothing new
             self._close(cause, message, now + hint, book.half_open)
@@ -470,15 +470,15 @@ class Limiter:
             return self._wait("requests", book.limit, MINUTE, 1, now)
         return 0.0 if hinted and book.refusals == 1 else _of(PROBE_SECONDS, book.refusals)
 
-    def _told(self, limits: Sequence[Limit], now: float) -> None:
+    def _note_limits(self, limits: Sequence[Limit], now: float) -> None:
         """Notes what the provider says of its limits."""
-        found: dict[str, Told] = {}
+        found: dict[str, ReportedLimit] = {}
         for each in limits:
             reset = each.reset_seconds or 0.0
             if each.limit:
                 known = self.book.told.get(each.kind)
                 longest = max(reset, known.longest_reset if known and known.limit == each.limit else 0.0)
-                told = Told(each.limit, each.window_seconds or _window(longest), longest, now)
+                told = ReportedLimit(each.limit, each.window_seconds or _window(longest), longest, now)
                 # Of several of a kind (of a minute and of a day; of prompts, of answers, of both) the one of the
                 # shortest window, and then the widest: what is left of the others tells enough.
                 best = found.get(each.kind, told)
@@ -511,7 +511,7 @@ class Limiter:
         """Drops what is over: calls of a worker that died, old buckets, an end of waiting."""
         book = self.book
         book.version += 1
-        silent = now - SILENT_SECONDS
+        silent = now - REPLICA_TIMEOUT_SECONDS
         book.heard = {replica: at for replica, at in book.heard.items() if at > silent}
         book.calls = {
             call_id: call
@@ -520,7 +520,7 @@ class Limiter:
         }
         for bucket in [each for each in book.log if _comes_back(each, MINUTE) <= now]:
             del book.log[bucket]
-        for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > FLEETING_SECONDS]:
+        for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > WAITING_REPLICA_SECONDS]:
             del book.waiting[replica]
         if book.cause and now >= book.closed_until and not book.half_open:
             self._open()

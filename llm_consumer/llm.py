@@ -20,7 +20,7 @@ import structlog
 from llm_consumer import completions, hints
 from llm_consumer.adaptation import Adaptation, apply, learn
 from llm_consumer.completions import NoCompletion, Usage
-from llm_consumer.errors import classify_status, no_answer, redacted
+from llm_consumer.errors import classify_status, redacted, unusable_response
 from llm_consumer.hints import Limit
 from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
@@ -95,7 +95,7 @@ class Adaptations(Protocol):
         """Keeps what was learnt."""
 
 
-class Unshared:
+class LocalAdaptations:
     """Adaptations of one process."""
 
     def recall(self, target: Target) -> Adaptation:
@@ -125,7 +125,7 @@ class Llm:
         """
         self._settings = settings
         self._target = target or settings.targets[0]
-        self._adaptations = Unshared() if adaptations is None else adaptations
+        self._adaptations = LocalAdaptations() if adaptations is None else adaptations
         self.adaptation = self._adaptations.recall(self._target)
         """What is known of fields that the target does not take."""
         self._closing = False
@@ -260,19 +260,19 @@ class Llm:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 if 300 <= response.status < 400:
                     where = headers.get("location", "nowhere")
-                    error = no_answer(f"redirected to {where}: LLM_BASE_URL has to name where the API is")
+                    error = unusable_response(f"redirected to {where}: LLM_BASE_URL has to name where the API is")
                     raise CallFailed(error.model_copy(update={"status_code": response.status}))
                 return response.status, headers, await _read(response.content, headers.get("content-encoding", ""))
         except CallFailed:
             raise
         except asyncio.CancelledError:
-            raise CallFailed(no_answer("broken off")) from None
+            raise CallFailed(unusable_response("broken off")) from None
         except TimeoutError as error:
-            raise CallFailed(no_answer(f"timed out after {seconds:g} s")) from error
+            raise CallFailed(unusable_response(f"timed out after {seconds:g} s")) from error
         except aiohttp.ClientError as error:
-            raise CallFailed(no_answer(f"Connection error: {error}")) from error
+            raise CallFailed(unusable_response(f"Connection error: {error}")) from error
         except Exception as error:  # whatever a client makes of odd bytes is this call's fault, not the question's
-            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+            raise CallFailed(unusable_response(f"unreadable answer: {type(error).__name__}: {error}")) from error
 
 
 async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
@@ -288,5 +288,5 @@ async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
     async for chunk in content.iter_any():
         body += unpacker.decompress(chunk, MAX_BODY_BYTES + 1 - len(body)) if packed else chunk
         if len(body) > MAX_BODY_BYTES:
-            raise CallFailed(no_answer(f"answer too large: more than {MAX_BODY_BYTES} bytes"))
+            raise CallFailed(unusable_response(f"answer too large: more than {MAX_BODY_BYTES} bytes"))
     return bytes(body)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from llm_consumer.errors import no_answer
+from llm_consumer.errors import unusable_response
 from llm_consumer.hints import Limit
 from llm_consumer.llm import Answer, CallFailed, Stopped
 from llm_consumer.prompt import Prompt
@@ -72,11 +72,11 @@ class Provider:
             raise
         except Stopped as error:
             self.admission.abandoned(call_id)
-            raise Unavailable("this process stops", told=True) from error
+            raise Unavailable("this process stops", already_logged=True) from error
         except Exception as error:  # a fault of ours, or of a library: of this call, never of the message
             log.exception("failed to make a call", question_id=question.question_id)
             self.admission.abandoned(call_id)
-            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+            raise CallFailed(unusable_response(f"unreadable answer: {type(error).__name__}: {error}")) from error
         self.admission.answered(call_id, answer.usage.prompt_tokens + answer.usage.completion_tokens, answer.limits)
         return answer
 

@@ -28,7 +28,7 @@ _BATCH = 500
 
 
 @dataclass(frozen=True)
-class Spent:
+class Spending:
     """What calls took on a day.
 
     Attributes:
@@ -42,7 +42,7 @@ class Spent:
     nanocost: int = 0
 
 
-def sum_spending(day: date, outcomes: Iterable[Message]) -> Spent:
+def sum_spending(day: date, outcomes: Iterable[Message]) -> Spending:
     """Adds up what calls took on a day, by what came of them. One that was sent twice was paid for once."""
     calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
     for each in outcomes:
@@ -56,14 +56,14 @@ def sum_spending(day: date, outcomes: Iterable[Message]) -> Spent:
                 continue
         if at.astimezone(UTC).date() == day:
             calls[each.question_id, at] = (call.prompt_tokens + call.completion_tokens, call.cost or Decimal(0))
-    return Spent(
+    return Spending(
         day, sum(tokens for tokens, _ in calls.values()), sum(int(cost * budget.NANO) for _, cost in calls.values())
     )
 
 
 def spending_on(
     day: date, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None] = lambda: None
-) -> Spent:
+) -> Spending:
     """Counts what calls took on a day; waits for the broker until `stop` is set.
 
     Args:
@@ -78,7 +78,7 @@ def spending_on(
         except confluent_kafka.KafkaException as error:
             log.warning("waited for the broker to know what was spent today", error=str(error.args[0]))
             stop.wait(2)
-    return Spent(day)
+    return Spending(day)
 
 
 def _outcomes_since(

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 @dataclass(eq=False)
-class _Turn(Generic[T, R]):
+class _Waiter(Generic[T, R]):
     """One item in the queue.
 
     Attributes:
@@ -38,60 +38,60 @@ class _Turn(Generic[T, R]):
 class Batcher(Generic[T, R]):
     """Calls a function with the items of all threads that wait for it."""
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], most: int = 64) -> None:
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], max_batch: int = 64) -> None:
         """Makes it; it has no thread of its own.
 
         Args:
             work: Returns one result for each item, in their order. Never called twice at the same time. If it raises
                 `Unavailable`, all items get that; another error makes it be called for each item alone, for one may be
                 at fault.
-            most: Items at a time.
+            max_batch: Items at a time.
         """
         self._work = work
-        self._most = most
+        self._max_batch = max_batch
         self._lock = threading.Lock()
-        self._turns: deque[_Turn[T, R]] = deque()
+        self._waiters: deque[_Waiter[T, R]] = deque()
         """The one in front is being done, with those behind it."""
 
     def __len__(self) -> int:
         """Returns how many items wait or are being done."""
-        return len(self._turns)
+        return len(self._waiters)
 
     def do(self, item: T) -> R:
         """Returns what came of an item, or raises why nothing did."""
-        turn = _Turn[T, R](item)
+        waiter = _Waiter[T, R](item)
         with self._lock:
-            self._turns.append(turn)
-            in_front = len(self._turns) == 1
+            self._waiters.append(waiter)
+            in_front = len(self._waiters) == 1
         if not in_front:
-            turn.woken.wait()
-        if not turn.result and turn.error is None:
+            waiter.woken.wait()
+        if not waiter.result and waiter.error is None:
             self._lead()
-        if turn.error:
-            raise turn.error
-        return turn.result[0]
+        if waiter.error:
+            raise waiter.error
+        return waiter.result[0]
 
     def _lead(self) -> None:
         with self._lock:
-            batch = list(islice(self._turns, self._most))
+            batch = list(islice(self._waiters, self._max_batch))
         self._run(batch)
         with self._lock:
             for _ in batch:
-                self._turns.popleft()
-            follower = self._turns[0] if self._turns else None
-        for turn in batch:
-            turn.woken.set()
+                self._waiters.popleft()
+            follower = self._waiters[0] if self._waiters else None
+        for waiter in batch:
+            waiter.woken.set()
         if follower:
             follower.woken.set()
 
-    def _run(self, batch: Sequence[_Turn[T, R]]) -> None:
+    def _run(self, batch: Sequence[_Waiter[T, R]]) -> None:
         try:
-            for turn, result in zip(batch, self._work([turn.item for turn in batch]), strict=True):
-                turn.result.append(result)
+            for waiter, result in zip(batch, self._work([waiter.item for waiter in batch]), strict=True):
+                waiter.result.append(result)
         except BaseException as error:
             if len(batch) == 1 or isinstance(error, Unavailable):
-                for turn in batch:
-                    turn.error = error
+                for waiter in batch:
+                    waiter.error = error
                 return
-            for turn in batch:
-                self._run([turn])
+            for waiter in batch:
+                self._run([waiter])

@@ -45,7 +45,7 @@ class BestEffortRedis:
             socket_timeout=1,
             socket_connect_timeout=1,
         )
-        self._away_until = 0.0
+        self._unavailable_until = 0.0
         self._reads = Batcher(self._get)
         self._writes = Batcher(self._set)
 
@@ -90,12 +90,12 @@ class BestEffortRedis:
 
     def attempt(self, call: Callable[[redis.Redis], T]) -> T | None:
         """Returns what `call` returns, or None when Redis is away."""
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._unavailable_until:
             return None
         try:
             return call(self._client)
         except redis.RedisError as error:
-            self._away_until = time.monotonic() + PAUSE_SECONDS
+            self._unavailable_until = time.monotonic() + PAUSE_SECONDS
             log.warning("went on without Redis", error=str(error), pause_seconds=PAUSE_SECONDS)
             return None
 

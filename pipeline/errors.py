@@ -9,7 +9,7 @@ class Unavailable(Exception):
         told: Whoever raised it has logged it, once: nobody needs to log each further try.
     """
 
-    def __init__(self, why: str, wait_seconds: float | None = None, told: bool = False) -> None:
+    def __init__(self, why: str, wait_seconds: float | None = None, already_logged: bool = False) -> None:
         super().__init__(why)
         self.wait_seconds = wait_seconds
-        self.told = told
+        self.already_logged = already_logged

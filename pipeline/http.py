@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.0
 
-Silence = Literal["no-connection", "no-answer", "unexpected"]
+NoReplyKind = Literal["no-connection", "no-answer", "unexpected"]
 
 
 class NoReply(Unavailable):
@@ -27,7 +27,7 @@ class NoReply(Unavailable):
         kind: Which of the two; `unexpected`: what came is not HTTP.
     """
 
-    def __init__(self, kind: Silence, why: str) -> None:
+    def __init__(self, kind: NoReplyKind, why: str) -> None:
         super().__init__(why)
         self.kind = kind
 

@@ -114,7 +114,7 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
-class Best(BaseModel):
+class BestAnswer(BaseModel):
     """The best scored answer so far."""
 
     model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
@@ -189,7 +189,7 @@ class Question(Message):
         Timestamp | None,
         Field(description="When the provider first refused to admit this generation, or was unavailable; null: never."),
     ] = None
-    best: Best | None = None
+    best: BestAnswer | None = None
     attempts: tuple[Attempt, ...] = ()
     errors: Annotated[tuple[CallFailure, ...], Field(description="Failed calls so far, of all generations.")] = ()
 
@@ -213,7 +213,7 @@ class Question(Message):
         )
         return (*earlier, failure)
 
-    def become(self, kind: type[Q], **changes: Any) -> Q:
+    def convert_to(self, kind: type[Q], **changes: Any) -> Q:
         """Returns a message of another kind: the fields that both kinds have, and `changes`."""
         shared = {name: getattr(self, name) for name in type(self).model_fields if name in kind.model_fields}
         return kind(**shared | changes)
@@ -276,7 +276,7 @@ class LowQuality(Response):
     scored_at: Timestamp
 
 
-class Source(BaseModel):
+class RecordPosition(BaseModel):
     """Where a message stood."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -291,7 +291,7 @@ class Failed(Question):
 
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"]
     error: CallError
-    source: Source
+    source: RecordPosition
     failed_at: Timestamp
 
 
@@ -300,7 +300,7 @@ class Malformed(Message):
 
     reason: Rejection = "malformed"
     error: str
-    source: Source
+    source: RecordPosition
     key_base64: str | None
     value_base64: str | None
     failed_at: Timestamp
@@ -310,7 +310,7 @@ class Malformed(Message):
         cls,
         key: bytes | None,
         value: bytes | None,
-        source: Source,
+        source: RecordPosition,
         error: str,
         failed_at: datetime,
         reason: Rejection = "malformed",

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from pipeline import topics
 from pipeline.messages import (
     Attempt,
-    Best,
+    BestAnswer,
     CallError,
     Failed,
     LowQuality,
     Quality,
     Question,
+    RecordPosition,
     Response,
-    Source,
     Validated,
 )
 
@@ -91,7 +91,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
     attempts = (*response.attempts, _attempt(response, score))
     if score is None:
         return [_unscored(response, attempts, now)]
-    this = Best(
+    this = BestAnswer(
         llm_response=response.llm_response,
         model=response.model,
         attempt=response.processing_attempts,
@@ -121,7 +121,7 @@ def give_up(
     question: Question,
     error: CallError,
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"],
-    source: Source,
+    source: RecordPosition,
     now: datetime,
 ) -> Routed:
     """Ends a question whose current attempt has no answer.
@@ -137,7 +137,7 @@ def give_up(
         now: Time of the decision.
     """
     if question.best is None:
-        failed = question.become(Failed, reason=reason, error=error, source=source, failed_at=now)
+        failed = question.convert_to(Failed, reason=reason, error=error, source=source, failed_at=now)
         return Routed(topics.PERMANENT, failed)
     used_up = _QUALITIES[bool(question.original_answer)][1]
     return _keep(question, question.best, question.attempts, used_up, question.best.scorer, now)
@@ -158,8 +158,8 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
     )
 
 
-def _again(response: Response, best: Best, attempts: tuple[Attempt, ...]) -> Question:
-    return response.become(
+def _again(response: Response, best: BestAnswer, attempts: tuple[Attempt, ...]) -> Question:
+    return response.convert_to(
         Question,
         processing_attempts=response.processing_attempts + 1,
         retry_count=0,
@@ -171,7 +171,7 @@ def _again(response: Response, best: Best, attempts: tuple[Attempt, ...]) -> Que
 
 def _keep(
     question: Question,
-    best: Best,
+    best: BestAnswer,
     attempts: tuple[Attempt, ...],
     quality: Quality,
     scorer: str | None,
@@ -211,7 +211,7 @@ def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) 
 
 def _validated(question: Question, now: datetime, **fields: Any) -> Routed:
     elapsed = max(0, round((now - question.asked_at).total_seconds() * 1000))
-    kept = question.become(Validated, total_processing_time_ms=elapsed, validated_at=now, **fields)
+    kept = question.convert_to(Validated, total_processing_time_ms=elapsed, validated_at=now, **fields)
     return Routed(topics.VALIDATED, kept)
 
 
@@ -225,7 +225,7 @@ def _record(
 ) -> Routed:
     return Routed(
         topics.LOW_QUALITY,
-        response.become(
+        response.convert_to(
             LowQuality,
             attempts=attempts,
             bert_score=score.score,

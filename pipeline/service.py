@@ -29,7 +29,7 @@ def consume(
     subscribed: Sequence[str],
     handler: Handler,
     limits: Limits = Limits(),
-    beside: Sequence[Callable[[threading.Event], None]] = (),
+    background_tasks: Sequence[Callable[[threading.Event], None]] = (),
     share: Share | None = None,
 ) -> None:
     """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
@@ -53,7 +53,7 @@ def consume(
     with stop_on_signal() as stop:
         ended, failed = threading.Event(), threading.Event()
 
-        def run_beside(each: Callable[[threading.Event], None]) -> None:
+        def run_in_background(each: Callable[[threading.Event], None]) -> None:
             try:
                 each(stop)
             except Exception:
@@ -61,7 +61,7 @@ def consume(
                 failed.set()
                 stop.set()
 
-        threads = [threading.Thread(target=run_beside, args=(each,), daemon=True) for each in beside]
+        threads = [threading.Thread(target=run_in_background, args=(each,), daemon=True) for each in background_tasks]
         for thread in threads:
             thread.start()
         threading.Thread(target=health.watch, args=(heartbeat, ended, _give_up), daemon=True).start()

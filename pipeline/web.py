@@ -279,7 +279,7 @@ def _observe(response: Response) -> Response:
     return response
 
 
-def refuse_strangers(app: Flask, allowed: OriginSettings) -> None:
+def refuse_foreign_requests(app: Flask, allowed: OriginSettings) -> None:
     """Refuses, before all else, requests for another host (421) and changes by a page from elsewhere (403)."""
     hosts, pages = origins.listed(allowed.allowed_hosts), origins.listed(allowed.allowed_origins)
 

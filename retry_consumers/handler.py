@@ -45,5 +45,7 @@ class RetryHandler:
         due_at = self._delays.due_at(failed, self._chance())
         about.info("scheduled a retry", due_at=due_at.isoformat(timespec="milliseconds"), counts=charged)
         last = (each.model_copy(update={"due_at": due_at}) for each in failed.errors[-1:])
-        again = failed.become(Question, retry_count=failed.retry_count + charged, errors=(*failed.errors[:-1], *last))
+        again = failed.convert_to(
+            Question, retry_count=failed.retry_count + charged, errors=(*failed.errors[:-1], *last)
+        )
         return [Outgoing.of(topics.QUESTIONS_PENDING, again, due_at)]

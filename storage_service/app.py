@@ -16,7 +16,7 @@ from pipeline.origins import OriginSettings
 from pipeline.producer import Producer
 from pipeline.provider import ProviderStatus
 from pipeline.settings import load
-from pipeline.web import BACKGROUND, Check, create_api, refuse_strangers
+from pipeline.web import BACKGROUND, Check, create_api, refuse_foreign_requests
 from storage_service.correction import Corrections, ScorerClient
 from storage_service.dead_letters import DeadLetters
 from storage_service.events import Listener, QuestionWaiter, Waiters
@@ -55,7 +55,7 @@ def create_api_of(
         allowed: Under which names browsers may reach the service, and which other pages may change something.
     """
     app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
-    refuse_strangers(app, allowed)
+    refuse_foreign_requests(app, allowed)
     app.extensions[SERVICES] = services
     app.register_api(routes)
     return app

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 2
 """Between polls of the table while the listener has no connection, and between its attempts to connect."""
-CALM_SECONDS = 15
+CONNECTED_POLL_SECONDS = 15
 """Between polls of the table while the listener is connected: its connection may be dead without a sign of it."""
 HEARTBEAT_SECONDS = 15
 """Between comments on an event stream, so that proxies keep it open and a gone client is noticed."""
@@ -147,7 +147,7 @@ class QuestionWaiter:
             now = time.monotonic()
             if latest.final or now >= until or self._waiters.closed:
                 return
-            next_poll = now + (CALM_SECONDS if self._waiters.listening else POLL_SECONDS)
+            next_poll = now + (CONNECTED_POLL_SECONDS if self._waiters.listening else POLL_SECONDS)
             while not woken.wait(max(0, min(next_poll, heartbeat_at, until) - time.monotonic())):
                 if time.monotonic() < heartbeat_at:
                     break

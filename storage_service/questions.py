@@ -111,7 +111,7 @@ class Questions:
         self._write_behind = write_behind
         self._watch = watch
         self._outbox_limit = outbox_limit
-        self._broker_away = False
+        self._broker_unavailable = False
         """The last question was not acknowledged in time. Threads set and clear it without a lock: either value only
         chooses between two ways that are both right."""
 
@@ -259,13 +259,13 @@ class Questions:
 
     def _limit(self) -> int | None:
         """Returns the limit of the outbox while it may fill: looking at it costs nothing otherwise."""
-        return self._outbox_limit if self._broker_away else None
+        return self._outbox_limit if self._broker_unavailable else None
 
     def _publish(self, question: Question) -> None:
         acknowledged = threading.Event()
 
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
-            self._broker_away = error is not None
+            self._broker_unavailable = error is not None
             if error is None:
                 self._write_behind.published(question.question_id, question.asked_at, datetime.now(UTC))
             else:
@@ -273,12 +273,12 @@ class Questions:
             acknowledged.set()
 
         self._publisher.send(Outgoing.of(topics.QUESTIONS_PENDING, question), delivered)
-        if self._broker_away:
+        if self._broker_unavailable:
             log.debug("did not wait for the broker", question_id=question.question_id)
         elif acknowledged.wait(ACKNOWLEDGED_SECONDS):
             log.debug("published a question", question_id=question.question_id)
         else:
-            self._broker_away = True
+            self._broker_unavailable = True
             log.warning("replied before the broker acknowledged", question_id=question.question_id)
 
 

@@ -37,15 +37,15 @@ MAX_TRIES = 5
 RETRY_SECONDS = 5.0
 """Between tries, unless the service says how long."""
 
-Outcome = Literal["started anew", "not failed any longer", "unknown"]
-_OUTCOMES: dict[int, Outcome] = {202: "started anew", 200: "not failed any longer", 404: "unknown"}
+Outcome = Literal["restarted", "no longer failed", "unknown"]
+_OUTCOMES: dict[int, Outcome] = {202: "restarted", 200: "no longer failed", 404: "unknown"}
 
 
 class RequestFailed(Exception):
     """A call brought no usable reply."""
 
 
-class Away(RequestFailed):
+class ServiceUnavailable(RequestFailed):
     """The service, or what it needs, is not there for now.
 
     Attributes:
@@ -78,7 +78,7 @@ class HttpApi:
         """Returns a page of failed questions: `GET /failed`.
 
         Raises:
-            Away: No connection, no reply in time, or 503.
+            ServiceUnavailable: No connection, no reply in time, or 503.
             RequestFailed: Another status, or a reply that cannot be read.
         """
         reply = self._send("GET", "/failed", params=wanted.model_dump(mode="json", exclude_none=True))
@@ -93,7 +93,7 @@ class HttpApi:
         """Starts a failed question anew: `POST /failed/ID/retry`.
 
         Raises:
-            Away: No connection, no reply in time, or 503.
+            ServiceUnavailable: No connection, no reply in time, or 503.
             RequestFailed: Another status than 202, 200 and 404.
         """
         reply = self._send("POST", f"/failed/{question_id}/retry")
@@ -105,10 +105,10 @@ class HttpApi:
         try:
             reply = self._http.call(method, path, **arguments)
         except http.NoReply as error:
-            kind = RequestFailed if error.kind == "unexpected" else Away
+            kind = RequestFailed if error.kind == "unexpected" else ServiceUnavailable
             raise kind(str(error)) from error
         if reply.status_code == 503:
-            raise Away(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
+            raise ServiceUnavailable(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
         return reply
 
 
@@ -193,7 +193,7 @@ def retry_all(
         due = max(due + 1 / rate, time.monotonic())
         try:
             outcome = _retry(api, question.question_id, stop)
-        except Away as error:
+        except ServiceUnavailable as error:
             report.stopped = "stopped before the end" if stop.is_set() else f"gave up: {error}"
             report.outcomes["error"] += 1
             report.problems[str(error)] += 1
@@ -213,7 +213,7 @@ def _retry(api: Api, question_id: str, stop: threading.Event) -> Outcome:
     for tries_left in reversed(range(MAX_TRIES)):
         try:
             return api.retry(question_id)
-        except Away as error:
+        except ServiceUnavailable as error:
             if not tries_left or stop.wait(error.retry_after_seconds):
                 raise
     raise AssertionError("the last try returns or raises")

@@ -31,7 +31,7 @@ def main() -> None:
             [topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT],
             handler,
             Limits(concurrency=settings.writer_concurrency),
-            beside=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
+            background_tasks=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
         )
 
 

@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 10
 """Of one request to the broker."""
 READ_SECONDS = 120
 """After which a search ends without a result."""
-BREATH_RECORDS, BREATH_SECONDS = 500, 0.005
+PAUSE_RECORDS, PAUSE_SECONDS = 500, 0.005
 """So many records, then a pause: whoever else works in this process has the processor, too."""
 
 Partition = tuple[str, int]
@@ -161,8 +161,8 @@ class Backlog:
                 read += 1
                 if self._note(record, ranges, missing):
                     consumer.incremental_unassign([TopicPartition(*_partition(record))])
-                if not read % BREATH_RECORDS:
-                    stop.wait(BREATH_SECONDS)
+                if not read % PAUSE_RECORDS:
+                    stop.wait(PAUSE_SECONDS)
         finally:
             consumer.close()
 

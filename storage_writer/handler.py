@@ -26,7 +26,7 @@ from pipeline.messages import (
     Question,
     QuestionId,
     Reason,
-    Source,
+    RecordPosition,
     Unreadable,
     Validated,
 )
@@ -58,7 +58,7 @@ class Records(Protocol):
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
         """Gives up a pending question by its id; returns whether it was known and pending."""
 
-    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None, /) -> bool:
+    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None, /) -> bool:
         """Keeps a message that was rejected; returns False for one of a question that was deleted."""
 
 
@@ -130,7 +130,7 @@ class FinalHandler:
             ms=round(elapsed.total_seconds() * 1000),
         )
 
-    def _keep_dead_letter(self, place: Source, malformed: Malformed) -> None:
+    def _keep_dead_letter(self, place: RecordPosition, malformed: Malformed) -> None:
         """Keeps a rejected message for people, and fails the question that has ended with it, if its key tells one.
 
         A record that is rejected ends nothing: its question goes on elsewhere.

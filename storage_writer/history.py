@@ -4,7 +4,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import sizes, topics
-from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, Best, CallFailure, LowQuality, Question
+from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, BestAnswer, CallFailure, LowQuality, Question
 
 log = structlog.get_logger()
 
@@ -12,11 +12,11 @@ _ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
 _ERRORS: TypeAdapter[tuple[CallFailure, ...]] = TypeAdapter(tuple[CallFailure, ...])
 
 
-def best_of(low: LowQuality) -> Best:
+def best_of(low: LowQuality) -> BestAnswer:
     """Returns the best scored answer of a question, an attempt below the threshold included; ties keep the first."""
     if low.best and low.best.bert_score >= low.bert_score:
         return low.best
-    return Best(
+    return BestAnswer(
         llm_response=low.llm_response,
         bert_score=low.bert_score,
         bert_precision=low.bert_precision,
@@ -45,7 +45,7 @@ def resumed(question: Question, best: str | None, attempts: str | None, errors: 
         history = question.model_copy(
             update={
                 "processing_attempts": min(max((each.attempt for each in made), default=0) + 1, MAX_ATTEMPTS_LIMIT),
-                "best": Best.model_validate_json(best) if best and best != "null" else None,
+                "best": BestAnswer.model_validate_json(best) if best and best != "null" else None,
                 "attempts": made,
                 "errors": _ERRORS.validate_json(errors or "[]"),
             }

@@ -21,7 +21,7 @@ DELETED = Counter("storage_expired_questions_total", "Questions that were delete
 INTERVAL_SECONDS = 600
 BATCH = 200
 """Questions, or rows, of one transaction."""
-BREATH_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 """Between two transactions: others want to write, too."""
 
 MARGIN_DAYS = 15
@@ -91,7 +91,7 @@ class Retention:
         if self._days:
             parts += [self._expire_questions, lambda: self._records.delete_old_letters(self._days, BATCH)]
         for delete in parts:
-            while delete() == BATCH and not stop.wait(BREATH_SECONDS):
+            while delete() == BATCH and not stop.wait(PAUSE_SECONDS):
                 pass
 
     def _expire_questions(self) -> int:

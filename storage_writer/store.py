@@ -23,7 +23,7 @@ from pipeline import postgres
 from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
-from pipeline.messages import Malformed, Question, Reason, Source, Unreadable
+from pipeline.messages import Malformed, Question, Reason, RecordPosition, Unreadable
 from storage_writer import history
 from storage_writer.sweep import Candidate
 
@@ -214,7 +214,7 @@ _MARK_PUBLISHED = text("""
 # As above, with a lock of its own: a search may take minutes, and new questions are not to wait for it.
 _LOCK_SWEEP = text("SELECT pg_try_advisory_xact_lock(hashtext('sweep'))")
 
-_UNHEARD_OF = text("""
+_STALE_QUESTIONS = text("""
     SELECT question_id, asked_at, published_at
     FROM questions
     WHERE status = 'pending' AND published_at < now() - make_interval(secs => :seconds)
@@ -340,7 +340,7 @@ class Outbox:
         )
 
 
-class UnheardOf:
+class StaleQuestions:
     """Pending questions of which nothing was heard for long, while this writer is the one that looks for them."""
 
     def __init__(self, connection: Connection, found: Sequence[Candidate]) -> None:
@@ -436,7 +436,7 @@ class Store:
             yield Outbox(connection, [each for each in questions if each])
 
     @contextmanager
-    def unheard_of(self, seconds: float, limit: int, after: Candidate | None) -> Iterator[UnheardOf]:
+    def stale_questions(self, seconds: float, limit: int, after: Candidate | None) -> Iterator[StaleQuestions]:
         """Lends pending questions published longer ago than `seconds`, without an attempt or failed call noted since.
 
         They are none while another writer has them. Those come first that were asked first.
@@ -455,8 +455,8 @@ class Store:
         with _transaction(self._pool) as connection:
             found: Sequence[Candidate] = ()
             if connection.execute(_LOCK_SWEEP).scalar_one():
-                found = [Candidate(**row) for row in connection.execute(_UNHEARD_OF, wanted).mappings()]
-            yield UnheardOf(connection, found)
+                found = [Candidate(**row) for row in connection.execute(_STALE_QUESTIONS, wanted).mappings()]
+            yield StaleQuestions(connection, found)
 
     @contextmanager
     def old(self, days: int, limit: int) -> Iterator[Old]:
@@ -482,7 +482,7 @@ class Store:
         with _transaction(self._pool) as connection:
             return connection.execute(statement, {"days": days, "limit": limit}).rowcount
 
-    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None) -> bool:
+    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None) -> bool:
         """Keeps a message that was rejected; one that is there already stays as it is.
 
         Args:

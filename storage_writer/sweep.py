@@ -26,10 +26,10 @@ LOST = Counter("storage_lost_questions_total", "Pending questions that no topic 
 
 MAX_CANDIDATES = 50_000
 """That are looked for at once; some 20 MB of memory. Others follow in the next round."""
-LOOKS = 3
+CHECKS_PER_PERIOD = 3
 """In the time after which a question may be lost."""
 LONGEST_INTERVAL_SECONDS = 300
-REST = 9
+REST_FACTOR = 9
 """After a search it rests so many times as long as that took: it takes a tenth of the time at most."""
 
 
@@ -59,7 +59,9 @@ class Candidates(Protocol):
 class Records(Protocol):
     """The questions in the database."""
 
-    def unheard_of(self, seconds: float, limit: int, after: Candidate | None, /) -> AbstractContextManager[Candidates]:
+    def stale_questions(
+        self, seconds: float, limit: int, after: Candidate | None, /
+    ) -> AbstractContextManager[Candidates]:
         """Lends pending questions published longer ago than `seconds`, without an attempt or failed call noted since.
 
         Those that were asked after the candidate `after`; None: from the first one on.
@@ -87,7 +89,7 @@ class Sweeper:
     @property
     def interval_seconds(self) -> float:
         """Least time between two rounds."""
-        return min(self._lost_after / LOOKS, LONGEST_INTERVAL_SECONDS)
+        return min(self._lost_after / CHECKS_PER_PERIOD, LONGEST_INTERVAL_SECONDS)
 
     def run(self, stop: threading.Event) -> None:
         """Looks until `stop` is set; an absent neighbour is waited for."""
@@ -101,7 +103,7 @@ class Sweeper:
                     log.warning("put off looking for lost questions", error=str(error))
             except Exception:  # a fault here must not keep the writer from writing
                 log.exception("failed to look for lost questions")
-            wait = max(self.interval_seconds, REST * (time.monotonic() - began))
+            wait = max(self.interval_seconds, REST_FACTOR * (time.monotonic() - began))
 
     def sweep(self, stop: threading.Event) -> int:
         """Looks once.
@@ -112,7 +114,7 @@ class Sweeper:
         Raises:
             Unavailable: PostgreSQL or Kafka is away, or Kafka holds too much to be read in time.
         """
-        with self._records.unheard_of(self._lost_after, MAX_CANDIDATES, self._after) as candidates:
+        with self._records.stale_questions(self._lost_after, MAX_CANDIDATES, self._after) as candidates:
             found = candidates.found
             if not found:
                 self._after = None

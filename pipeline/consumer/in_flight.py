@@ -12,7 +12,7 @@ from pipeline.clock import Clock
 from pipeline.consumer.limits import Limits
 from pipeline.consumer.partitions import Partition
 from pipeline.consumer.schedule import Schedule
-from pipeline.messages import Source
+from pipeline.messages import RecordPosition
 from pipeline.producer import Outgoing
 from pipeline.share import Share
 
@@ -51,7 +51,7 @@ class Ticket:
         unacknowledged: Messages that follow from it and that the broker has not acknowledged.
     """
 
-    source: Source
+    source: RecordPosition
     key: bytes | None
     value: bytes | None
     partition: Partition
@@ -108,7 +108,9 @@ class InFlight:
         with self.changed:
             self.changed.wait_for(self.has_room, timeout_seconds)
 
-    def start(self, partition: Partition, source: Source, key: bytes | None, value: bytes | None) -> Ticket | None:
+    def start(
+        self, partition: Partition, source: RecordPosition, key: bytes | None, value: bytes | None
+    ) -> Ticket | None:
         """Takes a message in; returns None when it was finished before the partition was assigned to this member."""
         with self.changed:
             if not partition.watermark.start(source.offset):

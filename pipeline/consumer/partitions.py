@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
-from pipeline.messages import Source
+from pipeline.messages import RecordPosition
 from pipeline.offsets import LowWatermark, Progress
 
 PartitionKey = tuple[str, int]
@@ -57,9 +57,9 @@ def key_of(record: confluent_kafka.Message) -> PartitionKey:
     return topic, partition
 
 
-def source_of(record: confluent_kafka.Message) -> Source:
+def source_of(record: confluent_kafka.Message) -> RecordPosition:
     """Returns the place of a record without error."""
     topic, partition = key_of(record)
     offset = record.offset()
     assert offset is not None
-    return Source(topic=topic, partition=partition, offset=offset)
+    return RecordPosition(topic=topic, partition=partition, offset=offset)

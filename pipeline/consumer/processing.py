@@ -10,7 +10,7 @@ from pipeline import messages, metrics, routing, sizes, topics
 from pipeline.clock import time_of_day
 from pipeline.consumer.in_flight import Ticket
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Malformed, Message, Question, Rejection, Source, Unreadable
+from pipeline.messages import CallError, Malformed, Message, Question, RecordPosition, Rejection, Unreadable
 from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing
 
@@ -34,7 +34,7 @@ class Incoming:
     """
 
     message: Message
-    source: Source
+    source: RecordPosition
     now: Callable[[], datetime] = field(default=time_of_day, repr=False, compare=False)
 
 
@@ -77,7 +77,7 @@ class Processor:
             log.exception("failed to handle a message", faults=ticket.faults, **ticket.source.model_dump())
             why = f"{type(error).__name__}: {error}"
             if ticket.faults < FAULT_TRIES:  # it may pass
-                raise Unavailable(why, told=True) from error
+                raise Unavailable(why, already_logged=True) from error
             if isinstance(message, Question) and message.best:  # the best answer is kept, whatever happens after it
                 self._poison.rejected(why, _place(ticket.source))
                 return [self._end(ticket, why)]
@@ -89,7 +89,7 @@ class Processor:
         if error.wait_seconds is not None:
             wait = min(error.wait_seconds, BACKOFF_SECONDS[-1])
         metrics.MESSAGES.labels(ticket.source.topic, "retried").inc()
-        write = log.debug if error.told else log.warning
+        write = log.debug if error.already_logged else log.warning
         write(
             "scheduled a retry",
             error=str(error),
@@ -145,5 +145,5 @@ class Processor:
         return outgoing
 
 
-def _place(source: Source) -> str:
+def _place(source: RecordPosition) -> str:
     return f"{source.topic}/{source.partition}"

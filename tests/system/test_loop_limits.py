@@ -59,7 +59,7 @@ def loop():
 
 
 def test_a_process_whose_loop_hangs_exits(fleet, loop, unique):
-    message = samples.response(question_text=unique("Does it hang?")).become(
+    message = samples.response(question_text=unique("Does it hang?")).convert_to(
         LowQuality,
         bert_score=0.1,
         bert_precision=0.1,

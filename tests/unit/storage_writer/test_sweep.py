@@ -31,7 +31,7 @@ class FakeRecords:
         self.error = None
 
     @contextmanager
-    def unheard_of(self, seconds, limit, after):
+    def stale_questions(self, seconds, limit, after):
         if self.error:
             raise self.error
         ordered = sorted(self.pending.values(), key=lambda each: (each.asked_at, each.question_id))

@@ -10,12 +10,12 @@ from pipeline.consumer.in_flight import Ticket
 from pipeline.consumer.partitions import Partition
 from pipeline.consumer.processing import BACKOFF_SECONDS, FAULT_TRIES, Incoming, Processor
 from pipeline.errors import Unavailable
-from pipeline.messages import Attempt, Best, Unreadable
+from pipeline.messages import Attempt, BestAnswer, Unreadable
 from pipeline.poison import PoisonLimit, TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
 
-BEST = Best(
+BEST = BestAnswer(
     llm_response="Air scatters it.",
     bert_score=0.2,
     bert_precision=0.8,
@@ -124,7 +124,7 @@ def test_a_fault_is_retried_some_times_and_then_rejected(logs):
     for _ in range(FAULT_TRIES - 1):
         with pytest.raises(Unavailable, match="KeyError: 'a bug'") as unavailable:
             process(ticket)
-        assert unavailable.value.told
+        assert unavailable.value.already_logged
     [outgoing] = process(ticket)
     assert (outgoing.message.reason, outgoing.message.error) == ("internal_error", "KeyError: 'a bug'")
     faults = [each["faults"] for each in logs if each["event"] == "failed to handle a message"]
