@@ -1,8 +1,8 @@
-"""What many threads want at the same time, done in one go.
+"""Group commit: one call does the work of all threads that wait for it.
 
-The first to come does it, for itself at once; who comes meanwhile waits, and is done together with all others that
-wait by then. Alone, nobody waits for company; under load, a round trip is shared. This is how databases commit in
-groups (LevelDB's queue of writers: the one in front writes for those behind it).
+The first thread calls the function at once, for its own item. Threads that arrive during the call wait; the first of
+them then makes one call for all their items. A single thread never waits for others. Under load, many threads share a
+round trip. Databases commit in the same way (LevelDB's queue of writers: the first one writes for those behind it).
 """
 
 import threading
@@ -20,13 +20,13 @@ R = TypeVar("R")
 
 @dataclass(eq=False)
 class _Waiter(Generic[T, R]):
-    """One item in the queue.
+    """A thread in the queue, with its item.
 
     Attributes:
-        item: What is to be done.
-        woken: It is done, or it is in front.
-        result: What came of it; empty until then.
-        error: Or why nothing came of it.
+        item: Argument of the work.
+        woken: Set when the item is done, or when this thread is first in the queue and has to make the call.
+        result: The result; empty until the item is done.
+        error: Why there is no result.
     """
 
     item: T
@@ -36,29 +36,29 @@ class _Waiter(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Calls a function with the items of all threads that wait for it."""
+    """Calls a function with the items of all threads that wait."""
 
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], max_batch: int = 64) -> None:
-        """Makes it; it has no thread of its own.
+        """Makes a batcher; it starts no thread.
 
         Args:
-            work: Returns one result for each item, in their order. Never called twice at the same time. If it raises
-                `Unavailable`, all items get that; another error makes it be called for each item alone, for one may be
-                at fault.
-            max_batch: Items at a time.
+            work: Returns one result for each item, in the same order. It is never called twice at the same time. If
+                it raises `Unavailable`, every item fails with that error. After any other error it is called again
+                for each item alone, because one item may have caused the error.
+            max_batch: Maximum number of items in one call.
         """
         self._work = work
         self._max_batch = max_batch
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter[T, R]] = deque()
-        """The one in front is being done, with those behind it."""
+        """The first one makes the call, for itself and for those behind it."""
 
     def __len__(self) -> int:
-        """Returns how many items wait or are being done."""
+        """Returns how many items wait or are in a call."""
         return len(self._waiters)
 
     def do(self, item: T) -> R:
-        """Returns what came of an item, or raises why nothing did."""
+        """Returns the result for an item, or raises its error."""
         waiter = _Waiter[T, R](item)
         with self._lock:
             self._waiters.append(waiter)

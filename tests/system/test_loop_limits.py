@@ -80,7 +80,7 @@ def test_a_loop_with_too_many_unreadable_messages_stops_reading(fleet, loop):
         fleet.produce(topics.LOW_QUALITY, b"poison", b"{not json")
     process = loop(0, POISON_LIMIT="3")
     assert process.stdout is not None
-    line = next((line for line in process.stdout if "stopped reading for good" in line), None)
+    line = next((line for line in process.stdout if "stopped reading: fix the cause" in line), None)
     assert line, "the loop went on reading"
     assert "4 of the last" in line
     assert process.poll() is None, "an exit would only restart the loop"
