@@ -204,7 +204,7 @@ def test_a_pause_is_logged_once_with_its_end():
     fleet.clock.now += timedelta(days=1)
     with structlog.testing.capture_logs() as logs:
         only.closed_seconds()
-    assert [each["event"] for each in logs] == ["went on calling: there is budget left"]
+    assert [each["event"] for each in logs] == ["resumed calls: there is budget left"]
     assert [bool(note) for note in fleet.notes] == [True, False]
 
 
