@@ -187,7 +187,9 @@ def test_a_wait_that_is_asked_for_is_kept_up_to_a_limit(asked, wait):
 
 @pytest.mark.parametrize(("told", "level"), [(False, "warning"), (True, "debug")])
 def test_a_retry_is_logged(logs, told, level):
-    processor().retry_seconds(replace(ticket_of(samples.question()), attempts=2), Unavailable("away", told=told))
+    processor().retry_seconds(
+        replace(ticket_of(samples.question()), attempts=2), Unavailable("away", already_logged=told)
+    )
     [line] = logs
     assert (
         line["event"],
