@@ -1,4 +1,4 @@
-"""How a question goes on whose message is gone: with what is noted of it. Pure."""
+"""Restores the message of a question from its history in the database. Pure."""
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,7 @@ _ERRORS: TypeAdapter[tuple[CallFailure, ...]] = TypeAdapter(tuple[CallFailure, .
 
 
 def best_of(low: LowQuality) -> BestAnswer:
-    """Returns the best scored answer of a question, an attempt below the threshold included; ties keep the first."""
+    """Returns the best scored answer of a question, including this attempt; of equal scores the first one."""
     if low.best and low.best.bert_score >= low.bert_score:
         return low.best
     return BestAnswer(
@@ -29,16 +29,16 @@ def best_of(low: LowQuality) -> BestAnswer:
 
 
 def resumed(question: Question, best: str | None, attempts: str | None, errors: str | None) -> Question:
-    """Returns a question as it goes on after the attempts that are noted.
+    """Returns the message with which a question continues after its recorded attempts.
 
-    The last attempt may have been the last one that is allowed, and what was lost is the answer to keep. Then there is
-    one attempt more, and the best of all is kept.
+    If all allowed attempts were made and the lost message was the final answer, there is one more attempt, and the best
+    answer of all is kept.
 
     Args:
-        question: As it was asked.
+        question: The question as it was asked.
         best: The best scored answer so far, as JSON; null or None: none.
-        attempts: Its scored attempts, a JSON array; None: none.
-        errors: Its failed calls, likewise.
+        attempts: Its scored attempts, as a JSON array; None: none.
+        errors: Its failed calls, as a JSON array; None: none.
     """
     try:
         made = _ATTEMPTS.validate_json(attempts or "[]")
@@ -50,9 +50,9 @@ def resumed(question: Question, best: str | None, attempts: str | None, errors: 
                 "errors": _ERRORS.validate_json(errors or "[]"),
             }
         )
-    except ValidationError as error:  # rows that were written by hand
+    except ValidationError as error:  # for example rows that were written by hand
         log.warning(
-            "started a question anew: its history cannot be read",
+            "restarted a question: its history cannot be read",
             question_id=question.question_id,
             error=error.errors(include_url=False, include_input=False)[0]["msg"],
         )
