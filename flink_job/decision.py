@@ -6,7 +6,7 @@ from typing import Any
 
 from flink_job.scoring import Refused
 from pipeline import messages, routing, sizes, topics
-from pipeline.messages import CallError, Malformed, Message, Response, Source, Unreadable, Validated
+from pipeline.messages import CallError, Malformed, Message, RecordPosition, Response, Unreadable, Validated
 from pipeline.routing import BertScore, Gate, Routed
 
 
@@ -27,9 +27,9 @@ class Record:
     offset: int
 
     @property
-    def source(self) -> Source:
+    def source(self) -> RecordPosition:
         """Where it stood."""
-        return Source(topic=topics.RESPONSES_SUCCESS, partition=self.partition, offset=self.offset)
+        return RecordPosition(topic=topics.RESPONSES_SUCCESS, partition=self.partition, offset=self.offset)
 
 
 @dataclass(frozen=True)

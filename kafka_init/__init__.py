@@ -1,1 +1,1 @@
-"""Creates the topics, or checks those that are there; may run at any time."""
+"""Creates missing topics and updates existing ones; may run at any time."""

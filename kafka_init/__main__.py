@@ -1,4 +1,4 @@
-"""kafka-init: a one-shot that leaves the seven topics behind."""
+"""kafka-init: a one-shot that creates the seven topics."""
 
 import sys
 from collections.abc import Iterable
@@ -28,21 +28,21 @@ TIMEOUT_SECONDS = 30
 
 
 def main() -> None:
-    """Creates what is missing and ends; a broker that cannot be reached or refuses ends it with status 1."""
+    """Creates what is missing and exits; exits with status 1 when the broker is unavailable or refuses a request."""
     settings = command.start("kafka-init", KafkaSettings)
     client = AdminClient(client_config(settings, "kafka-init"))
     try:
         apply(client)
     except KafkaException as error:
-        log.error("could not prepare the topics", error=str(error))
+        log.error("failed to prepare the topics", error=str(error))
         sys.exit(1)
 
 
 def apply(client: AdminClient) -> None:
-    """Makes the topics as `pipeline.topics` wants them, and warns of a broker that forgets offsets too early.
+    """Brings the topics to the definition in `pipeline.topics`, and warns if the broker deletes offsets too early.
 
     Raises:
-        KafkaException: The broker cannot be reached, or refuses.
+        KafkaException: The broker is unavailable or refuses a request.
     """
     found = client.list_topics(timeout=TIMEOUT_SECONDS).topics
     todo = plan(topics.ALL, {name: len(topic.partitions) for name, topic in found.items()})
@@ -59,7 +59,7 @@ def apply(client: AdminClient) -> None:
 
 
 def _raise_settings(client: AdminClient) -> None:
-    """Raises what a topic has too little of: an older release made it, or somebody has changed it."""
+    """Raises topic settings that are too low, because the topic is from an older release or was changed."""
     wanted = {ConfigResource(ResourceType.TOPIC, each.name): each.config for each in topics.ALL if each.config}
     changes = []
     for resource, found in _settings(client, list(wanted)).items():
@@ -78,7 +78,7 @@ def _raise_settings(client: AdminClient) -> None:
 
 
 def _check_offsets_retention(client: AdminClient) -> None:
-    """Warns of brokers that forget how far a group has read while its messages are still there."""
+    """Warns of brokers that delete the offsets of a group before its messages."""
     brokers = [
         ConfigResource(ResourceType.BROKER, str(number))
         for number in client.list_topics(timeout=TIMEOUT_SECONDS).brokers
@@ -87,8 +87,8 @@ def _check_offsets_retention(client: AdminClient) -> None:
         minutes = found.get(OFFSETS_RETENTION)
         if offsets_expire_early(minutes):
             log.warning(
-                "the broker forgets offsets before messages: a group that is away for longer reads its topics from the "
-                "start, and pays for calls again. Set KAFKA_OFFSETS_RETENTION_MINUTES",
+                "the broker forgets offsets before messages: after a longer stop a group reads its topics from the "
+                "start, and calls are paid for again. Set KAFKA_OFFSETS_RETENTION_MINUTES",
                 broker=broker.name,
                 minutes=minutes,
                 needed=OFFSETS_RETENTION_MINUTES,
@@ -98,7 +98,7 @@ def _check_offsets_retention(client: AdminClient) -> None:
 def _settings(client: AdminClient, resources: list[ConfigResource]) -> dict[ConfigResource, dict[str, str | None]]:
     """Returns the settings of topics or of a broker, the broker's defaults included."""
     found: dict[ConfigResource, dict[str, str | None]] = {}
-    for each in resources:  # a broker tells of no other one: one request for each
+    for each in resources:  # a broker only describes itself, so there is one request for each
         for resource, future in client.describe_configs([each]).items():
             found[resource] = {name: entry.value for name, entry in future.result(TIMEOUT_SECONDS).items()}
     return found

@@ -1,1 +1,1 @@
-"""Asks the model: questions in; answers, or errors sorted by what they mean, out."""
+"""Asks the model: consumes questions, produces answers and classified errors."""

@@ -26,17 +26,17 @@ from pipeline.shutdown import stop_on_signal
 SERVICE = "llm-consumer"
 
 SET_ASIDE = 1000
-"""Questions that may wait for one provider while those for others pass them."""
+"""Number of questions that may wait for one provider while questions for other providers overtake them."""
 
 log = structlog.get_logger()
 
 
 def main() -> None:
-    """Runs the service until it is told to stop."""
+    """Runs the service until a signal stops it."""
     settings = command.start(SERVICE, LlmSettings)
     overload, quota = settings.fault_overload_rate, settings.fault_quota_rate
     if overload or quota:
-        log.warning("makes errors on purpose", fault_overload_rate=overload, fault_quota_rate=quota)
+        log.warning("enabled artificial errors", fault_overload_rate=overload, fault_quota_rate=quota)
     redis = BestEffortRedis(settings, SERVICE)
     share = Share()
     targets = settings.targets
@@ -78,16 +78,16 @@ def _budget(settings: LlmSettings, redis: BestEffortRedis) -> Budget:
     limits = Limits.of(settings.llm_budget_tokens, settings.llm_budget_cost)
     today = datetime.now(UTC).date()
     if not limits:
-        # What others show of a budget that is no more.
+        # Removes the limits of an earlier configuration, so that other services do not show them.
         redis.attempt(lambda client: client.hdel(budget.key(today), budget.LIMIT_TOKENS, budget.LIMIT_NANOCOST))
         return NoBudget()
     with stop_on_signal() as stop:
         spent = spending_on(today, settings, stop, health.Heartbeat().beat)
     if stop.is_set():
         sys.exit(0)
-    log.info("counted what was spent today", tokens=spent.tokens, nanocost=spent.nanocost)
+    log.info("counted today's spending", tokens=spent.tokens, nanocost=spent.nanocost)
     day_budget = DayBudget(redis, limits, spent)
-    day_budget.closed_seconds()  # tells Redis of it, and so everybody who looks
+    day_budget.closed_seconds()  # writes it to Redis, where other services read it
     return day_budget
 
 

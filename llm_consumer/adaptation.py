@@ -1,7 +1,7 @@
-"""What a target does not take, learnt from what it says, and how a request is changed for it. Pure.
+"""Adapts requests to a target, by rules learnt from its error messages. Pure.
 
-Models differ in the fields that they take: some know `max_completion_tokens` alone, some no system message, some no
-temperature above 1. An adaptation is a set of rules; each is learnt once, from a refusal that names the field.
+Models differ in the fields that they support: some only know `max_completion_tokens`, some have no system message, some
+allow no temperature above 1. An adaptation is a set of rules; each is learnt once, from a refusal that names the field.
 """
 
 import re
@@ -14,7 +14,7 @@ SYSTEM_IN_USER = "the system message goes into the user's message"
 _WITHOUT = "without "
 
 Adaptation = frozenset[str]
-"""Rules in words, as the check of a provider shows them."""
+"""Rules as texts, which the check of a provider prints."""
 
 _REQUIRED = {"model", "messages"}
 _NAMED = re.compile(
@@ -38,12 +38,12 @@ def learn(message: str, fields: Mapping[str, Any], known: Adaptation) -> Adaptat
     """Learns from a refusal of a request.
 
     Args:
-        message: What the provider said.
-        fields: The request that it refused, as it was sent.
-        known: What was learnt before.
+        message: Error message of the provider.
+        fields: The refused request, as it was sent.
+        known: Rules that were learnt before.
 
     Returns:
-        The rules with one more; None where it names nothing that can be changed.
+        The rules and one more; None when the message names nothing that can be changed.
     """
     for rule in _rules(message.lower(), fields):
         if rule not in known and apply(fields, frozenset({rule})) != dict(fields):
@@ -52,7 +52,7 @@ def learn(message: str, fields: Mapping[str, Any], known: Adaptation) -> Adaptat
 
 
 def apply(fields: Mapping[str, Any], rules: Adaptation) -> dict[str, Any]:
-    """Returns a request as the target takes it."""
+    """Returns a request that the target accepts."""
     changed = dict(fields)
     if SYSTEM_IN_USER in rules:
         changed["messages"] = _without_system(changed["messages"])
@@ -68,7 +68,7 @@ def apply(fields: Mapping[str, Any], rules: Adaptation) -> dict[str, Any]:
 
 
 def _rules(text: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the rules that a refusal suggests, the likeliest first."""
+    """Yields the rules that a refusal suggests, the most likely first."""
     if _NO_SYSTEM.search(text):
         yield SYSTEM_IN_USER
     if "max_completion_tokens" in text and "max_tokens" in fields:
@@ -87,7 +87,7 @@ def _rules(text: str, fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Puts the text of system messages before that of the first user's message."""
+    """Moves the text of system messages to the start of the first user message."""
     system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
     others = [dict(each) for each in messages if each["role"] != "system"]
     if system and others:

@@ -1,4 +1,4 @@
-"""What targets do not take, remembered for all workers: in Redis, from which it may vanish; then it is learnt again."""
+"""Adaptations of targets, shared by all workers in Redis. When Redis loses them, they are learnt again."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ class SharedAdaptations:
         self._redis = redis
 
     def recall(self, target: Target) -> Adaptation:
-        """Returns what was learnt of a target."""
+        """Returns the adaptation of a target."""
         try:
             return frozenset(str(each) for each in json.loads(self._redis.get(_key(target)) or b"[]"))
         except (ValueError, TypeError):  # written by another version
             return frozenset()
 
     def keep(self, target: Target, adaptation: Adaptation) -> None:
-        """Keeps what was learnt, for a week."""
+        """Stores the adaptation of a target for a week."""
         self._redis.put(_key(target), json.dumps(sorted(adaptation)), TTL_SECONDS)
 
 
 def _key(target: Target) -> str:
-    fields = json.dumps(target.extra_body, sort_keys=True)  # with other fields other things are learnt
+    fields = json.dumps(target.extra_body, sort_keys=True)  # the rules depend on these fields
     name = hashlib.sha256(f"{target.base_url} {target.model} {fields}".encode()).hexdigest()[:16]
     return f"target-adaptation:{name}"

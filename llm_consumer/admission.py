@@ -1,8 +1,8 @@
-"""The limiter of a provider, shared by all llm-consumers: one book in Redis, changed by one of them at a time.
+"""The limiter of a provider, shared by all llm-consumers: one record in Redis (the book), changed in transactions.
 
-Each keeps a copy of the book as it last was. Redis may vanish or throw it away: then the copy is what is known, and it
-goes back to Redis when that returns. While Redis is unavailable the replicas do not see each other, and each keeps to
-its share of every limit. A clock that is set forward or back changes no wait.
+Each replica keeps a copy of the last book. When Redis is unavailable or has lost the book, the replica continues with
+its copy, and writes it to Redis when Redis is back. While Redis is unavailable the replicas do not see each other, so
+each uses only its share of every limit. A clock that is set forward or back changes no wait.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import Any, Self
 import structlog
 
 from llm_consumer.hints import Limit
-from llm_consumer.limiter import Book, Bounds, Call, Limiter, Told, follow_clock, newer
+from llm_consumer.limiter import Book, Bounds, Call, Limiter, ReportedLimit, follow_clock, newer
 from llm_consumer.targets import Target
 from pipeline import provider
 from pipeline.batcher import Batcher
@@ -32,21 +32,21 @@ from pipeline.share import Share
 log = structlog.get_logger()
 
 ALIVE_SECONDS = 4.0
-"""Between two words of a replica that has calls in flight: without them it would be taken for dead."""
+"""Interval in which a replica with calls in flight reports that it is alive (see `REPLICA_TIMEOUT_SECONDS`)."""
 
 BOOK_TTL_SECONDS = 2 * 86_400
 
 Step = Callable[[Limiter, float], Any]
-"""What is done with the limiter at a time; it may be repeated on another copy of the book."""
+"""An operation on the limiter at a given time; it may be repeated on another version of the book."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose limits they are.
+    """Identity of a provider account, to which the limits belong.
 
     Attributes:
-        base_url: Of the API.
-        api_key: Limits are those of an account.
+        base_url: Base URL of the API.
+        api_key: API key of the account.
     """
 
     base_url: str
@@ -54,17 +54,17 @@ class Identity:
 
     @classmethod
     def of(cls, target: Target) -> Self:
-        """Returns whose limits the calls of a target meet."""
+        """Returns the provider account of a target."""
         return cls(target.base_url, target.api_key.get_secret_value())
 
     @property
     def id(self) -> str:
-        """A name that does not tell the key."""
+        """An id that does not reveal the key."""
         return hashlib.sha256(f"{self.base_url}\n{self.api_key}".encode()).hexdigest()[:16]
 
 
 class Admission:
-    """Whether a provider may be called, and what its calls have taught. Safe to use from several threads."""
+    """Admits calls to a provider and records their outcomes. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Admission:
         """Makes the admission of one provider.
 
         Args:
-            redis: Where the book lies.
-            identity: Whose limits they are.
-            bounds: What the settings say of them.
-            share: This member's share of the fleet's calls.
-            clock: The time.
+            redis: Holds the book.
+            identity: The account to which the limits belong.
+            bounds: Limits from the settings.
+            share: This replica's share of the fleet's calls.
+            clock: The clock.
         """
         self._redis = redis
         self._identity = identity
@@ -91,42 +91,42 @@ class Admission:
         self._replica = uuid.uuid4().hex[:8]
         self._key = f"provider-book:{identity.id}"
         self._copy = b""
-        self._told: tuple[str, str | None] = ("open", None)
+        self._logged: tuple[str, str | None] = ("open", None)
         self._lock = threading.Lock()
         self._in_flight = 0
         self._exchanges: Batcher[Step, Any] = Batcher(self._exchange)
-        threading.Thread(target=self._say_alive, name="admission-alive", daemon=True).start()
+        threading.Thread(target=self._report_alive, name="admission-alive", daemon=True).start()
 
     def admit(self, tokens: int) -> str:
         """Admits a call and returns its id.
 
         Args:
-            tokens: That it will take, as far as one can tell.
+            tokens: Estimated tokens of the call.
 
         Raises:
-            Unavailable: It has to wait.
+            Unavailable: The call has to wait.
         """
         with self._lock:
             if self._in_flight >= max(1, self._share.of(self._bounds.concurrency)):
-                raise Unavailable(f"all calls allowed to {self._identity.base_url} are in flight", told=True)
+                raise Unavailable(f"all calls allowed to {self._identity.base_url} are in flight", already_logged=True)
             self._in_flight += 1
         call_id = uuid.uuid4().hex[:12]
         try:
             wait = float(self._exchanges.do(lambda limiter, now: limiter.admit(call_id, self._replica, tokens, now)))
             if wait > 0:
-                raise Unavailable(f"{self._identity.base_url} has no room for a call", wait, told=True)
+                raise Unavailable(f"{self._identity.base_url} has no room for a call", wait, already_logged=True)
         except BaseException:
             self._end()
             raise
         return call_id
 
     def answered(self, call_id: str, tokens: int, limits: Sequence[Limit]) -> None:
-        """Notes that the provider answered a call, be it that the request is wrong."""
+        """Records that the provider answered a call; an error about the request counts as an answer."""
         self._end()
         self._exchanges.do(lambda limiter, now: limiter.answered(call_id, tokens, limits, now))
 
     def refused(self, call_id: str, error: CallError, limits: Sequence[Limit]) -> None:
-        """Notes that the provider did not admit a call."""
+        """Records that the provider did not admit a call."""
         self._end()
         self._exchanges.do(
             lambda limiter, now: limiter.refused(
@@ -135,16 +135,16 @@ class Admission:
         )
 
     def failed(self, call_id: str, question_id: str, since: datetime | None, error: CallError) -> bool:
-        """Notes that the provider was unavailable to a call.
+        """Records that the provider was unavailable for a call.
 
         Args:
-            call_id: Of the call.
-            question_id: Of its question.
-            since: When a call for it last failed.
-            error: What went wrong.
+            call_id: Id of the call.
+            question_id: Id of its question.
+            since: Time of the last failed call for this question.
+            error: The error.
 
         Returns:
-            Whether the question may be at fault: the provider answered others meanwhile.
+            Whether the question may be at fault: the provider answered other calls meanwhile.
         """
         self._end()
         return bool(
@@ -161,27 +161,27 @@ class Admission:
         )
 
     def abandoned(self, call_id: str) -> None:
-        """Notes that a call was broken off by this process."""
+        """Records that this process has cancelled a call."""
         self._end()
         self._exchanges.do(lambda limiter, now: limiter.abandoned(call_id, now))
 
     def reopen(self) -> None:
-        """Lets calls pass at once: somebody has just seen the provider answer."""
+        """Admits calls at once, because the provider has just answered."""
         self._exchanges.do(lambda limiter, now: limiter.reopen())
 
     def status(self) -> ProviderStatus:
-        """Returns how the provider stands."""
+        """Returns the state of the provider."""
         found: ProviderStatus = self._exchanges.do(self._status)
         return found
 
-    def _say_alive(self) -> None:
+    def _report_alive(self) -> None:
         while True:
             time.sleep(ALIVE_SECONDS)
             try:
                 if self._in_flight:
                     self._exchanges.do(lambda limiter, now: limiter.alive(self._replica, now))
-            except Exception:  # the next word comes soon
-                log.exception("failed to say that this replica lives")
+            except Exception:  # the next report follows soon
+                log.exception("failed to report that this replica is alive")
 
     def _end(self) -> None:
         with self._lock:
@@ -213,11 +213,11 @@ class Admission:
             share = self._share.fraction or 1.0
             done = self._take(steps, self._read(self._copy), share, now)
         results, self._copy, status = done
-        self._tell(status)
+        self._log_change(status)
         return results
 
     def _newest(self, stored: bytes | None) -> Book:
-        """Returns the book in Redis, or the copy of it where Redis has lost something."""
+        """Returns the book in Redis, or the copy of this replica when Redis has lost the last version."""
         if not stored:
             return self._read(self._copy)
         if stored == self._copy or not self._copy:
@@ -260,12 +260,12 @@ class Admission:
             at=datetime.fromtimestamp(now, UTC),
         )
 
-    def _tell(self, status: ProviderStatus) -> None:
-        """Logs once that calls wait, and once that they do not any more."""
-        told = (status.state, status.cause)
-        if told == self._told:
+    def _log_change(self, status: ProviderStatus) -> None:
+        """Logs when calls start to wait, when the cause changes, and when calls are admitted again."""
+        current = (status.state, status.cause)
+        if current == self._logged:
             return
-        self._told = told
+        self._logged = current
         about = log.bind(
             provider=status.provider,
             requests_per_minute=status.requests_per_minute,
@@ -276,26 +276,26 @@ class Admission:
             about.info("the provider admits calls again")
         else:
             until = status.waiting_until.isoformat(timespec="seconds") if status.waiting_until else None
-            # A limit of a minute is everyday; all else needs somebody's attention.
-            tell = about.info if status.cause == "rate_limit" else about.warning
-            tell("waiting for the provider", state=status.state, cause=status.cause, until=until, said=status.message)
+            # Rate limits are normal; other causes need attention.
+            write = about.info if status.cause == "rate_limit" else about.warning
+            write("waiting for the provider", state=status.state, cause=status.cause, until=until, said=status.message)
 
 
 def write(book: Book) -> bytes:
     """Returns a book as JSON."""
     document = vars(book) | {
         "calls": {call_id: vars(call) for call_id, call in book.calls.items()},
-        "told": {kind: vars(told) for kind, told in book.told.items()},
+        "told": {kind: vars(reported) for kind, reported in book.told.items()},
     }
     return json.dumps(document, separators=(",", ":")).encode()
 
 
 def read(stored: bytes) -> Book:
-    """Reads a book; an empty one where there is none, or one of another version."""
+    """Reads a book; returns an empty one when there is none or it has another version."""
     try:
         document = json.loads(stored)
         document["calls"] = {call_id: Call(**each) for call_id, each in document["calls"].items()}
-        document["told"] = {kind: Told(**each) for kind, each in document["told"].items()}
+        document["told"] = {kind: ReportedLimit(**each) for kind, each in document["told"].items()}
         return Book(**document)
     except (ValueError, TypeError, LookupError, AttributeError):
         return Book()

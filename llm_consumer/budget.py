@@ -1,17 +1,17 @@
-"""The day's budget, shared by all llm-consumers: used up, calls pause until the next day, or until it is raised.
+"""The day's budget, shared by all llm-consumers. When it is used up, calls pause until the next day or a higher budget.
 
-They count in Redis, which may vanish. Each llm-consumer has a count of its own, which it alone raises, and keeps a copy
-of all; two versions are merged by the higher of each count, so that a Redis that comes back empty is told again what
-was spent (a grow-only counter: Shapiro et al. 2011, https://inria.hal.science/inria-00555588). What nobody remembers,
-since all started anew, is counted from the topics that answers and errors went to (`llm_consumer/spending.py`).
+The counts are in Redis, which may lose them. Each llm-consumer increments only its own count and keeps a copy of all
+counts. Two versions are merged by taking the higher value of each count, so the counts survive a Redis that comes back
+empty (a grow-only counter: Shapiro et al. 2011, https://inria.hal.science/inria-00555588). After a restart of all
+llm-consumers, the counts are computed from the topics of answers and errors (`llm_consumer/spending.py`).
 
-The day is that of the calendar, so it goes by the clock. One that is set back over midnight finds the day before again,
-with all that was spent on it.
+The day is a calendar day, so it follows the clock. If the clock is set back over midnight, the counts of the day before
+are used again.
 
-How much more than the budget may be spent:
+The spending may exceed the budget by:
 - the calls in flight when it is used up: `LLM_CONCURRENCY` in each replica;
-- while Redis is away, what was left of it once more for each replica beyond the first, for they do not see each other;
-- calls that were given up, which a provider may charge without anybody here knowing.
+- while Redis is unavailable, the remaining budget once for each replica but one, because they do not see each other;
+- calls that were given up, which a provider may charge without reporting them.
 """
 
 import threading
@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from llm_consumer.prompt import Prompt
-from llm_consumer.spending import Spent
+from llm_consumer.spending import Spending
 from pipeline import budget, health, metrics
 from pipeline.best_effort_redis import BestEffortRedis
 
@@ -36,16 +36,16 @@ _TTL_SECONDS = 2 * 86_400
 _KINDS = (budget.TOKENS, budget.NANOCOST)
 
 _DAYS = 3
-"""Days whose counts are remembered: a clock that is set back finds what was spent on the day before."""
+"""Number of days whose counts are kept, in case the clock is set back."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What calls may take on a day.
+    """Limits of the calls of a day.
 
     Attributes:
-        tokens: Of prompts and answers together; None: no limit.
-        nanocost: In billionths of a currency unit; None: no limit.
+        tokens: Tokens of prompts and answers together; None: no limit.
+        nanocost: Cost in billionths of a currency unit; None: no limit.
     """
 
     tokens: int | None = None
@@ -53,7 +53,7 @@ class Limits:
 
     @classmethod
     def of(cls, tokens: int | None, cost: Decimal | None) -> "Limits":
-        """Makes limits of the settings."""
+        """Makes limits from the settings."""
         return cls(tokens, None if cost is None else int(cost * budget.NANO))
 
     def __bool__(self) -> bool:
@@ -62,11 +62,11 @@ class Limits:
 
 @dataclass
 class _Day:
-    """What is known of a day.
+    """Counts of a day.
 
     Attributes:
-        counts: Of all replicas, by kind and replica.
-        floor: What was spent before this replica began, by kind, until Redis knows of it.
+        counts: Counts of all replicas, by kind and replica.
+        floor: Spending before the start of this replica, by kind; empty once it is in Redis.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class _Day:
 
 
 class NoBudget:
-    """Calls without a limit; nothing is counted."""
+    """A budget without limits; it counts nothing."""
 
     def closed_seconds(self) -> float:
-        """Returns 0: there is always some left."""
+        """Returns 0: calls never have to wait."""
         return 0
 
     def charge(self, tokens: int, cost: Decimal | None) -> None:
@@ -85,48 +85,48 @@ class NoBudget:
 
 
 class DayBudget:
-    """Counts what calls take, and tells when it is used up. Safe to use from several threads."""
+    """Counts the spending of calls, and pauses them when the budget is used up. Safe to use from several threads."""
 
     def __init__(
         self,
         redis: BestEffortRedis,
         limits: Limits,
-        spent: Spent,
+        spent: Spending,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         note: Callable[[str | None], None] = health.note,
     ) -> None:
         """Makes a budget.
 
         Args:
-            redis: Where the count is shared.
-            limits: What calls may take on a day.
-            spent: What is known to have been spent at least, on its day.
-            clock: The time, in UTC.
-            note: Tells the health check that calls are paused, or not (None).
+            redis: Shares the counts.
+            limits: Limits of a day.
+            spent: Known spending of its day; the actual spending may be higher.
+            clock: Returns the time in UTC.
+            note: Sets the note of the health check while calls are paused, and removes it (None).
         """
         self._redis = redis
         self._limits = limits
         self._clock = clock
         self._note = note
-        self._lock = threading.Lock()  # guards all that follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._replica = uuid.uuid4().hex[:12]
         self._days = {spent.day: _Day(floor={budget.TOKENS: spent.tokens, budget.NANOCOST: spent.nanocost})}
         self._paused = False
 
     def closed_seconds(self) -> float:
-        """Returns for how long calls have to wait; 0 while some of the budget is left."""
+        """Returns how long calls have to wait, in seconds; 0 while the budget is not used up."""
         with self._lock:
             now = self._clock()
             self._add(now.date(), 0, 0)
             return (budget.next_day(now.date()) - now).total_seconds() if self._paused else 0
 
     def charge(self, tokens: int, cost: Decimal | None) -> None:
-        """Counts what a call took."""
+        """Counts the tokens and the cost of a call."""
         with self._lock:
             self._add(self._clock().date(), tokens, int((cost or 0) * budget.NANO))
 
     def _add(self, today: date, tokens: int, nanocost: int) -> None:
-        """Adds to this replica's counts, and tells it when the totals of all use the budget up, or no longer do."""
+        """Adds to this replica's counts, and pauses or resumes calls according to the totals of all replicas."""
         if today not in self._days:
             self._days = dict(list(self._days.items())[1 - _DAYS :]) | {today: _Day()}
         day = self._days[today]
@@ -143,7 +143,7 @@ class DayBudget:
         for name, spent, limit in zip(("tokens", "cost"), known, limits, strict=True):
             if limit is not None:
                 metrics.LLM_BUDGET_USED.labels(name).set(spent / limit)
-        self._tell(today, budget.is_used_up(*known, *limits), *known)
+        self._log_change(today, budget.is_used_up(*known, *limits), *known)
 
     def _exchange(self, client: Any, today: date, day: _Day) -> dict[str, int]:
         key = budget.key(today)
@@ -153,7 +153,7 @@ class DayBudget:
         return counts
 
     def _share(self, transaction: Any, key: str, day: _Day) -> dict[str, int]:
-        """Merges the counts of Redis and of this replica, in a transaction that is repeated when others were faster."""
+        """Merges the counts of Redis and of this replica, in a transaction that is repeated on a conflict."""
         stored = {name.decode(errors="replace"): budget.count(text) for name, text in transaction.hgetall(key).items()}
         shared = {name: number for name, number in stored.items() if ":" in name and number is not None}
         counts = merged(shared, day.counts, self._replica, day.floor)
@@ -166,7 +166,7 @@ class DayBudget:
         transaction.expire(key, _TTL_SECONDS)
         return counts
 
-    def _tell(self, today: date, used_up: bool, tokens: int, nanocost: int) -> None:
+    def _log_change(self, today: date, used_up: bool, tokens: int, nanocost: int) -> None:
         if used_up == self._paused:
             return
         self._paused = used_up
@@ -177,7 +177,7 @@ class DayBudget:
             log.warning("paused calls: the day's budget is used up", until=until, **spent)
             self._note(f"calls are paused until {until}: the day's budget is used up")
         else:
-            log.info("went on calling: there is budget left", **spent)
+            log.info("resumed calls: there is budget left", **spent)
             self._note(None)
 
 
@@ -187,13 +187,13 @@ def merged(
     """Merges two versions of the counts. Pure.
 
     Args:
-        shared: One, by `KIND:REPLICA`.
-        known: The other, that of `replica`.
-        replica: Whose floor it is.
-        floor: What was spent by all before `replica` began, by kind; empty: nothing is known of that.
+        shared: One version, by `KIND:REPLICA`.
+        known: The other version, that of `replica`.
+        replica: The replica to which `floor` belongs.
+        floor: Spending of all before the start of `replica`, by kind; empty: unknown.
 
     Returns:
-        The higher of each count, and a count for what the floor has more than all others together.
+        The higher value of each count, and a count for the part of the floor that the other counts do not cover.
     """
     counts = {name: max(shared.get(name, 0), known.get(name, 0)) for name in {**shared, **known}}
     for kind, spent in floor.items():
@@ -212,5 +212,5 @@ def totals(counts: Mapping[str, int]) -> tuple[int, int]:
 
 
 def tokens_at_most(prompt: Prompt, text: str) -> int:
-    """Returns what a call took at most, for a provider that does not say it: no token is shorter than a byte."""
+    """Returns the maximum number of tokens of a call, for a provider without usage: a token has at least one byte."""
     return len(text.encode()) + sum(len(str(each["content"]).encode()) for each in prompt.messages)

@@ -1,8 +1,8 @@
-"""What came of recent calls, so that a message that is read twice costs no second call.
+"""Cache of the outcomes of recent calls, so that a message that is read twice costs no second call.
 
-A question comes again when a consumer or the broker dies before an offset is committed, and when the Flink job goes
-back to its last checkpoint and sends the regenerations since then once more. What came of it is sent again, too, and
-those who read it drop the copy. It lies in Redis and may vanish: then the call is made again.
+A question is read again when a consumer or the broker crashes before an offset is committed, and when the Flink job
+restarts from its last checkpoint and sends later regenerations again. The cached outcome is then sent again, and its
+readers drop the copy. The cache is in Redis; when Redis loses it, the call is made again.
 """
 
 import hashlib
@@ -21,29 +21,29 @@ from pipeline.messages import Question, Unreadable
 from pipeline.producer import Outgoing
 
 TTL_SECONDS = 3600
-"""As long as Flink knows a copy of an answer to be one."""
+"""As long as Flink recognises copies of an answer."""
 
 
 @dataclass(frozen=True)
 class Paid:
-    """An answer and what it cost; None where that is not known."""
+    """An answer and its cost; None: the cost is unknown."""
 
     answer: Answer
     cost: Decimal | None
 
     def recorded(self) -> "Paid":
-        """Returns it as one that takes nothing more, for what it took stands in a message already."""
+        """Returns the answer without tokens and cost, because a message already contains them."""
         return Paid(replace(self.answer, usage=Usage()), Decimal(0))
 
 
 class CallCache:
-    """Messages that followed from calls, by question, time of asking, attempt, retry, provider and model."""
+    """Outgoing messages of calls, by question, time of asking, attempt, retry, provider and model."""
 
     def __init__(self, redis: BestEffortRedis) -> None:
         self._redis = redis
 
     def get(self, question: Question, target: Target) -> Outgoing | None:
-        """Returns what came of this call, None when it was not made or Redis is unavailable."""
+        """Returns the outcome of this call; None when it was not made or Redis is unavailable."""
         kept = self._redis.get(_key(question, target))
         if kept is None:
             return None
@@ -55,12 +55,12 @@ class CallCache:
             return None
 
     def put(self, question: Question, target: Target, outgoing: Outgoing) -> None:
-        """Keeps what came of a call for an hour."""
+        """Stores the outcome of a call for an hour."""
         kept = outgoing.topic.encode() + b"\n" + outgoing.value
         self._redis.put(_key(question, target), kept, TTL_SECONDS)
 
     def get_paid(self, question: Question, target: Target) -> list[Paid]:
-        """Returns the answers that an attempt has already: its answer, and samples to compare it with."""
+        """Returns the answers that an attempt already has: its answer, and samples to compare it with."""
         kept = self._redis.get(_paid_key(question, target))
         try:
             return [_read_paid(each) for each in json.loads(kept or b"[]")]
@@ -68,7 +68,7 @@ class CallCache:
             return []
 
     def put_paid(self, question: Question, target: Target, paid: Sequence[Paid]) -> None:
-        """Keeps the answers that an attempt has already, for an hour."""
+        """Stores the answers that an attempt already has, for an hour."""
         if paid:
             body = json.dumps([_write_paid(each) for each in paid])
             self._redis.put(_paid_key(question, target), body, TTL_SECONDS)
@@ -95,14 +95,14 @@ def _paid_key(question: Question, target: Target) -> str:
 
 
 def _key(question: Question, target: Target) -> str:
-    # Calls that cost no retry have the same count; when the last of them failed tells them apart.
+    # Calls that do not count as a retry have the same retry count; the time of the last failure distinguishes them.
     failed_ms = round(question.errors[-1].failed_at.timestamp() * 1000) if question.errors else 0
     return f"{CALL_PREFIX}:{_call(question, target)}:{question.processing_attempts}:{question.retry_count}:{failed_ms}"
 
 
 def _call(question: Question, target: Target) -> str:
-    # A failed question that is asked again starts with attempt 1, at another time; a model that was exchanged is
-    # another call.
+    # A failed question that is asked again starts with attempt 1, at another time. A call to another model is another
+    # call.
     asked_ms = round(question.asked_at.timestamp() * 1000)
     asked = hashlib.sha256(f"{target.base_url} {target.model}".encode()).hexdigest()[:16]
     return f"{question.question_id}:{asked_ms}:{asked}"

@@ -1,6 +1,6 @@
-"""Makes one real call to each provider that the settings name, and says in plain words how it went.
+"""Makes one real call to each provider of the settings, and prints the result in plain words.
 
-`python -m llm_consumer.check_provider` ends with 0 when all of them answer. It never prints a key.
+`python -m llm_consumer.check_provider` exits with 0 when all of them answer. It never prints a key.
 """
 
 import sys
@@ -29,9 +29,9 @@ QUESTION = "Why is the sky blue?"
 
 
 def main() -> None:
-    """Checks each provider once; ends the process with status 1 when one of them does not answer."""
+    """Checks each provider once; the process exits with status 1 when one of them does not answer."""
     settings = load(LlmSettings)
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the lines below say all there is to say
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # no log lines between the printed lines
     redis = BestEffortRedis(settings, "check-provider")
     failed = False
     for target in dict.fromkeys(settings.targets):
@@ -40,7 +40,7 @@ def main() -> None:
         with Llm(settings, target, SharedAdaptations(redis)) as llm:
             try:
                 lines = [*report(_ask(settings, llm), target, settings)]
-                admission.reopen()  # the fleet need not wait any longer
+                admission.reopen()  # ends a wait of the fleet
             except CallFailed as failure:
                 failed = True
                 lines = [*complaint(failure, target, settings)]
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def report(answer: Answer, target: Target, settings: LlmSettings) -> Iterator[str]:
-    """Yields what to say of an answer."""
+    """Yields the lines for an answer."""
     usage = answer.usage
     yield f"works: answered in {answer.latency_ms / 1000:.1f} s: {_short(answer.text)}"
     if usage.prompt_tokens + usage.completion_tokens:
@@ -63,13 +63,13 @@ def report(answer: Answer, target: Target, settings: LlmSettings) -> Iterator[st
         yield "It does not say how many tokens that took: costs are unknown, and a budget counts a token for each byte."
     for each in answer.limits:
         if each.limit and each.window_seconds in (None, 60.0):
-            yield f"It tells a limit of {each.limit} {each.kind}; the fleet keeps to it."
+            yield f"It reports a limit of {each.limit} {each.kind}; the fleet keeps to it."
     if answer.finish_reason == "length":
         yield f"The answer was cut off at LLM_MAX_TOKENS={settings.llm_max_tokens}."
 
 
 def complaint(failure: CallFailed, target: Target, settings: LlmSettings) -> Iterator[str]:
-    """Yields what to say of a call that failed."""
+    """Yields the lines for a failed call."""
     found = diagnose(failure, variables(target, settings))
     yield f"does not work: {found.problem}"
     yield found.remedy
@@ -78,13 +78,13 @@ def complaint(failure: CallFailed, target: Target, settings: LlmSettings) -> Ite
 
 
 def learnt(adaptation: Adaptation) -> Iterator[str]:
-    """Yields what was learnt of fields that the target does not take."""
+    """Yields the learnt rules about fields that the target does not support."""
     for rule in sorted(adaptation):
         yield f"learnt from its refusals, and done for each request: {rule}"
 
 
 def limits(status: ProviderStatus) -> Iterator[str]:
-    """Yields what the fleet knows of the provider's limits, and until when it waits for it."""
+    """Yields the known limits of the provider, and until when the fleet waits for it."""
     sources = {"settings": "as set", "provider": "as the provider says", "refusals": "learnt from refusals"}
     known = [
         f"{limit:g} {kind} a minute"
@@ -99,7 +99,7 @@ def limits(status: ProviderStatus) -> Iterator[str]:
 
 
 def variables(target: Target, settings: LlmSettings) -> Variables:
-    """Returns where in `.env` a target's model, address and key stand."""
+    """Returns the variables of `.env` that contain a target's model, address and key."""
     first = same_api(target.base_url, settings.llm_base_url)
     return Variables(
         model="LLM_MODELS" if settings.llm_models else "LLM_MODEL",
@@ -119,7 +119,7 @@ def _short(text: str) -> str:
 
 
 def _without_keys(text: str, settings: LlmSettings) -> str:
-    """Takes the keys out of a text: a provider may repeat what it was sent."""
+    """Removes the keys from a text, because a provider may repeat parts of the request."""
     return redacted(text, [target.api_key.get_secret_value() for target in settings.targets])
 
 

@@ -1,7 +1,7 @@
-"""What is an answer in the body of a success, whichever OpenAI-compatible provider sent it. Pure.
+"""Reads answers from successful responses of any OpenAI-compatible provider. Pure.
 
-A provider may send thoughts beside the answer or in it, an error in place of it, and a stream that nobody asked for.
-Every body is read as a list of objects, of which a plain completion has one and a stream many.
+A provider may send thoughts in separate fields or within the answer, an error instead of an answer, or a stream that
+was not requested. Every body is read as a list of objects: a plain completion has one, a stream has many.
 """
 
 import json
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from llm_consumer.errors import classify_empty, classify_status, no_answer, sort_error_body
+from llm_consumer.errors import classify_empty, classify_error_body, classify_status, unusable_response
 from llm_consumer.text import separate_thoughts, storable, whole_sentences
 from pipeline.messages import CallError
 
 MAX_TOKENS = 2**31 - 1
-"""PostgreSQL's integer; larger counts are clamped."""
+"""Maximum of PostgreSQL's integer; larger counts are clamped."""
 
 MAX_ANSWER_CHARACTERS = 32_000
 """Longer answers are cut, so that three of them with their question fit into a message."""
@@ -33,17 +33,17 @@ ONLY_THOUGHTS = (
 )
 
 _CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
-"""Reasons to finish: OpenAI's, Gemini's (in capitals), Anthropic's, and Mistral's for a full context."""
+"""Finish reasons of a cut answer: OpenAI's, Gemini's (in capitals), Anthropic's, and Mistral's for a full context."""
 _BROKEN_OFF = {"error": 500, "abort": 500, "insufficient_system_resource": 503}
-"""Reasons to finish that leave no answer, and the status that each is like: OpenRouter's, vLLM's, DeepSeek's."""
+"""Finish reasons of an aborted answer, and the equivalent HTTP status: OpenRouter's, vLLM's, DeepSeek's."""
 
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
-"""Of a message. Providers that fill several of them repeat themselves: the first one counts."""
+"""Fields of a message. Providers that fill several of them repeat the same text, so only the first one is read."""
 _THOUGHT_PARTS = {"thinking", "reasoning", "reasoning_content", "redacted_thinking", "thought"}
 _ANSWER_PARTS = {None, "text", "output_text"}
 _TEXT_KEYS = ("text", "thinking", "reasoning", "reasoning_content", "summary", "refusal", "content", "value")
 _WORDS = ("error", "message", "msg", "detail", "errors")
-"""Where an error that is no object has its words."""
+"""Fields with the text of an error that is not an object."""
 _STATUS_KEYS = ("code", "status", "status_code", "statusCode")
 
 _STREAM_FIELD = re.compile(r"^(?:(?:event|id|retry)?:.*|data:)", re.MULTILINE)
@@ -55,9 +55,9 @@ class Usage:
     """Tokens of a call.
 
     Attributes:
-        prompt_tokens: Of the question.
-        completion_tokens: Of what the model wrote, its thoughts included.
-        reasoning_tokens: Of these, the thoughts.
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Tokens of the output, including thoughts.
+        reasoning_tokens: Those of the completion tokens that are thoughts.
     """
 
     prompt_tokens: int = 0
@@ -70,10 +70,10 @@ class Completion:
     """An answer.
 
     Attributes:
-        text: Without thoughts, at most `MAX_ANSWER_CHARACTERS`.
-        model: As the provider names it, or as it was asked for.
-        finish_reason: The provider's; `length` for every one that means the limit of tokens.
-        usage: What it took.
+        text: The answer without thoughts, at most `MAX_ANSWER_CHARACTERS`.
+        model: Name that the provider returned, or the requested name.
+        finish_reason: Finish reason of the provider; `length` for all that mean the limit of tokens.
+        usage: Tokens of the call.
         reasoning: The thoughts, if the provider shows them.
     """
 
@@ -85,12 +85,12 @@ class Completion:
 
 
 class NoCompletion(Exception):
-    """A success without an answer.
+    """A successful response without an answer.
 
     Attributes:
-        error: What it means.
-        usage: What it took all the same.
-        empty: The model answered with nothing, which may have been bad luck.
+        error: The classified error.
+        usage: Tokens of the call.
+        empty: True: the model returned an empty answer, which may be a coincidence.
     """
 
     def __init__(self, error: CallError, usage: Usage = Usage(), empty: bool = False) -> None:
@@ -102,7 +102,7 @@ class NoCompletion(Exception):
 
 @dataclass
 class _Draft:
-    """What the objects of a body say together."""
+    """Content collected from the objects of a body."""
 
     answered: bool = False
     text: list[str] = field(default_factory=list)
@@ -111,10 +111,10 @@ class _Draft:
     finish_reason: str = "stop"
 
     def add(self, choice: Mapping[str, Any]) -> None:
-        """Adds a whole message, or a piece of one.
+        """Adds a complete message, or a part of one.
 
         Raises:
-            ValueError: Its content is no text.
+            ValueError: Its content is not a text.
         """
         self.answered = True
         message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
@@ -122,7 +122,7 @@ class _Draft:
             raise ValueError(f"the message is a {type(message).__name__}")
         text, thoughts, refusal = _split(message)
         if not choice.get("delta") and choice.get("message") and text:
-            self.text.clear()  # some streams end with the whole message
+            self.text.clear()  # some streams end with the complete message
             self.thoughts.clear()
         self.text.append(text)
         self.thoughts.append(thoughts)
@@ -131,15 +131,15 @@ class _Draft:
 
 
 def read(body: bytes, asked_model: str, now: datetime) -> Completion:
-    """Reads the body of a success.
+    """Reads the body of a successful response.
 
     Args:
         body: Any bytes.
-        asked_model: Named where the answer does not name its model.
-        now: Time of the answer.
+        asked_model: The requested model, used when the response does not name its model.
+        now: Time of the response.
 
     Raises:
-        NoCompletion: There is no answer in it.
+        NoCompletion: The body has no answer.
     """
     usage = Usage()
     try:
@@ -157,7 +157,7 @@ def read(body: bytes, asked_model: str, now: datetime) -> Completion:
         model = next(filter(None, (_model(each.get("model")) for each in objects)), _model(asked_model))
         return _completion(draft, model, usage)
     except (ValueError, RecursionError) as error:
-        raise NoCompletion(no_answer(f"unreadable answer: {error}"), usage) from error
+        raise NoCompletion(unusable_response(f"unreadable answer: {error}"), usage) from error
 
 
 def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
@@ -172,17 +172,17 @@ def _completion(draft: _Draft, model: str, usage: Usage) -> Completion:
     if error.type == "permanent":
         raise NoCompletion(error, usage)
     if separated.still_thinking or (cut and (thoughts or usage.reasoning_tokens)):
-        error = no_answer(STILL_THINKING)
+        error = unusable_response(STILL_THINKING)
     elif thoughts:
-        error = no_answer(ONLY_THOUGHTS)
+        error = unusable_response(ONLY_THOUGHTS)
     raise _empty(error, usage)
 
 
 def _without_choices(objects: list[dict[str, Any]], usage: Usage) -> NoCompletion:
     shown = json.dumps(objects[0], ensure_ascii=False)
     if "choices" in objects[0]:
-        return _empty(no_answer(f"empty answer: it has no choices: {shown}"), usage)
-    return NoCompletion(no_answer(f"unreadable answer: it has no choices: {shown}"), usage)
+        return _empty(unusable_response(f"empty answer: it has no choices: {shown}"), usage)
+    return NoCompletion(unusable_response(f"unreadable answer: it has no choices: {shown}"), usage)
 
 
 def _empty(error: CallError, usage: Usage) -> NoCompletion:
@@ -190,12 +190,12 @@ def _empty(error: CallError, usage: Usage) -> NoCompletion:
 
 
 def _objects(body: bytes) -> list[dict[str, Any]]:
-    """Returns the JSON objects of a body: one, or those of a list, of lines of JSON, or of an event stream.
+    """Returns the JSON objects of a body: a single object, a list, lines of JSON, or an event stream.
 
-    Other text between them and after them does not count.
+    Other text between and after them is ignored.
 
     Raises:
-        ValueError: One of them is broken, or there is none.
+        ValueError: An object is invalid, or there is none.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass").replace("\r", "\n").lstrip("\ufeff \t\n")
     streamed = text[:1] not in ("{", "[")
@@ -223,7 +223,7 @@ def _values(text: str) -> Iterator[list[Any]]:
 
 
 def _as_openai(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the answer of Ollama's own API in OpenAI's shape; other answers as they are."""
+    """Converts a response of Ollama's own API to OpenAI's format; returns other responses unchanged."""
     message = body.get("message", {"content": body.get("response"), "thinking": body.get("thinking")})
     if "choices" in body or "done" not in body or not isinstance(message, dict):
         return body
@@ -232,7 +232,7 @@ def _as_openai(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choice(body: Mapping[str, Any], streamed: bool) -> dict[str, Any]:
-    """Returns the first choice; an empty one where there is none."""
+    """Returns the first choice, or an empty one when there is none."""
     choices = body.get("choices") or [{}]
     if not isinstance(choices, list) or not isinstance(choices[0], dict):
         raise ValueError("its choices are no list of objects")
@@ -240,18 +240,18 @@ def _choice(body: Mapping[str, Any], streamed: bool) -> dict[str, Any]:
 
 
 def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) -> CallError | None:
-    """Returns what went wrong: it counts whatever text stands beside it. None: nothing did."""
+    """Returns the error in a body, even if it has a text as well; None when there is none."""
     for owner in (body, choice):
         error = owner.get("error")
         if isinstance(error, dict) and any(error.values()):
             while isinstance(error.get("error"), dict):
                 error = error["error"]
-            return _sorted(error, owner, now)
+            return _classified(error, owner, now)
         if error and not isinstance(error, dict):
             named = {key: owner[key] for key in ("type", "code") if owner.get(key)}
-            return _sorted({"message": _words(owner), **named}, owner, now)
+            return _classified({"message": _words(owner), **named}, owner, now)
     if body.get("object") == "error" or (not body.get("choices") and _words(body)):
-        return _sorted({**body, "message": _words(body) or body.get("message")}, body, now)
+        return _classified({**body, "message": _words(body) or body.get("message")}, body, now)
     reason = choice.get("finish_reason")
     if isinstance(reason, str) and reason.lower() in _BROKEN_OFF:
         why = f"the provider broke the answer off: finish_reason {reason}"
@@ -259,24 +259,24 @@ def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) ->
     return None
 
 
-def _sorted(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
-    """Sorts an error by the status that it has, or that stands beside it."""
+def _classified(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
+    """Classifies an error by the status in it, or in the object that contains it."""
     codes = [_count(each.get(key)) for each in (error, owner) for key in _STATUS_KEYS]
     status = next((code for code in codes if 400 <= code <= 599), None)
-    named = error.get("code")  # such as "insufficient_quota"
+    named = error.get("code")  # for example "insufficient_quota"
     kept = {"reason": named} if isinstance(named, str) and not named.isdigit() else {}
-    return sort_error_body({**error, **kept, "code": status} if status else error, now)
+    return classify_error_body({**error, **kept, "code": status} if status else error, now)
 
 
 def _words(owner: Mapping[str, Any]) -> str:
-    """Returns what is said of an error that is no object; a `message` that is one may be the model's."""
+    """Returns the text of an error that is not an object. A `message` that is an object may be the model's answer."""
     found = {key: owner[key] for key in _WORDS if owner.get(key) and not isinstance(owner[key], bool)}
     words = [each for key, each in found.items() if key != "message" or not isinstance(each, dict)]
     return ": ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in words)
 
 
 def _split(message: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Returns what a message says, what it thinks, and how it refuses."""
+    """Returns the answer, the thoughts and the refusal in a message."""
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise ValueError(f"its content is a {type(content).__name__}")
@@ -290,7 +290,7 @@ def _split(message: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _kind(part: object) -> str | None:
-    """Returns the type of a part of a content; None: it has none, so that it is a text."""
+    """Returns the type of a part of the content; None: it has no type and is a text."""
     if not isinstance(part, dict):
         return None
     kind = part.get("type")
@@ -298,7 +298,7 @@ def _kind(part: object) -> str | None:
 
 
 def _plain(value: object) -> str:
-    """Returns the text in a text, in a part, or in a list of parts."""
+    """Returns the text of a string, of a part, or of a list of parts."""
     if isinstance(value, dict):
         return next(filter(None, (_plain(value.get(key)) for key in _TEXT_KEYS)), "")
     if isinstance(value, list):
@@ -307,9 +307,9 @@ def _plain(value: object) -> str:
 
 
 def _usage(objects: list[dict[str, Any]]) -> Usage:
-    """Returns what was taken. A model's thoughts are paid for as what it says.
+    """Returns the tokens of a call. Thoughts cost as much as the answer.
 
-    OpenAI counts them among the tokens of the completion, others only in the total (router-for-me/CLIProxyAPI#5733,
+    OpenAI counts thoughts as completion tokens; others count them only in the total (router-for-me/CLIProxyAPI#5733,
     mozilla-ai/any-llm#1290).
     """
     found = [each["usage"] for each in objects if isinstance(each.get("usage"), dict) and each["usage"]]
@@ -324,7 +324,7 @@ def _usage(objects: list[dict[str, Any]]) -> Usage:
 
 
 def _count(value: object) -> int:
-    """Returns a count; 0 for what is none."""
+    """Returns a count; 0 for any other value."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,20}", value):
         return int(value)
     if isinstance(value, float) and value.is_integer():
@@ -333,7 +333,7 @@ def _count(value: object) -> int:
 
 
 def _model(value: object) -> str:
-    """Returns a storable name of a model; empty if it is none."""
+    """Returns a storable model name; an empty text when the value is not a name."""
     names = value if isinstance(value, list) else [value]
     return next(filter(None, (_name(name, MAX_MODEL_CHARACTERS) for name in names)), "")
 

@@ -1,4 +1,4 @@
-"""What is wrong with a provider, in plain words, and what to change. Pure."""
+"""Explains a failed call in plain words, and what to change. Pure."""
 
 import socket
 import ssl
@@ -36,7 +36,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Variables:
-    """Where in `.env` an attempt's model, address and key stand.
+    """Variables of `.env` that contain an attempt's model, address and key.
 
     Attributes:
         model: Variable of the model.
@@ -51,14 +51,14 @@ class Variables:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong.
+    """Explanation of a failed call.
 
     Attributes:
-        kind: For programs.
-        problem: For people.
+        kind: Kind of the problem, for programs.
+        problem: The problem, for people.
         remedy: What to change.
-        said: What the provider said, without what looks like a key; empty where it adds nothing. The caller takes out
-            the keys that it knows.
+        said: Message of the provider, without anything that looks like a key; empty when it adds nothing. The caller
+            removes the keys that it knows.
     """
 
     kind: Kind
@@ -68,14 +68,14 @@ class Diagnosis:
 
 
 def diagnose(failure: CallFailed, variables: Variables) -> Diagnosis:
-    """Says what a call failed of."""
+    """Explains why a call failed."""
     error = failure.error
     found = _without_answer(failure, variables) if error.status_code is None else None
     return found or _of_message(error, variables) or _of_cause(error, variables)
 
 
 def duration(seconds: float) -> str:
-    """Returns a wait as people write it, in its two largest units: `9 m 38 s`, `26 s`, `0.1 s`."""
+    """Formats a wait for people, in its two largest units: `9 m 38 s`, `26 s`, `0.1 s`."""
     if seconds < 10:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     left, parts = round(seconds), []
@@ -93,7 +93,7 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
     if any(isinstance(each, socket.gaierror) for each in causes):
         return Diagnosis(
             "name",
-            "no such host: its name is not known to the containers",
+            "no such host: the containers cannot resolve its name",
             f"Correct the host in {where}. The machine that the fleet runs on is host.docker.internal there.",
         )
     broken_tls = [
@@ -103,7 +103,7 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
         return Diagnosis(
             "tls",
             "no secure connection: the certificate is not trusted, or the server does not speak TLS",
-            f"Correct {where}: http:// for a server without TLS, and the host's name as it stands in the certificate.",
+            f"Correct {where}: http:// for a server without TLS, and the host's name as in the certificate.",
             str(broken_tls[-1]),
         )
     if any(isinstance(each, ConnectionRefusedError) for each in causes):
@@ -118,31 +118,31 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
         return Diagnosis(
             "timeout",
             f"no answer: {text}",
-            f"See whether host and port in {where} are right and no firewall drops the call. A large model that is "
-            "still being loaded, or computes on a processor, needs a higher LLM_TIMEOUT.",
+            f"Check that host and port in {where} are right and that no firewall drops the call. A large model that is "
+            "still being loaded, or runs on a CPU, needs a higher LLM_TIMEOUT.",
         )
     if text.startswith("Connection error"):
         return Diagnosis(
-            "connection", "the connection broke", f"See whether {where} is the address of an HTTP server.", text
+            "connection", "the connection broke", f"Check that {where} is the address of an HTTP server.", text
         )
     return None
 
 
 def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
-    """Says what is wrong when the client itself found it, and its own message says so."""
+    """Explains a problem that the client itself has detected and describes in the message."""
     text, http = error.message, _http(error)
     if text.startswith("redirected to"):
         return Diagnosis(
             "address",
             f"the API is at another address{http}",
-            f"Set {variables.base_url} to the address that it names, without /chat/completions. A call is not sent on "
-            "by itself, as the key belongs to the address that was configured.",
+            f"Set {variables.base_url} to the address that it names, without /chat/completions. Redirects are not "
+            "followed, because the key belongs to the configured address.",
             redacted(text),
         )
     if text.startswith(("unreadable answer", "answer too large")):
         return Diagnosis(
             "incompatible",
-            "what answers is not an OpenAI-compatible API",
+            "the server is not an OpenAI-compatible API",
             f"Correct {variables.base_url}: host, port and path, most often with /v1 at its end.",
             redacted(text),
         )
@@ -151,14 +151,14 @@ def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
     if "thinking" in text or "thoughts" in text:
         return Diagnosis(
             "thinking",
-            "the model thought, and got no further",
+            "the model only thought, and did not answer",
             "Raise LLM_MAX_TOKENS: thoughts count, and take hundreds of tokens before the first word of the answer. Or "
             "turn thinking off with LLM_EXTRA_BODY.",
             redacted(text),
         )
     return Diagnosis(
         "empty",
-        "the model said nothing",
+        "the answer of the model is empty",
         "Raise LLM_MAX_TOKENS: a model that thinks first needs hundreds of tokens before its first word.",
         redacted(text),
     )
@@ -167,8 +167,8 @@ def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
 def _of_cause(error: CallError, variables: Variables) -> Diagnosis:
     kind, problem, remedy = _by_cause(error, variables)
     wait = error.retry_after_seconds
-    told = f"; it says to wait {duration(wait)}" if wait else ""
-    return Diagnosis(kind, f"{problem}{_http(error)}{told}", remedy, redacted(error.message))
+    delay = f"; it says to wait {duration(wait)}" if wait else ""
+    return Diagnosis(kind, f"{problem}{_http(error)}{delay}", remedy, redacted(error.message))
 
 
 def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
@@ -178,14 +178,14 @@ def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
             return (
                 "key",
                 "the provider does not accept the key",
-                f"Set {variables.key} to a valid key of this provider; it is sent to {variables.base_url} alone.",
+                f"Set {variables.key} to a valid key of this provider; it is only sent to {variables.base_url}.",
             )
         case "access":
             return (
                 "access",
-                "the provider bars this client or account, whatever the key",
-                "It may be the country or address that calls come from (a proxy or VPN helps, or hinders), a firewall "
-                "such as Cloudflare's before the API, or what the account has to do first: verify its organization, "
+                "the provider blocks this client or account, for any key",
+                "The cause may be the country or address of the caller (a proxy or VPN helps, or hinders), a firewall "
+                "before the API (for example Cloudflare's), or a missing step of the account: verify its organization, "
                 "accept terms, enable the API.",
             )
         case "credit":
@@ -193,21 +193,20 @@ def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
                 "credit",
                 "the account has no credit left, or reached its spending limit",
                 f"Add credit, raise the limit at the provider, or name another provider in {variables.base_url}. The "
-                "questions wait; the fleet tries again now and then, and goes on by itself.",
+                "questions wait; the fleet tries again at intervals, and continues automatically.",
             )
         case "rate_limit":
             return (
                 "rate",
                 "the provider admits no more calls for now",
-                "Nothing has to be done: the fleet waits and goes on. If its limits are known, set LLM_RPM and LLM_TPM "
-                "to them, so that no call is refused.",
+                "Nothing has to be done: the fleet waits and continues. If its limits are known, set LLM_RPM and "
+                "LLM_TPM to them, so that no call is refused.",
             )
         case "quota":
             return (
                 "quota",
                 "the quota is used up",
-                "Wait, ask the provider for more, or name another model or provider; the fleet itself waits and goes "
-                "on.",
+                "Wait, ask the provider for more, or name another model or provider; the fleet waits and continues.",
             )
         case "model":
             return (
@@ -220,34 +219,35 @@ def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
             return (
                 "content",
                 "the provider refuses the question of this check",
-                f"It was a harmless one. Name another model in {variables.model}, or loosen the provider's filter.",
+                f"The question is harmless. Name another model in {variables.model}, or loosen the provider's filter.",
             )
         case "context_length":
             return (
                 "context",
                 "the question of this check is too long for the model as it is set up",
-                "It was a short one. Lower LLM_MAX_TOKENS, which counts, and give the model a larger context (Ollama: "
-                "num_ctx, llama.cpp: --ctx-size, vLLM: --max-model-len) or the account a higher rate of tokens.",
+                "The question is short. Lower LLM_MAX_TOKENS, which counts, and give the model a larger context "
+                "(Ollama: num_ctx, llama.cpp: --ctx-size, vLLM: --max-model-len) or the account a higher rate of "
+                "tokens.",
             )
         case "field":
             return (
                 "field",
-                "the provider does not take one of the fields of the request",
-                "Change it with LLM_EXTRA_BODY: {} sends none but the usual ones, null takes one out. Newer models of "
-                'OpenAI take {"max_tokens": null, "max_completion_tokens": 1000, "temperature": null, "top_p": null}.',
+                "the provider does not support one of the fields of the request",
+                "Change it with LLM_EXTRA_BODY: {} adds no field, null removes one. Newer models of OpenAI need "
+                '{"max_tokens": null, "max_completion_tokens": 1000, "temperature": null, "top_p": null}.',
             )
     if error.cause == "other" and error.status_code in (404, 405):
         return (
             "address",
-            "there is no such page",
-            f"Correct the path in {variables.base_url}: it is what stands before /chat/completions, most often /v1.",
+            "the path does not exist",
+            f"Correct the path in {variables.base_url}: the part before /chat/completions, most often /v1.",
         )
     if error.type == "permanent":
         return "other", "the provider refuses the call", "Do what it says:"
     return (
         "overload",
-        "the provider is there, and overloaded or out of order",
-        "Try again in a moment; the fleet itself waits and goes on. Lower LLM_CONCURRENCY if it stays so.",
+        "the provider is overloaded or out of order",
+        "Try again in a moment; the fleet waits and continues. Lower LLM_CONCURRENCY if this persists.",
     )
 
 

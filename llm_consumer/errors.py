@@ -1,8 +1,8 @@
-"""What a provider's error means: which topic it goes to, and who is at fault. Pure.
+"""Classifies errors of providers: the topic to which they go, and their cause. Pure.
 
-`type` says what becomes of the question, `cause` why the call failed (`pipeline/messages.py`). There are hundreds of
-providers and gateways, and what they mean stands in their words more than in the status: spent credit comes as 400,
-401, 402, 403 and 429. `tests/unit/llm_consumer/provider_responses.py` holds what they say, with sources.
+`type` decides how the question continues, `cause` is why the call failed (`pipeline/messages.py`). There are hundreds
+of providers and gateways, and their error texts are more reliable than the status: used-up credit is reported as 400,
+401, 402, 403 and 429. `tests/unit/llm_consumer/provider_responses.py` has examples with sources.
 """
 
 import json
@@ -42,14 +42,14 @@ from llm_consumer.wordings import (
 from pipeline.messages import NOT_ADMITTED, CallError, Cause, ErrorType
 
 LONG_RETRY_AFTER_SECONDS = 30
-"""A provider that asks for a wait of at least this means a quota, not a busy moment."""
+"""A rate limit with a wait of at least this is treated like a quota."""
 
 MAX_MESSAGE_CHARACTERS = 500
 MIN_KEY_CHARACTERS = 4
-"""Of a key that is taken out of texts; a shorter one is a placeholder, and stands in many words."""
+"""Minimum length of a key that is removed from texts; a shorter one is a placeholder that may occur in other words."""
 
 _TEMPORARY = {408, 425, 498, 499}
-"""Beside 5xx: a time-out, too early, Groq's "Flex Tier capacity exceeded", and a call that a proxy gave up."""
+"""Temporary errors besides 5xx: timeout, too early, Groq's "Flex Tier capacity exceeded", a call closed by a proxy."""
 _OVERLOADED = 529
 
 _REFUSED = {
@@ -63,10 +63,10 @@ _REFUSED = {
     "sensitive",
     "spii",
 }
-"""Reasons to finish: OpenAI's, Gemini's own, which its OpenAI-compatible API lets through, Anthropic's and Zhipu's."""
+"""Finish reasons of refused answers: OpenAI's, Gemini's (its OpenAI-compatible API has them), Anthropic's, Zhipu's."""
 
 _OURS = {"input", "prompt", "messages", "failed_generation"}
-"""Fields of an error that quote the request, or what the model wrote: a question may speak of credit, too."""
+"""Fields of an error that quote the request or the model's output. They are ignored: a question may mention credit."""
 
 _SECRET = re.compile(
     r"\bBearer\s+[^\s\"',}]+"
@@ -75,7 +75,7 @@ _SECRET = re.compile(
     r"|(?<![\w-])[\w-]{0,60}\*{3,}[\w-]*",
     re.IGNORECASE,
 )
-"""Keys as providers give them out, and as they show them: with asterisks, or dots, in the middle."""
+"""Keys in the format of providers, complete or masked with asterisks or dots."""
 
 
 _UNAVAILABLE = re.compile(r"timed out|connection error", re.IGNORECASE)
@@ -97,7 +97,7 @@ def _may_be_credit(text: str) -> bool:
 
 
 def _is_quota(text: str) -> bool:
-    """Says whether a quota is meant: by the first period that the words name; what follows may be advice."""
+    """Returns whether a text is about a quota. The first period in it decides, because later ones may be advice."""
     if EXHAUSTED.search(text) or TOMORROW.search(text):
         return True
     day, minute = DAY.search(text), MINUTE.search(text)
@@ -133,7 +133,7 @@ _RULES: Mapping[int, Sequence[_Rule]] = {
         ("credit", _may_be_credit),
     ),
 }
-"""By status: what to look for, in which order."""
+"""By status: the rules in their order."""
 _RULES_OF_REQUESTS: Sequence[_Rule] = (
     ("key", KEY.search),
     ("context_length", NEVER_ADMITTED.search),
@@ -148,7 +148,7 @@ _RULES_OF_REQUESTS: Sequence[_Rule] = (
     ("model", MODEL_SENTENCE.search),
     ("quota", _is_quota),
 )
-"""Of 400, 413, 422 and other statuses that find fault with the request."""
+"""Rules for 400, 413, 422 and other statuses of invalid requests."""
 _RULES_OF_LAST_RESORT: Sequence[_Rule] = (("credit", _may_be_credit), ("field", FIELD_NAME.search))
 _RULES_OF_SERVERS: Sequence[_Rule] = (
     ("credit", _is_credit),
@@ -156,7 +156,7 @@ _RULES_OF_SERVERS: Sequence[_Rule] = (
     ("rate_limit", _is_rate),
     ("quota", EXHAUSTED.search),
 )
-"""Of 5xx, with which some gateways pass on what another provider refused."""
+"""Rules for 5xx, which some gateways return when another provider has refused the call."""
 _OTHERWISE: Mapping[int, Cause] = {
     401: "key",
     403: "access",
@@ -164,28 +164,28 @@ _OTHERWISE: Mapping[int, Cause] = {
     429: "rate_limit",
     451: "access",
 }
-"""What a status means whose words say nothing."""
+"""Causes of statuses when no rule matches the text."""
 
 
 def classify_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> CallError:
-    """Sorts an HTTP answer that is not a success.
+    """Classifies an HTTP response that is not a success.
 
     Args:
         status: HTTP status.
-        body: Its text.
-        headers: With lower-case names, or with names in which case does not count.
-        now: Time of the answer, against which dates are read.
+        body: Text of the body.
+        headers: Headers with lower-case or case-insensitive names.
+        now: Time of the response; dates are relative to it.
     """
     wait = wait_seconds(headers, body, now)
     message = _short(body) or f"HTTP {status} without a message"
-    return _error(_cause(status, _said(body)), status, message, wait)
+    return _error(_cause(status, _words_of(body)), status, message, wait)
 
 
-def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
-    """Sorts an error that came in the body of a success, as some gateways send it.
+def classify_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
+    """Classifies an error in the body of a successful response, which some gateways send.
 
     Args:
-        error: The `error` object; its `code` counts as the HTTP status if it is one.
+        error: The `error` object; its `code` is used as the HTTP status if it is one.
         now: See `classify_status`.
     """
     code = str(error.get("code"))
@@ -195,39 +195,39 @@ def sort_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
         body = "an error that is nested too deeply"
     if re.fullmatch(r"[45]\d\d", code):
         return classify_status(int(code), body, {}, now)
-    cause = _first(_RULES_OF_REQUESTS, _said(body), "unavailable")
+    cause = _first(_RULES_OF_REQUESTS, _words_of(body), "unavailable")
     return _error(cause, None, _short(body), wait_seconds({}, body, now))
 
 
 def classify_empty(finish_reason: str, refusal: str | None) -> CallError:
-    """Sorts a success without a text: what is refused will be refused again, anything else may have been bad luck.
+    """Classifies a success without a text: a refusal is final, anything else may be a coincidence.
 
     Args:
-        finish_reason: Of the answer.
-        refusal: What the model says in place of an answer.
+        finish_reason: Finish reason of the response.
+        refusal: Text of the model's refusal.
     """
     if refusal:
         return _error("refused_content", None, _short(f"content refused by the model: {refusal}"))
     if finish_reason.lower() in _REFUSED:
         return _error("refused_content", None, "content refused by the provider's filter")
     if finish_reason == "length":
-        return no_answer("empty answer: all of LLM_MAX_TOKENS went before its first word")
-    return no_answer("empty answer")
+        return unusable_response("empty answer: all of LLM_MAX_TOKENS went before its first word")
+    return unusable_response("empty answer")
 
 
-def no_answer(why: str) -> CallError:
-    """Sorts a call without a usable HTTP answer: refused, timed out, broken off, not readable, empty."""
+def unusable_response(why: str) -> CallError:
+    """Classifies a call without a usable response: refused, timed out, aborted, unreadable or empty."""
     if why.startswith("redirected to"):
         return _error("other", None, _short(why))
     return _error("unavailable" if _UNAVAILABLE.match(why) else "no_answer", None, _short(why))
 
 
 def redacted(text: str, keys: Iterable[str] = ()) -> str:
-    """Takes keys out of a text: a provider may repeat what it was sent.
+    """Removes keys from a text, because a provider may repeat parts of the request.
 
     Args:
-        text: What it said.
-        keys: Those that it may have been sent; others are known by their shape.
+        text: Text of the provider.
+        keys: Keys that the request may contain; other keys are recognised by their format.
     """
     for key in sorted(keys, key=len, reverse=True):
         if len(key) >= MIN_KEY_CHARACTERS:
@@ -269,14 +269,14 @@ def _first(rules: Sequence[_Rule], text: str, otherwise: Cause) -> Cause:
     return next((cause for cause, says in rules if says(text)), otherwise)
 
 
-def _said(body: str) -> str:
-    """Returns the words of a body in small letters, a line each, without what it quotes and without paths of links."""
+def _words_of(body: str) -> str:
+    """Returns the texts of a body in lower case, one on each line, without quoted requests and paths of links."""
     text = "\n".join(_texts(body))[:MAX_READ_CHARACTERS].lower()
     return re.sub(r"(https?://[^/\s\"']{1,200})[^\s\"')]*", r"\1", text)
 
 
 def _texts(body: str) -> Iterator[str]:
-    """Yields the texts of a body that is JSON, those of JSON in them, too; another body as it is."""
+    """Yields the texts in a JSON body, including those in nested JSON texts; yields any other body unchanged."""
     waiting: list[object] = [body]
     while waiting:
         each = waiting.pop()
@@ -293,7 +293,7 @@ def _texts(body: str) -> Iterator[str]:
 
 
 def _parsed(text: str) -> object:
-    """Returns an object or a list; None if the text is neither."""
+    """Returns the object or list in a JSON text; None if it has neither."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
@@ -304,7 +304,7 @@ def _parsed(text: str) -> object:
 
 
 def _short(text: str) -> str:
-    """Returns a text on one line, short, storable, and with characters in place of their codes."""
+    """Returns a text on one line, shortened, storable, and with its escaped characters decoded."""
     decoded = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text[: 2 * MAX_READ_CHARACTERS])
     paired = decoded.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return storable(" ".join(paired.split()))[:MAX_MESSAGE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Errors on demand, for demonstrations: what the fleet does about an overloaded or exhausted provider."""
+"""Artificial errors for demonstrations of an overloaded provider and of a used-up quota."""
 
 import random
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from pipeline.messages import CallError, Question
 
 @dataclass(frozen=True)
 class FaultyProvider:
-    """A provider whose calls fail now and then, before they are made. Its limiter learns nothing from that.
+    """A provider that fails a share of its calls before they are made. The limiter does not see these failures.
 
     Attributes:
         provider: The provider.
-        overload_rate: Share of calls that fail as if it were overloaded, from 0 to 1.
-        quota_rate: Share that fails as if the quota were exhausted; with the other at most 1.
-        chance: Draws from 0 to 1.
+        overload_rate: Share of calls that fail like those of an overloaded provider, from 0 to 1.
+        quota_rate: Share of calls that fail as if the quota were used up; both shares together are at most 1.
+        chance: Returns a random number from 0 to 1.
     """
 
     provider: Provider
@@ -29,11 +29,11 @@ class FaultyProvider:
 
     @property
     def target(self) -> Target:
-        """Whom it asks."""
+        """Target of its calls."""
         return self.provider.target
 
     def ask(self, question: Question, prompt: Prompt) -> Answer:
-        """Asks once, or fails."""
+        """Makes one call, or fails."""
         drawn = self.chance()
         if drawn < self.overload_rate:
             raise CallFailed(

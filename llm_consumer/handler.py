@@ -1,4 +1,4 @@
-"""From a question to what follows from asking it once."""
+"""Handler of questions: makes one attempt and returns the message that follows from it."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,66 +25,66 @@ from pipeline.messages import (
     CallError,
     FailedCall,
     Question,
+    RecordPosition,
     Response,
-    Source,
 )
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
 
 SAME_CALL_SECONDS = 0.5
-"""After which a copy looks again whether the call that it would repeat has ended."""
+"""Time after which a copy of a message checks again whether the call that it would repeat has ended."""
 
 PATIENCE_SLACK_SECONDS = 60.0
-"""A question that waits as long as its patience, since the provider said so, is asked once more."""
+"""Tolerance, so that a question that waited for its whole patience (as the provider demanded) is asked once more."""
 
 _ERROR_TOPICS = {"overload": topics.ERROR_OVERLOAD, "quota": topics.ERROR_QUOTA}
 
 
 class CallCache(Protocol):
-    """What came of recent calls."""
+    """Outcomes of recent calls."""
 
     def get(self, question: Question, target: Target, /) -> Outgoing | None:
-        """Returns what came of this call, if it was made."""
+        """Returns the outcome of this call, if it was made."""
 
     def put(self, question: Question, target: Target, outgoing: Outgoing, /) -> None:
-        """Keeps what came of a call."""
+        """Stores the outcome of a call."""
 
     def get_paid(self, question: Question, target: Target, /) -> list[Paid]:
-        """Returns the answers that an attempt has already, of those that it needs."""
+        """Returns the answers that an attempt already has."""
 
     def put_paid(self, question: Question, target: Target, paid: Sequence[Paid], /) -> None:
-        """Keeps the answers that an attempt has already."""
+        """Stores the answers that an attempt already has."""
 
 
 class Budget(Protocol):
-    """What calls may take on a day."""
+    """The day's budget of calls."""
 
     def closed_seconds(self) -> float:
-        """Returns for how long it is used up; 0 while some is left."""
+        """Returns how long calls have to wait, in seconds; 0 while the budget is not used up."""
 
     def charge(self, tokens: int, cost: Decimal | None, /) -> None:
-        """Counts what a call took."""
+        """Counts the tokens and the cost of a call."""
 
 
 class Provider(Protocol):
-    """Whom an attempt asks."""
+    """Makes the calls of an attempt."""
 
     @property
     def target(self) -> Target:
         """Model, address, price."""
 
     def ask(self, question: Question, prompt: Prompt, /) -> Answer:
-        """Asks once; raises `CallFailed`, or `Unavailable` while the provider has no room for a call."""
+        """Makes one call; raises `CallFailed`, or `Unavailable` while the provider admits no call."""
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What an answer without reference is compared with (SelfCheckGPT: Manakul et al. 2023, arXiv:2303.08896).
+    """Self-check of answers without reference (SelfCheckGPT: Manakul et al. 2023, arXiv:2303.08896).
 
     Attributes:
-        samples: Further answers to ask for; 0: none, such an answer stays unscored.
-        temperature: Of their sampling, unless the answer's is higher.
+        samples: Number of further answers that the answer is compared with; 0: the answer stays unscored.
+        temperature: Minimum temperature of the further answers.
     """
 
     samples: int = 0
@@ -93,18 +93,18 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a question does whose call the provider does not admit.
+    """Rules for questions whose call the provider does not admit.
 
     Attributes:
-        patience_seconds: For which it waits since it was first refused.
-        quota_counts: A quota error costs a retry, as a fault of the question's own does.
+        patience_seconds: Maximum wait since the first refusal.
+        quota_counts: True: a quota error counts as a retry.
     """
 
     patience_seconds: float = 86_400
     quota_counts: bool = False
 
     def is_over(self, question: Question, now: datetime, wait_seconds: float) -> bool:
-        """Returns whether a question would wait too long with a further wait of so many seconds."""
+        """Returns whether a question would exceed its patience with a further wait of `wait_seconds`."""
         if question.waiting_since is None:
             return False
         waited = (now - question.waiting_since).total_seconds()
@@ -112,7 +112,7 @@ class Waiting:
 
 
 class AskHandler:
-    """Asks the model and addresses the answer or the error."""
+    """Asks the model and returns a message with the answer or the error."""
 
     def __init__(
         self,
@@ -126,12 +126,12 @@ class AskHandler:
         """Makes a handler.
 
         Args:
-            providers: For each attempt; the last one serves further attempts, too.
-            call_cache: What came of recent calls: a question that comes again is not asked again.
-            budget: What calls may take on a day.
-            temperature: Of first attempts.
-            waiting: What a question does whose call the provider does not admit.
-            self_check: For questions without reference.
+            providers: A provider for each attempt; the last one is used for further attempts.
+            call_cache: Outcomes of recent calls, so that a repeated message is not asked again.
+            budget: The day's budget of calls.
+            temperature: Temperature of first attempts.
+            waiting: Rules for questions whose call the provider does not admit.
+            self_check: Self-check of questions without reference.
         """
         self._providers = providers
         self._call_cache = call_cache
@@ -146,8 +146,8 @@ class AskHandler:
         """Handles one message of `questions-pending`.
 
         Raises:
-            Unavailable: The provider has no room for a call, the day's budget is used up, or a copy of the message is
-                at the provider just now.
+            Unavailable: The provider admits no call, the day's budget is used up, or the call of a copy of the message
+                is in flight.
         """
         question = incoming.message
         assert isinstance(question, Question)
@@ -156,15 +156,15 @@ class AskHandler:
 
     @contextmanager
     def _alone_with(self, question: Question) -> Iterator[None]:
-        """Keeps copies of a call apart: the one that comes later finds in the call cache what came of it.
+        """Allows one call of a question at a time; a later copy then finds its outcome in the call cache.
 
-        Copies come close together where a producer gave a question up that the broker took nevertheless, and the outbox
-        published it again. They have one key, so one partition, and so this consumer.
+        Copies follow each other closely when a producer gave up a question that the broker did accept, and the outbox
+        published it again. They have the same key and partition, so this consumer gets all of them.
         """
         call = (question.question_id, question.asked_at, question.processing_attempts, question.retry_count)
         with self._lock:
             if call in self._asking:
-                raise Unavailable("this call is being made", SAME_CALL_SECONDS, told=True)
+                raise Unavailable("this call is being made", SAME_CALL_SECONDS, already_logged=True)
             self._asking.add(call)
         try:
             yield
@@ -180,11 +180,11 @@ class AskHandler:
         known = self._call_cache.get(question, provider.target)
         if known:
             metrics.LLM_CALLS.labels("spared").inc()
-            about.info("sent again what came of this call", topic=known.topic)
+            about.info("sent the cached outcome of this call", topic=known.topic)
             return [known]
         closed = self._budget.closed_seconds()
         if closed:
-            raise Unavailable("the day's budget is used up", closed, told=True)
+            raise Unavailable("the day's budget is used up", closed, already_logged=True)
         outgoing = self._call(provider, question, incoming, about)
         self._call_cache.put(question, provider.target, outgoing)
         return [outgoing]
@@ -208,7 +208,7 @@ class AskHandler:
                 raise
             last = question.errors[-1]
             about.warning("gave up waiting for the provider", since=question.waiting_since, error=last.message)
-            names = ("type", "cause", "status_code", "message", "counts_as_retry")  # what it took is counted already
+            names = ("type", "cause", "status_code", "message", "counts_as_retry")  # its tokens are already counted
             last_error = CallError(**{name: getattr(last, name) for name in names})
             return _ended(question, last_error, "patience_exhausted", incoming.source, datetime.now(UTC))
         answer, *samples = (each.answer for each in paid)
@@ -217,7 +217,7 @@ class AskHandler:
         about.info(
             "got an answer", latency_ms=answer.latency_ms, tokens=answer.usage.completion_tokens, samples=len(samples)
         )
-        response = question.become(
+        response = question.convert_to(
             Response,
             llm_response=answer.text,
             model=answer.model,
@@ -233,10 +233,11 @@ class AskHandler:
         return Outgoing.of(topics.RESPONSES_SUCCESS, response)
 
     def _ask_all(self, provider: Provider, question: Question, wanted: int, paid: list[Paid]) -> None:
-        """Asks for an answer and its samples until `wanted` are in `paid`.
+        """Makes calls for an answer and its samples until `paid` has `wanted` answers.
 
-        One after the other: LLM_CONCURRENCY stays the number of calls in flight. Not one call with `n`, which many
-        providers do not know. One that fails fails the attempt, as without it there is nothing to judge by.
+        The calls are sequential, so that LLM_CONCURRENCY limits the calls in flight. One call with the parameter `n`
+        is not possible, because many providers do not support it. If a call fails, the attempt fails, because the
+        answer cannot be scored without all samples.
         """
         asked, *shorter = prompts(question, self._temperature)
         while len(paid) < wanted:
@@ -257,7 +258,7 @@ class AskHandler:
         metrics.LLM_CALLS.labels("answer").inc()
         cost = self._charge(provider.target, answer.usage)
         if not answer.usage.prompt_tokens + answer.usage.completion_tokens:
-            # The provider does not say. A budget must not be blind to it: it counts what there was at most.
+            # The provider reports no usage. The budget counts the maximum, so that such calls are not free.
             price = provider.target.price
             at_most = tokens_at_most(asked, answer.text)
             self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
@@ -265,7 +266,7 @@ class AskHandler:
         return Paid(answer, cost)
 
     def _charge(self, target: Target, usage: Usage) -> Decimal | None:
-        """Counts what a call took; returns its cost, None where no price is known."""
+        """Counts the tokens of a call; returns its cost, or None when no price is known."""
         metrics.LLM_TOKENS.labels("prompt").inc(usage.prompt_tokens)
         metrics.LLM_TOKENS.labels("completion").inc(usage.completion_tokens)
         cost = target.price.cost(usage.prompt_tokens, usage.completion_tokens) if target.price else None
@@ -276,7 +277,7 @@ class AskHandler:
         return cost
 
     def _with_tokens(self, failure: CallFailed, target: Target, paid: Sequence[Paid]) -> CallError:
-        """Returns the error of an attempt with all that it took: the failed call, and answers before it."""
+        """Returns the error of an attempt with the tokens and cost of the failed call and of the answers before it."""
         usages = [failure.usage, *(each.answer.usage for each in paid)]
         prompt_tokens = sum(each.prompt_tokens for each in usages)
         completion_tokens = sum(each.completion_tokens for each in usages)
@@ -316,7 +317,7 @@ class AskHandler:
             if self._waiting.is_over(question, incoming.now(), 0):
                 return _ended(question, error, "patience_exhausted", incoming.source, now)
             question = question.model_copy(update={"waiting_since": question.waiting_since or now})
-        failed_call = question.become(FailedCall, error=error, failed_at=now)
+        failed_call = question.convert_to(FailedCall, error=error, failed_at=now)
         return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)
 
 
@@ -324,7 +325,7 @@ def _ended(
     question: Question,
     error: CallError,
     reason: Literal["patience_exhausted", "not_retryable"],
-    source: Source,
+    source: RecordPosition,
     now: datetime,
 ) -> Outgoing:
     ended = routing.give_up(question, error, reason, source, now)

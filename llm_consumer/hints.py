@@ -1,6 +1,6 @@
-"""What a provider tells about its limits, in the headers of an answer, in its body, and in words. Pure.
+"""Reads waits and limits from responses of providers: from headers, from the body, and from texts. Pure.
 
-Nothing here fails on what it cannot read: a hint that makes no sense counts as none.
+Hints that cannot be read are ignored; no function fails because of them.
 """
 
 import math
@@ -14,26 +14,26 @@ from typing import Literal
 Kind = Literal["requests", "tokens"]
 
 MAX_READ_CHARACTERS = 10_000
-"""Of a body; errors are shorter, and the rest of a page has no hints."""
+"""Maximum length of a body that is read; errors are shorter, and the rest of a page has no hints."""
 
 FIRST_EPOCH_SECONDS = 1e9
-"""A number of at least this (the year 2001) is a time, not a wait of 31 years."""
+"""A number of at least this (the year 2001) is a time; as a wait it would be 31 years."""
 FIRST_EPOCH_MILLISECONDS = 1e11
 
 CHINA = timezone(timedelta(hours=8))
-"""Chinese providers tell times without a zone (Zhipu: Wei-Shaw/sub2api#362)."""
+"""Time zone of Chinese providers, which report times without a zone (Zhipu: Wei-Shaw/sub2api#362)."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of a provider; what it does not tell is None.
+    """A limit of a provider; fields that it does not report are None.
 
     Attributes:
-        kind: What it counts.
-        limit: How many in a window. A limit of 0 is none that calls could be paced by, and counts as not told.
-        remaining: How many are left.
-        reset_seconds: Until all of them are back.
-        window_seconds: Length of the window, where a name or words say it.
+        kind: What the limit counts.
+        limit: Number in a window. A limit of 0 cannot pace calls, and is treated as not reported.
+        remaining: Remaining number in the current window.
+        reset_seconds: Time until the whole limit is available again.
+        window_seconds: Length of the window, if a name or text contains it.
     """
 
     kind: Kind
@@ -78,19 +78,19 @@ _RETRY_INFO = re.compile(
     r"|retry_?delay\s?\{\s?seconds:\s?(?P<seconds>\d{1,12})",
     re.IGNORECASE,
 )
-"""google.rpc.RetryInfo, as JSON and as protocol buffers are printed."""
+"""google.rpc.RetryInfo, as JSON and in the text format of protocol buffers."""
 _FIELD = re.compile(
     r"[\"'](?:retry|resets?)[-_]?(?:after|in|at|(?=sec))[-_]?(?P<unit>ms|seconds?|secs?|s)?[\"']\s?:\s?[\"']?"
     rf"(?:(?P<number>\d{{1,15}}(?:\.\d{{1,9}})?)(?![\d:-])|(?P<at>{_DATE}))"
     r"|[\"']estimated_time[\"']\s?:\s?(?P<loading>\d{1,6}(?:\.\d{1,9})?)",
     re.IGNORECASE,
 )
-"""A field of the body. `estimated_time`: until Hugging Face has loaded a model."""
+"""A field of the body. `estimated_time` is the time until Hugging Face has loaded a model."""
 
 _ESCAPED = re.compile(r"\\{1,32}(?:u([0-9a-fA-F]{4})|([\"'/])|[nrt])")
 
 _FAMILIES: Mapping[str, Kind] = {"ratelimit": "requests", "ratelimitbysize": "tokens", "tokenlimit": "tokens"}
-"""Words of header names, and what they count unless the name says it. `tokenlimit` is Together's, by size Mistral's."""
+"""Words in header names, and what they count by default. `tokenlimit` is Together's, `ratelimitbysize` Mistral's."""
 _PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_592_000}
 _FIELDS = ("limit", "remaining", "reset")
 
@@ -105,7 +105,7 @@ _COMBINED = {
     "remaining": re.compile(r"\b(?:remaining|r)=(\d{1,15})"),
     "reset": re.compile(r"\b(?:reset|t)=(\d{1,15})"),
 }
-"""Fields of `RateLimit`, as drafts 3 to 10 of the IETF have it (draft-ietf-httpapi-ratelimit-headers)."""
+"""Fields of the header `RateLimit` in the drafts 3 to 10 of the IETF (draft-ietf-httpapi-ratelimit-headers)."""
 _COUNT = re.compile(r"\s*(\d{1,15})")
 _THOUSANDS = re.compile(r"\s*\d{1,3}(?:,\d{3})+\s*")
 _WINDOW = re.compile(r";\s*(?:w|window)=(\d{1,9})")
@@ -134,15 +134,15 @@ _QUOTA_PERIOD = re.compile(r"per(second|minute|hour|day)", re.IGNORECASE)
 
 
 def wait_seconds(headers: Mapping[str, str], body: str, now: datetime) -> float | None:
-    """Returns for how long the provider asks to be left alone, in seconds; None if it does not say.
+    """Returns the wait that the provider asks for, in seconds; None if it asks for none.
 
-    What a header says goes before what Google's `retryDelay` says, that before words, and those before the time of a
-    limit of which nothing remains. Of several hints of one kind the longest wait counts.
+    A header has the highest priority, then Google's `retryDelay`, then texts, then the reset time of a used-up limit.
+    Of several hints of the same kind, the longest wait is used.
 
     Args:
-        headers: Of the answer, with lower-case names or with names in which case does not count.
-        body: Its text.
-        now: Time of the answer.
+        headers: Headers of the response, with lower-case or case-insensitive names.
+        body: Text of the body.
+        now: Time of the response.
     """
     header = retry_after_seconds(headers, now)
     if header:
@@ -164,7 +164,7 @@ def wait_seconds(headers: Mapping[str, str], body: str, now: datetime) -> float 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """Returns the wait that a header asks for, in seconds.
 
-    That is `Retry-After` (RFC 9110, section 10.2.3), or OpenAI's and Azure's own in milliseconds.
+    The header is `Retry-After` (RFC 9110, section 10.2.3), or OpenAI's or Azure's header in milliseconds.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = _number(headers.get(name))
@@ -174,19 +174,19 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
 
 
 def limits(headers: Mapping[str, str], body: str, now: datetime) -> tuple[Limit, ...]:
-    """Returns the limits that an answer tells.
+    """Returns the limits that a response reports.
 
     Args:
-        headers: Of the answer, in any case.
-        body: Text of an error; empty for an answer, in which a model may speak of limits, too.
-        now: Time of the answer.
+        headers: Headers of the response, with names in any case.
+        body: Text of an error; empty for an answer, because a model may write about limits, too.
+        now: Time of the response.
     """
     text = _flat(body)
     return tuple(dict.fromkeys([*_of_headers(headers, now), *_of_body(text, now), *_of_words(text)]))
 
 
 def unescaped(text: str) -> str:
-    """Takes the escapes of JSON out of a text, however often it was quoted in another one."""
+    """Removes JSON escapes from a text, even if it was quoted several times."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2] or " ", text)
 
 
@@ -221,12 +221,12 @@ def _fields(text: str, now: datetime) -> Iterator[float | None]:
 
 
 def _duration(text: str) -> float:
-    """Returns the seconds of `6m0s`, `2 minutes`, `120ms` and the like."""
+    """Returns the seconds of a duration like `6m0s`, `2 minutes` or `120ms`."""
     return sum(float(each[1]) * _UNITS[(each.lastindex or 2) - 2][1] for each in _PARTS.finditer(text))
 
 
 def _number(value: str | None) -> float | None:
-    """Returns a number that is not negative; a negative one counts as 0."""
+    """Returns a number; 0 for a negative one, None for any other text."""
     try:
         number = float(value or "")
     except ValueError:
@@ -235,7 +235,7 @@ def _number(value: str | None) -> float | None:
 
 
 def _until(value: str | None, now: datetime) -> float | None:
-    """Returns the seconds until a time, or of a wait: a number, a duration, a date of RFC 3339 or of HTTP."""
+    """Returns the seconds of a wait or until a time: a number, a duration, or a date of RFC 3339 or HTTP."""
     if not value:
         return None
     number = _number(value)
@@ -255,7 +255,7 @@ def _until(value: str | None, now: datetime) -> float | None:
 
 
 def _until_date(date: str, now: datetime, zone: timezone = UTC) -> float | None:
-    """Returns the seconds until a date of RFC 3339, or one without `T`, seconds or zone."""
+    """Returns the seconds until a date of RFC 3339; `T`, seconds and zone may be missing."""
     plain = re.sub(r"\s?(?:z|utc|gmt)$", "+00:00", re.sub(r"\sat\s", " ", date.lower()))
     try:
         return _until_moment(datetime.fromisoformat(plain.replace("t", " ")), now, zone)
@@ -271,8 +271,8 @@ def _until_moment(moment: datetime, now: datetime, zone: timezone = UTC) -> floa
 
 
 def _of_headers(headers: Mapping[str, str], now: datetime) -> Iterator[Limit]:
-    """Yields the limits in headers, whose names are made of the same words in an order of each provider's own."""
-    told: dict[tuple[str, ...], dict[str, str]] = {}
+    """Yields the limits in headers. All providers use the same words in their names, but in different orders."""
+    reported: dict[tuple[str, ...], dict[str, str]] = {}
     kinds: dict[tuple[str, ...], Kind] = {}
     for name, value in headers.items():
         words = name.lower().replace("rate-limit", "ratelimit").split("-")
@@ -287,9 +287,9 @@ def _of_headers(headers: Mapping[str, str], now: datetime) -> Iterator[Limit]:
         if field is None:
             continue
         group = (family, *(word for word in words if word not in ("x", "after", *_FIELDS)))
-        told.setdefault(group, {})[field] = value
+        reported.setdefault(group, {})[field] = value
         kinds[group] = _kind(words, family)
-    for group, values in told.items():
+    for group, values in reported.items():
         window = next((float(_PERIODS[word]) for word in group if word in _PERIODS), None)
         yield from _limit(kinds[group], values, window, now)
 
@@ -301,7 +301,7 @@ def _kind(words: list[str], family: str) -> Kind:
 
 
 def _combined(value: str, now: datetime) -> Iterator[Limit]:
-    """Yields the limit in the header `RateLimit`, which has all in one."""
+    """Yields the limit in the header `RateLimit`, which contains all fields."""
     found = {name: pattern.search(value[:200]) for name, pattern in _COMBINED.items()}
     yield from _limit("requests", {name: match[1] for name, match in found.items() if match}, None, now)
 
@@ -334,31 +334,32 @@ def _of_body(text: str, now: datetime) -> Iterator[Limit]:
 
 
 def _of_words(text: str) -> Iterator[Limit]:
-    """Yields the limits that a message speaks of, those of several patterns once."""
-    told: dict[tuple[Kind, int | None, float | None], Limit] = {}
-    for each in _spoken_of(text):
-        told.setdefault((each.kind, each.limit, each.window_seconds), each)
-    yield from told.values()
+    """Yields the limits that a text mentions; a limit that several patterns match is yielded once."""
+    found: dict[tuple[Kind, int | None, float | None], Limit] = {}
+    for each in _mentioned(text):
+        found.setdefault((each.kind, each.limit, each.window_seconds), each)
+    yield from found.values()
 
 
-def _spoken_of(text: str) -> Iterator[Limit]:
+def _mentioned(text: str) -> Iterator[Limit]:
     for each in _OPENAI_WORDS.finditer(text):
-        yield from _spoken(each[1], each[3], each[2], used=each[4])
+        yield from _limit_from_words(each[1], each[3], each[2], used=each[4])
     for each in _ABBREVIATED_WORDS.finditer(text):
-        yield from _spoken(each[1], each[4], each[2], used=each[3])
+        yield from _limit_from_words(each[1], each[4], each[2], used=each[3])
     for each in _LIMIT_OF_WORDS.finditer(text):
-        yield from _spoken(each[2], each[1], each[4], each[3])
+        yield from _limit_from_words(each[2], each[1], each[4], each[3])
     for each in _LIMIT_WORDS.finditer(text):
-        yield from _spoken("request", each[1], each[3], each[2])
+        yield from _limit_from_words("request", each[1], each[3], each[2])
     for each in _QUOTA_FAILURE.finditer(text):
         period = _QUOTA_PERIOD.search(each[1])
-        yield from _spoken("token" if "token" in each[1].lower() else "request", each[2], period[1] if period else None)
+        kind = "token" if "token" in each[1].lower() else "request"
+        yield from _limit_from_words(kind, each[2], period[1] if period else None)
 
 
-def _spoken(
+def _limit_from_words(
     kind: str, limit: str, period: str | None, periods: str | None = None, used: str | None = None
 ) -> Iterator[Limit]:
-    """Yields a limit from the words for it: how many, of what, in how many of which period, and how many were used."""
+    """Yields a limit from its words: what it counts, the number, the period, the number of periods, and the usage."""
     count = int(limit.replace(",", ""))
     if not count:
         return

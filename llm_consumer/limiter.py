@@ -1,22 +1,21 @@
-"""The rate limiter of one provider: when the next call may be made, and what its outcome teaches. Pure.
+"""The rate limiter of one provider: decides when the next call may be made, and learns from outcomes. Pure.
 
-A provider admits so many requests and tokens a minute. It may say so (headers, words of a refusal), its user may say so
-(`LLM_RPM`, `LLM_TPM`), or its refusals tell. The limiter is a token bucket whose tokens come back a window after they
-were taken (a sliding window log). Such a client keeps to the limit of a provider that counts fixed windows, sliding
-windows, or has a bucket of its own, and still uses all of it.
+A provider admits a number of requests and tokens a minute. The limit is known from the provider (headers, texts of
+refusals) or from the settings (`LLM_RPM`, `LLM_TPM`); otherwise it is learnt from refusals. The limiter is a sliding
+window log: a token becomes available again one window after it was taken. It respects the limit of a provider that
+counts fixed windows, counts sliding windows, or has a token bucket, and still uses the whole limit.
 
-Without a word of the provider its limit is learnt. There are two kinds, told apart by probes after a refusal:
+Two kinds of limits are learnt; probes after a refusal distinguish them:
 
-- A window: what was admitted within the last minute was all that there is. No probe succeeds before the minute is over.
-- A pace: a probe is admitted earlier, so the provider refills as time goes by. Calls keep a gap; it is halved until
-  the next refusal, then shrinks slowly with each answer and grows with each refusal (additive increase, multiplicative
-  decrease of the rate).
+- A window: the calls of the last minute used up the limit. No probe succeeds before the minute is over.
+- A pace: a probe is admitted earlier, so the provider refills its limit continuously. Calls keep a gap. The gap is
+  halved until the next refusal; then it shrinks slowly with each answer and grows with each refusal (additive increase,
+  multiplicative decrease of the rate).
 
-Probes are few, about one for twenty answers. The number of calls in flight grows with the answers of an unknown
-provider, so that its first refusals are few, too.
+Probes are rare, about one for twenty answers. The number of calls in flight to an unknown provider grows with its
+answers, so that there are few refusals at first.
 
-A provider that is unavailable to several questions, and answers none, is left alone, but for a probe at growing
-intervals.
+When a provider fails several questions and answers none, calls stop, except for probes at growing intervals.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,47 +31,48 @@ MINUTE = 60.0
 BUCKET_SECONDS = 0.5
 """Resolution of the log."""
 MARGIN_SECONDS = 1.0
-"""From the beginning of its bucket a token comes back so much later: a call takes its time to the provider."""
+"""Added to the window of a token, which starts with its bucket: a call takes time to reach the provider."""
 
-LOOK_AGAIN_SECONDS = 0.25
-"""After which a call that waits for another one to end is tried again."""
+SLOT_RETRY_SECONDS = 0.25
+"""Time after which a call that waits for a free slot is tried again."""
 
 PROBE_SECONDS = (2.0, 6.0, 18.0, 54.0)
-"""Waits before probes of a provider that refuses and does not say for how long; the last one repeats."""
+"""Waits before probes of a provider that refuses calls without a delay; the last one repeats."""
 
 CREDIT_PROBE_SECONDS = (60.0, 120.0, 300.0, 600.0)
-"""The same where a quota or the credit is used up."""
+"""The same when a quota or the credit is used up."""
 
 OUTAGE_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-"""The same where the provider is unavailable."""
+"""The same when the provider is unavailable."""
 
 OUTAGE_QUESTIONS = 3
-"""Questions that have to fail, with no answer between them, before a provider counts as unavailable."""
+"""Number of questions that have to fail, without an answer in between, before a provider is unavailable."""
 
 RECENT_ANSWER_SECONDS = 10.0
-"""A first failure so soon after an answer is taken for the question's own."""
+"""A first failure within this time after an answer is attributed to the question."""
 
 ANSWERS_PER_PROBE = 20
 ANSWERS_PER_SLOT = 4
-"""Answers that an unknown provider has to give before one more call is made at the same time."""
+"""Number of answers of an unknown provider after which one more call may be in flight."""
 
-TELLING_SECONDS = 1.0
-"""Shorter waits are not told: at a pace each call has one."""
+MIN_REPORTED_WAIT_SECONDS = 1.0
+"""Shorter waits are not reported, because at a pace each call has one."""
 
-SILENT_SECONDS = 15.0
-"""After which a replica that was not heard of is taken for dead: its calls are no longer in flight."""
+REPLICA_TIMEOUT_SECONDS = 15.0
+"""Time without a report after which a replica is considered dead, and its calls no longer in flight."""
 
-TOLD_SECONDS = 600.0
-"""For which a limit holds that the provider told: it may have been raised since. Headers tell it with each answer."""
+REPORTED_LIMIT_SECONDS = 600.0
+"""Time for which a reported limit is valid, because it may be raised. Headers report it with each answer."""
 
-FLEETING_SECONDS = 1.5
-"""After which a replica that wanted to call, and did not come back, wants no more."""
+WAITING_REPLICA_SECONDS = 1.5
+"""Time after which a replica that waits for a slot, and does not ask again, no longer waits."""
 
 RAISE_FACTOR, RAISE_SECONDS, LONGEST_RAISE_SECONDS = 1.5, 90.0, 3600.0
-"""A learnt limit a minute is raised after this time without a refusal; after twice the time when it proves right."""
+"""A learnt limit is raised by this factor after this time without a refusal. When a refusal confirms the limit, the
+time is doubled, up to the maximum."""
 
 CLOCK_SLACK_SECONDS = 1.0
-"""By which a clock may be set and no wait needs to be mended."""
+"""Change of the clock up to which waits need no correction."""
 
 GAP_SHRINKS, GAP_GROWS = 0.985, 1.15
 """Factors of the gap between calls, for an answer and for a refusal."""
@@ -82,14 +82,14 @@ Kind = Literal["requests", "tokens"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the settings say.
+    """Limits from the settings.
 
     Attributes:
         concurrency: Calls in flight of the whole fleet.
-        requests_per_minute: `LLM_RPM`; None: not known.
-        tokens_per_minute: `LLM_TPM`; None: not known.
-        call_seconds: After which a call has ended, whatever became of it.
-        longest_wait_seconds: Cap on what a provider may ask for.
+        requests_per_minute: `LLM_RPM`; None: unknown.
+        tokens_per_minute: `LLM_TPM`; None: unknown.
+        call_seconds: Time after which a call has ended in any case.
+        longest_wait_seconds: Longest wait that a provider may ask for.
     """
 
     concurrency: int
@@ -107,12 +107,12 @@ class Call:
     sent_at: float
     tokens: int
     full: bool
-    """By the limit that was learnt there was no room for it: a probe."""
+    """The learnt limit had no room for it: the call is a probe."""
 
 
 @dataclass
-class Told:
-    """A limit that the provider told."""
+class ReportedLimit:
+    """A limit that the provider has reported."""
 
     limit: int
     window: float
@@ -122,39 +122,39 @@ class Told:
 
 @dataclass
 class Book:
-    """What is known of a provider; all times in seconds since the epoch.
+    """State of the limiter of a provider; all times are in seconds since the epoch.
 
     Attributes:
-        machine: Whose clock they go by (`pipeline.clock.Clock.machine`).
-        started: When that machine was started, by this clock: another time than before tells that it was set.
-        version: Grows with each change, so that of two copies the newer one is known.
-        log: Admitted calls, refused calls and tokens by bucket of time.
-        calls: In flight, by id.
-        heard: When replicas were last heard of.
-        told: Limits that the provider told, by kind.
-        limit: Requests a minute that were learnt; 0: none.
-        raise_at: When the learnt limit is next raised.
-        raise_seconds: After how long.
-        full: Whether the learnt limit has held a call back since it was set.
-        gap: Seconds between two calls, learnt; 0: none.
-        searching: The gap is halved with each answer: no refusal has bounded it yet.
+        machine: Id of the machine whose clock the times follow (`pipeline.clock.Clock.machine`).
+        started: Start time of that machine by its clock. It changes when the clock is set.
+        version: Incremented with each change, so that the newer of two copies is known.
+        log: Admitted calls, refused calls and tokens, by bucket of time.
+        calls: Calls in flight, by id.
+        heard: Times of the last report of each replica.
+        told: Limits that the provider has reported, by kind.
+        limit: Learnt limit of requests a minute; 0: none.
+        raise_at: Time of the next raise of the learnt limit.
+        raise_seconds: Time between two raises.
+        full: Whether the learnt limit has delayed a call since it was set.
+        gap: Learnt time between two calls in seconds; 0: none.
+        searching: True: no refusal has bounded the gap yet, so it is halved with each answer.
         last_at: When the last call was admitted.
-        held_until: When the limits have room for the call that asked last; 0: at once.
-        closed_until: Nobody calls before.
-        cause: Why; None: calls need not wait.
-        message: The provider's own words about it.
-        half_open: After `closed_until` one call goes first.
-        refused_at: When the last refusal came that was a new one.
-        probed_at: When the call was sent that met it.
-        refusals: New refusals since a call was last admitted.
-        probes: New refusals in all.
-        answered: Answers in all.
-        answered_at: Of the last one.
-        failed: Questions that failed since, at most `OUTAGE_QUESTIONS`.
+        held_until: When the limits have room for the last requested call; 0: at once.
+        closed_until: No call is admitted before this time.
+        cause: Why no call is admitted; None: calls are admitted.
+        message: The provider's message about it.
+        half_open: True: after `closed_until` a single call is made first.
+        refused_at: Time of the last new refusal.
+        probed_at: When the call of that refusal was sent.
+        refusals: Number of new refusals since a call was last admitted.
+        probes: Number of all new refusals.
+        answered: Number of all answers.
+        answered_at: Time of the last answer.
+        failed: Questions that have failed since then, at most `OUTAGE_QUESTIONS`.
         failed_at: When the provider was last found unavailable.
-        outages: How often since the last answer.
-        tokens_per_call: Mean of what calls took; 0: not known.
-        waiting: Replicas that want to call and have no slot: since when, and when they last asked.
+        outages: How often it was found unavailable since the last answer.
+        tokens_per_call: Mean number of tokens of a call; 0: unknown.
+        waiting: Replicas that wait for a slot: the start of the wait, and the time of the last request.
     """
 
     machine: str = ""
@@ -163,7 +163,7 @@ class Book:
     log: dict[str, list[int]] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, ReportedLimit] = field(default_factory=dict)
     limit: int = 0
     raise_at: float = 0.0
     raise_seconds: float = 0.0
@@ -190,7 +190,7 @@ class Book:
 
 
 def newer(one: Book, other: Book) -> Book:
-    """Returns the newer of two copies, with the log of both: after a loss neither is less careful than before."""
+    """Returns the newer of two copies with the logs of both, so that no admitted call is forgotten."""
     first, second = (one, other) if one.version >= other.version else (other, one)
     for bucket, counts in second.log.items():
         known = first.log.get(bucket, [0, 0, 0])
@@ -199,14 +199,14 @@ def newer(one: Book, other: Book) -> Book:
 
 
 def follow_clock(book: Book, machine: str, started: float) -> None:
-    """Moves all times of a book with a clock that was set since it was written: what waits, waits as long as it had to.
+    """Adjusts all times of a book if the clock was set after the book was written, so that no wait changes.
 
-    It takes a clock of the machine that wrote the book; those of two machines can only be taken to agree.
+    This is only possible on the machine that wrote the book; the clocks of two machines are assumed to agree.
 
     Args:
         book: The book.
-        machine: Whose clock it goes by from now on.
-        started: When that machine was started, by its clock, in seconds since the epoch.
+        machine: Id of this machine, whose clock the book follows from now on.
+        started: Start time of this machine by its clock, in seconds since the epoch.
     """
     moved = started - book.started
     if machine == book.machine and abs(moved) > CLOCK_SLACK_SECONDS:
@@ -215,8 +215,8 @@ def follow_clock(book: Book, machine: str, started: float) -> None:
         _move(book, "failed_at", moved)
         for call in book.calls.values():
             _move(call, "sent_at", moved)
-        for told in book.told.values():
-            _move(told, "at", moved)
+        for reported in book.told.values():
+            _move(reported, "at", moved)
         book.heard = {replica: at + moved for replica, at in book.heard.items()}
         book.waiting = {replica: [at + moved for at in times] for replica, times in book.waiting.items()}
         buckets = round(moved / BUCKET_SECONDS)
@@ -224,22 +224,22 @@ def follow_clock(book: Book, machine: str, started: float) -> None:
     book.machine, book.started = machine, started
 
 
-def _move(of: Book | Call | Told, name: str, seconds: float) -> None:
+def _move(of: Book | Call | ReportedLimit, name: str, seconds: float) -> None:
     moment = getattr(of, name)
     if moment:  # 0: never
         setattr(of, name, moment + seconds)
 
 
 class Limiter:
-    """Decides by a book, and keeps it."""
+    """Admits calls according to a book, and updates the book."""
 
     def __init__(self, book: Book, bounds: Bounds, share: float = 1.0) -> None:
         """Makes a limiter.
 
         Args:
-            book: What is known; it is changed.
-            bounds: What the settings say.
-            share: Of all limits that may be used, above 0 to 1: less than 1 while the others cannot be seen.
+            book: State of the limiter; it is changed.
+            bounds: Limits from the settings.
+            share: Share of all limits that may be used, above 0 and up to 1; below 1 while Redis is unavailable.
         """
         self.book = book
         self._bounds = bounds
@@ -248,16 +248,16 @@ class Limiter:
     # --- before a call ----------------------------------------------------------------------------------------
 
     def admit(self, call_id: str, replica: str, tokens: int, now: float) -> float:
-        """Admits a call, or tells for how long it has to wait.
+        """Admits a call, or returns how long it has to wait.
 
         Args:
-            call_id: Of the call; its outcome names it.
-            replica: Who wants to make it.
-            tokens: That it will take, as far as one can tell, in case nothing better is known.
-            now: The time.
+            call_id: Id of the call, to be passed with its outcome.
+            replica: Replica that wants to make the call.
+            tokens: Estimated tokens of the call, used until the mean of earlier calls is known.
+            now: The current time.
 
         Returns:
-            0 if it is admitted; otherwise the seconds to wait before the next try.
+            0 if the call is admitted; otherwise the wait in seconds before the next request.
         """
         book = self.book
         self.alive(replica, now)
@@ -267,7 +267,7 @@ class Limiter:
         if self._no_slot(replica, now):
             since = book.waiting.get(replica, [now])[0]
             book.waiting[replica] = [since, now]
-            return LOOK_AGAIN_SECONDS
+            return SLOT_RETRY_SECONDS
         tokens = ceil(book.tokens_per_call) or tokens
         wait = max(
             (self._wait(kind, limit, window, tokens, now) for kind, limit, window in self._known_limits(now)),
@@ -278,7 +278,7 @@ class Limiter:
             book.full = book.full or bool(learnt)
             wait = max(wait, learnt, book.last_at + book.gap / self._share - now)
         if wait > 0:
-            book.held_until = now + wait if wait > TELLING_SECONDS else 0.0
+            book.held_until = now + wait if wait > MIN_REPORTED_WAIT_SECONDS else 0.0
             return wait
         book.held_until = 0.0
         book.waiting.pop(replica, None)
@@ -288,12 +288,12 @@ class Limiter:
         return 0.0
 
     def alive(self, replica: str, now: float) -> None:
-        """Notes that a replica lives, which says it now and then while it has calls in flight."""
+        """Records that a replica is alive; replicas with calls in flight report it regularly."""
         self.book.version += 1
         self.book.heard[replica] = now
 
     def _no_slot(self, replica: str, now: float) -> bool:
-        """Returns whether all calls are in flight that may be, or another replica has waited longer for one."""
+        """Returns whether the maximum number of calls is in flight, or another replica has waited longer for a slot."""
         book = self.book
         in_flight = len(book.calls)
         known = bool(book.told or book.limit or book.gap) or self._bounds.requests_per_minute is not None
@@ -304,24 +304,24 @@ class Limiter:
             return True
         mine = book.waiting.get(replica, [now])[0]
         return any(
-            since < mine and now - seen < FLEETING_SECONDS
+            since < mine and now - seen < WAITING_REPLICA_SECONDS
             for other, (since, seen) in book.waiting.items()
             if other != replica
         )
 
     def _known_limits(self, now: float) -> Iterator[tuple[Kind, int, float]]:
-        """Yields the limits that are certain: kind, limit, and the window in seconds, a minute at most."""
+        """Yields the configured and reported limits: kind, limit, and the window in seconds, at most a minute."""
         bounds = self._bounds
         if bounds.requests_per_minute:
             yield "requests", bounds.requests_per_minute, MINUTE
         if bounds.tokens_per_minute:
             yield "tokens", bounds.tokens_per_minute, MINUTE
-        for kind, told in self.book.told.items():
-            if told.window <= MINUTE and now - told.at <= TOLD_SECONDS:
-                yield "tokens" if kind == "tokens" else "requests", told.limit, told.window
+        for kind, reported in self.book.told.items():
+            if reported.window <= MINUTE and now - reported.at <= REPORTED_LIMIT_SECONDS:
+                yield "tokens" if kind == "tokens" else "requests", reported.limit, reported.window
 
     def _wait(self, kind: Kind, limit: int, window: float, wanted: int, now: float) -> float:
-        """Returns the seconds until there is room by a limit; 0 when there is."""
+        """Returns the seconds until a limit has room; 0 when it has."""
         column = 2 if kind == "tokens" else 0
         allowed = max(1, int(limit * self._share)) - (wanted if kind == "tokens" else 1)
         taken = self._within(window, column, now)
@@ -338,13 +338,13 @@ class Limiter:
     # --- after a call -----------------------------------------------------------------------------------------
 
     def answered(self, call_id: str, tokens: int, limits: Sequence[Limit], now: float) -> None:
-        """Notes that the provider answered a call; an error that is the question's fault is an answer, too.
+        """Records that the provider answered a call; an error that is the question's fault counts as an answer.
 
         Args:
-            call_id: Of the call.
-            tokens: That it took; 0: not known.
-            limits: That the answer tells.
-            now: The time.
+            call_id: Id of the call.
+            tokens: Tokens of the call; 0: unknown.
+            limits: Limits that the response reports.
+            now: The current time.
         """
         book, call = self.book, self._ended(call_id, now)
         book.answered += 1
@@ -358,7 +358,7 @@ class Limiter:
         if call and call.sent_at > book.refused_at:
             book.refusals = 0
             self._admits(call)
-        self._told(limits, now)
+        self._note_limits(limits, now)
         if book.limit and book.full and now >= book.raise_at:
             book.limit = ceil(book.limit * RAISE_FACTOR)
             book.raise_at = now + book.raise_seconds
@@ -367,24 +367,24 @@ class Limiter:
     def refused(
         self, call_id: str, cause: Cause, wait_seconds: float | None, message: str, limits: Sequence[Limit], now: float
     ) -> None:
-        """Notes that the provider did not admit a call.
+        """Records that the provider did not admit a call.
 
         Args:
-            call_id: Of the call.
+            call_id: Id of the call.
             cause: `rate_limit`, `quota` or `credit`.
-            wait_seconds: For how long it wants no call; None: it does not say.
-            message: Its own words.
-            limits: That the refusal tells.
-            now: The time.
+            wait_seconds: Wait that the provider asks for; None: it asks for none.
+            message: Message of the provider.
+            limits: Limits that the refusal reports.
+            now: The current time.
         """
         book, call = self.book, self._ended(call_id, now)
         sent_at = call.sent_at if call else now
         if call:
             self._count(sent_at, -1, 1, -call.tokens)
         book.failed, book.outages = [], 0
-        self._told(limits, now)
+        self._note_limits(limits, now)
         hint = min(wait_seconds or 0.0, self._bounds.longest_wait_seconds)
-        if sent_at <= book.refused_at:  # sent before the last refusal was known: nothing new
+        if sent_at <= book.refused_at:  # sent before the last refusal was known, so there is nothing to learn
             self._close(cause, message, now + hint, book.half_open)
             return
         book.refused_at, book.probed_at = now, sent_at
@@ -401,24 +401,24 @@ class Limiter:
             self._close(cause, message, now + max(hint, certain), False)
             return
         wait = self._learn(bool(hint), now)
-        # At a pace one refusal is a call that came too soon; calls go on.
+        # At a pace, a single refusal only means that a call came too early; calls continue.
         self._close(cause, message, now + max(hint, wait), not book.gap or book.refusals > 1)
 
     def failed(
         self, call_id: str, question_id: str, since: float | None, message: str, hint: float, now: float
     ) -> bool:
-        """Notes that the provider was unavailable to a call.
+        """Records that the provider was unavailable for a call.
 
         Args:
-            call_id: Of the call.
-            question_id: Of the question that it was made for.
-            since: When a call for it last failed; None: this is the first.
-            message: What went wrong.
-            hint: For how long the provider wants no call, in seconds; 0: it does not say.
-            now: The time.
+            call_id: Id of the call.
+            question_id: Id of its question.
+            since: Time of the last failed call for this question; None: this is the first one.
+            message: The error message.
+            hint: Wait that the provider asks for, in seconds; 0: it asks for none.
+            now: The current time.
 
         Returns:
-            Whether the question may be at fault: the provider answered others meanwhile.
+            Whether the question may be at fault: the provider answered other calls meanwhile.
         """
         book, call = self.book, self._ended(call_id, now)
         sent_at = call.sent_at if call else now
@@ -436,24 +436,24 @@ class Limiter:
         return at_fault
 
     def abandoned(self, call_id: str, now: float) -> None:
-        """Notes that a call was broken off from this side; the provider may have counted it."""
+        """Records that a call was cancelled by its replica; the provider may have counted it."""
         self._ended(call_id, now)
 
     def reopen(self) -> None:
-        """Forgets why calls wait, for somebody has seen the provider answer."""
+        """Admits calls again, because the provider has just answered."""
         self._open()
 
     def _admits(self, call: Call) -> None:
         """Learns from a call that was admitted after the last refusal."""
         book = self.book
-        if call.full:  # before a window would have had room: the provider keeps a pace
+        if call.full:  # admitted before a window would have had room, so the provider has a pace
             book.limit, book.full = 0, False
             book.gap, book.searching = call.sent_at - book.probed_at, True
         elif book.gap:
             book.gap *= 0.5 if book.searching else GAP_SHRINKS
 
     def _learn(self, hinted: bool, now: float) -> float:
-        """Learns from a refusal that no limit explains; returns the seconds until the next probe."""
+        """Learns from a refusal that no known limit explains; returns the seconds until the next probe."""
         book = self.book
         if book.gap and book.refusals < len(PROBE_SECONDS):
             book.gap *= 2 if book.searching else GAP_GROWS
@@ -461,7 +461,7 @@ class Limiter:
             return book.gap if book.refusals == 1 else max(book.gap, _of(PROBE_SECONDS, book.refusals - 1))
         before, book.limit = book.limit, max(1, self._within(MINUTE, 0, now))
         book.gap = 0.0
-        # Found again to be what it was: not to be doubted so soon, and not to be asked about.
+        # A confirmed limit is raised later, and needs no probe.
         confirmed = bool(before) and abs(before - book.limit) <= max(1, before // 2)
         book.raise_seconds = min(LONGEST_RAISE_SECONDS, 2 * book.raise_seconds) if confirmed else RAISE_SECONDS
         book.raise_at = now + book.raise_seconds
@@ -470,19 +470,19 @@ class Limiter:
             return self._wait("requests", book.limit, MINUTE, 1, now)
         return 0.0 if hinted and book.refusals == 1 else _of(PROBE_SECONDS, book.refusals)
 
-    def _told(self, limits: Sequence[Limit], now: float) -> None:
-        """Notes what the provider says of its limits."""
-        found: dict[str, Told] = {}
+    def _note_limits(self, limits: Sequence[Limit], now: float) -> None:
+        """Records the limits that the provider reports."""
+        found: dict[str, ReportedLimit] = {}
         for each in limits:
             reset = each.reset_seconds or 0.0
             if each.limit:
                 known = self.book.told.get(each.kind)
                 longest = max(reset, known.longest_reset if known and known.limit == each.limit else 0.0)
-                told = Told(each.limit, each.window_seconds or _window(longest), longest, now)
-                # Of several of a kind (of a minute and of a day; of prompts, of answers, of both) the one of the
-                # shortest window, and then the widest: what is left of the others tells enough.
-                best = found.get(each.kind, told)
-                found[each.kind] = min(told, best, key=lambda one: (one.window, -one.limit))
+                reported = ReportedLimit(each.limit, each.window_seconds or _window(longest), longest, now)
+                # Of several limits of a kind (a minute and a day; prompts, answers, both), the one with the shortest
+                # window is kept, and of these the highest. `remaining` and `reset` cover the others.
+                best = found.get(each.kind, reported)
+                found[each.kind] = min(reported, best, key=lambda one: (one.window, -one.limit))
             wanted = self.book.tokens_per_call if each.kind == "tokens" else 1
             if each.remaining is not None and each.remaining < max(1, wanted) and reset:
                 hold = min(reset, self._bounds.longest_wait_seconds)
@@ -508,10 +508,10 @@ class Limiter:
         book.half_open = half_open
 
     def _forget(self, now: float) -> None:
-        """Drops what is over: calls of a worker that died, old buckets, an end of waiting."""
+        """Removes outdated entries: calls of dead replicas, old buckets, replicas that no longer wait, past waits."""
         book = self.book
         book.version += 1
-        silent = now - SILENT_SECONDS
+        silent = now - REPLICA_TIMEOUT_SECONDS
         book.heard = {replica: at for replica, at in book.heard.items() if at > silent}
         book.calls = {
             call_id: call
@@ -520,7 +520,7 @@ class Limiter:
         }
         for bucket in [each for each in book.log if _comes_back(each, MINUTE) <= now]:
             del book.log[bucket]
-        for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > FLEETING_SECONDS]:
+        for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > WAITING_REPLICA_SECONDS]:
             del book.waiting[replica]
         if book.cause and now >= book.closed_until and not book.half_open:
             self._open()
@@ -531,7 +531,7 @@ class Limiter:
             counts[column] += more
 
     def _within(self, window: float, column: int, now: float) -> int:
-        """Returns how many of a kind were counted within the last `window` seconds."""
+        """Returns the sum of a column of the log within the last `window` seconds."""
         return sum(counts[column] for bucket, counts in self.book.log.items() if _comes_back(bucket, window) > now)
 
     # --- for readers ------------------------------------------------------------------------------------------
@@ -542,25 +542,25 @@ class Limiter:
         return calls, refused, tokens
 
     def waiting_until(self, now: float) -> float | None:
-        """Returns when the next call is made; None while none has to wait."""
+        """Returns when the next call is made; None while calls do not wait."""
         until = max(self.book.closed_until, self.book.held_until)
         return until if until > now else None
 
     def waiting_for(self, now: float) -> Cause | None:
-        """Returns why calls wait; None while none has to."""
+        """Returns why calls wait; None while they do not."""
         if self.book.closed_until > now or self.book.half_open:
             return self.book.cause
         return "rate_limit" if self.book.held_until > now else None
 
     def per_minute(self, kind: Kind) -> tuple[float | None, LimitSource | None]:
-        """Returns the limit of a kind, a minute, and who said so."""
+        """Returns the limit of a kind for a minute, and its source."""
         bounds = self._bounds
         set_by_user = bounds.requests_per_minute if kind == "requests" else bounds.tokens_per_minute
         if set_by_user:
             return set_by_user, "settings"
-        told = self.book.told.get(kind)
-        if told and told.window <= MINUTE:
-            return told.limit * MINUTE / told.window, "provider"
+        reported = self.book.told.get(kind)
+        if reported and reported.window <= MINUTE:
+            return reported.limit * MINUTE / reported.window, "provider"
         if kind == "requests" and self.book.limit:
             return self.book.limit, "refusals"
         if kind == "requests" and self.book.gap:
@@ -578,10 +578,10 @@ def _comes_back(bucket: str, window: float) -> float:
 
 
 def _window(longest_reset: float) -> float:
-    """Returns the window of a limit whose name does not say it, by the longest time until its reset, in seconds.
+    """Estimates the window of a limit in seconds from the longest time until its reset.
 
-    Too short at first rather than too long: a limit of a second that was taken for one of a minute would be sixty times
-    too strict. Towards the limit the time until the reset grows to the whole window.
+    The estimate is rather too short at first than too long: a limit for a second that is taken for one for a minute
+    would be sixty times too strict. As the limit is used up, the time until the reset grows to the whole window.
     """
     if not longest_reset:
         return MINUTE

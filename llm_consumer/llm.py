@@ -1,7 +1,7 @@
-"""One call to the model: `POST /chat/completions`, as OpenAI's API has it and many others do.
+"""One call to the model: `POST /chat/completions` of OpenAI's API, which many providers offer.
 
-Not through OpenAI's SDK: it takes ten times the processor time for it, and what it adds (retries, types) is not wanted
-here, where any of a dozen servers may answer and an error waits in a topic.
+It does not use OpenAI's SDK, which needs ten times the processor time. Its retries are not needed, because failed calls
+wait in a topic, and its types do not fit, because servers of many kinds may answer.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import structlog
 from llm_consumer import completions, hints
 from llm_consumer.adaptation import Adaptation, apply, learn
 from llm_consumer.completions import NoCompletion, Usage
-from llm_consumer.errors import classify_status, no_answer, redacted
+from llm_consumer.errors import classify_status, redacted, unusable_response
 from llm_consumer.hints import Limit
 from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
@@ -31,22 +31,22 @@ from pipeline.messages import CallError
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Of an answer, unpacked: a worker has little memory, and no honest answer comes near."""
+"""Maximum size of a body after decompression: a worker has little memory, and real answers are much smaller."""
 
 MAX_HEADER_BYTES = 65_536
-"""Of one header of an answer."""
+"""Maximum size of one header."""
 
 MAX_ADAPTATIONS = 4
-"""Of one call: each is a further request."""
+"""Maximum number of adaptations in one call; each needs a further request."""
 
 
 class CallFailed(Exception):
     """A call without an answer.
 
     Attributes:
-        error: What it means.
-        usage: Tokens that it took all the same.
-        limits: What the provider told of its limits.
+        error: The classified error.
+        usage: Tokens of the call.
+        limits: Limits that the provider has reported.
     """
 
     def __init__(self, error: CallError, usage: Usage = Usage(), limits: Sequence[Limit] = ()) -> None:
@@ -57,24 +57,24 @@ class CallFailed(Exception):
 
 
 class EmptyAnswer(CallFailed):
-    """The model answered with nothing."""
+    """The model returned an empty answer."""
 
 
 class Stopped(Exception):
-    """The call was broken off since the process stops: nobody is at fault."""
+    """The call was cancelled because the process stops. Neither the question nor the provider is at fault."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, and what it took.
+    """An answer of the model.
 
     Attributes:
         text: The answer, without thoughts.
-        model: That the provider names.
-        latency_ms: From the request to the last byte.
-        usage: Tokens.
-        finish_reason: Of the provider.
-        limits: What the provider told of its limits.
+        model: Name of the model that the provider has returned.
+        latency_ms: Time from the request to the last byte.
+        usage: Tokens of the call.
+        finish_reason: Finish reason of the provider.
+        limits: Limits that the provider has reported.
     """
 
     text: str
@@ -86,20 +86,20 @@ class Answer:
 
 
 class Adaptations(Protocol):
-    """What targets do not take, shared by all workers."""
+    """Adaptations of targets, shared by all workers."""
 
     def recall(self, target: Target, /) -> Adaptation:
-        """Returns what was learnt of a target."""
+        """Returns the adaptation of a target."""
 
     def keep(self, target: Target, adaptation: Adaptation, /) -> None:
-        """Keeps what was learnt."""
+        """Stores the adaptation of a target."""
 
 
-class Unshared:
-    """Adaptations of one process."""
+class LocalAdaptations:
+    """Adaptations that are not shared."""
 
     def recall(self, target: Target) -> Adaptation:
-        """Returns none."""
+        """Returns an empty adaptation."""
         return frozenset()
 
     def keep(self, target: Target, adaptation: Adaptation) -> None:
@@ -107,10 +107,10 @@ class Unshared:
 
 
 class Llm:
-    """An OpenAI-compatible API. Safe to use from several threads.
+    """Client of an OpenAI-compatible API. Safe to use from several threads.
 
-    Calls run in an event loop of their own: only there a call can be given up as a whole. The time-outs of HTTP clients
-    are for each read, so that an answer that drips byte by byte would never meet them.
+    Calls run in a separate event loop, because only there a call can have a timeout as a whole. The timeouts of HTTP
+    clients apply to each read, so a response that arrives byte by byte would never reach them.
     """
 
     def __init__(
@@ -119,28 +119,29 @@ class Llm:
         """Makes a client.
 
         Args:
-            settings: How long to wait, and the like.
-            target: Whom to ask; None for whom the first attempts ask.
-            adaptations: Where what the target does not take is shared; None: nowhere.
+            settings: Settings of the service.
+            target: Target of the calls; None: that of the first attempt.
+            adaptations: Adaptations that are shared with other workers; None: they are not shared.
         """
         self._settings = settings
         self._target = target or settings.targets[0]
-        self._adaptations = Unshared() if adaptations is None else adaptations
+        self._adaptations = LocalAdaptations() if adaptations is None else adaptations
         self.adaptation = self._adaptations.recall(self._target)
-        """What is known of fields that the target does not take."""
+        """Learnt rules about fields that the target does not support."""
         self._closing = False
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True).start()
         self._session = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
 
     def ask(self, prompt: Prompt) -> Answer:
-        """Asks the model, for `LLM_TIMEOUT` seconds at most.
+        """Makes a call, for at most `LLM_TIMEOUT` seconds.
 
-        A request that the provider refuses for one of its fields is sent again without it, and so are all after it.
+        If the provider refuses a request because of a field, it is sent again without the field, and so are all later
+        requests.
 
         Raises:
-            EmptyAnswer: It said nothing.
-            CallFailed: There was no answer, or it refused to give one.
+            EmptyAnswer: The answer was empty.
+            CallFailed: There was no answer, or the provider refused the call.
             Stopped: `close` was called meanwhile.
         """
         fields = self._fields(prompt)
@@ -160,7 +161,7 @@ class Llm:
         return self._ask(apply(fields, self.adaptation), until)
 
     def close(self) -> None:
-        """Ends the connections and breaks off calls that are under way."""
+        """Cancels running calls and closes the connections."""
         self._closing = True
         asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
 
@@ -186,7 +187,7 @@ class Llm:
         self.adaptation |= rules
         self._adaptations.keep(self._target, self.adaptation)
         log.warning(
-            "learnt what the target does not take",
+            "adapted requests to the target",
             model=self._target.model,
             base_url=self._target.base_url,
             learnt=sorted(rules),
@@ -222,7 +223,7 @@ class Llm:
 
     @property
     def _keys(self) -> list[str]:
-        """What is taken out of a provider's words, for it may repeat what it was sent."""
+        """Keys to remove from texts of the provider, which may repeat parts of the request."""
         key = self._target.api_key.get_secret_value()
         return [] if key == NO_KEY.get_secret_value() else [key]
 
@@ -233,12 +234,12 @@ class Llm:
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
             },
-            auto_decompress=False,  # `_read` does it, within its limit
+            auto_decompress=False,  # `_read` decompresses with a size limit
             connector=aiohttp.TCPConnector(limit=0),  # LLM_CONCURRENCY is the limit
-            timeout=aiohttp.ClientTimeout(),  # `_post` limits the whole of it
+            timeout=aiohttp.ClientTimeout(),  # `_post` has a timeout for the whole call
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            trust_env=http.is_outside(self._target.base_url),  # a proxy of the environment
+            trust_env=http.is_outside(self._target.base_url),  # whether to use a proxy of the environment
         )
 
     async def _shut(self) -> None:
@@ -248,45 +249,47 @@ class Llm:
         await self._session.close()
 
     async def _post(self, request: dict[str, Any], until: float) -> tuple[int, dict[str, str], bytes]:
-        """Returns the status, the headers (with lower-case names) and the body of an answer."""
+        """Returns the status, the headers (with lower-case names) and the body of a response."""
         seconds = self._settings.llm_timeout
         url = f"{self._target.base_url.rstrip('/')}/chat/completions"
         try:
             async with (
                 asyncio.timeout(until - time.monotonic()),
-                # A redirect would carry the prompt elsewhere.
+                # A redirect could send the prompt to another server.
                 self._session.post(url, json=request, allow_redirects=False) as response,
             ):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 if 300 <= response.status < 400:
                     where = headers.get("location", "nowhere")
-                    error = no_answer(f"redirected to {where}: LLM_BASE_URL has to name where the API is")
+                    error = unusable_response(f"redirected to {where}: LLM_BASE_URL has to name where the API is")
                     raise CallFailed(error.model_copy(update={"status_code": response.status}))
                 return response.status, headers, await _read(response.content, headers.get("content-encoding", ""))
         except CallFailed:
             raise
         except asyncio.CancelledError:
-            raise CallFailed(no_answer("broken off")) from None
+            raise CallFailed(unusable_response("broken off")) from None
         except TimeoutError as error:
-            raise CallFailed(no_answer(f"timed out after {seconds:g} s")) from error
+            raise CallFailed(unusable_response(f"timed out after {seconds:g} s")) from error
         except aiohttp.ClientError as error:
-            raise CallFailed(no_answer(f"Connection error: {error}")) from error
-        except Exception as error:  # whatever a client makes of odd bytes is this call's fault, not the question's
-            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+            raise CallFailed(unusable_response(f"Connection error: {error}")) from error
+        except (
+            Exception
+        ) as error:  # unusual bytes may raise any error; it is a failed call, not a fault of the question
+            raise CallFailed(unusable_response(f"unreadable answer: {type(error).__name__}: {error}")) from error
 
 
 async def _read(content: aiohttp.StreamReader, encoding: str) -> bytes:
-    """Reads a body up to `MAX_BODY_BYTES` once unpacked, without ever unpacking more than that.
+    """Reads and decompresses a body; never decompresses more than `MAX_BODY_BYTES`.
 
     Raises:
-        CallFailed: It is larger.
-        zlib.error: It is not packed as it says.
+        CallFailed: The body is larger.
+        zlib.error: The compressed data are invalid.
     """
     packed = encoding.strip().lower() in ("gzip", "x-gzip", "deflate")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out which of the two
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects gzip or zlib
     body = bytearray()
     async for chunk in content.iter_any():
         body += unpacker.decompress(chunk, MAX_BODY_BYTES + 1 - len(body)) if packed else chunk
         if len(body) > MAX_BODY_BYTES:
-            raise CallFailed(no_answer(f"answer too large: more than {MAX_BODY_BYTES} bytes"))
+            raise CallFailed(unusable_response(f"answer too large: more than {MAX_BODY_BYTES} bytes"))
     return bytes(body)

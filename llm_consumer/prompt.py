@@ -1,7 +1,7 @@
-"""What the model is told. Pure.
+"""Prompts for the model. Pure.
 
-The reference answer never reaches a prompt: these functions take the question's text, context and best earlier answer,
-and nothing else.
+The reference answer never reaches a prompt: the functions only use the question's text, its context and the best
+earlier answer.
 """
 
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from pipeline.messages import Question
 SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
 TEMPERATURE_STEP = 0.15
 MAX_TEMPERATURE = 1.0
-"""Some providers take no higher one."""
+"""Some providers allow no higher temperature."""
 
 MAX_EARLIER_CHARACTERS = 4_000
-"""Of the earlier answer in a regeneration."""
+"""Maximum length of the earlier answer in the prompt of a regeneration."""
 SHORT_EARLIER_CHARACTERS = 400
-"""The same where the whole does not fit the model's context."""
+"""The same for a prompt that has to be shortened to fit the model's context."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Prompt:
     """One request to the model.
 
     Attributes:
-        messages: The conversation, in the form of the OpenAI chat API.
-        temperature: Of the sampling, from 0 to 2.
+        messages: The conversation, in the format of the OpenAI chat API.
+        temperature: Sampling temperature, from 0 to 2.
     """
 
     messages: list[dict[str, str]]
@@ -33,20 +33,20 @@ class Prompt:
 
 
 def with_min_temperature(asked: Prompt, temperature: float) -> Prompt:
-    """Returns the same request sampled at a temperature, or at its own if that is higher."""
+    """Returns the same prompt with at least this temperature."""
     return replace(asked, temperature=max(asked.temperature, temperature))
 
 
 def prompts(question: Question, temperature: float) -> list[Prompt]:
-    """Makes the prompt of a question's current attempt, and shorter ones for a model whose context it does not fit.
+    """Makes the prompt of a question's current attempt, and shorter ones in case it exceeds the model's context.
 
-    A regeneration differs from the first attempt: it is sampled at a higher temperature, and it shows the best answer
-    so far with the request to do better. In its shorter form that answer is cut and the question not repeated; in its
-    shortest it is the prompt of the first attempt.
+    A regeneration has a higher temperature than the first attempt, and its prompt contains the best answer so far with
+    the request for a better one. The shorter form cuts that answer and does not repeat the question. The shortest form
+    is the prompt of the first attempt.
 
     Args:
         question: The question with its attempt and its best answer so far.
-        temperature: Of the first attempt.
+        temperature: Temperature of the first attempt.
     """
     asked = question.question_text
     if question.question_context:

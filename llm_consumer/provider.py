@@ -1,4 +1,4 @@
-"""A call with all that stands before and behind it: the limiter of its provider, and what its outcome teaches."""
+"""A call through the limiter of its provider, which also gets the outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from llm_consumer.errors import no_answer
+from llm_consumer.errors import unusable_response
 from llm_consumer.hints import Limit
 from llm_consumer.llm import Answer, CallFailed, Stopped
 from llm_consumer.prompt import Prompt
@@ -18,37 +18,37 @@ from pipeline.messages import NOT_ADMITTED, CallError, Question
 log = structlog.get_logger()
 
 BYTES_PER_TOKEN = 4
-"""About; until calls have told what they take."""
+"""Estimate that is used until the mean of earlier calls is known."""
 
 
 class Admission(Protocol):
-    """Whether the provider may be called; each method is called once for a call."""
+    """The limiter of a provider: `admit` is called once for each call, then one of the other methods."""
 
     def admit(self, tokens: int, /) -> str:
         """Admits a call and returns its id; raises `Unavailable` while it has to wait."""
 
     def answered(self, call_id: str, tokens: int, limits: tuple[Limit, ...], /) -> None:
-        """Notes that the provider answered."""
+        """Records that the provider answered."""
 
     def refused(self, call_id: str, error: CallError, limits: tuple[Limit, ...], /) -> None:
-        """Notes that it did not admit the call."""
+        """Records that the provider did not admit the call."""
 
     def failed(self, call_id: str, question_id: str, since: datetime | None, error: CallError, /) -> bool:
-        """Notes that it was unavailable; returns whether the question may be at fault."""
+        """Records that the provider was unavailable; returns whether the question may be at fault."""
 
     def abandoned(self, call_id: str, /) -> None:
-        """Notes that the call was broken off by this process."""
+        """Records that this process cancelled the call."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """Whom an attempt asks, through its limiter.
+    """A target with the limiter of its provider.
 
     Attributes:
-        target: Whom.
-        call: The call itself.
-        admission: Of the target's provider, which it may share with other targets.
-        answer_tokens: Of an answer at most.
+        target: Target of the calls.
+        call: Makes a call.
+        admission: Limiter of the provider; targets of the same provider share it.
+        answer_tokens: Maximum number of tokens of an answer.
     """
 
     target: Target
@@ -57,11 +57,11 @@ class Provider:
     answer_tokens: int
 
     def ask(self, question: Question, prompt: Prompt) -> Answer:
-        """Asks the model once.
+        """Makes one call.
 
         Raises:
-            CallFailed: There was no answer; its error says whether that counts as a retry of the question.
-            Unavailable: The provider has no room for a call, or this process stops.
+            CallFailed: There was no answer; its error contains whether that counts as a retry of the question.
+            Unavailable: The provider admits no call, or this process stops.
         """
         size = sum(len(each["content"].encode()) for each in prompt.messages)
         call_id = self.admission.admit(size // BYTES_PER_TOKEN + self.answer_tokens)
@@ -72,11 +72,11 @@ class Provider:
             raise
         except Stopped as error:
             self.admission.abandoned(call_id)
-            raise Unavailable("this process stops", told=True) from error
-        except Exception as error:  # a fault of ours, or of a library: of this call, never of the message
+            raise Unavailable("this process stops", already_logged=True) from error
+        except Exception as error:  # a fault of this program or a library is a failed call, not a fault of the message
             log.exception("failed to make a call", question_id=question.question_id)
             self.admission.abandoned(call_id)
-            raise CallFailed(no_answer(f"unreadable answer: {type(error).__name__}: {error}")) from error
+            raise CallFailed(unusable_response(f"unreadable answer: {type(error).__name__}: {error}")) from error
         self.admission.answered(call_id, answer.usage.prompt_tokens + answer.usage.completion_tokens, answer.limits)
         return answer
 
@@ -94,6 +94,6 @@ class Provider:
 
 
 def _failed_before(question: Question) -> datetime | None:
-    """Returns when a call of this generation failed last; None if none has."""
+    """Returns when a call of this generation last failed; None if none has failed."""
     last = question.errors[-1] if question.errors else None
     return last.failed_at if last and last.attempt == question.processing_attempts else None

@@ -26,94 +26,98 @@ from pipeline.messages import MAX_SAMPLES
 from pipeline.settings import KafkaSettings, PatienceSettings, RedisSettings
 
 CALL_SLACK_SECONDS = 15.0
-"""Beyond `LLM_TIMEOUT`, after which a call of a worker that died is no longer in flight."""
+"""Time after `LLM_TIMEOUT` after which a call is no longer counted as in flight, in case its worker has crashed."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 def _text(read: Callable[[str], Any]) -> BeforeValidator:
-    """Reads a value of the environment with `read`; a default is no text and stays as it is."""
+    """Parses a value of the environment with `read`; a default value, which is not a text, stays unchanged."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
 class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
-    """Which model is asked, and how."""
+    """Settings of llm-consumer: the models that are asked, and how."""
 
     llm_base_url: str = Field(
         "http://llm-server:8000/v1", pattern=r"^https?://", description="Address of an OpenAI-compatible API."
     )
     llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Model that is asked.")
-    llm_api_key: SecretStr = Field(NO_KEY, description="Key of `LLM_BASE_URL`; no other address gets it.")
+    llm_api_key: SecretStr = Field(NO_KEY, description="Key of `LLM_BASE_URL`; it is not sent to other addresses.")
     llm_models: Annotated[tuple[ModelName, ...], NoDecode, _text(read_models)] = Field(
         (),
-        description="A model for each attempt, `MODEL` or `MODEL@BASE_URL` by commas; the last one serves further "
-        "attempts. Empty: `LLM_MODEL` for all.",
+        description="A model for each attempt, `MODEL` or `MODEL@BASE_URL`, separated by commas; the last one is used "
+        "for further attempts. Empty: `LLM_MODEL` for all.",
     )
     llm_api_keys: Annotated[dict[str, SecretStr], NoDecode, _text(read_keys)] = Field(
-        {}, description="Keys of the further addresses in `LLM_MODELS`, `BASE_URL=KEY` by commas."
+        {}, description="Keys of the further addresses in `LLM_MODELS`: `BASE_URL=KEY`, separated by commas."
     )
     llm_prices: Annotated[dict[ModelName, Price], NoDecode, _text(read_prices)] = Field(
-        {}, description="Prices of a million tokens of prompts and of answers, `MODEL=IN/OUT` by commas."
+        {}, description="Prices of a million tokens of prompts and answers: `MODEL=IN/OUT`, separated by commas."
     )
     llm_budget_tokens: int | None = Field(
-        None, ge=1, description="Tokens that calls may take on a day (UTC); then they pause. Empty: no limit."
+        None, ge=1, description="Tokens that calls may use on a day (UTC); then calls pause. Empty: no limit."
     )
     llm_budget_cost: Decimal | None = Field(
         None,
         gt=0,
         le=1_000_000,
         decimal_places=6,
-        description="The same for what they cost, in the currency of `LLM_PRICES`.",
+        description="Cost of calls on a day (UTC) in the currency of `LLM_PRICES`; then calls pause. Empty: no limit.",
     )
     llm_rpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field(
         {},
-        description="Requests that a provider admits a minute: of `LLM_BASE_URL`, and `BASE_URL=LIMIT` by commas. "
-        "Empty: as it tells, or is learnt.",
+        description="Requests a minute that a provider admits: `LIMIT` for `LLM_BASE_URL`, `BASE_URL=LIMIT` for "
+        "others, separated by commas. Empty: the reported or learnt limit.",
     )
-    llm_tpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field({}, description="The same for tokens.")
+    llm_tpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field(
+        {}, description="Tokens a minute that a provider admits, in the same format as `LLM_RPM`."
+    )
     llm_concurrency: int = Field(
         4,
         ge=1,
         le=256,
-        description="Calls in flight of the whole fleet at one provider, whatever the number of replicas.",
+        description="Calls in flight of the whole fleet at one provider, for any number of replicas.",
     )
-    llm_timeout: float = Field(
-        60, gt=0, le=600, description="Seconds after which a call is given up, whatever came of it so far."
-    )
+    llm_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call in seconds.")
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
     llm_temperature: float = Field(
-        0.7, ge=0, le=2, description="Of the first attempt; regenerations add 0.15 each, up to 1."
+        0.7, ge=0, le=2, description="Temperature of the first attempt; each regeneration adds 0.15, up to 1."
     )
     llm_extra_body: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further fields of each request to `LLM_BASE_URL`, as JSON, for what a provider adds; null takes a "
-        "field out.",
+        description="Further fields of each request to `LLM_BASE_URL`, as JSON, for extensions of a provider; null "
+        "removes a field.",
     )
     llm_extra_bodies: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="The same for each target of `LLM_MODELS`: a JSON object of such objects by `BASE_URL`, `MODEL` or "
-        "`MODEL@BASE_URL`.",
+        description="The same for targets of `LLM_MODELS`: a JSON object with keys `BASE_URL`, `MODEL` or "
+        "`MODEL@BASE_URL` and such objects as values.",
     )
     self_check_samples: int = Field(
         0,
         ge=0,
         le=MAX_SAMPLES,
-        description="Further answers asked for when a question has no reference, to compare the answer with; each "
-        "costs a call. 0: such questions stay unscored.",
+        description="Further answers to a question without reference, with which its answer is compared; each needs a "
+        "call. 0: answers without reference stay unscored.",
     )
     self_check_temperature: float = Field(
-        1.0, ge=0, le=2, description="Of those further answers, unless the attempt's own is higher."
+        1.0, ge=0, le=2, description="Temperature of these further answers, unless that of the attempt is higher."
     )
-    fault_overload_rate: Rate = Field(0, description="Share of calls that fail as overloaded, for demonstrations.")
-    fault_quota_rate: Rate = Field(0, description="Share of calls that fail as out of quota, for demonstrations.")
+    fault_overload_rate: Rate = Field(
+        0, description="Share of calls that fail like those of an overloaded provider, for demonstrations."
+    )
+    fault_quota_rate: Rate = Field(
+        0, description="Share of calls that fail as if the quota were used up, for demonstrations."
+    )
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """Whom each attempt asks; the last one serves further attempts."""
+        """Target of each attempt; the last one is used for further attempts."""
         return tuple(self._target(each) for each in self.llm_models or (ModelName(self.llm_model),))
 
     def _target(self, name: ModelName) -> Target:
-        base_url = (name.base_url or self.llm_base_url).rstrip("/")  # one API has one name: its gate hangs on it
+        base_url = (name.base_url or self.llm_base_url).rstrip("/")  # the id of the limiter is made from it
         price = price_of(self.llm_prices, name.model, base_url)
         fields = fields_of(self.llm_extra_bodies, name.model, base_url)
         if same_api(base_url, self.llm_base_url):
@@ -122,7 +126,7 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
         return Target(name.model, base_url, keys[0] if keys else NO_KEY, fields, price)
 
     def bounds(self, base_url: str) -> Bounds:
-        """Returns what is set of the limits of a provider."""
+        """Returns the configured limits of a provider."""
 
         def limit(limits: dict[str, int]) -> int | None:
             first = limits.get("") if same_api(base_url, self.llm_base_url) else None
@@ -152,7 +156,7 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
     @field_validator("llm_extra_bodies")
     @classmethod
     def _fields_are_of_use(cls, fields: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        """Finds the typo in a name, for which a provider would refuse the request."""
+        """Detects a typo in a name; without this check, the fields would silently not be sent."""
         named = info.data.get("llm_models") or (ModelName(info.data.get("llm_model", "")),)
         first = info.data.get("llm_base_url", "")
         for name in fields:
@@ -163,7 +167,7 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
     @field_validator("llm_api_keys")
     @classmethod
     def _keys_are_of_use(cls, keys: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
-        """Finds the slip in an address, for which the provider would blame the key."""
+        """Detects a typo in an address; without this check, the provider would only report an invalid key."""
         for base_url in keys:
             if same_api(base_url, info.data.get("llm_base_url", "")):
                 raise ValueError(f"{base_url} is LLM_BASE_URL: its key is LLM_API_KEY")

@@ -1,4 +1,4 @@
-"""What calls have taken today, counted from the topics that their outcomes went to: what stays when Redis is gone."""
+"""Today's spending of calls, computed from the topics of their outcomes, in case Redis has lost its counts."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from pipeline.topics import MAX_PERMANENT_BYTES
 log = structlog.get_logger()
 
 OUTCOMES = (topics.RESPONSES_SUCCESS, topics.ERROR_OVERLOAD, topics.ERROR_QUOTA, topics.PERMANENT)
-"""Where what came of a call goes."""
+"""Topics of the outcomes of calls."""
 
 _TIMEOUT_SECONDS = 10
 _POLL_SECONDS = 0.2
@@ -28,13 +28,13 @@ _BATCH = 500
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What calls took on a day.
+class Spending:
+    """Spending of calls on a day.
 
     Attributes:
         day: The day (UTC).
-        tokens: Of prompts and answers together.
-        nanocost: In billionths of a currency unit.
+        tokens: Tokens of prompts and answers together.
+        nanocost: Cost in billionths of a currency unit.
     """
 
     day: date
@@ -42,8 +42,8 @@ class Spent:
     nanocost: int = 0
 
 
-def sum_spending(day: date, outcomes: Iterable[Message]) -> Spent:
-    """Adds up what calls took on a day, by what came of them. One that was sent twice was paid for once."""
+def sum_spending(day: date, outcomes: Iterable[Message]) -> Spending:
+    """Adds up the tokens and costs of a day's calls. An outcome that was sent twice is counted once."""
     calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
     for each in outcomes:
         call: Response | CallError
@@ -56,35 +56,35 @@ def sum_spending(day: date, outcomes: Iterable[Message]) -> Spent:
                 continue
         if at.astimezone(UTC).date() == day:
             calls[each.question_id, at] = (call.prompt_tokens + call.completion_tokens, call.cost or Decimal(0))
-    return Spent(
+    return Spending(
         day, sum(tokens for tokens, _ in calls.values()), sum(int(cost * budget.NANO) for _, cost in calls.values())
     )
 
 
 def spending_on(
     day: date, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None] = lambda: None
-) -> Spent:
-    """Counts what calls took on a day; waits for the broker until `stop` is set.
+) -> Spending:
+    """Computes the spending of a day; waits for the broker until `stop` is set.
 
     Args:
         day: The day (UTC).
         settings: Where the brokers are.
-        stop: Ends it before its time.
-        beat: Called at least every `_TIMEOUT_SECONDS` meanwhile: to read a busy day takes minutes.
+        stop: Ends the computation early.
+        beat: Called at least every `_TIMEOUT_SECONDS`, because reading a busy day takes minutes.
     """
     while not stop.is_set():
         try:
             return sum_spending(day, _outcomes_since(datetime.combine(day, time_of_day(), UTC), settings, stop, beat))
         except confluent_kafka.KafkaException as error:
-            log.warning("waited for the broker to know what was spent today", error=str(error.args[0]))
+            log.warning("failed to read today's spending; trying again", error=str(error.args[0]))
             stop.wait(2)
-    return Spent(day)
+    return Spending(day)
 
 
 def _outcomes_since(
     moment: datetime, settings: KafkaSettings, stop: threading.Event, beat: Callable[[], None]
 ) -> Iterator[Message]:
-    """Yields what came of calls since then, up to where the topics end now."""
+    """Yields the outcomes of calls since `moment`, up to the current ends of the topics."""
     consumer = confluent_kafka.Consumer(
         client_config(settings, "llm-consumer-spending")
         | {
@@ -128,5 +128,5 @@ def _outcomes_since(
 def _outcome(record: confluent_kafka.Message) -> Message | None:
     try:
         return messages.read(record.topic() or "", record.key(), record.value())
-    except Unreadable:  # nobody was asked for it
+    except Unreadable:  # not the outcome of a call
         return None

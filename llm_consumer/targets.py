@@ -1,4 +1,4 @@
-"""Whom the attempts of a question ask, and what that costs: the texts of the settings, read. Pure."""
+"""Targets of calls: model, address, key and price. Parses them from the settings. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import SecretStr
 
 NO_KEY = SecretStr("not-needed")
-"""For a base URL without a key."""
+"""Key for a base URL that needs none."""
 
 COST_DIGITS = 9
-"""Of the fraction of a cost, in messages and in the database: a token of the cheapest models costs about 0.00000001."""
+"""Decimal places of a cost in messages and in the database: a token of the cheapest models costs about 0.00000001."""
 
 _MODEL = re.compile(r"(?P<model>\S+?)(?:@(?P<base_url>https?://\S+))?")
 _TOKENS_OF_A_PRICE = 1_000_000
@@ -21,11 +21,11 @@ _HIGHEST_PRICE = 1_000_000
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model as the settings name it.
+    """A model in the settings.
 
     Attributes:
-        model: Its name.
-        base_url: Of the API that serves it; None where it is not said.
+        model: Name of the model.
+        base_url: Base URL of its API; None when the setting contains none.
     """
 
     model: str
@@ -37,11 +37,11 @@ class ModelName:
 
 @dataclass(frozen=True)
 class Price:
-    """What a model costs.
+    """Price of a model.
 
     Attributes:
         prompt: Currency units for a million tokens of prompts.
-        completion: The same for those of answers.
+        completion: Currency units for a million tokens of answers.
     """
 
     prompt: Decimal
@@ -55,14 +55,14 @@ class Price:
 
 @dataclass(frozen=True)
 class Target:
-    """Whom an attempt asks.
+    """Target of a call.
 
     Attributes:
-        model: The model.
-        base_url: Of the OpenAI-compatible API that serves it.
-        api_key: Of that API, and sent to no other.
-        extra_body: Further fields of each request; one that is null takes a field out.
-        price: Of the model; None when it is not known.
+        model: Name of the model.
+        base_url: Base URL of its OpenAI-compatible API.
+        api_key: Key of that API; it is not sent to other addresses.
+        extra_body: Further fields of each request; null removes a field.
+        price: Price of the model; None when it is unknown.
     """
 
     model: str
@@ -73,26 +73,26 @@ class Target:
 
 
 def same_api(one: str, other: str) -> bool:
-    """Returns whether two base URLs are the same but for a slash at the end."""
+    """Returns whether two base URLs are equal, except for a slash at the end."""
     return one.rstrip("/") == other.rstrip("/")
 
 
 def read_models(text: str) -> tuple[ModelName, ...]:
-    """Reads `MODEL, MODEL@BASE_URL, …`: one for each attempt.
+    """Parses `MODEL, MODEL@BASE_URL, …`: a model for each attempt.
 
-    A model's name may have an `@` of its own, as in `@cf/meta/llama`: only one before `http` begins a base URL.
+    The name of a model may contain an `@`, like `@cf/meta/llama`; only `@` before `http` starts a base URL.
 
     Raises:
-        ValueError: It is nothing of that kind.
+        ValueError: The text has another format.
     """
     return tuple(_model(each) for each in _entries(text, "MODEL or MODEL@BASE_URL"))
 
 
 def read_keys(text: str) -> dict[str, SecretStr]:
-    """Reads `BASE_URL=KEY, …`.
+    """Parses `BASE_URL=KEY, …`.
 
     Raises:
-        ValueError: It is nothing of that kind; the text of the error has no key in it.
+        ValueError: The text has another format; the error message contains no key.
     """
     keys: dict[str, SecretStr] = {}
     for number, entry in enumerate(_entries(text, "BASE_URL=KEY"), 1):
@@ -108,10 +108,10 @@ def read_keys(text: str) -> dict[str, SecretStr]:
 
 
 def one_line(key: str) -> str:
-    """Returns a key without white space around it, as a line end from a file: it goes into a header as it is.
+    """Returns a key for a header, without surrounding white space (for example the line end of a file).
 
     Raises:
-        ValueError: It has another one inside; the text of the error has no key in it.
+        ValueError: The key has invalid characters; the error message does not contain the key.
     """
     key = key.strip()
     if not key.isascii() or not key.isprintable():
@@ -120,10 +120,10 @@ def one_line(key: str) -> str:
 
 
 def read_prices(text: str) -> dict[ModelName, Price]:
-    """Reads `MODEL=IN/OUT, …`: currency units for a million tokens of prompts and of answers.
+    """Parses `MODEL=IN/OUT, …`: currency units for a million tokens of prompts and of answers.
 
     Raises:
-        ValueError: It is nothing of that kind.
+        ValueError: The text has another format.
     """
     prices: dict[ModelName, Price] = {}
     for entry in _entries(text, "MODEL=IN/OUT"):
@@ -132,8 +132,8 @@ def read_prices(text: str) -> dict[ModelName, Price]:
             prompt, completion = (_amount(part) for part in price.split("/"))
         except (ValueError, InvalidOperation):
             raise ValueError(
-                f"{entry!r} is not MODEL=IN/OUT, as gpt-4.1-mini=0.40/1.60: the prices of a million tokens of prompts "
-                f"and of answers, from 0 to {_HIGHEST_PRICE}"
+                f"{entry!r} is not MODEL=IN/OUT (for example gpt-4.1-mini=0.40/1.60): the prices of a million tokens "
+                f"of prompts and of answers, from 0 to {_HIGHEST_PRICE}"
             ) from None
         model = _model(name.strip())
         if model in prices:
@@ -143,16 +143,18 @@ def read_prices(text: str) -> dict[ModelName, Price]:
 
 
 def read_limits(text: str) -> dict[str, int]:
-    """Reads `LIMIT, BASE_URL=LIMIT, …`: whole numbers above 0, by base URL; the one without an address has `""`.
+    """Parses `LIMIT, BASE_URL=LIMIT, …`: whole numbers above 0, by base URL; the key of `LIMIT` alone is `""`.
 
     Raises:
-        ValueError: It is nothing of that kind.
+        ValueError: The text has another format.
     """
     limits: dict[str, int] = {}
     for entry in _entries(text, "LIMIT or BASE_URL=LIMIT"):
         base_url, _, number = (part.strip() for part in entry.rpartition("="))
         if (base_url and not re.fullmatch(r"https?://\S+", base_url)) or not re.fullmatch(r"[1-9]\d{0,9}", number):
-            raise ValueError(f"{entry!r} is not LIMIT or BASE_URL=LIMIT, as 60 or https://api.openai.com/v1=500")
+            raise ValueError(
+                f"{entry!r} is not LIMIT or BASE_URL=LIMIT (for example 60 or https://api.openai.com/v1=500)"
+            )
         if any(same_api(base_url, other) for other in limits):
             raise ValueError(f"two limits for {base_url or 'LLM_BASE_URL'}")
         limits[base_url] = int(number)
@@ -160,12 +162,12 @@ def read_limits(text: str) -> dict[str, int]:
 
 
 def fields_of(fields: Mapping[str, Mapping[str, Any]], model: str, base_url: str) -> dict[str, Any]:
-    """Returns the further fields of a target: those of its API, then those of its model, then those of both together.
+    """Returns the further fields of a target. `MODEL@BASE_URL` overrides `MODEL`, which overrides `BASE_URL`.
 
     Args:
-        fields: By `BASE_URL`, `MODEL` or `MODEL@BASE_URL`.
-        model: The target's.
-        base_url: The target's.
+        fields: Fields by `BASE_URL`, `MODEL` or `MODEL@BASE_URL`.
+        model: Model of the target.
+        base_url: Base URL of the target.
     """
     found: dict[str, Any] = {}
     for rank in (_is_api, _is_model, _is_both):
@@ -188,7 +190,7 @@ def _is_both(name: str, model: str, base_url: str) -> bool:
 
 
 def price_of(prices: Mapping[ModelName, Price], model: str, base_url: str) -> Price | None:
-    """Returns the price of a model at an API: the one for that API before the one for the model anywhere."""
+    """Returns the price of a model at an API; a price for this API overrides one for the model alone."""
     for name, price in prices.items():
         if name.model == model and name.base_url and same_api(name.base_url, base_url):
             return price
@@ -198,16 +200,18 @@ def price_of(prices: Mapping[ModelName, Price], model: str, base_url: str) -> Pr
 def _entries(text: str, form: str) -> list[str]:
     entries = [entry.strip() for entry in text.split(",")]
     if not all(entries):
-        raise ValueError(f"an entry is empty: entries of the form {form} stand between commas")
+        raise ValueError(f"an entry is empty: entries have the form {form} and are separated by commas")
     return entries
 
 
 def _model(text: str) -> ModelName:
     found = _MODEL.fullmatch(text)
     if not found:
-        raise ValueError(f"{text!r} is not MODEL or MODEL@BASE_URL, as qwen3:8b@http://host.docker.internal:11434/v1")
+        raise ValueError(
+            f"{text!r} is not MODEL or MODEL@BASE_URL (for example qwen3:8b@http://host.docker.internal:11434/v1)"
+        )
     if re.search(r"@?https?:|@$", found["model"]):
-        raise ValueError(f"{text!r} has no model, or something between the model and @http:// or @https://")
+        raise ValueError(f"{text!r} has no model, or other text between the model and @http:// or @https://")
     return ModelName(found["model"], found["base_url"])
 
 

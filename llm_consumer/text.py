@@ -1,4 +1,4 @@
-"""What is done to a text that comes from a provider. Pure."""
+"""Cleans texts from providers. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _SENTENCE_GOES_ON = re.compile(r"[ \t]+[a-z]|[ \t]*[,.;:!?)\"'`]")
 _CHANNELS = re.compile(
     r"\s*<\|(?:start|channel|message)\|>|[^<]*+(?:<(?!\|)[^<]*+)*(?<!`)<\|end\|>\s*<\|start\|>assistant"
 )
-"""The text starts with a mark, or with thoughts whose own mark stood in the prompt.
+"""Matches a text that starts with a mark, or with thoughts whose mark is part of the prompt.
 
-No possessive quantifier stands behind a group: before Python 3.11.5 it may match too much (python/cpython#100061).
+No group has a possessive quantifier: before Python 3.11.5 it may match too much (python/cpython#100061).
 """
 _CHANNEL = re.compile(
     r"(?:<\|start\|>[^<]*+)?(?:<\|channel\|>\s*+(?P<name>\w++)[^<]*+)?(?:<\|constrain\|>[^<]*+)?<\|message\|>"
@@ -34,7 +34,7 @@ _BARE_CHANNELS = re.compile(
     r"\s*(?:(?:analysis|commentary)(?P<thoughts>.*?))?assistant\n*final(?P<answer>.*)", re.DOTALL
 )
 _BARE_ANALYSIS = re.compile(r"\s*analysis(?=[^\W\d_a-z])")
-"""The word, and then at once a capital, or a letter of another script."""
+"""The word, directly followed by a capital, or by a letter of another script."""
 
 _ANSWER_BEGINS = re.compile(r"<(?:final_)?answer>|<\|(?:begin_of_solution|start_response|start_text)\|>", re.IGNORECASE)
 _ANSWER_ENDS = re.compile(
@@ -44,12 +44,12 @@ _ANSWER_ENDS = re.compile(
 
 @dataclass(frozen=True)
 class Separated:
-    """What a model said, and what it thought.
+    """Answer and thoughts of a model.
 
     Attributes:
-        answer: Without the thoughts; empty if there is none.
-        thoughts: Without their tags; empty if there are none.
-        still_thinking: The text ends in the midst of a thought.
+        answer: The answer without the thoughts; empty if there is none.
+        thoughts: The thoughts without their tags; empty if there are none.
+        still_thinking: True: the text ends within the thoughts.
     """
 
     answer: str
@@ -58,23 +58,23 @@ class Separated:
 
 
 def separate_thoughts(text: str, cut: bool = False) -> Separated:
-    """Takes the thoughts out of a text, in which servers without a parser for the model leave them.
+    """Separates thoughts from a text. Servers without a parser for the model leave them in the text.
 
-    Tags count where models write them: a block starts the text or a line, and a closing tag alone ends thoughts whose
-    opening tag stood in the prompt. Tags in code, or of which a sentence speaks, are part of the answer. The work grows
-    with the length of the text alone, whatever is in it.
+    Tags are recognised where models write them: a block starts at the start of the text or of a line, and a closing tag
+    alone ends thoughts whose opening tag is part of the prompt. Tags in code, or mentioned in a sentence, are part of
+    the answer. The run time is linear in the length of the text.
 
     Args:
-        text: All that the model wrote.
-        cut: It ran out of tokens, so that a block without an end may stand after an answer.
+        text: The whole output of the model.
+        cut: True: the output was cut at the limit of tokens, so a block without an end may follow an answer.
     """
     return _by_channels(text) or _by_tags(text, cut)
 
 
 def _by_channels(text: str) -> Separated | None:
-    """Reads the format of gpt-oss (https://cookbook.openai.com/articles/openai-harmony); None if it is not this.
+    """Reads the format of gpt-oss (https://cookbook.openai.com/articles/openai-harmony); None: another format.
 
-    Some servers drop its marks and leave the words: `analysis…assistantfinal…` (Augustas11/macprovider#743).
+    Some servers remove its marks and leave the words: `analysis…assistantfinal…` (Augustas11/macprovider#743).
     """
     if not _CHANNELS.match(text):
         if bare := _BARE_CHANNELS.match(text):
@@ -96,8 +96,8 @@ def _by_channels(text: str) -> Separated | None:
 def _by_tags(text: str, cut: bool) -> Separated:
     answer: list[str] = []
     thoughts: list[str] = []
-    block: re.Match[str] | None = None  # the tag that opened the block in which the scan is
-    spoken_of: int | None = None  # where a tag ended that opens no block
+    block: re.Match[str] | None = None  # the tag that opened the current block
+    mentioned: int | None = None  # the end of an opening tag that is only mentioned
     start = seen = fences = 0
     fences_left = text.count("```")
     for tag in _TAG.finditer(text):
@@ -105,7 +105,7 @@ def _by_tags(text: str, cut: bool) -> Separated:
         if block:
             if tag["close"] and not _quoted(text, tag):
                 thoughts.append(text[start : tag.start()])
-                block, spoken_of, start, fences = None, None, tag.end(), 0
+                block, mentioned, start, fences = None, None, tag.end(), 0
         elif tag["fence"]:
             fences += 1
         elif tag["open"]:
@@ -114,12 +114,12 @@ def _by_tags(text: str, cut: bool) -> Separated:
                 answer.append(text[start : tag.start()])
                 block, start = tag, tag.end()
             else:
-                spoken_of = tag.end()
-        elif spoken_of is not None and (fences % 2 or "\n" not in text[spoken_of : tag.start()]):
-            spoken_of = None  # the other half of a pair that is spoken of
-        elif not (fences % 2 and fences_left % 2) and not _spoken_of(text, tag):
+                mentioned = tag.end()
+        elif mentioned is not None and (fences % 2 or "\n" not in text[mentioned : tag.start()]):
+            mentioned = None  # the closing tag of a pair that is only mentioned
+        elif not (fences % 2 and fences_left % 2) and not _is_mentioned(text, tag):
             thoughts += [*answer, text[start : tag.start()]]
-            answer, spoken_of, start, fences = [], None, tag.end(), 0
+            answer, mentioned, start, fences = [], None, tag.end(), 0
         seen = tag.end()
     if block and (cut or not "".join(answer).strip()):
         return _separated(answer, [*thoughts, text[start:]], True)
@@ -131,8 +131,8 @@ def _quoted(text: str, tag: re.Match[str]) -> bool:
     return start > 0 and text[start - 1] in "`\"'" and text[end : end + 1] in ("`", '"', "'")
 
 
-def _spoken_of(text: str, tag: re.Match[str]) -> bool:
-    """Says whether a closing tag alone is a part of a sentence."""
+def _is_mentioned(text: str, tag: re.Match[str]) -> bool:
+    """Returns whether a single closing tag is part of a sentence."""
     start = tag.start("close")
     if tag["line"] is not None or not re.search(r"(?<![.!?])[ \t`\"'(]\Z", text[max(0, start - 2) : start]):
         return False
@@ -148,7 +148,7 @@ def _separated(answer: list[str], thoughts: list[str], still_thinking: bool) -> 
 
 
 def whole_sentences(text: str) -> str:
-    """Cuts an answer that hit the limit of tokens after its last full sentence; without one it stays as it is."""
+    """Cuts an answer that reached the limit of tokens after its last full sentence; without one it stays unchanged."""
     text = text.strip()
     end = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
     if text.endswith((".", "!", "?")) or end < 0:
@@ -157,5 +157,5 @@ def whole_sentences(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Replaces what is no text to UTF-8 (lone surrogates) or to PostgreSQL (NUL)."""
+    """Replaces characters that are invalid in UTF-8 (lone surrogates) or in PostgreSQL (NUL)."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -1,16 +1,16 @@
-"""The words in which providers refuse: phrases of errors in all languages that were met, by what they mean. Data.
+"""Phrases in error messages of providers, in all languages that were found, by their meaning. Data.
 
-`llm_consumer/errors.py` says in which order they are looked for.
+`llm_consumer/errors.py` defines the order of the checks.
 """
 
 import re
 
 
 def any_of(*phrases: str) -> re.Pattern[str]:
-    """Compiles phrases in small letters: one is enough.
+    """Compiles phrases in lower case to a pattern that matches any of them.
 
-    A space stands for what is between words in sentences and in names (`rate limit` is in `rate_limit_exceeded` and in
-    `RateLimitReached`), ` … ` for other words of the same sentence. The rest is a regular expression.
+    A space matches the separator between words in sentences and in names (`rate limit` matches `rate_limit_exceeded`
+    and `RateLimitReached`), ` … ` matches other words of the same sentence. The rest is a regular expression.
     """
     same_sentence = r"(?:[^.。\n]|\.(?=\S)){0,60}"
     return re.compile("|".join(each.replace(" … ", same_sentence).replace(" ", "[ _-]?") for each in phrases))
@@ -65,12 +65,12 @@ CREDIT = any_of(
     "残高",
     "잔액",
 )
-"""Spent credit, unmistakably, whatever stands beside it: Zhipu says `rate_limit_error` of it, too."""
+"""Used-up credit, whatever else the message contains: Zhipu also uses `rate_limit_error` for it."""
 OPENAI_CREDIT = any_of("insufficient quota", "exceeded your current quota … (?:plan|billing)")
 SAY_THE_SAME_OF_QUOTAS = any_of("google", "gemini", "vertex", "resource exhausted", "aliyun")
-"""Gemini, and Alibaba's DashScope, say of a rate or a quota what OpenAI says of spent credit."""
+"""Gemini and Alibaba's DashScope use OpenAI's phrases for used-up credit when a rate limit or quota is reached."""
 TOMORROW = re.compile("(?:今日|每日|当日|今天|每天|当天)[^,。\n]{0,8}额度")
-"""The quota of today: it comes back without being paid for."""
+"""The quota of a day, which resets without payment."""
 MAYBE_CREDIT = any_of(
     "exceeded your current quota",
     "(?:purchase|buy|add) (?:more )?(?:credit|funds)",
@@ -82,7 +82,7 @@ MAYBE_CREDIT = any_of(
     "充值",
     "余额",
 )
-"""Spent credit, unless it is advice of how to get a higher rate."""
+"""Used-up credit, unless the phrase is advice on how to get a higher rate limit."""
 
 RATE = any_of(
     "(?<![a-z])rate limit",
@@ -131,10 +131,10 @@ NEVER_ADMITTED = any_of(
     "(?:input|output) tokens must be reduced",
     "reduce your message size",
 )
-"""A request of more tokens than the provider admits a minute: to wait does not help (Groq 413, OpenAI 429)."""
+"""A request with more tokens than the provider admits a minute: waiting does not help (Groq 413, OpenAI 429)."""
 
 
-# --- the key, and what it may do ---------------------------------------------------------------------------------
+# --- the key and its permissions ---------------------------------------------------------------------------------
 
 KEY_PHRASES = (
     "api key … (?:not valid|invalid|incorrect|expired|not found|missing|required|wrong|revoked|leaked)",
@@ -159,7 +159,7 @@ KEY_OR_RIGHTS = any_of(
     "令牌",
     "认证",
 )
-"""Of a 403, which is more often about rights than about the key."""
+"""Phrases for a 403, which is more often about permissions than about the key."""
 
 TERMINATED = any_of(
     r"\b(?:account|organi[sz]ation|project|team|user)\b … (?:suspended|disabled|terminated|banned|deactivated)",
@@ -201,7 +201,7 @@ ACCESS = any_of(
     "firewall",
     "virtual network",
 )
-"""A place, a client (Cloudflare's codes) or an address that is barred, and what an account has to do first."""
+"""A blocked place, client (Cloudflare's codes) or address, and steps that an account has to do first."""
 
 MODEL_BARRED = any_of("access (?:to )?(?:the |this )?model", "model access")
 MODEL = any_of(

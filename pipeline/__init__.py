@@ -1,4 +1,4 @@
-"""What the services share: contracts (topics, messages, rules of the loop) and plumbing (Kafka, settings, logs).
+"""Code that the services share: contracts (topics, messages, routing rules) and plumbing (Kafka, settings, logs).
 
-No business I/O lives here. A service imports `pipeline` and itself, never another service.
+It does no business I/O. A service imports `pipeline` and its own package, never another service.
 """

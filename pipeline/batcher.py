@@ -1,8 +1,8 @@
-"""What many threads want at the same time, done in one go.
+"""Group commit: one call does the work of all threads that wait for it.
 
-The first to come does it, for itself at once; who comes meanwhile waits, and is done together with all others that
-wait by then. Alone, nobody waits for company; under load, a round trip is shared. This is how databases commit in
-groups (LevelDB's queue of writers: the one in front writes for those behind it).
+The first thread calls the function at once, for its own item. Threads that arrive during the call wait; the first of
+them then makes one call for all their items. A single thread never waits for others. Under load, many threads share a
+round trip. Databases commit in the same way (LevelDB's queue of writers: the first one writes for those behind it).
 """
 
 import threading
@@ -19,14 +19,14 @@ R = TypeVar("R")
 
 
 @dataclass(eq=False)
-class _Turn(Generic[T, R]):
-    """One item in the queue.
+class _Waiter(Generic[T, R]):
+    """A thread in the queue, with its item.
 
     Attributes:
-        item: What is to be done.
-        woken: It is done, or it is in front.
-        result: What came of it; empty until then.
-        error: Or why nothing came of it.
+        item: Argument of the work.
+        woken: Set when the item is done, or when this thread is first in the queue and has to make the call.
+        result: The result; empty until the item is done.
+        error: Why there is no result.
     """
 
     item: T
@@ -36,62 +36,62 @@ class _Turn(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Calls a function with the items of all threads that wait for it."""
+    """Calls a function with the items of all threads that wait."""
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], most: int = 64) -> None:
-        """Makes it; it has no thread of its own.
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], max_batch: int = 64) -> None:
+        """Makes a batcher; it starts no thread.
 
         Args:
-            work: Returns one result for each item, in their order. Never called twice at the same time. If it raises
-                `Unavailable`, all items get that; another error makes it be called for each item alone, for one may be
-                at fault.
-            most: Items at a time.
+            work: Returns one result for each item, in the same order. It is never called twice at the same time. If
+                it raises `Unavailable`, every item fails with that error. After any other error it is called again
+                for each item alone, because one item may have caused the error.
+            max_batch: Maximum number of items in one call.
         """
         self._work = work
-        self._most = most
+        self._max_batch = max_batch
         self._lock = threading.Lock()
-        self._turns: deque[_Turn[T, R]] = deque()
-        """The one in front is being done, with those behind it."""
+        self._waiters: deque[_Waiter[T, R]] = deque()
+        """The first one makes the call, for itself and for those behind it."""
 
     def __len__(self) -> int:
-        """Returns how many items wait or are being done."""
-        return len(self._turns)
+        """Returns how many items wait or are in a call."""
+        return len(self._waiters)
 
     def do(self, item: T) -> R:
-        """Returns what came of an item, or raises why nothing did."""
-        turn = _Turn[T, R](item)
+        """Returns the result for an item, or raises its error."""
+        waiter = _Waiter[T, R](item)
         with self._lock:
-            self._turns.append(turn)
-            in_front = len(self._turns) == 1
+            self._waiters.append(waiter)
+            in_front = len(self._waiters) == 1
         if not in_front:
-            turn.woken.wait()
-        if not turn.result and turn.error is None:
+            waiter.woken.wait()
+        if not waiter.result and waiter.error is None:
             self._lead()
-        if turn.error:
-            raise turn.error
-        return turn.result[0]
+        if waiter.error:
+            raise waiter.error
+        return waiter.result[0]
 
     def _lead(self) -> None:
         with self._lock:
-            batch = list(islice(self._turns, self._most))
+            batch = list(islice(self._waiters, self._max_batch))
         self._run(batch)
         with self._lock:
             for _ in batch:
-                self._turns.popleft()
-            follower = self._turns[0] if self._turns else None
-        for turn in batch:
-            turn.woken.set()
+                self._waiters.popleft()
+            follower = self._waiters[0] if self._waiters else None
+        for waiter in batch:
+            waiter.woken.set()
         if follower:
             follower.woken.set()
 
-    def _run(self, batch: Sequence[_Turn[T, R]]) -> None:
+    def _run(self, batch: Sequence[_Waiter[T, R]]) -> None:
         try:
-            for turn, result in zip(batch, self._work([turn.item for turn in batch]), strict=True):
-                turn.result.append(result)
+            for waiter, result in zip(batch, self._work([waiter.item for waiter in batch]), strict=True):
+                waiter.result.append(result)
         except BaseException as error:
             if len(batch) == 1 or isinstance(error, Unavailable):
-                for turn in batch:
-                    turn.error = error
+                for waiter in batch:
+                    waiter.error = error
                 return
-            for turn in batch:
-                self._run([turn])
+            for waiter in batch:
+                self._run([waiter])

@@ -1,4 +1,4 @@
-"""Redis as it is used here: for what may vanish at any time without loss. An absent Redis is like an empty one."""
+"""A Redis client for data that may disappear at any time. An unavailable Redis behaves like an empty one."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 PAUSE_SECONDS = 2
-"""After a failure Redis is left alone for so long: each call to an absent one may take a second."""
+"""Time after a failure without calls to Redis: each call to an unavailable Redis may take a second."""
 
 
-# Sets a value unless a number is there that is not smaller than the value's own. An entry that is no number is a value.
+# Sets a value, unless the key holds a number greater than or equal to ARGV[3]. An entry that is no number is a value.
 _PUT_NEWER = """
 local mark = tonumber(redis.call('GET', KEYS[1]) or '')
 if not (mark and mark >= tonumber(ARGV[3])) then
@@ -32,11 +32,11 @@ class _Entry(NamedTuple):
     value: str | bytes
     ttl_seconds: int
     number: int | None
-    """None: it is set whatever is there."""
+    """Version of the value, see `put_newer`; None: the value is always set."""
 
 
 class BestEffortRedis:
-    """A client whose calls do nothing while Redis is away. Safe to use from several threads."""
+    """A client whose calls do nothing while Redis is unavailable. Safe to use from several threads."""
 
     def __init__(self, settings: RedisSettings, client_name: str) -> None:
         self._client = redis.Redis.from_url(
@@ -45,24 +45,24 @@ class BestEffortRedis:
             socket_timeout=1,
             socket_connect_timeout=1,
         )
-        self._away_until = 0.0
+        self._unavailable_until = 0.0
         self._reads = Batcher(self._get)
         self._writes = Batcher(self._set)
 
     def get(self, key: str) -> bytes | None:
-        """Returns a value, None when it is not there or Redis is away; threads share the round trip."""
+        """Returns a value; None when the key is missing or Redis is unavailable. Threads share the round trip."""
         return self._reads.do(key)
 
     def put(self, key: str, value: str | bytes, ttl_seconds: int) -> None:
-        """Keeps a value for so long; threads share the round trip."""
+        """Stores a value with a time to live. Threads share the round trip."""
         self._writes.do(_Entry(key, value, ttl_seconds, None))
 
     def put_newer(self, key: str, value: str | bytes, ttl_seconds: int, number: int) -> None:
-        """Keeps a value unless `mark` has left a number in its place that is not smaller than `number`."""
+        """Stores a value, unless `mark` has replaced it by a number greater than or equal to `number`."""
         self._writes.do(_Entry(key, value, ttl_seconds, number))
 
     def mark(self, keys: Sequence[str], number: int, ttl_seconds: int) -> bool:
-        """Replaces values by a number; returns False while Redis is away."""
+        """Replaces the values of keys by a number; returns False while Redis is unavailable."""
 
         def mark_all(client: redis.Redis) -> bool:
             pipeline = client.pipeline(transaction=False)
@@ -74,9 +74,9 @@ class BestEffortRedis:
         return bool(self.attempt(mark_all))
 
     def delete_matching(self, patterns: Sequence[str]) -> bool:
-        """Deletes the keys that match one of some glob patterns; returns False while Redis is away.
+        """Deletes the keys that match any of the glob patterns; returns False while Redis is unavailable.
 
-        It looks at all keys, in steps between which others are served.
+        It scans all keys in steps, and Redis serves other clients between the steps.
         """
 
         def delete(client: redis.Redis) -> bool:
@@ -89,18 +89,18 @@ class BestEffortRedis:
         return bool(self.attempt(delete))
 
     def attempt(self, call: Callable[[redis.Redis], T]) -> T | None:
-        """Returns what `call` returns, or None when Redis is away."""
-        if time.monotonic() < self._away_until:
+        """Returns what `call` returns, or None when Redis is unavailable."""
+        if time.monotonic() < self._unavailable_until:
             return None
         try:
             return call(self._client)
         except redis.RedisError as error:
-            self._away_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("went on without Redis", error=str(error), pause_seconds=PAUSE_SECONDS)
+            self._unavailable_until = time.monotonic() + PAUSE_SECONDS
+            log.warning("continued without Redis", error=str(error), pause_seconds=PAUSE_SECONDS)
             return None
 
     def ping(self) -> None:
-        """Raises when Redis is away."""
+        """Raises when Redis is unavailable."""
         self._client.ping()
 
     def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:

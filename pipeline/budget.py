@@ -1,7 +1,7 @@
-"""What calls of the model took today, and what they may take: a hash in Redis, one for each day (UTC).
+"""Tokens and cost of today's calls, and their limits: one hash in Redis for each day (UTC).
 
-llm-consumers count in it, storage-service shows it. Like everything in Redis it may vanish; llm-consumers know how to
-go on without (`llm_consumer/budget.py`).
+llm-consumers write it, storage-service shows it. Like everything in Redis it may disappear; llm-consumers can continue
+without it (`llm_consumer/budget.py`).
 """
 
 from collections.abc import Mapping
@@ -13,26 +13,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.messages import Cost, Timestamp
 
 NANO = 1_000_000_000
-"""Costs are counted in billionths of a currency unit: whole numbers, which add up exactly."""
+"""Costs are counted in billionths of a currency unit, because whole numbers add up exactly."""
 
 TOKENS, NANOCOST, LIMIT_TOKENS, LIMIT_NANOCOST = "tokens", "nanocost", "limit_tokens", "limit_nanocost"
-"""Fields of the hash; a limit that there is not is empty."""
+"""Fields of the hash; a limit that is not set is empty."""
 
 
 class Budget(BaseModel):
-    """The day's budget: what calls of the model took, and may take."""
+    """The day's budget: tokens and cost of the calls to the model, and their limits."""
 
     model_config = ConfigDict(frozen=True)
 
-    day: date = Field(description="In UTC.")
+    day: date = Field(description="The day, in UTC.")
     spent_tokens: int | None = Field(
-        None, description="Of prompts and answers; null: no budget is set, or no call was asked for today."
+        None, description="Tokens of prompts and answers; null: no budget is set, or no call was made today."
     )
-    spent_cost: Cost | None = Field(None, description="In the currency of `LLM_PRICES`; null as above.")
+    spent_cost: Cost | None = Field(
+        None, description="Cost in the currency of `LLM_PRICES`; null in the same cases as `spent_tokens`."
+    )
     budget_tokens: int | None = Field(None, description="`LLM_BUDGET_TOKENS`; null: no limit.")
     budget_cost: Cost | None = Field(None, description="`LLM_BUDGET_COST`; null: no limit.")
-    paused: bool = Field(False, description="It is used up: calls wait, nothing is lost.")
-    resumes_at: Timestamp | None = Field(None, description="When calls go on by themselves; null while they do.")
+    paused: bool = Field(False, description="True: the budget is used up and calls wait; nothing is lost.")
+    resumes_at: Timestamp | None = Field(
+        None, description="When calls continue automatically; null while they are not paused."
+    )
 
 
 def key(day: date) -> str:
@@ -41,7 +45,7 @@ def key(day: date) -> str:
 
 
 def next_day(day: date) -> datetime:
-    """Returns when a day is over."""
+    """Returns when a day ends."""
     return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
@@ -53,12 +57,12 @@ def is_used_up(tokens: int, nanocost: int, limit_tokens: int | None, limit_nanoc
 
 
 def count(text: bytes) -> int | None:
-    """Returns a number of the hash; None where there is none, or something else."""
+    """Returns a number of the hash; None when the field is empty or not a number."""
     return int(text) if text.isdigit() else None
 
 
 def read(day: date, fields: Mapping[bytes, bytes]) -> Budget:
-    """Reads a day's hash; without fields no budget is set, or no llm-consumer has looked at it yet."""
+    """Reads a day's hash; it is empty when no budget is set, or when no llm-consumer has written it yet."""
 
     def number(name: str) -> int | None:
         return count(fields.get(name.encode(), b""))

@@ -1,7 +1,7 @@
-"""The answer cache in Redis: what may vanish at any time without loss.
+"""The answer cache in Redis. Its content may disappear at any time without loss.
 
-storage-writer fills it, storage-service reads it; both treat an absent Redis like an empty one. Only who takes
-an answer out needs it there: a Redis that comes back may know what it knew.
+storage-writer fills it, storage-service reads it. Both treat an unavailable Redis like an empty one. Only the removal
+of an answer needs Redis to be available, because Redis may still hold the answer when it is back.
 """
 
 from datetime import UTC, datetime
@@ -14,15 +14,15 @@ from pipeline.messages import Quality
 from pipeline.settings import CacheSettings
 
 FORGOTTEN_SECONDS = 120
-"""For which an answer that was taken out cannot be put in again. No look into PostgreSQL and the put that follows from
-it are further apart."""
+"""Time for which a removed answer cannot be stored again. It is longer than the time between a read from PostgreSQL and
+the `put` of its result."""
 
 CALL_PREFIX, PAID_PREFIX = "call", "paid"
-"""Of the keys under which llm-consumer remembers calls, with the question's id behind them."""
+"""Prefixes of the keys under which llm-consumer caches calls; the id of the question follows them."""
 
 
 class Answer(BaseModel):
-    """The kept answer of a completed question, as users see it."""
+    """The final answer of a completed question, as users see it."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -31,12 +31,14 @@ class Answer(BaseModel):
     original_answer: str | None
     llm_response: str
     bert_score: float | None = Field(
-        description="BERTScore of the answer against the reference: 0 is what unrelated texts get, 1 is identity; null "
-        "when there is no reference."
+        description="BERTScore of the answer against the reference: 0 is the score of unrelated texts, 1 that of equal "
+        "texts; null when there is no reference."
     )
     bert_precision: float | None = Field(description="Raw: how well the answer's words are matched by the reference.")
     bert_recall: float | None = Field(description="Raw: how well the reference's words are matched by the answer.")
-    bert_f1: float | None = Field(None, description="Raw: harmonic mean of the two, from which `bert_score` is made.")
+    bert_f1: float | None = Field(
+        None, description="Raw: harmonic mean of precision and recall, from which `bert_score` is computed."
+    )
     quality: Quality
     scorer: str | None
     model: str
@@ -53,7 +55,7 @@ class Cache:
         self._redis = BestEffortRedis(settings, client_name)
 
     def get(self, question_id: str) -> Answer | None:
-        """Returns the answer, or None when it is not there or Redis is not."""
+        """Returns the answer, or None when it is not cached or Redis is unavailable."""
         body = self._redis.get(_key(question_id))
         if body is None:
             return None
@@ -63,35 +65,35 @@ class Cache:
             return None
 
     def put(self, answer: Answer) -> None:
-        """Keeps an answer for the time to live, unless it is older than the last `invalidate` of its question."""
+        """Stores an answer for the time to live, unless it is older than the last `invalidate` of its question."""
         self._redis.put_newer(
             _key(answer.question_id), answer.model_dump_json(), self._ttl, _microseconds(answer.created_at)
         )
 
     def invalidate(self, *question_ids: str) -> None:
-        """Takes answers out, and keeps older ones from being put in by somebody who read them a moment ago.
+        """Removes answers, and prevents other processes from storing an older version that they have just read.
 
         Call it before PostgreSQL is changed.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis is unavailable.
         """
         now = _microseconds(datetime.now(UTC))
         if not self._redis.mark([_key(each) for each in question_ids], now, FORGOTTEN_SECONDS):
-            raise Unavailable("Redis is away, and may still know the answer when it is back.")
+            raise Unavailable("Redis is unavailable, and may still hold the answer when it is back.")
 
     def forget(self, question_id: str) -> None:
-        """Takes out an answer, as `invalidate` does, and what llm-consumer remembers of the question's calls.
+        """Removes an answer, as `invalidate` does, and the calls of the question that llm-consumer has cached.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis is unavailable.
         """
         self.invalidate(question_id)
         if not self._redis.delete_matching([f"{prefix}:{question_id}:*" for prefix in (CALL_PREFIX, PAID_PREFIX)]):
-            raise Unavailable("Redis is away, and may still know the question's calls when it is back.")
+            raise Unavailable("Redis is unavailable, and may still hold the question's calls when it is back.")
 
     def ping(self) -> None:
-        """Raises when Redis is away."""
+        """Raises when Redis is unavailable."""
         self._redis.ping()
 
 

@@ -1,4 +1,4 @@
-"""How each service starts: the same command line, settings and logs for all."""
+"""Start of each service: the same command line, settings and logs for all."""
 
 import argparse
 import faulthandler
@@ -21,7 +21,7 @@ def start(
     Args:
         name: Name of the service, in logs and messages.
         kind: Class of its settings.
-        check: Verifies more than imports and settings; returns a few words about what it found.
+        check: Verifies more than imports and settings; returns a few words about the result.
         arguments: Command line; None: that of the process.
 
     Returns:

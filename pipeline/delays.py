@@ -1,4 +1,4 @@
-"""When a failed call is due again. Pure."""
+"""Due times of failed calls. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ class Delays:
     """A strategy: the wait before each error retry.
 
     Attributes:
-        seconds: Wait before retry 1, 2, …; the last one serves all further retries.
-        waiting_seconds: The same for calls that cost no retry: those that the provider did not admit, or that met one
-            that was unavailable for everybody.
-        longest_seconds: Cap on what a provider's `Retry-After` may ask for.
-        patience_seconds: After which a question that waits is due in any case, counted from the first refusal.
-        jitter_seconds: Longest addition at random, so that calls that failed together do not come back together.
+        seconds: Wait before retry 1, 2, …; the last value is used for all further retries.
+        waiting_seconds: The same for calls that do not count as a retry: the provider did not admit the call, or was
+            unavailable for everybody.
+        longest_seconds: Longest wait that a provider's `Retry-After` may ask for.
+        patience_seconds: Time since the first refusal after which a waiting question is due in any case.
+        jitter_seconds: Maximum random addition, so that calls that failed together are not repeated together.
     """
 
     seconds: tuple[float, ...]
@@ -26,13 +26,13 @@ class Delays:
     jitter_seconds: float = 0.25
 
     def due_at(self, failed: FailedCall, chance: float) -> datetime:
-        """Returns when the question is due: the strategy's delay or the provider's, whichever is longer.
+        """Returns when the question is due: after the strategy's delay or the provider's, whichever is longer.
 
-        It counts from the failure itself, so that a restarted consumer does not begin the wait again.
+        The delay counts from the failure, so a restarted consumer does not start the wait again.
 
         Args:
             failed: The failed call.
-            chance: From 0 to 1, drawn at random: the share of the jitter that is added.
+            chance: Random number from 0 to 1: the share of the jitter that is added.
         """
         if failed.error.counts_as_retry:
             waits, number = self.seconds, failed.retry_count

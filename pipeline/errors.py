@@ -2,14 +2,14 @@
 
 
 class Unavailable(Exception):
-    """A neighbour (database, broker, scorer, …) is away: the work has to wait, it is not at fault.
+    """A dependency (database, broker, scorer, …) is unavailable. The work is not at fault and has to wait.
 
     Attributes:
-        wait_seconds: After which another try makes sense; None when nobody knows.
-        told: Whoever raised it has logged it, once: nobody needs to log each further try.
+        wait_seconds: Time after which a retry makes sense; None when it is unknown.
+        already_logged: The code that raised the error has logged it, so each retry need not be logged as a warning.
     """
 
-    def __init__(self, why: str, wait_seconds: float | None = None, told: bool = False) -> None:
+    def __init__(self, why: str, wait_seconds: float | None = None, already_logged: bool = False) -> None:
         super().__init__(why)
         self.wait_seconds = wait_seconds
-        self.told = told
+        self.already_logged = already_logged

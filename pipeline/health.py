@@ -1,10 +1,10 @@
-"""Health is progress: a heartbeat that a loop gives after work, judged by its age.
+"""Health checks. A loop is healthy while it makes progress: it touches a heartbeat, whose age is checked.
 
-It is a file, for the container's health check, and a time, for the process itself: `watch` ends a process whose loop
-hangs, for Docker restarts what ends but not what is unhealthy.
+The heartbeat is a file for the container's health check, and a time for the process itself. `watch` ends a process
+whose loop hangs, because Docker restarts containers that exit, but not containers that are unhealthy.
 
-The containers' health check is `python -m pipeline.health` for a loop, which ends with 0 when the heartbeat is fresh,
-and `python -m pipeline.health URL` for a web service, which ends with 0 when the address answers with success.
+The health check of a loop is `python -m pipeline.health`; it exits with 0 when the heartbeat is fresh. The health check
+of a web service is `python -m pipeline.health URL`; it exits with 0 when the URL answers with success.
 """
 
 import sys
@@ -27,7 +27,7 @@ class Heartbeat:
         self._touched = 0.0
 
     def beat(self) -> None:
-        """Tells that the loop made progress."""
+        """Records that the loop has made progress."""
         self._last = time.monotonic()
         if self._last - self._touched >= 1:
             self._path.touch()
@@ -35,7 +35,7 @@ class Heartbeat:
 
     @property
     def age_seconds(self) -> float:
-        """Time since the last beat, or since this was made."""
+        """Time since the last beat, or since the object was created."""
         return time.monotonic() - self._last
 
 
@@ -46,7 +46,7 @@ def watch(
     max_age_seconds: float = MAX_AGE_SECONDS,
     interval_seconds: float = 1,
 ) -> None:
-    """Calls `give_up` with the age of the last beat in seconds when it is too old; returns when `stop` is set."""
+    """Calls `give_up` with the age of the last beat, in seconds, when it is too old; returns when `stop` is set."""
     while not stop.wait(interval_seconds):
         if heartbeat.age_seconds > max_age_seconds:
             give_up(heartbeat.age_seconds)
@@ -54,7 +54,7 @@ def watch(
 
 
 def note(text: str | None, path: Path = NOTE) -> None:
-    """Adds a line to what the health check says of a service that is healthy, and waits for somebody; None: no more."""
+    """Sets a note that the health check of a healthy service prints; None removes the note."""
     if text is None:
         path.unlink(missing_ok=True)
     else:
@@ -62,14 +62,14 @@ def note(text: str | None, path: Path = NOTE) -> None:
 
 
 def verdict(found: str | None, path: Path = NOTE) -> str:
-    """Returns what the health check says: what is wrong, or that all is well, and what there is to note."""
+    """Returns the output of the health check: the problem, or `healthy` with the note if there is one."""
     if found:
         return found
     return f"healthy; {path.read_text()}" if path.exists() else "healthy"
 
 
 def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) -> str | None:
-    """Returns what is wrong in one line, or None when the heartbeat is fresh."""
+    """Returns the problem in one line, or None when the heartbeat is fresh."""
     try:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
@@ -78,8 +78,8 @@ def problem(path: Path = HEARTBEAT, max_age_seconds: float = MAX_AGE_SECONDS) ->
 
 
 def http_problem(url: str, timeout_seconds: float = 4) -> str | None:
-    """Returns what is wrong with a web service in one line, or None when it answers with success."""
-    # Only where it is needed: it takes longer to import than the check of a heartbeat takes in all.
+    """Returns the problem of a web service in one line, or None when it answers with success."""
+    # Imported only here: the import takes longer than the whole check of a heartbeat.
     import urllib.error
     import urllib.request
 

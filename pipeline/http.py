@@ -1,7 +1,7 @@
-"""HTTP calls: of the services to each other, and to a provider of the model.
+"""HTTP calls between services, and to a provider of the model.
 
-Docker Compose puts the proxy of the Docker client's configuration into every container. It leads to the internet and
-does not know the fleet: calls between services never take it, calls to a provider on the internet do.
+Docker Compose sets the proxy of the Docker client's configuration in every container. That proxy leads to the internet
+and cannot reach the fleet's services. So calls between services never use it; calls to a provider on the internet do.
 """
 
 import ipaddress
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.0
 
-Silence = Literal["no-connection", "no-answer", "unexpected"]
+NoReplyKind = Literal["no-connection", "no-answer", "unexpected"]
 
 
 class NoReply(Unavailable):
-    """A service could not be reached, or said nothing in time.
+    """A service could not be reached, or did not reply in time.
 
     Attributes:
-        kind: Which of the two; `unexpected`: what came is not HTTP.
+        kind: `no-connection`, `no-answer` (no reply in time), or `unexpected` (the request failed in another way).
     """
 
-    def __init__(self, kind: Silence, why: str) -> None:
+    def __init__(self, kind: NoReplyKind, why: str) -> None:
         super().__init__(why)
         self.kind = kind
 
 
 def is_outside(url: str) -> bool:
-    """Says whether an address is on the internet, where a proxy of the environment may lead.
+    """Returns whether an address is on the internet, so that a proxy of the environment may be used for it.
 
-    Names without a dot are services of the fleet; `.internal`, `.local` and `.localhost` are no names of the internet
-    (`host.docker.internal` is the machine that the fleet runs on), nor are addresses of private networks.
+    Names without a dot are services of the fleet. Names in `.internal`, `.local` and `.localhost` are not on the
+    internet (`host.docker.internal` is the machine that the fleet runs on), nor are addresses of private networks.
     """
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
@@ -46,10 +46,10 @@ def is_outside(url: str) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds that `Retry-After` asks for; None without it, and for a date, which no service here sends.
+    """Returns the seconds of `Retry-After`; None without it, and for a date, which no service of the fleet sends.
 
     Args:
-        headers: In which the case of names does not count.
+        headers: Headers with case-insensitive names.
     """
     try:
         seconds = float(headers.get("Retry-After", ""))
@@ -59,20 +59,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def problem(reply: "requests.Response") -> str:
-    """Returns what an error reply says in one line: status, title and detail of problem+json, or status and reason."""
+    """Returns an error reply in one line: status, title and detail of problem+json, or status and reason."""
     try:
         body = reply.json()
     except ValueError:
         body = None
-    said = body if isinstance(body, dict) else {}
-    title, detail = said.get("title") or reply.reason, said.get("detail")
+    document = body if isinstance(body, dict) else {}
+    title, detail = document.get("title") or reply.reason, document.get("detail")
     return " ".join(f"{reply.status_code} {title}{f': {detail}' if detail else ''}".split())
 
 
 class Client:
-    """Calls to one service of the fleet; many threads may share it.
+    """Client for one service of the fleet; safe to use from several threads.
 
-    Each call opens a new connection: the server may close a kept one at the moment of the next call.
+    Each call opens a new connection, because the server may close an idle connection just before the next call.
     """
 
     def __init__(self, url: str, reply_seconds: float, connect_seconds: float = CONNECT_SECONDS) -> None:
@@ -80,10 +80,10 @@ class Client:
 
         Args:
             url: Scheme, host and port.
-            reply_seconds: How long the service may say nothing.
-            connect_seconds: How long connecting may take.
+            reply_seconds: Timeout for the reply.
+            connect_seconds: Timeout for the connection.
         """
-        import requests  # here, for who wants the rules above alone has no use for it
+        import requests  # imported here, because users of the functions above do not need it
 
         self.url = url.rstrip("/")
         self._timeouts = (connect_seconds, reply_seconds)
@@ -97,13 +97,13 @@ class Client:
         """Makes a call and returns its reply, whatever its status.
 
         Args:
-            method: Of HTTP.
-            path: With its leading slash.
-            reply_seconds: For this call.
-            arguments: What else `requests` knows: `json`, `params`, `headers`, `stream`.
+            method: HTTP method.
+            path: Path with its leading slash.
+            reply_seconds: Timeout for the reply to this call; None: that of the client.
+            arguments: Further arguments of `requests`: `json`, `params`, `headers`, `stream`.
 
         Raises:
-            NoReply: See there.
+            NoReply: The service could not be reached, or did not reply in time.
         """
         import requests
 
@@ -123,12 +123,12 @@ class Client:
 
 
 def _cause(error: BaseException) -> str:
-    """Returns what the operating system said; the layers above it repeat it with object addresses in between."""
-    said = ""
+    """Returns the message of the operating system, without the object addresses that the layers above it add."""
+    message = ""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, OSError) and link.strerror:
-            said = link.strerror
+            message = link.strerror
         inner = getattr(link, "reason", None)
         link = inner if isinstance(inner, BaseException) else link.__cause__ or link.__context__
-    return said or "the connection was closed"
+    return message or "the connection was closed"

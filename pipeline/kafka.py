@@ -1,4 +1,4 @@
-"""What every Kafka client of the fleet is told."""
+"""Configuration that all Kafka clients of the fleet share."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from pipeline.settings import KafkaSettings
 log = structlog.get_logger()
 
 QUIET_SECONDS = 30
-"""An error is told once in this time: a client without a broker meets the same one many times a second."""
+"""An error is logged once in this time: a client without a broker gets the same error many times a second."""
 
 
 def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "error_cb": throttled_error_logger(),
         "logger": logging.getLogger("librdkafka"),
-        # The callback tells errors; librdkafka's own lines would tell them again.
+        # The callback logs errors; librdkafka's own log lines would repeat them.
         "log_level": 2,
-        # A broker that comes back is met within seconds, not after librdkafka's default of up to 10 s.
+        # The client reconnects to a broker within seconds, not after librdkafka's default of up to 10 s.
         "reconnect.backoff.max.ms": 2000,
     }
 
@@ -33,13 +33,13 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
 def throttled_error_logger(
     clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[confluent_kafka.KafkaError], None]:
-    """Makes a callback that logs errors, those of one kind at most once in `QUIET_SECONDS`."""
-    told: dict[int, float] = {}
+    """Makes a callback that logs errors, each error code at most once in `QUIET_SECONDS`."""
+    logged_at: dict[int, float] = {}
 
-    def tell(error: confluent_kafka.KafkaError) -> None:
+    def log_error(error: confluent_kafka.KafkaError) -> None:
         now = clock()
-        if now - told.get(error.code(), -QUIET_SECONDS) >= QUIET_SECONDS:
-            told[error.code()] = now
+        if now - logged_at.get(error.code(), -QUIET_SECONDS) >= QUIET_SECONDS:
+            logged_at[error.code()] = now
             log.warning("met a Kafka error", error=error.str())
 
-    return tell
+    return log_error

@@ -1,4 +1,4 @@
-"""Logs are events with fields: a verb in the past tense, then `question_id`, topic, partition, offset."""
+"""Logging. Logs are events with fields: a verb in the past tense, and `question_id`, topic, partition, offset."""
 
 import logging
 import sys
@@ -13,8 +13,8 @@ def configure(service: str, settings: Settings | None = None) -> None:
     """Sets up structlog and the standard library's logging for a process.
 
     Args:
-        service: Its Compose name; it is part of every event.
-        settings: Level and format; the defaults when None.
+        service: Compose name of the service; it is a field of every event.
+        settings: Level and format; None: the defaults.
     """
     settings = settings or Settings.model_construct()
     level = logging.getLevelNamesMapping()[settings.log_level]

@@ -1,7 +1,7 @@
-"""The messages on the topics: one typed model each, JSON in UTF-8.
+"""The messages on the topics: one typed model for each kind, JSON in UTF-8.
 
-Readers are tolerant of fields that they do not know (a newer producer may add some) and strict about the types of
-those that they know. `read` is the only way from bytes to a model, `to_bytes` the only way back.
+Readers ignore unknown fields, because a newer producer may add some, and are strict about the types of known fields.
+Only `read` converts bytes to a model, and only `to_bytes` converts a model to bytes.
 """
 
 import base64
@@ -25,10 +25,10 @@ from pipeline.question import ID_DIGITS
 
 MAX_ATTEMPTS_LIMIT = 10
 MAX_RETRIES = 3
-"""Error retries of one generation."""
+"""Maximum number of error retries of one generation."""
 
 MAX_SAMPLES = 8
-"""Further answers to the same prompt that a response carries at most."""
+"""Maximum number of further answers to the same prompt that a response carries."""
 
 MAX_SAMPLE_CHARACTERS = 4_000
 """Twice what the embedded encoder reads; `MAX_SAMPLES` of them take up to 128 kB of a message."""
@@ -36,12 +36,12 @@ MAX_SAMPLE_CHARACTERS = 4_000
 Quality = Literal[
     "accepted", "max_retries_reached", "self_check_accepted", "self_check_max_retries_reached", "unscored"
 ]
-"""What became of an answer, and which kind of score it has.
+"""Outcome of an answer, and kind of its score.
 
-`self_check_…`: agreement with further answers of the same model, for want of a reference; `unscored`: none; the others:
-against the reference."""
+`self_check_…`: there is no reference, and the score is the agreement with further answers of the same model.
+`unscored`: there is no score. The others: the score compares the answer with the reference."""
 Rejection = Literal["malformed", "internal_error"]
-"""`malformed`: the message cannot be read, or its data are refused. `internal_error`: a fault of a service."""
+"""`malformed`: the message cannot be read, or its data are invalid. `internal_error`: a fault of a service."""
 Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", Rejection]
 QuestionId = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$", description="Key of every message.")]
 Text = Annotated[str, Field(min_length=1)]
@@ -53,9 +53,9 @@ Cost = Annotated[
     PlainSerializer(lambda cost: f"{cost:f}", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d{1,9})?$"}),
 ]
-"""In the currency of `LLM_PRICES`, a text so that it stays exact; null where the price of the model is not known."""
+"""In the currency of `LLM_PRICES`; a text, so that it stays exact. Null: the price of the model is unknown."""
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
-"""`bert_score`: calibrated, 0 is chance and 1 identity. `bert_precision`, `bert_recall`, `bert_f1`: raw."""
+"""`bert_score` is calibrated: 0 is chance and 1 is identity. `bert_precision`, `bert_recall` and `bert_f1` are raw."""
 ErrorType = Literal["overload", "quota", "permanent"]
 Cause = Literal[
     "rate_limit",
@@ -73,12 +73,13 @@ Cause = Literal[
 ]
 """Why a call failed.
 
-`rate_limit`, `quota` (of a day, say) and `credit`: the provider did not admit the call. `unavailable`: there was no
-answer, or a server's error. `no_answer`: an answer that holds none (empty, cut off in its thoughts). The others are
-final: `refused_content` (a filter), `context_length` (the prompt is too long), `field` (a field that the provider does
-not take), `key`, `model` (unknown, or not for this key), `access` (a country, a blocked client), `other`."""
+`rate_limit`, `quota` (for example of a day) and `credit`: the provider did not admit the call. `unavailable`: there was
+no response, or a server error. `no_answer`: the response has no answer (it is empty, or ends within the model's
+thoughts). The others are final: `refused_content` (a filter), `context_length` (the prompt is too long), `field` (a
+field that the provider does not support), `key`, `model` (unknown, or not allowed for this key), `access` (a country, a
+blocked client), `other`."""
 NOT_ADMITTED: frozenset[Cause] = frozenset({"rate_limit", "quota", "credit"})
-"""Causes for which the question is not at fault: it waits until the provider has room."""
+"""Causes that do not count against the question: it waits until the provider admits calls again."""
 RetryAfter = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Seconds."""
 
@@ -99,11 +100,11 @@ Q = TypeVar("Q", bound="Question")
 
 
 class Unreadable(Exception):
-    """A message that cannot be read; its text says why, without the payload."""
+    """A message that cannot be read; the text is the reason, without the payload."""
 
 
 class Message(BaseModel):
-    """What every message has in common: how it is read and written."""
+    """Base class of all messages."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, protected_namespaces=())
 
@@ -114,7 +115,7 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
-class Best(BaseModel):
+class BestAnswer(BaseModel):
     """The best scored answer so far."""
 
     model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
@@ -147,54 +148,59 @@ class Attempt(BaseModel):
 
 
 class CallError(BaseModel):
-    """What the provider said."""
+    """The error of a failed call."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     type: ErrorType
     cause: Cause = "other"
-    status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP answer.")
+    status_code: int | None = Field(default=None, description="HTTP status; null when there was no HTTP response.")
     message: str
     retry_after_seconds: RetryAfter | None = None
     counts_as_retry: bool = Field(
         default=True,
-        description="False: the provider did not admit the call, or was unavailable for everybody. It costs time only.",
+        description="False: the provider did not admit the call, or was unavailable for everybody. The question only "
+        "loses time.",
     )
-    prompt_tokens: Tokens = Field(default=0, description="Taken all the same, for an answer that is empty or refused.")
+    prompt_tokens: Tokens = Field(default=0, description="Tokens that an empty or refused answer took nevertheless.")
     completion_tokens: Tokens = 0
     cost: Cost | None = None
 
 
 class CallFailure(CallError):
-    """Failed calls of one attempt and retry, as the history of a question keeps them: the last one, and how many."""
+    """Failed calls of one attempt and retry in the history of a question: the last one, and their number."""
 
     attempt: Annotated[int, Field(ge=1)]
     retry: Annotated[int, Field(ge=0)]
-    times: Annotated[int, Field(ge=1, description="Calls; more than one where the first ones cost no retry.")] = 1
+    times: Annotated[
+        int, Field(ge=1, description="Number of calls; more than 1 when the first ones did not count as a retry.")
+    ] = 1
     failed_at: Timestamp
-    due_at: Timestamp | None = Field(default=None, description="When the call was to be made again; null: never.")
+    due_at: Timestamp | None = Field(default=None, description="When the call is due again; null: never.")
 
 
 class Question(Message):
-    """A question on its way (`questions-pending`); every other message carries its fields too."""
+    """A question to be asked (`questions-pending`); every other message about a question has these fields, too."""
 
     question_id: QuestionId
     question_text: Text
     question_context: str | None = None
     original_answer: Annotated[str | None, Field(description="Human reference; it never reaches a prompt.")] = None
-    processing_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Which generation.")] = 1
+    processing_attempts: Annotated[
+        int, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Number of the current generation.")
+    ] = 1
     retry_count: Annotated[int, Field(ge=0, le=MAX_RETRIES, description="Error retries of this generation.")] = 0
     asked_at: Timestamp
     waiting_since: Annotated[
         Timestamp | None,
         Field(description="When the provider first refused to admit this generation, or was unavailable; null: never."),
     ] = None
-    best: Best | None = None
+    best: BestAnswer | None = None
     attempts: tuple[Attempt, ...] = ()
     errors: Annotated[tuple[CallFailure, ...], Field(description="Failed calls so far, of all generations.")] = ()
 
     def errors_with(self, error: CallError, failed_at: datetime) -> tuple[CallFailure, ...]:
-        """Returns the history with one more failed call; those of one attempt and retry are one entry."""
+        """Returns the history with one more failed call; calls of the same attempt and retry are one entry."""
         earlier, times, took = self.errors, 1, {}
         last = self.errors[-1] if self.errors else None
         if last and (last.attempt, last.retry) == (self.processing_attempts, self.retry_count):
@@ -213,8 +219,8 @@ class Question(Message):
         )
         return (*earlier, failure)
 
-    def become(self, kind: type[Q], **changes: Any) -> Q:
-        """Returns a message of another kind: the fields that both kinds have, and `changes`."""
+    def convert_to(self, kind: type[Q], **changes: Any) -> Q:
+        """Returns a message of another kind with the fields that both kinds have, and with `changes`."""
         shared = {name: getattr(self, name) for name in type(self).model_fields if name in kind.model_fields}
         return kind(**shared | changes)
 
@@ -226,8 +232,8 @@ class Response(Question):
     model: str
     llm_latency_ms: Milliseconds
     prompt_tokens: Tokens = 0
-    completion_tokens: Annotated[int, Field(ge=0, description="Thoughts included.")] = 0
-    reasoning_tokens: Annotated[int, Field(ge=0, description="Of these, what the model thought.")] = 0
+    completion_tokens: Annotated[int, Field(ge=0, description="Tokens of the answer, including thoughts.")] = 0
+    reasoning_tokens: Annotated[int, Field(ge=0, description="Those of the completion tokens that are thoughts.")] = 0
     cost: Cost | None = Field(default=None, description="In the currency of LLM_PRICES; null: no price is known.")
     finish_reason: str = "stop"
     generated_at: Timestamp
@@ -235,21 +241,21 @@ class Response(Question):
         tuple[Annotated[str, Field(min_length=1, max_length=MAX_SAMPLE_CHARACTERS)], ...],
         Field(
             max_length=MAX_SAMPLES,
-            description="Further answers to the same prompt, for a question without reference: what the answer is "
-            "compared with. The tokens of the response include theirs.",
+            description="Further answers to the same prompt, for a question without reference; the answer is compared "
+            "with them. The tokens of the response include their tokens.",
         ),
     ] = ()
 
 
 class FailedCall(Question):
-    """A call that may get better (`llm-responses-error-overload`, `llm-responses-error-quota`)."""
+    """A failed call that may be repeated (`llm-responses-error-overload`, `llm-responses-error-quota`)."""
 
     error: CallError
     failed_at: Timestamp
 
 
 class Validated(Question):
-    """The answer to keep (`validated-responses`)."""
+    """The final answer (`validated-responses`)."""
 
     llm_response: Text
     model: str
@@ -258,13 +264,13 @@ class Validated(Question):
     bert_recall: Score | None
     bert_f1: Score | None = None
     quality: Quality
-    scorer: str | None = Field(description="Encoder and layer behind the score; null when unscored.")
+    scorer: str | None = Field(description="Encoder and layer that computed the score; null when unscored.")
     total_processing_time_ms: Milliseconds
     validated_at: Timestamp
 
 
 class LowQuality(Response):
-    """A record of an attempt below the threshold (`low-quality-responses`), which is the last of its `attempts`."""
+    """A record of an attempt below the threshold (`low-quality-responses`); it is the last one in `attempts`."""
 
     bert_score: Score
     bert_precision: Score
@@ -276,8 +282,8 @@ class LowQuality(Response):
     scored_at: Timestamp
 
 
-class Source(BaseModel):
-    """Where a message stood."""
+class RecordPosition(BaseModel):
+    """The position of a message in a topic."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -291,16 +297,16 @@ class Failed(Question):
 
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"]
     error: CallError
-    source: Source
+    source: RecordPosition
     failed_at: Timestamp
 
 
 class Malformed(Message):
-    """A message that was rejected, with its bytes (`llm-responses-error-permanent`)."""
+    """A rejected message with its bytes (`llm-responses-error-permanent`)."""
 
     reason: Rejection = "malformed"
     error: str
-    source: Source
+    source: RecordPosition
     key_base64: str | None
     value_base64: str | None
     failed_at: Timestamp
@@ -310,12 +316,12 @@ class Malformed(Message):
         cls,
         key: bytes | None,
         value: bytes | None,
-        source: Source,
+        source: RecordPosition,
         error: str,
         failed_at: datetime,
         reason: Rejection = "malformed",
     ) -> "Malformed":
-        """Wraps the bytes of a message that is rejected."""
+        """Makes the dead letter of a message from its bytes."""
         return cls(
             reason=reason,
             error=error,
@@ -343,7 +349,8 @@ def read(topic: str, key: bytes | None, value: bytes | None) -> Message:
     """Reads a message of `topic`.
 
     Raises:
-        Unreadable: It is empty, not JSON in UTF-8, not of the topic's type, or its key is not its question id.
+        Unreadable: The message is empty, is not JSON in UTF-8, does not have the topic's type, or its key is not its
+            question id.
     """
     if not value:
         raise Unreadable("empty value" if value is not None else "null value")

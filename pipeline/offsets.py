@@ -1,8 +1,8 @@
-"""Which offset may be committed when messages are finished out of order. Pure.
+"""The offset that may be committed when messages finish out of order. Pure.
 
-The offset that is committed says what is finished before it. What is finished beyond it travels in the metadata of the
-commit, so that whoever reads on from there does not do it again. (The idea is that of Confluent's Parallel Consumer,
-which calls it offset map encoding.)
+All messages before the committed offset are finished. Finished messages after it are listed in the metadata of the
+commit, so that the next reader does not handle them again. (Confluent's Parallel Consumer does the same and calls it
+offset map encoding.)
 """
 
 import re
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Self
 
 MAX_METADATA_BYTES = 4096
-"""What a broker accepts by default (`offset.metadata.max.bytes`)."""
+"""Default limit of a broker (`offset.metadata.max.bytes`)."""
 
 _RUNS = re.compile(r"\d+\+\d+(,\d+\+\d+)*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the messages of a partition are finished.
+    """The finished messages of a partition.
 
     Attributes:
-        position: Offset before which all are.
-        ahead: Offsets from there on of those that are, too; rising, not empty, not touching each other.
+        position: Offset before which all messages are finished.
+        ahead: Ranges of finished offsets after it, in rising order, not empty, and with gaps between them.
     """
 
     position: int
@@ -31,7 +31,7 @@ class Progress:
 
     @classmethod
     def of(cls, position: int, metadata: str) -> Self:
-        """Reads what was committed; metadata that some other program wrote says nothing."""
+        """Reads a commit; metadata that another program wrote is ignored."""
         ahead, end = [], position
         if _RUNS.fullmatch(metadata):
             for run in metadata.split(","):
@@ -42,7 +42,7 @@ class Progress:
 
     @property
     def metadata(self) -> str:
-        """The runs `ahead`, each as `unfinished+finished` messages, as many as a broker accepts: `2+40,1+7`."""
+        """The ranges `ahead`, each as `unfinished+finished` messages (`2+40,1+7`), as many as a broker accepts."""
         runs, end, size = [], self.position, 0
         for each in self.ahead:
             run = f"{each.start - end}+{len(each)}"
@@ -55,19 +55,19 @@ class Progress:
 
 
 class LowWatermark:
-    """Follows the messages of one partition that are read in rising order and finished in any."""
+    """Tracks the messages of one partition: they are read in rising order and finish in any order."""
 
     def __init__(self, committed: Progress | None = None) -> None:
-        """Begins where another reader has left off; None: from wherever the first message stands."""
+        """Continues from the progress of another reader; None: starts at the first message that is read."""
         self._unfinished: OrderedDict[int, None] = OrderedDict()
         self._read_to = committed.position if committed else None
         self._known = deque(committed.ahead if committed else ())
 
     def start(self, offset: int) -> bool:
-        """Takes a message in.
+        """Starts to track a message.
 
         Returns:
-            Whether there is something to do: False when it was finished before.
+            Whether it has to be handled: False when it is already finished.
         """
         self._read_to = offset + 1
         while self._known and self._known[0].stop <= offset:
@@ -83,14 +83,14 @@ class LowWatermark:
 
     @property
     def progress(self) -> Progress | None:
-        """What may be committed; None before the first message of a partition of which nothing is known."""
+        """The progress that may be committed; None before the first message of a partition without a commit."""
         if self._read_to is None:
             return None
         position = next(iter(self._unfinished), self._read_to)
         return Progress(position, tuple(self._ahead(position, self._read_to)))
 
     def _ahead(self, end: int, read_to: int) -> Iterator[range]:
-        """Gives what is finished from `end` on: all that was read and is not in flight, then what is known."""
+        """Yields the finished ranges after `end`: messages that were read and are not in flight, then earlier ones."""
         for offset in self._unfinished:
             if end < offset:
                 yield range(end, offset)

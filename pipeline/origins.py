@@ -1,9 +1,9 @@
-"""Which requests a web service without a login takes: those for it, and of browsers those from its own pages. Pure.
+"""Rules for the requests that a web service without a login accepts, against DNS rebinding and other origins. Pure.
 
-A browser runs pages of strangers on the machine that may reach the fleet. Two things tell them apart. `Host` is the
-name that the page's address has: a stranger who lets a name of his point to this machine (DNS rebinding) has that name
-in it. `Origin` and `Sec-Fetch-Site` say which page has sent a request; a page cannot change either. Tools like curl
-send neither, and may do everything.
+A browser on a machine that can reach the fleet also runs pages of other origins. Headers that a page cannot change show
+where a request comes from. `Host` is the name in the address: in a DNS rebinding attack it is a name of the attacker
+that points to this machine. `Origin` and `Sec-Fetch-Site` name the page that sent the request. Tools like curl send
+neither; their requests are accepted.
 """
 
 import ipaddress
@@ -18,27 +18,27 @@ from pipeline.settings import Settings
 
 ANY = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""They change nothing."""
+"""Methods that change nothing."""
 
 Refusal = Literal["host", "origin"]
-"""Why a request is refused: it is for somebody else (421), or a page from elsewhere wants to change something (403)."""
+"""Why a request is refused: its host is not allowed (421), or it is a change by a page of another origin (403)."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(:(?P<port>\d{1,5}))?", re.ASCII | re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class OriginSettings(Settings):
-    """For web services that a browser reaches."""
+    """Settings of web services that browsers use."""
 
     allowed_hosts: str = Field(
         "",
-        description="Names, by commas, under which browsers may reach the service, beside localhost, IP addresses and "
-        "names without a dot; `*.example.org`: all below it; `*`: any name.",
+        description="Names, separated by commas, by which browsers may reach the service, in addition to localhost, IP "
+        "addresses and names without a dot; `*.example.org`: all subdomains; `*`: any name.",
     )
     allowed_origins: str = Field(
         "",
-        description="Addresses of other pages, by commas (`https://example.org`), that may change something here; "
-        "`*`: any page.",
+        description="Other origins, separated by commas (`https://example.org`), whose pages may make changes; `*`: "
+        "any origin.",
     )
 
 
@@ -50,18 +50,18 @@ def refusal(
     allowed_hosts: Iterable[str] = (),
     allowed_origins: Iterable[str] = (),
 ) -> Refusal | None:
-    """Decides whether a request is taken.
+    """Decides whether a request is accepted.
 
     Args:
-        method: Of the request.
-        host: Header `Host`; None where there is none.
-        origin: Header `Origin`, likewise.
-        fetch_site: Header `Sec-Fetch-Site`, likewise.
-        allowed_hosts: Further names that the service has, without ports; `*.example.org`: all below it; `*`: any.
-        allowed_origins: Addresses of other pages that may change something.
+        method: Method of the request.
+        host: Header `Host`; None when it is missing.
+        origin: Header `Origin`; None when it is missing.
+        fetch_site: Header `Sec-Fetch-Site`; None when it is missing.
+        allowed_hosts: Further names of the service, without ports; `*.example.org`: all subdomains; `*`: any name.
+        allowed_origins: Other origins whose pages may make changes.
 
     Returns:
-        Why it is refused, None if it is taken.
+        Why the request is refused; None when it is accepted.
     """
     if not host_allowed(host, allowed_hosts):
         return "host"
@@ -76,10 +76,10 @@ def refusal(
 
 
 def host_allowed(host: str | None, allowed: Iterable[str] = ()) -> bool:
-    """Returns whether `host`, with or without a port, is a name that nobody else can have, or one of `allowed`.
+    """Returns whether `host`, with or without a port, cannot be the name of an attacker, or is one of `allowed`.
 
-    Nobody else can have localhost, an IP address (to lead a browser there by its name needs a name) and a name without
-    a dot, which no public name server answers.
+    An attacker cannot use localhost, an IP address (DNS rebinding needs a name), or a name without a dot, which no
+    public name server resolves.
     """
     names = {each.strip().lower() for each in allowed}
     if ANY in names:
@@ -99,12 +99,12 @@ def host_allowed(host: str | None, allowed: Iterable[str] = ()) -> bool:
 
 
 def listed(setting: str) -> tuple[str, ...]:
-    """Returns the entries of a setting that lists some by commas."""
+    """Returns the entries of a setting that is a list separated by commas."""
     return tuple(each.strip() for each in setting.split(",") if each.strip())
 
 
 def _same(origin: str, host: str) -> bool:
-    """Returns whether a page's address has this host and port; `null`, of a page without an address, has none."""
+    """Returns whether an origin has this host and port; the origin `null` has none."""
     try:
         parts = urlsplit(origin.lower())
         default = _DEFAULT_PORTS[parts.scheme]

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one pool for each process, and one error when the database is away."""
+"""Access to PostgreSQL: one connection pool for each process, and one error when the database is unavailable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pipeline.errors import Unavailable
 from pipeline.settings import PostgresSettings
 
 FINAL_CHANNEL = "question_final"
-"""storage-writer notifies it with the id of each question that it completed or failed."""
+"""Channel on which storage-writer sends the id of each question that is completed or failed."""
 _UNDEFINED_TABLE = "42P01"
 
 
@@ -28,11 +28,11 @@ def dsn(settings: PostgresSettings) -> URL:
 
 
 def engine(settings: PostgresSettings, name: str) -> Engine:
-    """Makes a pool that checks a connection before it lends it; nothing connects yet.
+    """Makes a pool that checks each connection before use; it does not connect yet.
 
     Args:
         settings: Address and pool size.
-        name: Shown in `pg_stat_activity`.
+        name: Name of the connections in `pg_stat_activity`.
     """
     return create_engine(
         dsn(settings),
@@ -44,7 +44,7 @@ def engine(settings: PostgresSettings, name: str) -> Engine:
             "application_name": name,
             "connect_timeout": 3,
             "options": "-c statement_timeout=10000",
-            # A database that vanished without a word (its host, its network) is noticed within seconds, too.
+            # They also detect within seconds that the host or the network is down, which closes no connection.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -55,10 +55,10 @@ def engine(settings: PostgresSettings, name: str) -> Engine:
 
 @contextmanager
 def transaction(pool: Engine) -> Iterator[Connection]:
-    """Lends a connection for one transaction.
+    """Provides a connection for one transaction.
 
     Raises:
-        Unavailable: The database is away or has no tables yet, or all connections are in use for too long.
+        Unavailable: The database is unavailable, has no tables yet, or no connection became free in time.
     """
     try:
         with pool.begin() as connection:

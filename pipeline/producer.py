@@ -1,4 +1,4 @@
-"""Confirmed writes to topics."""
+"""Writes to topics, with acknowledgements."""
 
 import threading
 from collections.abc import Callable
@@ -27,10 +27,10 @@ class Outgoing:
     """A message for a topic.
 
     Attributes:
-        topic: Where it goes.
-        message: What it says.
+        topic: The topic.
+        message: The message.
         key: Its key; the question id for every message that carries a question.
-        due_at: Earliest time to send it; None for at once.
+        due_at: Earliest time to send it; None: at once.
     """
 
     topic: str
@@ -40,7 +40,7 @@ class Outgoing:
 
     @classmethod
     def of(cls, topic: str, message: Question, due_at: datetime | None = None) -> Self:
-        """Addresses a message that carries a question."""
+        """Makes an outgoing message from a message that carries a question."""
         return cls(topic, message, message.question_id.encode(), due_at)
 
     @cached_property
@@ -53,18 +53,18 @@ Delivered = Callable[[confluent_kafka.KafkaError | None], None]
 
 
 class Producer:
-    """An idempotent producer whose callbacks run in a thread of its own.
+    """An idempotent producer whose callbacks run in its own thread.
 
-    A message counts as written only when its callback was called with None: `produce` alone just enqueues.
+    A message is written only when its callback was called with None: `produce` only enqueues it.
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str, give_up_seconds: float = FOR_EVER) -> None:
-        """Starts the producer; it connects by itself, now or when the broker is there.
+        """Starts the producer; it connects in the background, now or when the broker becomes available.
 
         Args:
             settings: Where the brokers are.
             client_id: Name in the broker's logs.
-            give_up_seconds: After this time without acknowledgement a write fails; 0: never.
+            give_up_seconds: Time without acknowledgement after which a write fails; 0: never.
         """
         self._client = confluent_kafka.Producer(
             client_config(settings, client_id)
@@ -74,7 +74,7 @@ class Producer:
                 "message.max.bytes": MAX_PERMANENT_BYTES,
                 "linger.ms": 2,
                 "compression.type": "lz4",
-                # As Java's producers, and so Flink: who writes a key makes no difference to its partition.
+                # As in Java clients, and so in Flink: a key has the same partition, whichever service writes it.
                 "partitioner": "murmur2_random",
             }
         )
@@ -85,7 +85,7 @@ class Producer:
     def send(self, outgoing: Outgoing, delivered: Delivered) -> None:
         """Enqueues a message; `delivered` gets None once the broker has acknowledged it, or the error.
 
-        It waits while the local queue is full. A message over the broker's limit is reported to `delivered`.
+        It blocks while the local queue is full. For a message over the broker's limit, `delivered` gets the error.
         """
         while True:
             try:
@@ -107,10 +107,10 @@ class Producer:
             raise Unavailable(f"Kafka: {error.args[0].str()}") from error
 
     def close(self, timeout_seconds: float = 5) -> None:
-        """Waits for the acknowledgements that are out, then stops the thread."""
+        """Waits for outstanding acknowledgements, then stops the thread."""
         left = self._client.flush(timeout_seconds)
         if left:
-            log.warning("left messages unacknowledged", count=left)
+            log.warning("closed with unacknowledged messages", count=left)
         self._closing.set()
         self._thread.join()
 

@@ -1,6 +1,7 @@
-"""How the providers of the model stand: what each llm-consumer tells in Redis, and everybody may read.
+"""State of the model's providers: llm-consumers write it to Redis, and other services read it.
 
-A status may vanish like everything in Redis; the next call of a provider writes it again (`llm_consumer/limiter.py`).
+A status may disappear like everything in Redis; the next call to the provider writes it again
+(`llm_consumer/limiter.py`).
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.messages import Cause, Timestamp
 
 INDEX = "providers"
-"""Set of the ids of all providers."""
+"""Key of the set of all provider ids."""
 
 STATUS_TTL_SECONDS = 3600
 
@@ -21,30 +22,32 @@ LimitSource = Literal["settings", "provider", "refusals"]
 
 
 class ProviderStatus(BaseModel):
-    """How a provider stands, as all llm-consumers together know it."""
+    """State of a provider, as all llm-consumers together know it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
     provider: str = Field(description="Base URL of its API.")
     state: State = Field(
-        description="`limited`: it admits no further call before `waiting_until`; `unavailable`: it answers nobody, "
-        "and is probed then."
+        description="`limited`: it admits no further call before `waiting_until`; `unavailable`: it answers no call, "
+        "and is probed at `waiting_until`."
     )
     cause: Cause | None = Field(None, description="Why calls wait; null while they do not.")
-    message: str | None = Field(None, description="The provider's own words about it.")
+    message: str | None = Field(None, description="The provider's message about it.")
     waiting_until: Timestamp | None = Field(
         None, description="When the next call is made; null while none has to wait."
     )
     requests_per_minute: float | None = Field(None, description="Limit of calls; null: none is known.")
     tokens_per_minute: float | None = Field(None, description="Limit of tokens; null: none is known.")
     limit_source: LimitSource | None = Field(
-        None, description="Who said so: LLM_RPM and LLM_TPM, the provider, or nobody: learnt from its refusals."
+        None,
+        description="Source of the limits: `settings` (LLM_RPM and LLM_TPM), `provider` (reported by the provider), or "
+        "`refusals` (learnt from its refusals).",
     )
     calls_last_minute: int = 0
     refused_last_minute: int = 0
     tokens_last_minute: int = 0
     in_flight: int = 0
-    at: Timestamp = Field(description="Of the last call, or of the last look before one.")
+    at: Timestamp = Field(description="Time of the last call, or of the last check before a call.")
 
 
 def status_key(provider_id: str) -> str:
@@ -53,11 +56,11 @@ def status_key(provider_id: str) -> str:
 
 
 def read_statuses(stored: Iterable[bytes | None], now: datetime) -> list[ProviderStatus]:
-    """Reads statuses; one of another version, or that has vanished, is left out, and what is over is not told.
+    """Reads statuses; leaves out missing ones and those of another version, and clears outdated fields.
 
     Args:
         stored: Values of `status_key`.
-        now: Time of the look.
+        now: The current time.
     """
     found = []
     for each in stored:

@@ -1,4 +1,4 @@
-"""The rules of the loop: where an answer goes once it is scored. Pure."""
+"""Routing rules: the topics to which a scored answer goes. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,29 +7,30 @@ from typing import Any, Literal
 from pipeline import topics
 from pipeline.messages import (
     Attempt,
-    Best,
+    BestAnswer,
     CallError,
     Failed,
     LowQuality,
     Quality,
     Question,
+    RecordPosition,
     Response,
-    Source,
     Validated,
 )
 
 
 @dataclass(frozen=True)
 class BertScore:
-    """BERTScore of an answer (Zhang et al. 2020), each from -1 to 1.
+    """BERTScore of an answer (Zhang et al. 2020). All numbers are from -1 to 1.
 
-    Against its reference; for a question without one the means over further answers of the same model.
+    The answer is compared with its reference. Without a reference, the numbers are means over comparisons with further
+    answers of the same model.
 
     Attributes:
-        score: F1 on a scale where 0 is what unrelated texts get and 1 is identity: what answers are judged by.
-        precision: Raw mean best match of the answer's tokens.
-        recall: Raw mean best match of the tokens of what it is compared with.
-        f1: Their harmonic mean, raw.
+        score: F1 on a scale where 0 is the score of unrelated texts and 1 that of equal texts; thresholds apply to it.
+        precision: Mean best match of the answer's tokens, raw.
+        recall: Mean best match of the other text's tokens, raw.
+        f1: Harmonic mean of precision and recall, raw.
         scorer: Encoder and layer.
     """
 
@@ -42,13 +43,13 @@ class BertScore:
 
 @dataclass(frozen=True)
 class Gate:
-    """When an answer is good enough.
+    """The quality gate: the rules by which an answer is accepted.
 
     Attributes:
         threshold: Score at or above which an answer is accepted.
         max_attempts: Generations after which the best answer so far is kept.
-        self_check_threshold: The same as `threshold` for an answer without reference, whose score is agreement with
-            further answers: another scale.
+        self_check_threshold: `threshold` for an answer without reference; its score is the agreement with further
+            answers, which has another scale.
     """
 
     threshold: float
@@ -64,7 +65,7 @@ _QUALITIES: dict[bool, tuple[Quality, Quality]] = {
     True: ("accepted", "max_retries_reached"),
     False: ("self_check_accepted", "self_check_max_retries_reached"),
 }
-"""Of an answer that passed and of the best when attempts are used up, with and without a reference."""
+"""Whether there is a reference: quality of an accepted answer, and of the best answer when no attempts are left."""
 
 
 @dataclass(frozen=True)
@@ -76,22 +77,22 @@ class Routed:
 
 
 def decide(response: Response, score: BertScore | None, gate: Gate, now: datetime) -> list[Routed]:
-    """Decides what becomes of an answer.
+    """Decides whether an answer is kept or the question is asked again.
 
     Args:
         response: The answer.
-        score: Its score against the reference, or against its samples where there is none; None without either.
+        score: Its score against the reference, or against its samples if there is no reference; None without either.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
     Returns:
-        One message that carries the question on (`validated-responses` or `questions-pending`) and, for an answer
-        below the threshold, its record (`low-quality-responses`).
+        The next message of the question (`validated-responses` or `questions-pending`) and, for an answer below the
+        threshold, its record (`low-quality-responses`).
     """
     attempts = (*response.attempts, _attempt(response, score))
     if score is None:
         return [_unscored(response, attempts, now)]
-    this = Best(
+    this = BestAnswer(
         llm_response=response.llm_response,
         model=response.model,
         attempt=response.processing_attempts,
@@ -104,7 +105,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
     passed, used_up = _QUALITIES[bool(response.original_answer)]
     if score.score >= gate.of(response):
         return [_keep(response, this, attempts, passed, score.scorer, now)]
-    # Ties keep the first.
+    # The earlier of two answers with the same score is kept.
     best = response.best if response.best and response.best.bert_score >= this.bert_score else this
     if response.processing_attempts < gate.max_attempts:
         return [
@@ -121,23 +122,23 @@ def give_up(
     question: Question,
     error: CallError,
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"],
-    source: Source,
+    source: RecordPosition,
     now: datetime,
 ) -> Routed:
     """Ends a question whose current attempt has no answer.
 
-    The best answer is never thrown away: with one scored before, the question ends as one whose attempts are used up,
-    and the cause stands in its history.
+    The best answer is never discarded: if an earlier attempt was scored, the question is completed with the best
+    answer, like one whose attempts are used up, and its history contains the cause.
 
     Args:
         question: The question, with the last failure in its `errors`.
         error: The last failure.
-        reason: Why there is no further try.
-        source: Where the message stood that ends here.
+        reason: Why there is no further attempt.
+        source: Position of the message that failed.
         now: Time of the decision.
     """
     if question.best is None:
-        failed = question.become(Failed, reason=reason, error=error, source=source, failed_at=now)
+        failed = question.convert_to(Failed, reason=reason, error=error, source=source, failed_at=now)
         return Routed(topics.PERMANENT, failed)
     used_up = _QUALITIES[bool(question.original_answer)][1]
     return _keep(question, question.best, question.attempts, used_up, question.best.scorer, now)
@@ -158,8 +159,8 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
     )
 
 
-def _again(response: Response, best: Best, attempts: tuple[Attempt, ...]) -> Question:
-    return response.become(
+def _again(response: Response, best: BestAnswer, attempts: tuple[Attempt, ...]) -> Question:
+    return response.convert_to(
         Question,
         processing_attempts=response.processing_attempts + 1,
         retry_count=0,
@@ -171,7 +172,7 @@ def _again(response: Response, best: Best, attempts: tuple[Attempt, ...]) -> Que
 
 def _keep(
     question: Question,
-    best: Best,
+    best: BestAnswer,
     attempts: tuple[Attempt, ...],
     quality: Quality,
     scorer: str | None,
@@ -211,7 +212,7 @@ def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) 
 
 def _validated(question: Question, now: datetime, **fields: Any) -> Routed:
     elapsed = max(0, round((now - question.asked_at).total_seconds() * 1000))
-    kept = question.become(Validated, total_processing_time_ms=elapsed, validated_at=now, **fields)
+    kept = question.convert_to(Validated, total_processing_time_ms=elapsed, validated_at=now, **fields)
     return Routed(topics.VALIDATED, kept)
 
 
@@ -225,7 +226,7 @@ def _record(
 ) -> Routed:
     return Routed(
         topics.LOW_QUALITY,
-        response.become(
+        response.convert_to(
             LowQuality,
             attempts=attempts,
             bert_score=score.score,
@@ -235,7 +236,7 @@ def _record(
             scorer=score.scorer,
             threshold=gate.of(response),
             decision=decision,
-            samples=(),  # they have served; a record is of the answer
+            samples=(),  # not needed any more
             scored_at=now,
         ),
     )

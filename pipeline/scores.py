@@ -1,20 +1,20 @@
-"""A score as score-validator sends it. Pure."""
+"""Reads scores from replies of score-validator. Pure."""
 
 from typing import Any
 
 from pipeline.routing import BertScore
 
 MAX_ROUNDING = 1e-3
-"""Equal texts may score this much above 1; anything further out is no score."""
+"""Rounding error: equal texts may score this much above 1. Numbers further outside are invalid."""
 
 
 def bert_score(answer: Any) -> BertScore:
-    """Reads one score of an answer of the scorer.
+    """Reads one score from a reply of the scorer.
 
     Raises:
         ValueError: A number is not from -1 to 1.
         KeyError: A field is missing.
-        TypeError: It is no object, or a field is of another type.
+        TypeError: It is not an object, or a field has another type.
     """
     if not isinstance(answer["scorer"], str):
         raise TypeError(f"scorer is {answer['scorer']!r:.50}")
@@ -28,7 +28,7 @@ def bert_score(answer: Any) -> BertScore:
 
 
 def _cosine(value: Any) -> float:
-    """Returns a number from -1 to 1; NaN is none."""
+    """Returns a number from -1 to 1; NaN is invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r:.50} is not a number")
     if not -1 - MAX_ROUNDING <= value <= 1 + MAX_ROUNDING:

@@ -1,4 +1,4 @@
-"""How the web services run: gunicorn in this process, with one worker process of many threads."""
+"""Runs a web service: gunicorn in this process, with one worker process of many threads."""
 
 import signal
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from pipeline.web import BACKGROUND, Background
 log = structlog.get_logger()
 
 OPTIONS = {
-    # Prometheus counters, pools and waiters live in one process. librdkafka and torch do not survive a fork
-    # (confluent-kafka-python#1122): the worker makes the application itself.
+    # One worker, because Prometheus counters, pools and waiters belong to a process. No preload, because librdkafka and
+    # torch do not survive a fork (confluent-kafka-python#1122): the worker creates the application.
     "workers": 1,
     "preload_app": False,
     "worker_class": "gthread",
-    "worker_tmp_dir": "/dev/shm",  # a busy disk must not make the worker look dead
-    "keepalive": 30,  # seconds; longer than clients keep a connection, so that they never send into a closed one
-    "graceful_timeout": 5,  # with what `close` takes after it, within Compose's `stop_grace_period`
-    "control_socket_disable": True,  # nobody uses it, and its place would have to be writable
+    "worker_tmp_dir": "/dev/shm",  # on a busy disk, gunicorn would take the worker for dead
+    "keepalive": 30,  # seconds; longer than clients keep a connection, so that they never use a closed one
+    "graceful_timeout": 5,  # together with `close`, less than Compose's `stop_grace_period`
+    "control_socket_disable": True,  # unused, and its folder would have to be writable
     "loglevel": "warning",
 }
 
@@ -32,7 +32,7 @@ def serve(create_app: Callable[[], Flask], port: int, threads: int, **options: o
     """Serves an application until SIGTERM.
 
     Args:
-        create_app: Makes it; called in the worker, which starts and closes the `Background` among its extensions.
+        create_app: Makes the application; called in the worker, which starts and closes the application's `Background`.
         port: TCP port on all interfaces.
         threads: Requests served at the same time.
         options: Further settings of gunicorn.
@@ -56,10 +56,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class _EventLogger(Logger):  # type: ignore[misc]
-    """Leaves gunicorn's log to the handler of `pipeline.logs`. There is no access log: `/metrics` counts requests."""
+    """Sends gunicorn's log to the handler of `pipeline.logs`. There is no access log; `/metrics` counts requests."""
 
     def setup(self, cfg: Any) -> None:
-        """Sets the level, and no handler."""
+        """Sets the level; adds no handler."""
         self.error_log.propagate = True
         self.error_log.setLevel(self.LOG_LEVELS[cfg.loglevel.lower()])
         self.access_log.disabled = True
@@ -74,7 +74,7 @@ def _start(worker: Any) -> None:
     stop = signal.getsignal(signal.SIGTERM)
 
     def release(number: int, frame: FrameType | None) -> None:
-        # Waiting requests would hold up the worker for all of `graceful_timeout`.
+        # Waiting requests would delay the end of the worker by the whole `graceful_timeout`.
         if callable(stop):
             stop(number, frame)
         background.release()

@@ -1,4 +1,4 @@
-"""How a service that lives on the consumer loop runs: the same for all."""
+"""Runs a service that consists of a consumer loop; all such services share it."""
 
 import faulthandler
 import os
@@ -20,7 +20,7 @@ from pipeline.shutdown import stop_on_signal
 log = structlog.get_logger()
 
 REMINDER_SECONDS = 30
-"""Between the log lines of a service that has stopped for good and waits for its operator."""
+"""Time between the log lines of a service that has stopped reading and waits for its operator."""
 
 
 def consume(
@@ -29,39 +29,39 @@ def consume(
     subscribed: Sequence[str],
     handler: Handler,
     limits: Limits = Limits(),
-    beside: Sequence[Callable[[threading.Event], None]] = (),
+    background_tasks: Sequence[Callable[[threading.Event], None]] = (),
     share: Share | None = None,
 ) -> None:
-    """Runs a consumer until SIGTERM or SIGINT, then finishes what is in flight, commits and leaves the group.
+    """Runs a consumer until SIGTERM or SIGINT, then drains the messages in flight, commits and leaves the group.
 
-    A loop that cannot go on, or hangs, logs why and ends the process with status 1, so that the restart policy acts; of
-    one that hangs the stacks of all threads are written to standard error before. One that had to reject too many
-    messages stays, unhealthy, and reads nothing: each restart would reject as many again, until the topic is drained.
+    If the loop fails or hangs, the reason is logged and the process exits with status 1, so that the restart policy
+    acts. If it hangs, the stacks of all threads are written to standard error first. If it rejected too many messages,
+    the process stays, unhealthy, and reads nothing: each restart would reject as many again, until the topic is empty.
 
     Args:
-        group: Consumer group and name in the broker's logs.
+        group: Consumer group, and client id in the broker's logs.
         settings: Where the brokers are, and how many messages may be rejected.
         subscribed: Topics to read.
-        handler: What becomes of a message.
-        limits: How much the loop takes on.
-        beside: What runs in threads of its own meanwhile, each until the event that it gets is set; one that fails ends
-            the process, too.
-        share: Told which part of the first topic this member has.
+        handler: Turns a message into outgoing messages.
+        limits: Limits of the loop.
+        background_tasks: Functions that run in their own threads until the event that they get is set; if one of them
+            fails, the process exits with status 1.
+        share: Updated with the part of the first topic that this member has.
     """
     metrics.serve(settings.metrics_port)
     heartbeat = Heartbeat()
     with stop_on_signal() as stop:
         ended, failed = threading.Event(), threading.Event()
 
-        def run_beside(each: Callable[[threading.Event], None]) -> None:
+        def run_in_background(each: Callable[[threading.Event], None]) -> None:
             try:
                 each(stop)
             except Exception:
-                log.exception("could not go on")
+                log.exception("could not continue")
                 failed.set()
                 stop.set()
 
-        threads = [threading.Thread(target=run_beside, args=(each,), daemon=True) for each in beside]
+        threads = [threading.Thread(target=run_in_background, args=(each,), daemon=True) for each in background_tasks]
         for thread in threads:
             thread.start()
         threading.Thread(target=health.watch, args=(heartbeat, ended, _give_up), daemon=True).start()
@@ -73,12 +73,12 @@ def consume(
         except TooManyUnreadable as error:
             ended.set()
             while True:
-                log.critical("stopped reading for good: start it anew when the cause is mended", error=str(error))
+                log.critical("stopped reading: fix the cause, then restart the service", error=str(error))
                 if stop.wait(REMINDER_SECONDS):
                     break
             sys.exit(1)
         except Exception:
-            log.exception("could not go on")
+            log.exception("could not continue")
             sys.exit(1)
         for thread in threads:
             thread.join()
@@ -90,6 +90,6 @@ def consume(
 def _give_up(age_seconds: float) -> None:
     log.critical("gave up: the loop makes no progress", last_heartbeat_seconds_ago=round(age_seconds))
     try:
-        faulthandler.dump_traceback()  # of all threads, to standard error: where it hangs
+        faulthandler.dump_traceback()  # shows where each thread hangs
     finally:
-        os._exit(1)  # what hangs would not end otherwise
+        os._exit(1)  # a normal exit would wait for the hanging threads

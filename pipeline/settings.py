@@ -1,7 +1,7 @@
-"""Settings from the environment: one frozen, typed class for each service, put together from the parts below.
+"""Settings from the environment: one frozen, typed class for each service, composed of the classes below.
 
-A settings class is the only reader of the environment. A bad value stops the process with a message that names the
-variable. Variables are the upper-case field names.
+Only settings classes read the environment. An invalid value stops the process with a message that names the variable.
+The variables are the upper-case field names.
 """
 
 import re
@@ -20,11 +20,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseSettings):
-    """What every service has."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, protected_namespaces=())
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: colours on a terminal, JSON elsewhere."
     )
@@ -32,19 +32,21 @@ class Settings(BaseSettings):
 
 
 class KafkaSettings(Settings):
-    """For services that read or write topics."""
+    """Settings of services that read or write topics."""
 
-    kafka_bootstrap_servers: str = Field("kafka:9092", min_length=1, description="Brokers, `host:port`, by commas.")
+    kafka_bootstrap_servers: str = Field(
+        "kafka:9092", min_length=1, description="Brokers, `host:port`, separated by commas."
+    )
     poison_limit: int = Field(
         100,
         ge=1,
-        description="Messages that a consumer may reject among the last `2 * POISON_LIMIT` of a partition; with one "
-        "more it stops rather than reject them all.",
+        description="Messages that a consumer may reject among the last `2 * POISON_LIMIT` of a partition. With more "
+        "it stops reading instead of rejecting all messages.",
     )
 
 
 class PatienceSettings(Settings):
-    """For services that wait for a provider."""
+    """Settings of services that wait for a provider."""
 
     retry_after_max: float = Field(
         86_400, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
@@ -53,49 +55,49 @@ class PatienceSettings(Settings):
         86_400,
         ge=1,
         le=2_592_000,
-        description="Seconds for which a question waits for a provider that does not admit it, or is unavailable, "
-        "since it was first refused; then it ends, with its best answer if there is one.",
+        description="Seconds for which a question waits for a provider that does not admit its calls or is "
+        "unavailable, counted from the first refusal. Then it ends, with its best answer if there is one.",
     )
     max_quota_retries: int | None = Field(
         None,
         ge=0,
         le=3,
-        description="Retries after quota errors, each after 60 s, before a question is given up. Empty: it waits until "
-        "the provider has room.",
+        description="Retries after quota errors, each after 60 s, before a question is given up. Empty: the question "
+        "waits until the provider admits calls again.",
     )
 
 
 class PostgresSettings(Settings):
-    """For services that reach the database."""
+    """Settings of services that use the database."""
 
     postgres_host: str = Field("postgres", min_length=1, description="Host of the database.")
-    postgres_port: Port = Field(5432, description="Its port.")
+    postgres_port: Port = Field(5432, description="Port of the database.")
     postgres_db: str = Field("yahoo_db", min_length=1, description="Name of the database.")
-    postgres_user: str = Field("user", min_length=1, description="Role that is logged in.")
-    postgres_password: SecretStr = Field(SecretStr("password"), description="Of `POSTGRES_USER`.")
+    postgres_user: str = Field("user", min_length=1, description="Role with which the service logs in.")
+    postgres_password: SecretStr = Field(SecretStr("password"), description="Password of `POSTGRES_USER`.")
     postgres_pool_size: int = Field(8, ge=1, le=100, description="Connections that are kept open.")
 
 
 class RedisSettings(Settings):
-    """For services that reach Redis."""
+    """Settings of services that use Redis."""
 
     redis_url: str = Field("redis://redis:6379/0", pattern=r"^rediss?://", description="Address of Redis.")
 
 
 class CacheSettings(RedisSettings):
-    """For services that reach the answer cache."""
+    """Settings of services that use the answer cache."""
 
     cache_ttl_seconds: int = Field(86_400, ge=1, description="How long an answer stays in the cache.")
 
 
 class ThresholdSettings(Settings):
-    """For services that know when an answer is accepted."""
+    """Settings of services that know when an answer is accepted."""
 
     quality_threshold: float = Field(0.32, ge=0, le=1, description="Score at or above which an answer is accepted.")
 
 
 class GateSettings(ThresholdSettings):
-    """For services that know when a question is asked again."""
+    """Settings of services that know when a question is asked again."""
 
     max_attempts: int = Field(
         3, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Attempts after which the best answer so far is kept."
@@ -103,7 +105,7 @@ class GateSettings(ThresholdSettings):
 
 
 class ScorerSettings(Settings):
-    """For services that call the scorer."""
+    """Settings of services that call the scorer."""
 
     scorer_url: str = Field(
         "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
@@ -116,7 +118,7 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S]) -> S:
     """Reads the settings of a service from the environment.
 
-    A bad value ends the process with status 2 and one line for each variable that is wrong.
+    An invalid value ends the process with status 2 and one line for each invalid variable.
     """
     try:
         return kind()
@@ -128,7 +130,7 @@ def load(kind: type[S]) -> S:
 
 
 def _shown(kind: type[Settings], problem: ErrorDetails) -> str:
-    """Returns the value that is wrong; nothing when it is a secret, or all values together, which hold secrets."""
+    """Returns the invalid value; an empty text when it is a secret, or all values together, which contain secrets."""
     field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
     if field is None or "SecretStr" in str(field.annotation):
         return ""

@@ -1,32 +1,32 @@
-"""A member's share of what a whole consumer group may have, by the partitions that it has. Pure.
+"""A member's share of a limit of its consumer group, computed from its partitions. Pure.
 
-Shares of all members add up to the whole, without a word between them: each unit of the whole belongs to a partition.
+Each unit of the limit belongs to a partition, so the shares of all members add up to the limit without communication.
 """
 
 from collections.abc import Collection
 
 
 class Share:
-    """Which part of its topic a member reads. It is written by the loop's thread and read by others."""
+    """The part of its topic that a member reads. The loop's thread writes it, other threads read it."""
 
     def __init__(self) -> None:
         self._mine: frozenset[int] = frozenset()
         self._partitions = 1
 
     def set(self, mine: Collection[int], partitions: int) -> None:
-        """Notes the partitions that are assigned to this member, and how many the topic has."""
+        """Sets the partitions that are assigned to this member, and the number of partitions of the topic."""
         self._mine, self._partitions = frozenset(mine), max(1, partitions)
 
     @property
     def fraction(self) -> float:
-        """Of the whole, from 0 to 1."""
+        """Share of the partitions, from 0 to 1."""
         return len(self._mine) / self._partitions
 
     def of(self, whole: int) -> int:
-        """Returns how many of `whole` units are this member's: unit 0, 1, … belongs to partition 0, 1, … in turn.
+        """Returns how many of `whole` units belong to this member: units are assigned to partitions in turn.
 
-        Where there are fewer units than partitions a member with a partition gets one all the same, or its partition
-        would never be read: somebody has to see to it that they take turns.
+        With fewer units than partitions, each member with a partition still gets one unit, because its partition would
+        never be read otherwise. The members then exceed the limit unless the caller makes them take turns.
         """
         if not self._mine or not whole:
             return 0

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (Ctrl-C, `docker stop`) ask a process to finish what is in flight and leave."""
+"""Graceful stop on SIGTERM (`docker stop`) and SIGINT (Ctrl-C)."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Gives an event that the two signals set, for as long as the context lasts; main thread only."""
+    """Provides an event that the two signals set while the context lasts; only for the main thread."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,16 +1,16 @@
-"""How a message is made to fit its topic. Pure."""
+"""Shortens messages to the size limit of their topic. Pure."""
 
 from pipeline import topics
 from pipeline.messages import Message, Question, Response
 
 OVERHEAD_BYTES = 512
-"""What the broker counts beside key and value when it compares a record with its limit."""
+"""Bytes that the broker adds to key and value when it compares a record with its limit."""
 
 KEPT_CHARACTERS = 500
-"""Of an earlier answer in a history that has to be cut."""
+"""Maximum length of an earlier answer in a shortened history."""
 
 KEPT_ERRORS = 20
-"""Failed calls in a history that has to be cut: the last ones."""
+"""Maximum number of failed calls in a shortened history; the last ones are kept."""
 
 
 def fits(topic: str, key: bytes | None, value: bytes) -> bool:
@@ -20,7 +20,7 @@ def fits(topic: str, key: bytes | None, value: bytes) -> bool:
 
 
 def with_short_history(message: Message) -> Message:
-    """Returns a message with its history cut: the answer, the best one and the question stay whole."""
+    """Returns a message with a shortened history; the question, the answer and the best answer stay complete."""
     if not isinstance(message, Question):
         return message
     attempts = tuple(each.model_copy(update={"llm_response": _cut(each.llm_response)}) for each in message.attempts)

@@ -1,4 +1,4 @@
-"""The seven topics, in one place. Every key is a question id."""
+"""The seven topics. Every key is a question id."""
 
 from dataclasses import dataclass, field
 
@@ -14,12 +14,12 @@ MAX_MESSAGE_BYTES = 1_048_576
 """Largest message on every topic but `PERMANENT`, in bytes."""
 
 MAX_PERMANENT_BYTES = 2_097_152
-"""Largest message on `PERMANENT`, in bytes: one of `MAX_MESSAGE_BYTES` in base64 (4/3 of it) with its origin."""
+"""Largest message on `PERMANENT`, in bytes: it carries a message of `MAX_MESSAGE_BYTES` in base64 (4/3 of its size)."""
 
 
 RETENTION_MS = 30 * 24 * 60 * 60 * 1000
-"""How long what has to be worked off is kept at least, in milliseconds: 30 days. A day's budget may pause a backlog for
-days, and a fleet may be stopped for weeks."""
+"""Minimum retention of messages that have to be handled, in milliseconds: 30 days. A used-up budget may pause a backlog
+for days, and a fleet may be stopped for weeks."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Topic:
 
     Attributes:
         name: Name of the topic.
-        partitions: Partitions at creation; they may be raised later, and nothing may depend on the number.
+        partitions: Number of partitions at creation. It may be raised later, and no code may depend on it.
         purpose: One sentence for people and for the AsyncAPI document.
         producers: Compose services that write it.
         consumers: Compose services that read it.
-        group: Consumer group that reads it; empty: nobody does.
-        config: Topic settings that differ from the broker's, each the least that is needed.
+        group: Consumer group that reads it; empty: none.
+        config: Topic settings that differ from the broker's; each value is a minimum.
     """
 
     name: str
@@ -52,7 +52,7 @@ ALL = (
     Topic(
         QUESTIONS_PENDING,
         3,
-        "Questions to be asked: new ones, regenerations, error retries, and those that waited for their provider.",
+        "Questions to be asked: new ones, regenerations, error retries, and those that waited for the provider.",
         producers=("storage-service", "storage-writer", "flink-job", *_RETRIES),
         consumers=("llm-consumer",),
         group="llm-consumer",
@@ -70,7 +70,8 @@ ALL = (
     Topic(
         ERROR_OVERLOAD,
         2,
-        "Calls that met an overloaded provider, or a rate limit; asked again after 2, 4, 8 s or as it says.",
+        "Calls that failed because of an overloaded provider or a rate limit; repeated after 2, 4, 8 s, or after the "
+        "provider's delay.",
         producers=("llm-consumer",),
         consumers=("retry-overload-consumer",),
         group="retry-overload-consumer",
@@ -79,7 +80,8 @@ ALL = (
     Topic(
         ERROR_QUOTA,
         2,
-        "Calls that met an exhausted quota, or credit; asked again after 60 s or as it says.",
+        "Calls that failed because a quota or the credit is used up; repeated after 60 s, or after the provider's "
+        "delay.",
         producers=("llm-consumer",),
         consumers=("retry-quota-consumer",),
         group="retry-quota-consumer",
@@ -88,7 +90,7 @@ ALL = (
     Topic(
         VALIDATED,
         3,
-        "Answers to keep.",
+        "Final answers.",
         producers=("flink-job", "llm-consumer", *_RETRIES),
         consumers=("storage-writer",),
         group="storage-writer",
@@ -114,5 +116,5 @@ ALL = (
 )
 
 WORKING = tuple(topic for topic in ALL if topic.name != LOW_QUALITY)
-"""Those whose messages carry questions on: a message that is lost or cannot be read ends its question there, or makes
-it wait. `LOW_QUALITY` is a record only: whatever becomes of its messages, their questions go on elsewhere."""
+"""Topics through which questions pass. If a message of them is lost or cannot be read, its question stops there.
+`LOW_QUALITY` only holds records: questions do not depend on its messages."""

@@ -1,6 +1,6 @@
-"""What every web service of the fleet has: problem+json, `/health`, `/ready`, `/metrics`, OpenAPI and its page.
+"""Common parts of all web services: problem+json, `/health`, `/ready`, `/metrics`, the OpenAPI document and its page.
 
-Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which names each wrong field.
+Errors follow RFC 9457: `type`, `title`, `status`, `detail`, and `errors`, which lists the invalid fields.
 """
 
 import functools
@@ -28,9 +28,9 @@ MAX_BODY_BYTES = 1_048_576
 RETRY_AFTER_SECONDS = 5
 
 Check = Callable[[], object]
-"""Raises when a dependency is not there."""
+"""Raises when a dependency is unavailable."""
 
-_SERVICE = Tag(name="service", description="Of the service itself")
+_SERVICE = Tag(name="service", description="State of the service")
 
 
 def _plain(text: str) -> str:
@@ -42,11 +42,11 @@ def _plain(text: str) -> str:
 
 
 PlainText = Annotated[str, AfterValidator(_plain)]
-"""Text that can be stored and encoded: neither U+0000, which PostgreSQL refuses, nor lone surrogates."""
+"""Text that can be stored and encoded: without U+0000, which PostgreSQL rejects, and without lone surrogates."""
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field."""
+    """The error of one field."""
 
     field: str
     message: str
@@ -59,43 +59,45 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldError] = Field(default_factory=list, description="Each wrong field, for wrong input.")
+    errors: list[FieldError] = Field(default_factory=list, description="The invalid fields, for invalid input.")
 
 
 BACKGROUND = "background"
-"""Key of the `Background` among an application's extensions; it may be missing."""
+"""Key of the `Background` in the extensions of an application; optional."""
 
 
 class Background(Protocol):
-    """What runs beside the requests of an application."""
+    """The background threads of an application."""
 
     def start(self) -> None:
-        """Starts its threads, in the process that serves."""
+        """Starts the threads, in the process that serves requests."""
 
     def release(self) -> None:
-        """Ends waiting requests early: the process is about to stop."""
+        """Ends waiting requests early, because the process is about to stop."""
 
     def close(self) -> None:
-        """Ends the threads; no request is served any more."""
+        """Ends the threads; called after the last request."""
 
 
 class Health(BaseModel):
-    """The process is there."""
+    """The process is running."""
 
     status: Literal["ok"] = "ok"
-    version: str = Field(VERSION, description="Of the release.")
+    version: str = Field(VERSION, description="Version of the release.")
 
 
 class Readiness(BaseModel):
-    """The service can work."""
+    """The service can handle requests."""
 
-    status: Literal["ready", "degraded"] = Field(description="`degraded`: slower, for an optional dependency is away.")
-    checks: dict[str, str] = Field(description="`ok`, or what is wrong, by dependency.")
+    status: Literal["ready", "degraded"] = Field(
+        description="`degraded`: an optional dependency is unavailable, and the service is slower."
+    )
+    checks: dict[str, str] = Field(description="`ok` or the problem, by dependency.")
 
 
 Documented = type[BaseModel] | dict[Any, Any] | None
 Responses = dict[str | int | HTTPStatus, Documented]
-"""Descriptions of responses by status, as flask-openapi3 takes them."""
+"""Descriptions of responses by status, for flask-openapi3."""
 
 _METRICS: Responses = {
     "200": {
@@ -110,9 +112,9 @@ def problem(status: int, detail: str, errors: list[FieldError] | None = None, **
 
     Args:
         status: HTTP status.
-        detail: What is wrong, for people.
-        errors: Each wrong field.
-        headers: Further headers; underscores stand for dashes.
+        detail: The problem, for people.
+        errors: The invalid fields.
+        headers: Further headers; underscores in the names become dashes.
     """
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors or [])
     response = jsonify(body.model_dump(exclude_defaults=False))
@@ -124,12 +126,12 @@ def problem(status: int, detail: str, errors: list[FieldError] | None = None, **
 
 
 def json_response(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    """Makes a response of a model, written by pydantic, which is faster than Flask's way over a dict."""
+    """Makes a response from a model. Pydantic writes the JSON, which is faster than Flask."""
     return Response(body.model_dump_json(), status, headers, mimetype="application/json")
 
 
 def problems(*statuses: int) -> Responses:
-    """Returns the OpenAPI description of these error statuses, for a route's `responses`."""
+    """Returns the OpenAPI description of error statuses, for a route's `responses`."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -141,14 +143,14 @@ def create_api(
     max_body_bytes: int = MAX_BODY_BYTES,
     optional: Mapping[str, Check] | None = None,
 ) -> OpenAPI:
-    """Makes an application with what all web services share; the caller adds its routes.
+    """Makes an application with the common parts of all web services; the caller adds its routes.
 
     Args:
-        title: Of the OpenAPI document.
-        description: Of the OpenAPI document.
-        checks: Dependencies by name, for `/ready`.
-        max_body_bytes: Longer request bodies are answered with 413.
-        optional: Dependencies without which the service is slower but ready, by name.
+        title: Title of the OpenAPI document.
+        description: Description of the OpenAPI document.
+        checks: Checks of required dependencies by name, for `/ready`.
+        max_body_bytes: Maximum size of a request body; larger ones get 413.
+        optional: Checks of dependencies without which the service is ready but slower, by name.
     """
     app = OpenAPI(
         title,
@@ -157,7 +159,7 @@ def create_api(
         validation_error_model=Problem,
         validation_error_callback=_wrong_input,
         doc_prefix="/docs",
-        security_schemes={},  # left out, it becomes null, which OpenAPI does not allow
+        security_schemes={},  # the default is null, which OpenAPI does not allow
     )
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -170,20 +172,20 @@ def create_api(
     app.add_url_rule("/openapi.json", "openapi_json", lambda: app.api_doc)
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
 
-    @app.get("/health", tags=[_SERVICE], summary="Is the process there?", responses={"200": Health, **problems(422)})
+    @app.get("/health", tags=[_SERVICE], summary="Is the process running?", responses={"200": Health, **problems(422)})
     def health() -> Any:
         return Health().model_dump()
 
     @app.get(
         "/ready",
         tags=[_SERVICE],
-        summary="Are its dependencies there?",
+        summary="Are the dependencies available?",
         responses={"200": Readiness, **problems(422, 503)},
     )
     def ready() -> Any:
-        away = _failing(checks)
-        if away:
-            return problem(503, "; ".join(f"{name}: {why}" for name, why in away.items()), Retry_After="5")
+        failing = _failing(checks)
+        if failing:
+            return problem(503, "; ".join(f"{name}: {why}" for name, why in failing.items()), Retry_After="5")
         missed = _failing(optional or {})
         found = dict.fromkeys([*checks, *(optional or {})], "ok") | missed
         return Readiness(status="degraded" if missed else "ready", checks=found).model_dump()
@@ -196,17 +198,17 @@ def create_api(
 
 
 def _failing(checks: Mapping[str, Check]) -> dict[str, str]:
-    away = {}
+    failing = {}
     for name, check in checks.items():
         try:
             check()
-        except Exception as error:  # whatever a client raises means: not there
-            away[name] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return away
+        except Exception as error:  # any exception of a client means that the dependency is unavailable
+            failing[name] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return failing
 
 
 def _require_json() -> None:
-    """Turns a body that is not JSON into 415 or 400 before it is taken for an empty one."""
+    """Rejects a body that is not JSON with 415 or 400, because flask-openapi3 would treat it like an empty body."""
     if request.url_rule is None:
         return
     body_model = _body_of(current_app.view_functions[request.url_rule.endpoint])
@@ -224,13 +226,13 @@ def _require_json() -> None:
 
 @functools.cache
 def _body_of(view: Callable[..., Any]) -> type[BaseModel] | None:
-    """Returns the body that a route takes, if any: flask-openapi3 reads one for those with a parameter of this name."""
+    """Returns the model of a route's body, if it has one: the type of its parameter `body`, as in flask-openapi3."""
     parameter = inspect.signature(view).parameters.get("body")
     return parameter.annotation if parameter else None
 
 
 def _is_required(body: type[BaseModel]) -> bool:
-    """Returns whether a body must be there, by what its documentation says."""
+    """Returns whether a body is required, according to its documentation."""
     documented: Any = body.model_config.get("openapi_extra", {})
     return bool(documented.get("required", True))
 
@@ -264,7 +266,7 @@ def _unavailable(error: Unavailable) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     log.exception("failed to serve a request", path=request.path, exc_info=error)
-    return problem(500, "An error of this service; its log says which.")
+    return problem(500, "Internal error; see the log of this service.")
 
 
 def _start_clock() -> None:
@@ -279,8 +281,8 @@ def _observe(response: Response) -> Response:
     return response
 
 
-def refuse_strangers(app: Flask, allowed: OriginSettings) -> None:
-    """Refuses, before all else, requests for another host (421) and changes by a page from elsewhere (403)."""
+def refuse_foreign_requests(app: Flask, allowed: OriginSettings) -> None:
+    """Refuses requests for other hosts (421) and changes by pages of other origins (403), before any other check."""
     hosts, pages = origins.listed(allowed.allowed_hosts), origins.listed(allowed.allowed_origins)
 
     def refuse() -> Response | None:
@@ -289,9 +291,9 @@ def refuse_strangers(app: Flask, allowed: OriginSettings) -> None:
             request.method, asked.get("Host"), asked.get("Origin"), asked.get("Sec-Fetch-Site"), hosts, pages
         )
         if why == "host":
-            return problem(421, "This service has another name than the request says (ALLOWED_HOSTS).")
+            return problem(421, "The host of the request is not allowed (ALLOWED_HOSTS).")
         if why == "origin":
-            return problem(403, "A page from elsewhere may not change something here (ALLOWED_ORIGINS).")
+            return problem(403, "Pages of other origins may not make changes (ALLOWED_ORIGINS).")
         return None
 
     app.before_request_funcs.setdefault(None, []).insert(0, refuse)

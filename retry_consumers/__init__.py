@@ -1,1 +1,1 @@
-"""Failed calls wait out their delay here, then their questions are asked again: one program, two strategies."""
+"""Delays failed calls, then publishes their questions again: one program with two strategies."""

@@ -14,11 +14,11 @@ from retry_consumers.settings import RetrySettings
 STRATEGIES = {"overload": (topics.ERROR_OVERLOAD, OVERLOAD), "quota": (topics.ERROR_QUOTA, QUOTA)}
 
 LIMITS = Limits(concurrency=1, in_flight=10_000)
-"""What waits is held in memory, a few kB each; beyond this number, or the loop's limit of bytes, reading pauses."""
+"""Waiting messages are held in memory, a few kB each. Above these limits, or the limit of bytes, reading pauses."""
 
 
 def main() -> None:
-    """Runs one strategy until the process is told to stop."""
+    """Runs one strategy until a signal stops the process."""
     if len(sys.argv) < 2 or sys.argv[1] not in STRATEGIES:
         print(f"usage: python -m retry_consumers {'|'.join(STRATEGIES)} [--check]", file=sys.stderr)
         sys.exit(EXIT_USAGE)

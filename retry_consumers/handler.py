@@ -1,4 +1,4 @@
-"""From a failed call to the question asked again at its due time, or given up. Pure but for the log and the jitter."""
+"""Handler of failed calls: the question is asked again at its due time, or given up. Pure except log and jitter."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -24,8 +24,8 @@ class RetryHandler:
 
         Args:
             delays: The strategy.
-            max_retries: After which a question is given up; calls that cost no retry do not count.
-            chance: Draws the share of the jitter, from 0 to 1.
+            max_retries: Retries after which a question is given up; only failures that count as a retry are counted.
+            chance: Returns a random number from 0 to 1, the share of the jitter.
         """
         self._delays = delays
         self._max_retries = max_retries
@@ -38,12 +38,14 @@ class RetryHandler:
         about = log.bind(question_id=failed.question_id, attempt=failed.processing_attempts, retry=failed.retry_count)
         charged = failed.error.counts_as_retry
         if charged and failed.retry_count >= self._max_retries:
-            # The time of the failure, not of now: what is read twice gives the same twice.
+            # The time of the failure, not the current time, so that a repeated message has the same result.
             ended = routing.give_up(failed, failed.error, "retries_exhausted", incoming.source, failed.failed_at)
             about.warning("gave up", error=failed.error.message, kept_attempt=failed.best and failed.best.attempt)
             return [Outgoing.of(ended.topic, ended.message)]
         due_at = self._delays.due_at(failed, self._chance())
         about.info("scheduled a retry", due_at=due_at.isoformat(timespec="milliseconds"), counts=charged)
         last = (each.model_copy(update={"due_at": due_at}) for each in failed.errors[-1:])
-        again = failed.become(Question, retry_count=failed.retry_count + charged, errors=(*failed.errors[:-1], *last))
+        again = failed.convert_to(
+            Question, retry_count=failed.retry_count + charged, errors=(*failed.errors[:-1], *last)
+        )
         return [Outgoing.of(topics.QUESTIONS_PENDING, again, due_at)]

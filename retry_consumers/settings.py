@@ -4,4 +4,4 @@ from pipeline.settings import KafkaSettings, PatienceSettings
 
 
 class RetrySettings(KafkaSettings, PatienceSettings):
-    """What the retry consumers read from the environment."""
+    """Settings that the retry consumers read from the environment."""

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Writes what depends on the environment where nginx.conf includes it, then becomes nginx (or checks its settings: `-t`).
+# Writes the parts of the configuration that depend on the environment, then runs nginx (or checks the configuration: `-t`).
 set -eu
 mkdir -p /tmp/nginx
 
-# The engine's DNS server: names are looked up again and again, for a container that is replaced has another address.
+# The engine's DNS server. Names are resolved again after a few seconds, because a replaced container has another address.
 resolver=$(awk '$1 == "nameserver" { print $2; exit }' /etc/resolv.conf)
 case $resolver in *:*) resolver="[$resolver]" ;; esac
 echo "resolver $resolver valid=5s;" >/tmp/nginx/resolver.conf
 
-# Names that nobody else can have, for a page to come here by (pipeline/origins.py has the same rule): one without a dot, and
-# an address. Then those of the setting; `*` is any.
+# Names that an attacker cannot use for DNS rebinding: names without a dot, and IP addresses (same rule as in
+# pipeline/origins.py). Then the names of the setting; `*` is any name.
 own='localhost ~^[^.]+$ ~^[0-9.]+$ ~^\[[0-9a-f:.]+\]$'
 allowed=$(printf '%s' "${ALLOWED_HOSTS:-}" | tr ',' ' ' | sed 's/\(^\| \)\*\( \|$\)/\1~.\2/')
 case $allowed in

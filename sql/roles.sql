@@ -1,20 +1,20 @@
--- Passwords are those of the environment at each start, so that they can be changed.
+-- Sets the passwords from the environment at each start, so that they can be changed.
 \getenv password POSTGRES_PASSWORD
 \getenv reader_password POSTGRES_READER_PASSWORD
 
--- Whom the services log in as: it owns the tables. (This session comes from the server's own machine, without a password.)
+-- The role of the services, which owns the tables. (This session connects locally, without a password.)
 ALTER ROLE CURRENT_USER PASSWORD :'password';
 
--- The role of the dashboard: it reads, and can do nothing else.
+-- The role of the dashboard, which can only read.
 SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reader') AS missing \gset
 \if :missing
 CREATE ROLE reader;
 \endif
 ALTER ROLE reader
     LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 32 PASSWORD :'reader_password';
--- A second lock: what may not write does not even try.
+-- A second protection against writes.
 ALTER ROLE reader SET default_transaction_read_only = on;
--- Nor does it hold up others.
+-- Limits, so that it does not block other sessions.
 ALTER ROLE reader SET statement_timeout = '10s';
 ALTER ROLE reader SET lock_timeout = '2s';
 ALTER ROLE reader SET idle_in_transaction_session_timeout = '60s';

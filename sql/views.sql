@@ -1,5 +1,5 @@
--- Views for reading: the dashboard and people at psql use them. The file may be changed; see `migrate`. A view of your own
--- that reads one of these must go first.
+-- Views for the dashboard and for psql. This file may be changed; see `migrate`. Drop your own views that use one of these
+-- before the file is applied again.
 DROP VIEW IF EXISTS
     cost_summary,
     error_distribution,
@@ -23,7 +23,7 @@ FROM responses
 GROUP BY quality, processing_attempts
 ORDER BY quality, processing_attempts;
 
--- For the same question: the score of its first answer against the score of the answer that was kept.
+-- For each question: the scores of its first answer and of its final answer.
 CREATE VIEW regeneration_analysis AS
 SELECT
     kept.question_id,
@@ -72,7 +72,7 @@ FROM failed_questions
 GROUP BY reason
 ORDER BY questions DESC;
 
--- What the scored answers of each model took, kept or not. A cost is null where no price was known.
+-- Tokens and cost of all scored answers of each model. A cost is null when no price was known.
 CREATE VIEW model_usage AS
 SELECT
     model,
@@ -87,7 +87,7 @@ FROM attempts
 GROUP BY model, attempt
 ORDER BY model, attempt;
 
--- What each question took: all its attempts, and calls that took tokens and brought nothing.
+-- Tokens and cost of each question: all its attempts, and failed calls that took tokens.
 CREATE VIEW question_usage AS
 WITH calls AS (
     SELECT question_id, 1 AS attempts, prompt_tokens, completion_tokens, cost, generated_at AS at FROM attempts
@@ -105,8 +105,8 @@ SELECT
 FROM calls
 GROUP BY question_id;
 
--- The whole cost by day (UTC, of the first call), per question, per accepted answer and per point of score that was kept:
--- what was spent in vain is in it. Questions of which no price is known are left out of the last three.
+-- Total cost by day (UTC, of the first call), per question, per accepted answer and per point of score of final answers.
+-- It includes the cost of failed calls. The last three leave out questions without a known price.
 CREATE VIEW cost_summary AS
 SELECT
     (first_at AT TIME ZONE 'UTC')::date                                                              AS day,
@@ -116,7 +116,7 @@ SELECT
     sum(cost)                                                                                        AS cost,
     round(sum(cost) / nullif(count(cost), 0), 9)                                                     AS cost_per_question,
     round(sum(cost) / nullif(count(cost) FILTER (WHERE quality = 'accepted'), 0), 9)                 AS cost_per_accepted,
-    -- Of scores against a reference alone, which are on one scale.
+    -- Only scores against a reference, because self-check scores have another scale.
     round(
         sum(cost) FILTER (WHERE (quality LIKE 'self_check%') IS NOT TRUE)
         / nullif(

@@ -1,1 +1,1 @@
-"""The way in: takes questions over HTTP, answers what is known, publishes the rest."""
+"""The API: accepts questions over HTTP, answers known ones, and publishes the others."""

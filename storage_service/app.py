@@ -1,4 +1,4 @@
-"""Puts the service together: clients, use cases, routes, and what runs beside the requests."""
+"""Composes the service: clients, use cases, routes, and background threads."""
 
 import threading
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pipeline.origins import OriginSettings
 from pipeline.producer import Producer
 from pipeline.provider import ProviderStatus
 from pipeline.settings import load
-from pipeline.web import BACKGROUND, Check, create_api, refuse_strangers
+from pipeline.web import BACKGROUND, Check, create_api, refuse_foreign_requests
 from storage_service.correction import Corrections, ScorerClient
 from storage_service.dead_letters import DeadLetters
 from storage_service.events import Listener, QuestionWaiter, Waiters
@@ -28,18 +28,18 @@ from storage_service.write_behind import WriteBehind
 
 SERVICE = "storage-service"
 GIVE_UP_SECONDS = 10
-"""After this time librdkafka drops a question that no broker took; storage-writer publishes it later."""
+"""Time after which librdkafka drops a question that no broker has acknowledged; storage-writer publishes it later."""
 
 _DESCRIPTION = """Asks a language model and keeps good answers.
 
-Known answers come at once, from the cache or the database. A new question is recorded and published; its answer comes
-later: poll `/status/ID`, wait with `?wait=`, or listen to `/events/ID`. Questions are the same when their text and
-context are, but for case, width and white space. One that failed starts anew when it is asked again, or by
-`/failed/ID/retry`. A wrong answer is asked for anew by `/questions/ID/regenerate`, a wrong reference replaced by
-`/questions/ID/reference`, and a question is deleted with all that hangs on it by `DELETE /questions/ID`.
+Known answers are returned at once, from the cache or the database. A new question is recorded and published. To get its
+answer later, poll `/status/ID`, wait with `?wait=`, or listen to `/events/ID`. Questions are the same when their text
+and context are equal, except for case, width and white space. A failed question is restarted when it is asked again, or
+by `/failed/ID/retry`. `/questions/ID/regenerate` asks a question again, `/questions/ID/reference` replaces a wrong
+reference, and `DELETE /questions/ID` deletes a question with all its data.
 
-There is no login. So only tools and pages of this service may change something, other pages get 403; and under a name
-that somebody else may have (`ALLOWED_HOSTS`) every request is 421.
+There is no login. So only tools and pages of this service may make changes; other pages get 403. Requests for a host
+name that is not allowed (`ALLOWED_HOSTS`) get 421.
 """
 
 
@@ -52,10 +52,10 @@ def create_api_of(
         services: What the routes call.
         checks: Dependencies without which the service is not ready, by name.
         optional: Dependencies without which it is only slower, by name.
-        allowed: Under which names browsers may reach the service, and which other pages may change something.
+        allowed: Names by which browsers may reach the service, and other origins that may make changes.
     """
     app = create_api(SERVICE, _DESCRIPTION, checks, optional=optional)
-    refuse_strangers(app, allowed)
+    refuse_foreign_requests(app, allowed)
     app.extensions[SERVICES] = services
     app.register_api(routes)
     return app
@@ -68,7 +68,7 @@ def _budget(redis: BestEffortRedis, day: date) -> Budget:
 
     fields = redis.attempt(look_up)
     if fields is None:
-        raise Unavailable("Redis is away; the llm-consumers go on counting by themselves")
+        raise Unavailable("Redis is unavailable; the llm-consumers continue with their own counts")
     return budget.read(day, fields)
 
 
@@ -80,12 +80,12 @@ def _providers(redis: BestEffortRedis, now: datetime) -> list[ProviderStatus]:
 
     stored = redis.attempt(look_up)
     if stored is None:
-        raise Unavailable("Redis does not answer; the llm-consumers go on by what each of them knows")
+        raise Unavailable("Redis does not answer; the llm-consumers continue with their own copies")
     return provider.read_statuses(stored, now)
 
 
 class Background:
-    """The threads beside the requests, and the order in which everything ends."""
+    """The background threads, and the order in which the parts of the service are closed."""
 
     def __init__(self, waiters: Waiters, listener: Listener, write_behind: WriteBehind, producer: Producer) -> None:
         self._waiters = waiters
@@ -103,27 +103,27 @@ class Background:
             thread.start()
 
     def release(self) -> None:
-        """Answers those who wait, for the process is about to stop."""
+        """Ends waiting requests, because the process is about to stop."""
         self._waiters.close()
 
     def close(self) -> None:
-        """Ends the threads and writes what is left to write; call it when no request is served any longer."""
+        """Ends the threads and writes the last updates; call it after the last request."""
         self.release()
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self._producer.close()  # its last acknowledgements are written below
+        self._producer.close()  # waits for acknowledgements, which are written below
         self._write_behind.write()
 
 
 def create_app(settings: StorageSettings | None = None) -> OpenAPI:
-    """Puts the service together; gunicorn calls this in its worker, after the fork.
+    """Composes the service; gunicorn calls this in its worker, after the fork.
 
     Args:
-        settings: From the environment when None.
+        settings: Settings of the service; None: read from the environment.
 
     Returns:
-        The application, with what runs beside its requests in `extensions["background"]`; see `pipeline.server`.
+        The application; `extensions["background"]` contains its background threads (see `pipeline.server`).
     """
     settings = settings or load(StorageSettings)
     pool = postgres.engine(settings, SERVICE)

@@ -1,7 +1,7 @@
-"""A reference that was wrong: it is replaced, and the answers get new scores, without a call of the model.
+"""Replaces a wrong reference and scores the answers again, without a call of the model.
 
-The scorer is asked directly, for all attempts in one call. By way of the topics the Flink job would see one attempt
-after the other, and each low score would ask for a regeneration.
+The scorer is called directly, once for all attempts. Through the topics, the Flink job would get one attempt after the
+other, and each low score would cause a regeneration.
 """
 
 import math
@@ -23,20 +23,20 @@ from storage_service.schemas import State
 log = structlog.get_logger()
 
 SCORER_SECONDS = 30
-"""For which the scorer is waited for."""
+"""Timeout for the scorer."""
 
 SCORE_DIGITS = 6
-"""As in the table: an answer from the cache and one from the database are the same."""
+"""As in the table, so that answers from the cache and from the database are equal."""
 
 _REFUSALS = {400, 413, 422}
 
 
 class Conflict(Exception):
-    """The question does not stand as it would have to; the text says why."""
+    """The state of the question does not allow the operation; the text is the reason."""
 
 
 class CannotScore(Exception):
-    """The scorer refuses an answer or the reference; the text says why."""
+    """The scorer refuses an answer or the reference; the text is the reason."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Candidate:
     """A generation that may be kept.
 
     Attributes:
-        attempt: Its number; None: no attempt is noted of this answer.
+        attempt: Number of the attempt; None: the answer is not among the recorded attempts.
         llm_response: The answer.
-        model: Which gave it.
-        whole: Whether that is all of it: histories that were too long for a message are cut.
+        model: Model that gave it.
+        whole: False: the answer was cut, because the history was too long for a message.
     """
 
     attempt: int | None
@@ -61,9 +61,9 @@ class Scorable:
     """A question whose answers may be scored again.
 
     Attributes:
-        status: How it stands; only those of a completed one are.
-        asked_at: When it was asked last: by this a later run is told apart.
-        candidates: Its scored generations in their order, its answer among them; empty without an answer.
+        status: Its status; only answers of a completed question are scored again.
+        asked_at: When it was last asked; a later run of the question has another time.
+        candidates: Its scored generations in their order, including its answer; empty without an answer.
     """
 
     status: str
@@ -73,14 +73,14 @@ class Scorable:
 
 @dataclass(frozen=True)
 class Correction:
-    """What becomes of a question with another reference.
+    """Result of scoring a question with another reference.
 
     Attributes:
         original_answer: The reference.
-        scores: Of all candidates, by attempt.
-        kept: The best of them.
-        score: Its score.
-        quality: What that means.
+        scores: Scores of all candidates, by attempt.
+        kept: The best candidate.
+        score: Score of the best candidate.
+        quality: Quality of the best candidate.
     """
 
     original_answer: str
@@ -104,7 +104,7 @@ class Correction:
 
 
 def candidates(attempts: Sequence[Candidate], kept: Candidate) -> list[Candidate]:
-    """Returns the attempts, the answer among them and whole: in their history it may be cut, or missing."""
+    """Returns the attempts and the complete final answer, which may be cut or missing in the history of attempts."""
     found = []
     for each in attempts:
         text = each.llm_response
@@ -120,12 +120,12 @@ def candidates(attempts: Sequence[Candidate], kept: Candidate) -> list[Candidate
 def judge(
     original_answer: str, answers: Sequence[Candidate], scores: Sequence[BertScore], threshold: float
 ) -> Correction:
-    """Chooses the best answer by its scores against a reference; ties keep the first. Only a whole one may be kept.
+    """Chooses the best complete answer by the scores; of equal scores the first one.
 
     Args:
         original_answer: The reference.
-        answers: At least one of them whole.
-        scores: One for each.
+        answers: The answers, at least one of them complete.
+        scores: A score for each answer.
         threshold: Score at or above which an answer is accepted.
     """
     whole = [(each, score) for each, score in zip(answers, scores, strict=True) if each.whole]
@@ -140,27 +140,27 @@ def judge(
 
 
 class Records(Protocol):
-    """The questions in the database; each method raises `Unavailable` when it is away."""
+    """The questions in the database; each method raises `Unavailable` when it is unavailable."""
 
     def scorable(self, question_id: str, /) -> Scorable | None:
-        """Returns the answers of a question; None for an unknown one."""
+        """Returns the answers of a question; None for an unknown question."""
 
     def correct(self, question_id: str, asked_at: datetime, corrected: Correction, /) -> State | None:
-        """Replaces reference, scores and answer; None if the question was asked anew or deleted meanwhile."""
+        """Replaces reference, scores and answer; None if the question was restarted or deleted meanwhile."""
 
 
 class Answers(Protocol):
     """The answer cache."""
 
     def invalidate(self, *question_ids: str) -> None:
-        """Takes answers out; raises `Unavailable` when it is away."""
+        """Removes answers; raises `Unavailable` when the cache is unavailable."""
 
 
 class Scorer(Protocol):
     """Compares answers with a reference."""
 
     def score(self, answers: Sequence[str], reference: str, /) -> Sequence[BertScore]:
-        """Returns a score for each answer; raises `CannotScore`, or `Unavailable` when it is away or busy."""
+        """Returns a score for each answer; raises `CannotScore`, or `Unavailable` when it is unavailable or busy."""
 
 
 class Corrections:
@@ -177,12 +177,12 @@ class Corrections:
         """Replaces the reference of a completed question, scores all its attempts again and keeps the best.
 
         Returns:
-            How the question stands then; None for an unknown one.
+            The new state of the question; None for an unknown question.
 
         Raises:
-            Conflict: It is not completed.
+            Conflict: The question is not completed.
             CannotScore: The scorer refuses the reference or an answer.
-            Unavailable: The scorer, PostgreSQL or Redis is away. Nothing was changed.
+            Unavailable: The scorer, PostgreSQL or Redis is unavailable. Nothing was changed.
         """
         found = self._records.scorable(question_id)
         if found is None:
@@ -190,14 +190,14 @@ class Corrections:
         if found.status != "completed" or not found.candidates:
             raise Conflict(
                 f"The question is {found.status} and has no answer to score. Once it has ended, "
-                "POST /questions/ID/regenerate takes another reference, too."
+                "POST /questions/ID/regenerate accepts another reference, too."
             )
         scores = self._scorer.score([each.llm_response for each in found.candidates], original_answer)
         corrected = judge(original_answer, found.candidates, scores, self._threshold)
         self._answers.invalidate(question_id)
         state = self._records.correct(question_id, found.asked_at, corrected)
         if state is None:
-            raise Conflict("The question was asked anew or deleted meanwhile.")
+            raise Conflict("The question was restarted or deleted meanwhile.")
         log.info(
             "scored the answers of a question again",
             question_id=question_id,
@@ -209,10 +209,10 @@ class Corrections:
 
 
 class ScorerClient:
-    """score-validator, by HTTP."""
+    """HTTP client of score-validator."""
 
     def __init__(self, url: str, reply_seconds: float = SCORER_SECONDS) -> None:
-        """Takes its address, and for how many seconds it is waited for; nothing connects yet."""
+        """Takes the address of the scorer and the timeout in seconds; it does not connect yet."""
         self._client = http.Client(url, reply_seconds)
         self._wait = math.ceil(reply_seconds)
 
@@ -220,23 +220,23 @@ class ScorerClient:
         """Returns a score for each answer.
 
         Raises:
-            CannotScore: The scorer refuses one of them.
-            Unavailable: It is away or busy, or what it says are no scores.
+            CannotScore: The scorer refuses one of the texts.
+            Unavailable: The scorer is unavailable or busy, or its reply is invalid.
         """
         pairs = [{"candidate": each, "reference": reference} for each in answers]
         reply = self._client.call(
             "POST", "/score/batch", json={"pairs": pairs}, headers={"Prefer": f"wait={self._wait}"}
         )
         if reply.status_code in _REFUSALS:
-            raise CannotScore(f"The scorer refuses it: {http.problem(reply)}")
+            raise CannotScore(f"The scorer refuses the texts: {http.problem(reply)}")
         if reply.status_code != 200:
             raise Unavailable(f"The scorer: {http.problem(reply)}")
         try:
             scores = [bert_score(each) for each in reply.json()["scores"]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Unavailable("The scorer has answered with something else than scores.") from error
+            raise Unavailable("The reply of the scorer has no valid scores.") from error
         if len(scores) != len(answers):
-            raise Unavailable(f"The scorer has answered with {len(scores)} scores for {len(answers)} answers.")
+            raise Unavailable(f"The reply of the scorer has {len(scores)} scores for {len(answers)} answers.")
         return scores
 
 

@@ -1,8 +1,8 @@
-"""Waiting for a question to become final.
+"""Waits until a question is final.
 
-storage-writer notifies the channel `question_final` with the id, in the transaction that finishes a question. One
-thread listens and wakes the waiters of that question. A waiter registers before it reads the table, so that no
-notification is lost. While the listener has no connection, waiters poll the table every 2 s.
+storage-writer sends the id of a question to the channel `question_final`, in the transaction that makes the question
+final. One thread listens and wakes the waiters of that question. A waiter registers before it reads the table, so that
+no notification is lost. While the listener has no connection, waiters poll the table every 2 s.
 """
 
 import select
@@ -22,31 +22,31 @@ from storage_service.schemas import State
 log = structlog.get_logger()
 
 POLL_SECONDS = 2
-"""Between polls of the table while the listener has no connection, and between its attempts to connect."""
-CALM_SECONDS = 15
-"""Between polls of the table while the listener is connected: its connection may be dead without a sign of it."""
+"""Interval of polls of the table while the listener has no connection, and of its attempts to connect."""
+CONNECTED_POLL_SECONDS = 15
+"""Interval of polls of the table while the listener is connected, because a broken connection may not be detected."""
 HEARTBEAT_SECONDS = 15
-"""Between comments on an event stream, so that proxies keep it open and a gone client is noticed."""
+"""Interval of comments on an event stream, so that proxies keep it open and a disconnected client is detected."""
 STREAM_SECONDS = 900
-"""Longest life of an event stream; browsers come back by themselves."""
+"""Maximum duration of an event stream; browsers reconnect automatically."""
 BROWSER_RETRY_MS = 3000
 
 
 class Waiters:
-    """Registry of the threads that wait; at most `most` of them, so that waiting cannot take every thread."""
+    """Registry of waiting threads. At most `most` threads wait, so that some threads stay free for other requests."""
 
     def __init__(self, most: int) -> None:
         self._permits = threading.Semaphore(most)
         self._lock = threading.Lock()
         self._registered: dict[str, set[threading.Event]] = {}
         self.listening = False
-        """Whether notifications arrive at present."""
+        """Whether notifications currently arrive."""
         self.closed = False
-        """Whether nobody may wait any more."""
+        """Whether waiting is no longer allowed."""
 
     @contextmanager
     def register(self, question_id: str) -> Iterator[threading.Event | None]:
-        """Registers a waiter for a question; lends the event that wakes it, or None when too many wait already."""
+        """Registers a waiter for a question; provides the event that wakes it, or None when too many threads wait."""
         if self.closed or not self._permits.acquire(blocking=False):
             yield None
             return
@@ -70,12 +70,12 @@ class Waiters:
                 woken.set()
 
     def listen(self, listening: bool) -> None:
-        """Notes whether notifications arrive from now on, and wakes all waiters: some may have been missed."""
+        """Records whether notifications arrive from now on, and wakes all waiters: some may have been missed."""
         self.listening = listening
         self._notify_all()
 
     def close(self) -> None:
-        """Ends all waits: the service is about to stop."""
+        """Ends all waits, because the service is about to stop."""
         self.closed = True
         self._notify_all()
 
@@ -147,7 +147,7 @@ class QuestionWaiter:
             now = time.monotonic()
             if latest.final or now >= until or self._waiters.closed:
                 return
-            next_poll = now + (CALM_SECONDS if self._waiters.listening else POLL_SECONDS)
+            next_poll = now + (CONNECTED_POLL_SECONDS if self._waiters.listening else POLL_SECONDS)
             while not woken.wait(max(0, min(next_poll, heartbeat_at, until) - time.monotonic())):
                 if time.monotonic() < heartbeat_at:
                     break
@@ -159,7 +159,7 @@ class QuestionWaiter:
         try:
             return self._find(known.question_id)
         except Unavailable as error:
-            # The client has got no reply yet, and the database may be back in time.
+            # The request is not answered yet, and the database may be back in time.
             log.warning("failed to poll a question", error=str(error))
             return known
 
@@ -169,7 +169,7 @@ def _event(state: State) -> str:
 
 
 def event_id(state: State) -> str:
-    """Returns the id of the event that tells a state."""
+    """Returns the id of the event for a state."""
     return f"{state.question_id}-{state.status}"
 
 
@@ -185,7 +185,7 @@ class Listener:
         while not stop.is_set():
             try:
                 self._listen(stop)
-            except Exception as error:  # whatever the driver raises means: connect again
+            except Exception as error:  # after any error of the driver, connect again
                 log.warning("lost the connection for notifications", error=str(error).strip())
             finally:
                 self._waiters.listen(False)
@@ -194,7 +194,7 @@ class Listener:
     def _listen(self, stop: threading.Event) -> None:
         lent = self._pool.raw_connection()
         connection: Any = lent.driver_connection
-        lent.detach()  # it is kept for good: the pool may open another one in its place
+        lent.detach()  # it is never returned, so the pool may open another one
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -205,7 +205,7 @@ class Listener:
                     if select.select([connection], [], [], POLL_SECONDS)[0]:
                         connection.poll()
                     else:
-                        cursor.execute("SELECT 1")  # finds out about a dead connection; brings notifications, too
+                        cursor.execute("SELECT 1")  # detects a broken connection, and also receives notifications
                     while connection.notifies:
                         self._waiters.notify(connection.notifies.pop(0).payload)
         finally:

@@ -1,5 +1,5 @@
-"""What storage-service does: asks, looks up, counts. Known answers come from Redis, then PostgreSQL; the rest is
-recorded first and published then, so that no question is lost while Kafka is away."""
+"""Use cases of questions. Known answers come from Redis, then PostgreSQL. Other questions are recorded before they are
+published, so that no question is lost while Kafka is unavailable."""
 
 import threading
 import time
@@ -36,58 +36,58 @@ from storage_service.write_behind import WriteBehind
 log = structlog.get_logger()
 
 ACKNOWLEDGED_SECONDS = 2.0
-"""How long a reply waits for the broker, unless it left the last question waiting. Later acknowledgements count as
-well; without one storage-writer publishes the question again."""
+"""Maximum wait of a reply for the broker; it does not wait if the last question was not acknowledged in time. Later
+acknowledgements are recorded as well. Without one, storage-writer publishes the question again."""
 
 
 class Records(Protocol):
-    """The questions in the database; each method raises `Unavailable` when it is away."""
+    """The questions in the database; each method raises `Unavailable` when it is unavailable."""
 
     def record(self, question: Question, outbox_limit: int | None, topic: str | None, /) -> Recorded:
-        """Records that a question was asked, with its topic if that is its first, and tells what becomes of it.
+        """Records that a question was asked, with its topic if it has none yet.
 
-        A new one is refused with `Unavailable` while `outbox_limit` questions are unpublished; None: no limit.
+        Raises `Unavailable` for a new question while `outbox_limit` questions are unpublished; None: no limit.
         """
 
     def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None, /) -> Retried | None:
-        """Starts a failed question anew and tells what became of it; None for an unknown one."""
+        """Restarts a failed question; returns None for an unknown question."""
 
     def regenerate(
         self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None, /
     ) -> Retried | None:
-        """Starts a final question anew, with another reference if one is given; None for an unknown one."""
+        """Restarts a final question, with another reference if one is given; None for an unknown question."""
 
     def delete(self, question_id: str, /) -> bool:
-        """Deletes a question and all that hangs on it; returns whether there was anything of it."""
+        """Deletes a question and all its data; returns whether there were any."""
 
     def failed(self, wanted: FailedFilter, /) -> FailedPage:
         """Returns a page of the failed questions."""
 
     def find(self, question_id: str, /) -> State | None:
-        """Returns how a question stands, None for an unknown one."""
+        """Returns the state of a question; None for an unknown question."""
 
     def statistics(self) -> Stored:
-        """Returns what the database knows in figures."""
+        """Returns statistics of the database."""
 
 
 class Answers(Protocol):
-    """The answer cache; empty when it is away."""
+    """The answer cache; empty when it is unavailable."""
 
     def get(self, question_id: str, /) -> Answer | None:
-        """Returns an answer if it is there."""
+        """Returns an answer if it is cached."""
 
     def put(self, answer: Answer, /) -> None:
-        """Keeps an answer."""
+        """Stores an answer."""
 
     def invalidate(self, *question_ids: str) -> None:
-        """Takes answers out; raises `Unavailable` when it is away."""
+        """Removes answers; raises `Unavailable` when the cache is unavailable."""
 
     def forget(self, question_id: str, /) -> None:
-        """Takes out an answer and what is remembered of the calls for it; raises `Unavailable` when it is away."""
+        """Removes an answer and the cached calls of its question; raises `Unavailable` when Redis is unavailable."""
 
 
 class Publisher(Protocol):
-    """The way to Kafka."""
+    """Sends messages to Kafka."""
 
     def send(self, outgoing: Outgoing, delivered: Delivered, /) -> None:
         """Sends a message; `delivered` gets None once it is acknowledged, or the error."""
@@ -111,23 +111,23 @@ class Questions:
         self._write_behind = write_behind
         self._watch = watch
         self._outbox_limit = outbox_limit
-        self._broker_away = False
-        """The last question was not acknowledged in time. Threads set and clear it without a lock: either value only
-        chooses between two ways that are both right."""
+        self._broker_unavailable = False
+        """Whether the last question was not acknowledged in time. Threads set it without a lock, because either value
+        leads to a correct result."""
 
     def ask(self, asked: Ask, wait_seconds: float = 0) -> Reply:
-        """Answers a question if its answer is known, sends it on its way otherwise.
+        """Answers a question if its answer is known; otherwise publishes it.
 
-        The same question asked while it is pending joins the one in flight: its first reference stays. One that
-        failed starts anew.
+        A question that is already pending is not published again, and keeps its first reference. A failed question is
+        restarted.
 
         Args:
             asked: The question.
-            wait_seconds: How long to hold back the reply to a pending question.
+            wait_seconds: Maximum wait for the answer to a pending question.
 
         Raises:
-            Unavailable: It is not in the cache and PostgreSQL is away; or it is new, Kafka is away and the outbox is
-                full. Nothing was recorded.
+            Unavailable: The answer is not cached and PostgreSQL is unavailable; or the question is new, Kafka is
+                unavailable and the outbox is full. Nothing was recorded.
         """
         reply = self._ask(asked, time.monotonic() + wait_seconds)
         metrics.ANSWERS.labels(reply.source if isinstance(reply, Completed) else reply.status).inc()
@@ -154,27 +154,27 @@ class Questions:
         return _reply(self._watch.wait(pending, until - time.monotonic()))
 
     def status(self, question_id: str, wait_seconds: float = 0) -> State | None:
-        """Returns how a question stands, None for an unknown one.
+        """Returns the state of a question; None for an unknown question.
 
         Args:
-            question_id: Which.
-            wait_seconds: How long to hold back the reply while it is pending.
+            question_id: Id of the question.
+            wait_seconds: Maximum wait while it is pending.
 
         Raises:
-            Unavailable: PostgreSQL is away.
+            Unavailable: PostgreSQL is unavailable.
         """
         known = self._records.find(question_id)
         return known and self._watch.wait(known, wait_seconds)
 
     def retry(self, question_id: str) -> Pending | State | None:
-        """Starts a failed question anew, as asking it again does.
+        """Restarts a failed question, as asking it again does.
 
         Returns:
-            `Pending` if it had failed; how it stands if it is pending or completed, which it stays; None for an
-            unknown one.
+            `Pending` if it had failed; the unchanged state of a pending or completed question; None for an unknown
+            question.
 
         Raises:
-            Unavailable: PostgreSQL is away, or Kafka is and the outbox is full; nothing has changed.
+            Unavailable: PostgreSQL is unavailable, or Kafka is and the outbox is full; nothing has changed.
         """
         retried = self._records.retry(question_id, _now(), self._limit())
         if retried is None:
@@ -185,38 +185,38 @@ class Questions:
         return retried.state
 
     def regenerate(self, question_id: str, original_answer: str | None = None) -> Pending | State | None:
-        """Starts a completed or failed question anew; its answer leaves the cache.
+        """Restarts a completed or failed question; its answer is removed from the cache.
 
         Args:
-            question_id: Which.
-            original_answer: Takes the place of its reference; None: it keeps the one that it has.
+            question_id: Id of the question.
+            original_answer: New reference; None: it keeps its reference.
 
         Returns:
-            `Pending` if it was started; how it stands if it is pending, which it stays; None for an unknown one.
+            `Pending` if it was restarted; the unchanged state of a pending question; None for an unknown question.
 
         Raises:
-            Unavailable: PostgreSQL or Redis is away, or Kafka is and the outbox is full; nothing has changed.
+            Unavailable: PostgreSQL or Redis is unavailable, or Kafka is and the outbox is full; nothing has changed.
         """
         self._answers.invalidate(question_id)
         restarted = self._records.regenerate(question_id, original_answer, _now(), self._limit())
         if restarted is None:
             return None
         if restarted.publish:
-            log.info("started a question anew", question_id=question_id, new_reference=bool(original_answer))
+            log.info("restarted a question", question_id=question_id, new_reference=bool(original_answer))
             self._publish(restarted.publish)
             return Pending(question_id=question_id)
         return restarted.state
 
     def delete(self, question_id: str) -> bool:
-        """Deletes a question, whatever its state, with its answer, history, failure, dead letters and what Redis has.
+        """Deletes a question in any state, with its answer, history, failure, dead letters and data in Redis.
 
-        Messages of it that are on their way change nothing any more. Asked again, it is a new question.
+        Its messages in the topics no longer have an effect. When it is asked again, it is a new question.
 
         Returns:
-            Whether there was anything of it.
+            Whether there were any data of the question.
 
         Raises:
-            Unavailable: PostgreSQL or Redis is away; the question is still there.
+            Unavailable: PostgreSQL or Redis is unavailable; the question is still there.
         """
         self._answers.forget(question_id)
         deleted = self._records.delete(question_id)
@@ -228,7 +228,7 @@ class Questions:
         """Returns a page of the failed questions.
 
         Raises:
-            Unavailable: PostgreSQL is away.
+            Unavailable: PostgreSQL is unavailable.
         """
         return self._records.failed(wanted)
 
@@ -237,13 +237,13 @@ class Questions:
         return self._watch.stream(known)
 
     def statistics(self, providers: Sequence[ProviderStatus]) -> Statistics:
-        """Returns the service in figures.
+        """Returns statistics of the service.
 
         Args:
-            providers: How they stand; it is told among the figures.
+            providers: State of the providers, to be included.
 
         Raises:
-            Unavailable: PostgreSQL is away.
+            Unavailable: PostgreSQL is unavailable.
         """
         replies = {
             sample.labels["source"]: int(sample.value)
@@ -258,32 +258,32 @@ class Questions:
         )
 
     def _limit(self) -> int | None:
-        """Returns the limit of the outbox while it may fill: looking at it costs nothing otherwise."""
-        return self._outbox_limit if self._broker_away else None
+        """Returns the limit of the outbox while Kafka may be unavailable; otherwise None, which saves a query."""
+        return self._outbox_limit if self._broker_unavailable else None
 
     def _publish(self, question: Question) -> None:
         acknowledged = threading.Event()
 
         def delivered(error: confluent_kafka.KafkaError | None) -> None:
-            self._broker_away = error is not None
+            self._broker_unavailable = error is not None
             if error is None:
                 self._write_behind.published(question.question_id, question.asked_at, datetime.now(UTC))
             else:
-                log.warning("left a question to storage-writer", question_id=question.question_id, error=error.str())
+                log.warning("left publication to storage-writer", question_id=question.question_id, error=error.str())
             acknowledged.set()
 
         self._publisher.send(Outgoing.of(topics.QUESTIONS_PENDING, question), delivered)
-        if self._broker_away:
+        if self._broker_unavailable:
             log.debug("did not wait for the broker", question_id=question.question_id)
         elif acknowledged.wait(ACKNOWLEDGED_SECONDS):
             log.debug("published a question", question_id=question.question_id)
         else:
-            self._broker_away = True
+            self._broker_unavailable = True
             log.warning("replied before the broker acknowledged", question_id=question.question_id)
 
 
 def _now() -> datetime:
-    """Returns the time in milliseconds, as messages carry it: so does the table, for the two are compared."""
+    """Returns the time with a precision of milliseconds, as in messages, so that the two can be compared."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 

@@ -1,8 +1,8 @@
 """The command line: `python -m storage_service.retry_failed --reason retries_exhausted --dry-run`.
 
-It goes through the API like any other client, so that whatever the API promises of one question holds for many. The
-questions are listed before the first retry, so a question that fails again is not retried for ever. While the service
-replies 503 it waits for `Retry-After`; after `MAX_TRIES` for one question it gives up the rest.
+It uses the API like any other client, so it has the guarantees of the API. The questions are listed before the first
+retry, so a question that fails again is not retried for ever. While the service replies 503, it waits for
+`Retry-After`; after `MAX_TRIES` for one question it gives up the remaining ones.
 """
 
 import sys
@@ -33,23 +33,23 @@ EXIT_FAILURES = 1
 CONNECT_TIMEOUT_SECONDS = 5
 REPLY_TIMEOUT_SECONDS = 15
 MAX_TRIES = 5
-"""For one question, while the service says that it cannot for now."""
+"""Maximum number of requests for one question while the service is unavailable."""
 RETRY_SECONDS = 5.0
-"""Between tries, unless the service says how long."""
+"""Wait between these requests, unless the service sends `Retry-After`."""
 
-Outcome = Literal["started anew", "not failed any longer", "unknown"]
-_OUTCOMES: dict[int, Outcome] = {202: "started anew", 200: "not failed any longer", 404: "unknown"}
+Outcome = Literal["restarted", "no longer failed", "unknown"]
+_OUTCOMES: dict[int, Outcome] = {202: "restarted", 200: "no longer failed", 404: "unknown"}
 
 
 class RequestFailed(Exception):
-    """A call brought no usable reply."""
+    """A call without a usable reply."""
 
 
-class Away(RequestFailed):
-    """The service, or what it needs, is not there for now.
+class ServiceUnavailable(RequestFailed):
+    """The service, or one of its dependencies, is temporarily unavailable.
 
     Attributes:
-        retry_after_seconds: When it is worth another try.
+        retry_after_seconds: Time until the next try.
     """
 
     def __init__(self, reason: str, retry_after_seconds: float = RETRY_SECONDS) -> None:
@@ -58,27 +58,27 @@ class Away(RequestFailed):
 
 
 class Api(Protocol):
-    """The two endpoints."""
+    """The two endpoints that are used."""
 
     def failed(self, wanted: FailedFilter, /) -> FailedPage:
         """Returns a page of failed questions."""
 
     def retry(self, question_id: str, /) -> Outcome:
-        """Starts a failed question anew."""
+        """Restarts a failed question."""
 
 
 class HttpApi:
     """The endpoints of a storage service."""
 
     def __init__(self, url: str) -> None:
-        """Prepares calls to `url` (scheme, host, port); nothing is sent yet."""
+        """Prepares calls to `url` (scheme, host, port); it does not connect yet."""
         self._http = http.Client(url, REPLY_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS)
 
     def failed(self, wanted: FailedFilter, /) -> FailedPage:
         """Returns a page of failed questions: `GET /failed`.
 
         Raises:
-            Away: No connection, no reply in time, or 503.
+            ServiceUnavailable: No connection, no reply in time, or 503.
             RequestFailed: Another status, or a reply that cannot be read.
         """
         reply = self._send("GET", "/failed", params=wanted.model_dump(mode="json", exclude_none=True))
@@ -90,10 +90,10 @@ class HttpApi:
             raise RequestFailed(f"an unreadable reply: {error.errors()[0]['msg']}") from error
 
     def retry(self, question_id: str, /) -> Outcome:
-        """Starts a failed question anew: `POST /failed/ID/retry`.
+        """Restarts a failed question: `POST /failed/ID/retry`.
 
         Raises:
-            Away: No connection, no reply in time, or 503.
+            ServiceUnavailable: No connection, no reply in time, or 503.
             RequestFailed: Another status than 202, 200 and 404.
         """
         reply = self._send("POST", f"/failed/{question_id}/retry")
@@ -105,22 +105,22 @@ class HttpApi:
         try:
             reply = self._http.call(method, path, **arguments)
         except http.NoReply as error:
-            kind = RequestFailed if error.kind == "unexpected" else Away
+            kind = RequestFailed if error.kind == "unexpected" else ServiceUnavailable
             raise kind(str(error)) from error
         if reply.status_code == 503:
-            raise Away(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
+            raise ServiceUnavailable(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
         return reply
 
 
 @dataclass
 class Report:
-    """What became of the questions.
+    """Results of the retries.
 
     Attributes:
-        found: How many were to be retried.
-        outcomes: How many ended how.
-        problems: What was said of those that could not be retried.
-        stopped: Why the rest was left alone; empty when nothing was.
+        found: Number of questions to retry.
+        outcomes: Number of questions by outcome.
+        problems: Number of questions that could not be retried, by error.
+        stopped: Why the remaining questions were not tried; empty when all were tried.
     """
 
     found: int
@@ -130,16 +130,16 @@ class Report:
 
     @property
     def done(self) -> int:
-        """Questions that were seen to."""
+        """Number of questions that were tried."""
         return self.outcomes.total()
 
     @property
     def ok(self) -> bool:
-        """Whether none is left that could not be retried."""
+        """Whether all questions were retried without an error."""
         return not self.problems and self.done == self.found
 
     def rows(self) -> list[tuple[str, int]]:
-        """Returns the summary: names and values as they are shown."""
+        """Returns the names and values of the summary."""
         named = [(name, self.outcomes[name]) for name in (*get_args(Outcome), "error")]
         return [("found", self.found), *named, ("not tried", self.found - self.done)]
 
@@ -149,8 +149,8 @@ def find(api: Api, wanted: FailedFilter, most: int | None) -> list[FailedQuestio
 
     Args:
         api: The endpoints.
-        wanted: Which; its `until` keeps those out that fail from then on, which would move the pages.
-        most: How many at most, the newest; None for all.
+        wanted: Filter; its `until` excludes questions that fail later, which would shift the pages.
+        most: Maximum number of questions, the newest first; None: all.
 
     Raises:
         RequestFailed: A page could not be read.
@@ -171,18 +171,18 @@ def retry_all(
     questions: list[FailedQuestion],
     rate: float,
     stop: threading.Event,
-    tell: Callable[[Report], None],
+    show_progress: Callable[[Report], None],
 ) -> Report:
     """Retries questions one after the other, the oldest first.
 
-    When the service stays away for one of them, the rest is left alone: it would fare no better.
+    When the service stays unavailable for one of them, the remaining ones are not tried.
 
     Args:
         api: The endpoints.
-        questions: Which, the newest first.
-        rate: How many a second at most.
-        stop: Ends it early.
-        tell: Is shown the report after each.
+        questions: The questions, the newest first.
+        rate: Maximum number of retries a second.
+        stop: Ends the retries early.
+        show_progress: Called with the report after each retry.
     """
     report = Report(len(questions))
     due = time.monotonic()
@@ -193,7 +193,7 @@ def retry_all(
         due = max(due + 1 / rate, time.monotonic())
         try:
             outcome = _retry(api, question.question_id, stop)
-        except Away as error:
+        except ServiceUnavailable as error:
             report.stopped = "stopped before the end" if stop.is_set() else f"gave up: {error}"
             report.outcomes["error"] += 1
             report.problems[str(error)] += 1
@@ -205,7 +205,7 @@ def retry_all(
             report.outcomes[outcome] += 1
             if outcome == "unknown":
                 report.problems["404 the question is gone"] += 1
-        tell(report)
+        show_progress(report)
     return report
 
 
@@ -213,17 +213,17 @@ def _retry(api: Api, question_id: str, stop: threading.Event) -> Outcome:
     for tries_left in reversed(range(MAX_TRIES)):
         try:
             return api.retry(question_id)
-        except Away as error:
+        except ServiceUnavailable as error:
             if not tries_left or stop.wait(error.retry_after_seconds):
                 raise
     raise AssertionError("the last try returns or raises")
 
 
 def line_of(question: FailedQuestion) -> str:
-    """Returns a question in one line, whatever its text holds."""
+    """Returns a question in one line."""
     fields = (question.question_id, f"{question.failed_at:%Y-%m-%dT%H:%M:%SZ}", question.reason, question.question_text)
     line = "  ".join(" ".join(text.split()) for text in fields)
-    # It goes to a terminal, and anybody may have asked it.
+    # Control characters could change the terminal, and the text may come from anybody.
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
@@ -257,23 +257,25 @@ _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only those that failed for it.")
-@click.option("--text", help="Only those whose text holds it, upper and lower case alike.")
-@click.option("--since", type=_MOMENT, callback=_moment, help="Only those that failed then or later (UTC unless said).")
+@click.option("--reason", type=click.Choice(get_args(Reason)), help="Only questions that failed for this reason.")
+@click.option("--text", help="Only questions that contain this text (case-insensitive).")
+@click.option(
+    "--since", type=_MOMENT, callback=_moment, help="Only questions that failed then or later (UTC by default)."
+)
 @click.option(
     "--until",
     type=_MOMENT,
     callback=_moment,
     show_default="now",
-    help="Only those that failed earlier than that (UTC unless said).",
+    help="Only questions that failed before this time (UTC by default).",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), show_default="all", help="How many at most, those that failed last."
+    "--limit", type=click.IntRange(min=1), show_default="all", help="Maximum number; the last failed ones are taken."
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=5.0, help="How many to retry a second at most."
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=5.0, help="Maximum number of retries a second."
 )
-@click.option("--dry-run", is_flag=True, help="List what would be retried, and leave it alone.")
+@click.option("--dry-run", is_flag=True, help="Only list the questions that would be retried.")
 @click.option("--url", default="http://localhost:5001", help="Address of the storage service.")
 def main(
     reason: Reason | None,
@@ -285,23 +287,23 @@ def main(
     dry_run: bool,
     url: str,
 ) -> None:
-    """Start failed questions anew, as asking them again does.
+    """Restart failed questions, as asking them again does.
 
-    Progress goes to the error output, the summary to the output.
+    Progress goes to standard error, the summary to standard output.
 
     \b
     Examples:
-      What failed since the key of the provider expired:
+      List the questions that failed since the key of the provider expired:
         python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --dry-run
-      Start it anew, ten a second:
+      Restart them, ten a second:
         python -m storage_service.retry_failed --reason not_retryable --since 2026-01-31T12:00:00Z --rate 10
-      What waited too long for a provider that has room again:
+      Restart questions that waited too long for a provider:
         python -m storage_service.retry_failed --reason patience_exhausted
 
     \b
     Exit status:
-      0  none is left that could not be retried
-      1  some could not be retried, or it was stopped (Ctrl-C, SIGTERM)
+      0  all questions were retried
+      1  some could not be retried, or the command was stopped (Ctrl-C, SIGTERM)
       2  wrong usage
     """
     try:
@@ -320,8 +322,8 @@ def main(
             click.echo(line_of(question))
         click.echo(f"{len(questions)} would be retried.", err=True)
         return
-    with stop_on_signal() as stop, _showing(Console(stderr=True), len(questions)) as tell:
-        report = retry_all(api, questions, rate, stop, tell)
+    with stop_on_signal() as stop, _showing(Console(stderr=True), len(questions)) as show_progress:
+        report = retry_all(api, questions, rate, stop, show_progress)
     _print_table(report)
     sys.exit(0 if report.ok else EXIT_FAILURES)
 

@@ -1,4 +1,4 @@
-"""The routes of the API. What they call is in `Services`, which `app.py` puts together."""
+"""The routes of the API. They call the use cases in `Services`, which `app.py` composes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ from storage_service.schemas import (
 )
 
 SERVICES = "services"
-"""Key of the `Services` among the application's extensions."""
+"""Key of the `Services` in the extensions of the application."""
 
 _STREAM = {
     "description": "Server-sent events `pending`, `completed`, `failed`, each with the body of `/status/ID`; the "
     "stream ends after a final event.",
     "content": {
         "text/event-stream": {
-            # Of one event: OpenAPI 3.1 has no way to say so, its tools take it like that.
+            # The schema of one event: OpenAPI 3.1 cannot describe a stream, and tools expect it in this form.
             "schema": {
                 "type": "object",
                 "properties": {
@@ -64,14 +64,14 @@ _STREAM = {
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes call.
+    """The use cases that the routes call.
 
     Attributes:
-        questions: The use cases of questions.
-        dead_letters: Those of rejected messages.
-        corrections: Those of references that were wrong.
-        budget: Looks up a day's budget; raises `Unavailable` when it is unknown.
-        providers: Looks up the state of the model's providers; likewise.
+        questions: Use cases of questions.
+        dead_letters: Use cases of rejected messages.
+        corrections: Use cases of wrong references.
+        budget: Returns a day's budget; raises `Unavailable` when it is unknown.
+        providers: Returns the state of the model's providers; raises `Unavailable` when it is unknown.
     """
 
     questions: Questions
@@ -82,7 +82,7 @@ class Services:
 
 
 routes = APIBlueprint(
-    "questions", __name__, abp_tags=[Tag(name="questions", description="Ask, and look how a question stands")]
+    "questions", __name__, abp_tags=[Tag(name="questions", description="Ask questions and get their state")]
 )
 
 
@@ -103,25 +103,25 @@ def query(body: Ask, query: Wait) -> Any:
     responses={"200": State, **problems(404, 422, 503)},
 )
 def status(path: QuestionPath, query: Wait) -> Any:
-    """How does a question stand?"""
+    """Get the state of a question"""
     state = _services().questions.status(path.question_id, query.wait)
     return json_response(state) if state else _unknown(path)
 
 
 @routes.get(
     "/events/<question_id>",
-    description="Ends at once with 204 when `Last-Event-ID` names the final event: that keeps browsers from "
-    "coming back.",
-    responses={"200": _STREAM, "204": {"description": "Nothing is left to tell."}, **problems(404, 422, 503)},
+    description="Ends at once with 204 when `Last-Event-ID` is the id of the final event, so that browsers do not "
+    "reconnect.",
+    responses={"200": _STREAM, "204": {"description": "There are no further events."}, **problems(404, 422, 503)},
 )
 def stream(path: QuestionPath) -> Any:
-    """Be told how a question stands"""
+    """Listen to the state of a question"""
     state = _services().questions.status(path.question_id)
     if state is None:
         return _unknown(path)
     if state.final and request.headers.get("Last-Event-ID") == events.event_id(state):
         return Response(status=204)
-    # nginx would hold events back otherwise
+    # without this header nginx would buffer the events
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return Response(_services().questions.events(state), mimetype="text/event-stream", headers=headers)
 
@@ -137,11 +137,11 @@ def failed(query: FailedFilter) -> Any:
 
 @routes.post(
     "/failed/<question_id>/retry",
-    description="It takes no body. One that is pending or completed is left as it is: to retry twice is to retry once.",
+    description="It needs no body. A pending or completed question is not changed, so the request is idempotent.",
     responses={"200": State, "202": Pending, **problems(403, 404, 421, 422, 503)},
 )
 def retry(path: QuestionPath) -> Any:
-    """Start a failed question anew"""
+    """Restart a failed question"""
     reply = _services().questions.retry(path.question_id)
     if isinstance(reply, Pending):
         return _accepted(reply)
@@ -150,10 +150,10 @@ def retry(path: QuestionPath) -> Any:
 
 @routes.delete(
     "/questions/<question_id>",
-    description="With its answer, attempts, failed calls, failure and dead letters, whatever its state, and what "
-    "Redis knows of it. Messages of it that are on their way change nothing any more. Asked again, it is a new "
-    "question. Deleted again, it is 404. 503 when Redis is away, too: it may still know the answer.",
-    responses={"204": {"description": "The question is gone."}, **problems(403, 404, 421, 422, 503)},
+    description="Deletes a question in any state, with its answer, attempts, failed calls, failure, dead letters and "
+    "its data in Redis. Its messages in the topics no longer have an effect. When it is asked again, it is a new "
+    "question. A second deletion gets 404. 503 also when Redis is unavailable, because it may still hold the answer.",
+    responses={"204": {"description": "The question is deleted."}, **problems(403, 404, 421, 422, 503)},
 )
 def delete(path: QuestionPath) -> Any:
     """Delete a question"""
@@ -162,13 +162,13 @@ def delete(path: QuestionPath) -> Any:
 
 @routes.post(
     "/questions/<question_id>/regenerate",
-    description="One that is completed or failed is pending again, as if it had just been asked, with another "
-    "reference if the body brings one. Its attempts are deleted; its answer is shown no longer, and replaced by "
-    "the new one. 409 while it is pending.",
+    description="A completed or failed question becomes pending again, as if it had just been asked, with another "
+    "reference if the body has one. Its attempts are deleted. Its answer is no longer shown, and is replaced by the "
+    "new one. 409 while the question is pending.",
     responses={"202": Pending, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
 )
 def regenerate(path: QuestionPath, body: Regenerate) -> Any:
-    """Ask a question anew"""
+    """Ask a question again"""
     reply = _services().questions.regenerate(path.question_id, body.original_answer)
     if isinstance(reply, Pending):
         return _accepted(reply)
@@ -177,7 +177,7 @@ def regenerate(path: QuestionPath, body: Regenerate) -> Any:
 
 @routes.put(
     "/questions/<question_id>/reference",
-    description="All attempts of a completed question are scored again, against this reference, and the best one "
+    description="All attempts of a completed question are scored again against this reference, and the best one "
     "is kept. The model is not called. 409 for a question that is not completed; 422 also when the scorer refuses.",
     responses={"200": State, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
 )
@@ -194,7 +194,7 @@ def replace_reference(path: QuestionPath, body: Reference) -> Any:
 
 @routes.get(
     "/dead-letters",
-    description="Those that could not be read or handled, with the start of their bytes.",
+    description="Messages that could not be read or handled, with the start of their bytes.",
     responses={"200": DeadLetterPage, **problems(422, 503)},
 )
 def rejected(query: DeadLetterFilter) -> Any:
@@ -204,8 +204,8 @@ def rejected(query: DeadLetterFilter) -> Any:
 
 @routes.post(
     "/dead-letters/<letter_id>/replay",
-    description="It takes no body. 202 when the message was written, 200 when that was done before: to replay "
-    "twice is to replay once. 409 where it cannot be done: the message was cut, its source is not known, or its "
+    description="It needs no body. 202 when the message was written, 200 when it had been written before, so the "
+    "request is idempotent. 409 when a replay is not possible: the message was cut, its source is unknown, or its "
     "question has ended.",
     responses={"200": DeadLetter, "202": DeadLetter, **problems(403, 404, 409, 421, 422, 503)},
 )
@@ -223,7 +223,7 @@ def replay(path: LetterPath) -> Any:
 
 @routes.get("/stats", responses={"200": Statistics, **problems(422, 503)})
 def stats() -> Any:
-    """The service in figures"""
+    """Statistics of the service"""
     try:
         known = _services().providers()
     except Unavailable:
@@ -233,21 +233,23 @@ def stats() -> Any:
 
 @routes.get(
     "/budget",
-    description="Of the day in UTC, as the llm-consumers count it. Used up, calls pause; nothing is lost.",
+    description="Budget of the day in UTC, as the llm-consumers count it. When it is used up, calls pause; nothing is "
+    "lost.",
     responses={"200": DayBudget, **problems(422, 503)},
 )
 def day_budget() -> Any:
-    """What do calls of the model take today?"""
+    """Today's budget and spending"""
     return json_response(_services().budget(datetime.now(UTC).date()))
 
 
 @routes.get(
     "/providers",
-    description="As the llm-consumers know it. While one is not `open`, its calls wait; nothing is lost.",
+    description="State of the providers, as the llm-consumers know it. While a provider is not `open`, its calls wait; "
+    "nothing is lost.",
     responses={"200": Providers, **problems(422, 503)},
 )
 def providers() -> Any:
-    """How do the providers of the model stand?"""
+    """State of the model's providers"""
     return json_response(Providers(providers=_services().providers()))
 
 

@@ -1,4 +1,4 @@
-"""What the API takes and gives; the OpenAPI document is made of these."""
+"""Requests and replies of the API; the OpenAPI document is generated from them."""
 
 import re
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ MAX_PAGE = 200
 
 Status = Literal["pending", "completed", "failed"]
 
-# The pattern says in every dialect what `str.strip` takes for white space: \s of JSON Schema's dialect leaves out some.
+# The pattern matches the white space of `str.strip` in every dialect; \s of JSON Schema's dialect lacks some of it.
 _BLANK, _INK = r"[\s\x1c-\x1f\x85]", r"[^\s\x1c-\x1f\x85\x00]"
 _QUESTION_PATTERN = rf"^{_BLANK}*{_INK}([^\x00]{{0,{MAX_QUESTION_CHARACTERS - 2}}}{_INK})?{_BLANK}*$"
 _TEXT_PATTERN = r"^[^\x00]*$"
@@ -43,14 +43,14 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)",
 
 
 def _rfc3339(text: object) -> object:
-    """Keeps out what pydantic takes beside RFC 3339: seconds since 1970, dates without a time."""
+    """Rejects other formats than RFC 3339 that pydantic accepts: seconds since 1970, dates without a time."""
     if isinstance(text, str) and not _MOMENT.fullmatch(text):
-        raise ValueError("must be a time as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00 (the + as %2B)")
+        raise ValueError("must be a time like 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00 (the + as %2B)")
     return text
 
 
 def _utc(moment: datetime) -> datetime:
-    """Moves a time to UTC: PostgreSQL knows no offset beyond 16 hours."""
+    """Converts a time to UTC, because PostgreSQL accepts no offset above 16 hours."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -100,7 +100,7 @@ Topic = (
 
 
 class Ask(BaseModel):
-    """A question. A blank context, reference or topic counts as none."""
+    """A question. A blank context, reference or topic is treated as missing."""
 
     model_config = cast(
         ConfigDict,
@@ -122,14 +122,15 @@ class Ask(BaseModel):
         json_schema_extra={"pattern": _QUESTION_PATTERN},
     )
     question_context: OptionalText = Field(
-        None, description="Body of the question; part of what makes it the same one."
+        None, description="Body of the question. Questions with different contexts are different questions."
     )
     original_answer: OptionalText = Field(
         None, description="Human reference that answers are scored against; it never reaches the model."
     )
     topic: Topic = Field(
         None,
-        description="What it is about, to find it by; the first one stays. No part of what makes it the same.",
+        description="Subject of the question, for searches. A question keeps its first topic; questions with different "
+        "topics are the same question.",
     )
 
 
@@ -143,7 +144,7 @@ _REFERENCE = {"example": {"original_answer": "Air scatters blue light more than 
 
 
 class Regenerate(BaseModel):
-    """How a question is asked anew; the body may be left out."""
+    """How a question is asked again; the body is optional."""
 
     model_config = cast(
         ConfigDict,
@@ -151,13 +152,13 @@ class Regenerate(BaseModel):
     )
 
     original_answer: OptionalText = Field(
-        None, description="Takes the place of the reference; blank, null or left out: it stays."
+        None, description="New reference. Blank, null or missing: the reference stays."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, body: object) -> object:
-        """Takes no body for an empty one."""
+        """Treats a missing body like an empty one."""
         return {} if body is None else body
 
 
@@ -174,7 +175,7 @@ class Reference(BaseModel):
 
 
 class Wait(BaseModel):
-    """How long to hold the reply back."""
+    """How long a request waits for the answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -183,14 +184,14 @@ class Wait(BaseModel):
         ge=0,
         le=MAX_WAIT_SECONDS,
         allow_inf_nan=False,
-        description="Seconds to hold the reply back until the question is final. When too many wait already, "
-        "the reply comes at once.",
+        description="Maximum number of seconds to wait until the question is final. When too many requests wait, the "
+        "reply comes at once.",
     )
 
     @classmethod
     @cache
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Returns the schema, made once: flask-openapi3 asks for it at each request, a third of a cheap one's time."""
+        """Returns the cached schema: flask-openapi3 reads it at each request, a third of the time of a fast request."""
         return super().model_json_schema(*args, **kwargs)
 
 
@@ -200,7 +201,7 @@ Moment = Annotated[
     AfterValidator(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A time in the query: RFC 3339."""
+"""A time in a query, in the format of RFC 3339."""
 
 SearchText = Annotated[
     PlainText,
@@ -211,7 +212,7 @@ T = TypeVar("T")
 
 
 def _without_null(schema: dict[str, Any]) -> None:
-    """Takes null out of the schema of a parameter that may be left out: a query cannot say it."""
+    """Removes null from the schema of an optional parameter, because a query cannot contain null."""
     del schema["default"]
     schema |= schema.pop("anyOf")[0]
 
@@ -220,37 +221,37 @@ Absent = Annotated[T | None, Field(json_schema_extra=_without_null)]
 
 
 class FailedFilter(BaseModel):
-    """Which failed questions are meant."""
+    """Filter and page of failed questions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: Absent[Reason] = Field(None, description="Why they failed.")
-    text: Absent[SearchText] = Field(None, description="Part of the question's text, upper and lower case alike.")
-    since: Absent[Moment] = Field(None, description="They failed then or later.")
-    until: Absent[Moment] = Field(None, description="They failed earlier than that.")
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many to list.")
-    offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to leave out before them.")
+    reason: Absent[Reason] = Field(None, description="Why the questions failed.")
+    text: Absent[SearchText] = Field(None, description="Part of the question's text (case-insensitive).")
+    since: Absent[Moment] = Field(None, description="Only questions that failed then or later.")
+    until: Absent[Moment] = Field(None, description="Only questions that failed before this time.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of entries.")
+    offset: int = Field(0, ge=0, le=1_000_000_000, description="Number of entries to skip.")
 
 
 class DeadLetterFilter(BaseModel):
-    """Which rejected messages are meant."""
+    """Filter and page of rejected messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: Absent[Rejection] = Field(None, description="Why they were rejected.")
-    replayed: Absent[bool] = Field(None, description="Only those that were replayed, or only those that were not.")
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many to list.")
-    offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to leave out before them.")
+    reason: Absent[Rejection] = Field(None, description="Why the messages were rejected.")
+    replayed: Absent[bool] = Field(None, description="True: only replayed messages. False: only others.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of entries.")
+    offset: int = Field(0, ge=0, le=1_000_000_000, description="Number of entries to skip.")
 
 
 class LetterPath(BaseModel):
-    """The dead letter that is meant."""
+    """Id of the dead letter."""
 
     letter_id: int = Field(ge=1, le=2**63 - 1)
 
 
 class QuestionPath(BaseModel):
-    """The question that is meant."""
+    """Id of the question."""
 
     question_id: QuestionId
 
@@ -284,14 +285,14 @@ _USAGE = {"attempts": 1, "prompt_tokens": 52, "completion_tokens": 61, "cost": "
 
 
 def _documented(description: str, *examples: dict[str, Any], **more: Any) -> ConfigDict:
-    """Returns the model configuration with which flask-openapi3 documents a response."""
+    """Returns the model configuration by which flask-openapi3 documents a response."""
     named = {str(each.get("source", each.get("status", "example"))): {"value": each} for each in examples}
     extra = {"description": description, "examples": named} | more
     return cast(ConfigDict, {"openapi_extra": extra, "frozen": True})
 
 
 class Failure(BaseModel):
-    """Why there is no answer."""
+    """Why a question has no answer."""
 
     reason: Reason
     last_error: str
@@ -300,7 +301,7 @@ class Failure(BaseModel):
 
 
 class FailedQuestion(Failure):
-    """A question that failed, and why."""
+    """A failed question, and why it failed."""
 
     question_id: QuestionId
     question_text: str
@@ -314,7 +315,7 @@ class FailedPage(BaseModel):
         {"total": 1, "failed": [{"question_id": _ID, "question_text": "Why is the sky blue?"} | _FAILURE]},
     )
 
-    total: int = Field(description="How many there are that match, on all pages.")
+    total: int = Field(description="Number of matching questions on all pages.")
     failed: list[FailedQuestion]
 
 
@@ -345,19 +346,19 @@ class DeadLetter(BaseModel):
     model_config = _documented("The dead letter.", _LETTER)
 
     id: int
-    topic: str = Field(description="Where its letter stands.")
+    topic: str = Field(description="Topic of the dead letter.")
     partition: int
     offset: int
-    source_topic: str | None = Field(description="Where the message was rejected; null: not known.")
+    source_topic: str | None = Field(description="Topic from which the message was rejected; null: unknown.")
     source_partition: int | None
     source_offset: int | None
     reason: Rejection = Field(description="`internal_error`: a fault of a service, not of the message.")
     error: str
-    key: str | None = Field(description="As text; what is no UTF-8 is replaced.")
-    question_id: QuestionId | None = Field(description="The key, where it is one.")
+    key: str | None = Field(description="Key of the message as text; invalid UTF-8 is replaced.")
+    question_id: QuestionId | None = Field(description="Question id, if the key is one.")
     value_bytes: int | None = Field(description="Size of the message; null: it has no value, or was not forwarded.")
-    kept_bytes: int | None = Field(description="How many of them are kept; a message that was cut cannot be replayed.")
-    preview: str | None = Field(description="The start of the message, as text; what is no UTF-8 is replaced.")
+    kept_bytes: int | None = Field(description="Number of stored bytes; a message that was cut cannot be replayed.")
+    preview: str | None = Field(description="Start of the message as text; invalid UTF-8 is replaced.")
     failed_at: Timestamp
     received_at: Timestamp
     replayed_at: Timestamp | None
@@ -368,12 +369,12 @@ class DeadLetterPage(BaseModel):
 
     model_config = _documented("Rejected messages, the newest first.", {"total": 1, "dead_letters": [_LETTER]})
 
-    total: int = Field(description="How many there are that match, on all pages.")
+    total: int = Field(description="Number of matching messages on all pages.")
     dead_letters: list[DeadLetter]
 
 
 class Completed(BaseModel):
-    """The question has its answer."""
+    """The question has an answer."""
 
     status: Literal["completed"] = "completed"
     source: Literal["cache", "database"]
@@ -382,7 +383,7 @@ class Completed(BaseModel):
 
 
 class Failed(BaseModel):
-    """The question cannot be answered; asked again, it starts anew."""
+    """The question could not be answered; asking it again restarts it."""
 
     status: Literal["failed"] = "failed"
     question_id: QuestionId
@@ -390,14 +391,14 @@ class Failed(BaseModel):
 
 
 class Pending(BaseModel):
-    """The question is on its way; `Location` tells where to look."""
+    """The question is pending; `Location` is the address of its state."""
 
     model_config = _documented(
-        "The question is on its way.",
+        "The question is pending.",
         {"status": "pending", "question_id": _ID},
         headers={
             "Location": {
-                "description": "Where to look for the answer: `/status/ID`.",
+                "description": "Address of the state and the answer: `/status/ID`.",
                 "schema": {"type": "string"},
             }
         },
@@ -411,7 +412,7 @@ class Final(RootModel[Annotated[Completed | Failed, Field(discriminator="status"
     """The question is final."""
 
     model_config = _documented(
-        "The answer; or why there is none, for a question that failed while the reply was held back.",
+        "The answer; or the failure of a question that failed while the request waited.",
         {"status": "completed", "source": "cache", "question_id": _ID, "result": _ANSWER},
         {"status": "completed", "source": "database", "question_id": _ID, "result": _ANSWER},
         {"status": "failed", "question_id": _ID, "error": _FAILURE},
@@ -422,7 +423,7 @@ Reply = Completed | Failed | Pending
 
 
 class Usage(BaseModel):
-    """What calls took, those included whose answers were not kept, were empty or refused."""
+    """Tokens and cost of all calls, including those with rejected, empty or refused answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -430,15 +431,15 @@ class Usage(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: Cost | None = Field(
-        None, description="In the currency of `LLM_PRICES`, of those whose price is known; null when none is."
+        None, description="In the currency of `LLM_PRICES`, for calls with a known price; null when no price is known."
     )
 
 
 class State(BaseModel):
-    """How a question stands."""
+    """State of a question."""
 
     model_config = _documented(
-        "How the question stands.",
+        "State of the question.",
         {
             "question_id": _ID,
             "status": "completed",
@@ -460,7 +461,7 @@ class State(BaseModel):
 
     @property
     def final(self) -> bool:
-        """Whether it is answered or given up."""
+        """Whether the question is answered or given up."""
         return self.status != "pending"
 
 
@@ -468,7 +469,7 @@ class DayBudget(Budget):
     """The day's budget of the calls to the model."""
 
     model_config = _documented(
-        "The day's budget; null where none is set.",
+        "The day's budget; fields are null when no budget is set.",
         {
             "day": "2026-01-31",
             "spent_tokens": 100004,
@@ -502,7 +503,7 @@ class Providers(BaseModel):
     """The providers of the model."""
 
     model_config = _documented(
-        "How each provider stands; none before the first call of the model.", {"providers": [_PROVIDER]}
+        "State of each provider; empty before the first call of the model.", {"providers": [_PROVIDER]}
     )
 
     providers: list[ProviderStatus]
@@ -517,17 +518,21 @@ class ByStatus(BaseModel):
 
 
 class ByQuality(BaseModel):
-    """Kept answers by quality."""
+    """Answers by quality."""
 
     accepted: int = 0
     max_retries_reached: int = 0
-    self_check_accepted: int = Field(0, description="Without reference: they agree with further answers of the model.")
-    self_check_max_retries_reached: int = Field(0, description="Without reference: they agree too little.")
+    self_check_accepted: int = Field(
+        0, description="Answers without reference that agree with further answers of the model."
+    )
+    self_check_max_retries_reached: int = Field(
+        0, description="Answers without reference that agree too little with further answers of the model."
+    )
     unscored: int = 0
 
 
 class BySource(BaseModel):
-    """Replies to `POST /query` by what they were taken from."""
+    """Replies to `POST /query` by source."""
 
     cache: int = 0
     database: int = 0
@@ -536,29 +541,27 @@ class BySource(BaseModel):
 
 
 class Stored(BaseModel):
-    """What the database knows in figures."""
+    """Statistics of the database."""
 
     questions: ByStatus
-    asked_total: int = Field(
-        description="How often all questions were asked; hits of the cache follow within a second."
-    )
+    asked_total: int = Field(description="How often all questions were asked; cache hits are added within a second.")
     answers: ByQuality
     mean_score: Annotated[float, PlainSerializer(lambda score: round(score, 6))] | None = Field(
-        description="Mean `bert_score` of kept answers (0: chance, 1: identity); null when none is scored."
+        description="Mean `bert_score` of answers (0: chance, 1: identity); null when none is scored."
     )
     usage: Usage = Usage()
     outbox: int = Field(description="Pending questions whose publication is not acknowledged yet.")
     oldest_pending_seconds: Annotated[float, PlainSerializer(lambda age: round(age, 3))] | None = Field(
-        None, description="Age of the pending question that was asked first; null when none is pending."
+        None, description="Age of the oldest pending question; null when none is pending."
     )
     dead_letters: int = Field(0, description="Rejected messages that were not replayed; see `GET /dead-letters`.")
 
 
 class Statistics(Stored):
-    """The service in figures."""
+    """Statistics of the service."""
 
     model_config = _documented(
-        "The service in figures.",
+        "Statistics of the service.",
         {
             "questions": {"pending": 3, "completed": 120, "failed": 1},
             "asked_total": 310,
@@ -580,4 +583,6 @@ class Statistics(Stored):
     )
 
     replies: BySource = Field(description="Replies since the service started.")
-    providers: list[ProviderStatus] = Field(description="As `GET /providers` tells; empty while Redis does not answer.")
+    providers: list[ProviderStatus] = Field(
+        description="State of the providers, as in `GET /providers`; empty while Redis does not answer."
+    )

@@ -9,23 +9,23 @@ from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettin
 class StorageSettings(
     KafkaSettings, PostgresSettings, CacheSettings, OriginSettings, ThresholdSettings, ScorerSettings
 ):
-    """What storage-service reads from the environment."""
+    """Settings that storage-service reads from the environment."""
 
     http_port: Port = Field(5001, description="Port of the API inside the container.")
     http_threads: int = Field(
         64,
         ge=2,
         le=512,
-        description="Requests served at the same time; three quarters of them may wait (`?wait=`, `/events`).",
+        description="Requests served at the same time; up to three quarters of them may wait (`?wait=`, `/events`).",
     )
     outbox_limit: int = Field(
         10_000,
         ge=1,
-        description="Questions that are recorded while the broker is away; further new ones are refused with 503 until "
-        "it is back. A few more at once are taken than that.",
+        description="New questions that are recorded while the broker is unavailable; further ones are refused with "
+        "503 until it is back. Concurrent requests may exceed the limit a little.",
     )
 
     @property
     def max_waiting(self) -> int:
-        """How many requests may wait at the same time, so that waiting never takes all threads."""
+        """Number of requests that may wait at the same time, so that some threads stay free for other requests."""
         return self.http_threads * 3 // 4

@@ -30,12 +30,12 @@ from storage_service.schemas import (
 )
 
 PREVIEW_BYTES = 500
-"""Of the key and the value of a dead letter, as a list shows them."""
+"""Bytes of the key and the value of a dead letter in a list."""
 
 _NEW = ("question_id", "question_text", "question_context", "original_answer", "topic", "asked_at")
 
-# A question that was deleted is asked later than before, also when the clock was set back: by this its old messages are
-# told from the new ones.
+# A deleted question that is asked again gets a later asked_at than before, even if the clock was set back. This
+# distinguishes its new messages from the old ones.
 _INSERT = text(f"""
     INSERT INTO questions ({", ".join(_NEW)})
     SELECT question_id, question_text, question_context, original_answer, topic,
@@ -49,7 +49,7 @@ _INSERT = text(f"""
     RETURNING question_id, asked_at
 """)
 
-# Locks the row, so that what follows in the transaction is decided by one request at a time.
+# Locks the row, so that one request at a time decides about the question.
 _ASK_AGAIN = text("""
     UPDATE questions SET times_asked = times_asked + 1, topic = coalesce(topic, :topic)
     WHERE question_id = :question_id
@@ -61,14 +61,14 @@ _LOCK = text("""
     FROM questions WHERE question_id = :question_id FOR UPDATE
 """)
 
-# Bounded: it must not take longer the more there are.
+# The count is bounded, so that the query time does not grow with the number of questions.
 _UNPUBLISHED = text("""
     SELECT count(*) FROM (
         SELECT FROM questions WHERE status = 'pending' AND published_at IS NULL LIMIT :limit
     ) AS unpublished
 """)
 
-# The answer stays until another one takes its place. Attempts would be taken for those of the new run.
+# The answer stays until a new one replaces it. Attempts are deleted, because the new run has its own.
 _RESTART = text("""
     WITH failure AS (DELETE FROM failed_questions WHERE question_id = :question_id),
          history AS (DELETE FROM attempts WHERE question_id = :question_id),
@@ -78,7 +78,7 @@ _RESTART = text("""
         question_text = :question_text,
         question_context = :question_context,
         original_answer = coalesce(:original_answer, original_answer),
-        -- Always later than before, also when the clock was set back: by this the runs of a question are told apart.
+        -- Always later than before, even if the clock was set back: it distinguishes the runs of a question.
         asked_at = greatest(date_trunc('milliseconds', asked_at) + interval '1 millisecond', :asked_at),
         published_at = NULL,
         best = NULL
@@ -88,7 +88,7 @@ _RESTART = text("""
 
 _FORGET = text("SELECT forget_questions(ARRAY[:question_id])")
 
-# Whoever waits for it looks, and finds nothing.
+# Waiters of the question poll it and see that it is deleted.
 _NOTIFY = text(f"SELECT pg_notify('{postgres.FINAL_CHANNEL}', :question_id)")
 
 _KEPT_ANSWER = text("""
@@ -140,7 +140,7 @@ _FIND = text("""
     WHERE q.question_id = :question_id
 """)
 
-# A null in place of a value filters nothing. The text is searched for as it stands: LIKE would see wildcards in it.
+# A null value disables the filter. strpos searches for the literal text; LIKE would interpret wildcards in it.
 _FAILED_ROWS = """
     FROM failed_questions AS f JOIN questions AS q USING (question_id)
     WHERE (CAST(:reason AS text) IS NULL OR f.reason = :reason)
@@ -158,7 +158,7 @@ _FAILED = text(f"""
     LIMIT :limit OFFSET :offset
 """)
 
-# Both lock their rows in this order, as storage-writer does: two that wait for each other's would be a deadlock.
+# Both statements lock rows in the order of their ids, as storage-writer does, to prevent deadlocks.
 _MARK_PUBLISHED = text("""
     UPDATE questions
     SET published_at = published.published_at
@@ -188,8 +188,8 @@ _ADD_TIMES_ASKED = text("""
     WHERE questions.question_id = hits.question_id
 """)
 
-# Of what the database keeps counted (sql/migrations/0004_dashboard_counters.sql): no table is read whole. The outbox
-# has an index of its own.
+# Reads the counters that triggers maintain (sql/migrations/0004_dashboard_counters.sql) instead of whole tables. The
+# outbox has its own index.
 _STATISTICS = text("""
     WITH counted AS (
         SELECT * FROM dashboard_counted(NULL, ARRAY['questions', 'answers', 'calls', 'cost'])
@@ -208,7 +208,7 @@ _STATISTICS = text("""
            (SELECT count(*) FROM questions WHERE status = 'pending' AND published_at IS NULL) AS outbox
 """)
 
-# Each part looks at one end of a partial index, or at all of a small one.
+# Each part reads one end of a partial index, or a small index.
 _WAITING = text("""
     SELECT (SELECT extract(epoch FROM greatest(now() - asked_at, interval '0'))::float8
             FROM questions WHERE status = 'pending' ORDER BY asked_at LIMIT 1) AS oldest_pending_seconds,
@@ -246,16 +246,16 @@ _REPLAYED = text("UPDATE dead_letters SET replayed_at = now() WHERE id = :id RET
 
 
 Row = dict[str, Any]
-"""Of the table, by column."""
+"""A row of the table, by column."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a question when it was recorded.
+    """Result of recording a question. Without both fields, the question is already pending.
 
     Attributes:
-        answer: It is completed, and this is its answer.
-        publish: It is new, or starts anew: this is to be published. Without either it joined the one in flight.
+        answer: Answer of a completed question.
+        publish: Message to publish for a new or restarted question.
     """
 
     answer: Answer | None = None
@@ -264,11 +264,11 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Retried:
-    """What became of a question that was to be retried.
+    """Result of restarting a question.
 
     Attributes:
-        state: It is pending or completed already, and stands like this.
-        publish: It had failed and starts anew: this is to be published.
+        state: State of a question that was not restarted.
+        publish: Message to publish for a restarted question.
     """
 
     state: State | None = None
@@ -280,10 +280,10 @@ class HeldLetter:
     """A dead letter that is about to be replayed.
 
     Attributes:
-        letter: As it is shown.
-        key: Of the message.
-        value: What is kept of it.
-        question_status: How its question stands; None: its key is of none that is known.
+        letter: The letter, as in the API.
+        key: Key of the message.
+        value: The stored bytes of the message.
+        question_status: Status of its question; None: no question is known.
     """
 
     letter: DeadLetter
@@ -293,7 +293,7 @@ class HeldLetter:
 
 
 class Store:
-    """Reads and writes questions; every method raises `Unavailable` when PostgreSQL is away."""
+    """Reads and writes questions; every method raises `Unavailable` when PostgreSQL is unavailable."""
 
     def __init__(self, pool: Engine) -> None:
         self._pool = pool
@@ -302,15 +302,15 @@ class Store:
     def record(self, question: Question, outbox_limit: int | None = None, topic: str | None = None) -> Recorded:
         """Records that a question was asked.
 
-        New ones that come at the same time share a transaction. Of equal questions at the same time exactly one is
-        told to publish. A question that failed (or whose answer somebody has deleted) starts anew, with the reference
-        that it had unless it brings another.
+        New questions at the same time share a transaction. Of equal questions at the same time, exactly one has to be
+        published. A question that failed (or whose answer was deleted by hand) is restarted, with its earlier reference
+        unless `question` has one.
 
         Args:
-            question: What was asked.
-            outbox_limit: While so many questions are unpublished, one that would have to be published is refused with
-                `Unavailable`, and nothing is recorded. None: do not look, there is no limit.
-            topic: What it is about; kept unless it has one. It stays here, messages do not carry it.
+            question: The question.
+            outbox_limit: While this number of questions is unpublished, a question that would have to be published is
+                refused with `Unavailable`, and nothing is recorded. None: no limit, and no check.
+            topic: Subject of the question, stored unless it already has one. Messages do not contain it.
         """
         row = _row(question) | {"topic": topic}
         full = outbox_limit is not None and self._is_full(outbox_limit)
@@ -330,21 +330,21 @@ class Store:
                 raise _no_room()
             if status:
                 return Recorded(publish=_restart(connection, question))
-        # It was there, and was deleted meanwhile.
+        # The question existed, and was deleted meanwhile.
         return self.record(question, outbox_limit, topic)
 
     def retry(self, question_id: str, asked_at: datetime, outbox_limit: int | None = None) -> Retried | None:
-        """Starts a failed question anew, as asking it again does; any other is left as it is. In one transaction.
+        """Restarts a failed question, in one transaction; any other question is not changed.
 
-        It does not count as asked once more. Of retries at the same time exactly one is told to publish.
+        `times_asked` does not change. Of retries at the same time, exactly one has to publish the question.
 
         Args:
-            question_id: Which.
-            asked_at: Time of the new start.
+            question_id: Id of the question.
+            asked_at: Time of the restart.
             outbox_limit: As for `record`.
 
         Returns:
-            What became of it, None for an unknown one.
+            The result; None for an unknown question.
         """
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_LOCK, {"question_id": question_id}).mappings().first()
@@ -359,18 +359,18 @@ class Store:
     def regenerate(
         self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None = None
     ) -> Retried | None:
-        """Starts a question anew that is completed or failed; a pending one is left as it is. In one transaction.
+        """Restarts a completed or failed question, in one transaction; a pending question is not changed.
 
-        Its answer stays in the table until the new one takes its place; a pending question shows none.
+        Its answer stays in the table until the new one replaces it; the API shows no answer of a pending question.
 
         Args:
-            question_id: Which.
-            original_answer: Takes the place of its reference; None: it keeps the one that it has.
-            asked_at: Time of the new start.
+            question_id: Id of the question.
+            original_answer: New reference; None: it keeps its reference.
+            asked_at: Time of the restart.
             outbox_limit: As for `record`.
 
         Returns:
-            What became of it, None for an unknown one.
+            The result; None for an unknown question.
         """
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_LOCK, {"question_id": question_id}).mappings().first()
@@ -386,10 +386,10 @@ class Store:
             return Retried(publish=_restart(connection, question))
 
     def delete(self, question_id: str) -> bool:
-        """Deletes a question and all that hangs on it, and keeps its messages from bringing it back.
+        """Deletes a question and all its data, and prevents its messages from restoring it.
 
         Returns:
-            Whether there was anything of it.
+            Whether there were any data of the question.
         """
         with postgres.transaction(self._pool) as connection:
             deleted = connection.execute(_FORGET, {"question_id": question_id}).first() is not None
@@ -397,7 +397,7 @@ class Store:
         return deleted
 
     def scorable(self, question_id: str) -> Scorable | None:
-        """Returns the answers of a question, to be scored again; None for an unknown one."""
+        """Returns the answers of a question, to be scored again; None for an unknown question."""
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_KEPT_ANSWER, {"question_id": question_id}).mappings().first()
             if row is None:
@@ -414,12 +414,12 @@ class Store:
         """Replaces reference, scores and answer of a completed question, in one transaction.
 
         Args:
-            question_id: Which.
-            asked_at: When it was asked, as `scorable` told.
-            corrected: The reference, the scores and the answer that is best by them.
+            question_id: Id of the question.
+            asked_at: When it was asked, from `scorable`.
+            corrected: The reference, the scores and the best answer.
 
         Returns:
-            How it stands; None when it has been asked anew or deleted since then, and nothing was changed.
+            The new state; None when the question was restarted or deleted since then, and nothing was changed.
         """
         which = {"question_id": question_id}
         with postgres.transaction(self._pool) as connection:
@@ -442,16 +442,16 @@ class Store:
         return FailedPage(total=total, failed=[FailedQuestion(**row) for row in rows])
 
     def find(self, question_id: str) -> State | None:
-        """Returns how a question stands, None for an unknown one."""
+        """Returns the state of a question; None for an unknown question."""
         with postgres.transaction(self._pool) as connection:
             return _find(connection, question_id)
 
     def mark_published(self, marks: Mapping[tuple[str, datetime], datetime]) -> None:
-        """Notes when the broker acknowledged questions.
+        """Records when the broker acknowledged questions.
 
         Args:
-            marks: Time of the acknowledgement by question id and `asked_at`: a question that was started anew since
-                then is left alone.
+            marks: Time of the acknowledgement by question id and `asked_at`; a question that was restarted since then
+                is not changed.
         """
         with postgres.transaction(self._pool) as connection:
             connection.execute(
@@ -464,12 +464,12 @@ class Store:
             )
 
     def add_times_asked(self, hits: Mapping[str, int]) -> None:
-        """Adds to `times_asked` by question id; unknown questions are left out."""
+        """Adds to `times_asked` by question id; unknown questions are ignored."""
         with postgres.transaction(self._pool) as connection:
             connection.execute(_ADD_TIMES_ASKED, {"ids": list(hits), "times": list(hits.values())})
 
     def statistics(self) -> Stored:
-        """Returns what the database knows in figures."""
+        """Returns statistics of the database."""
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_STATISTICS).mappings().one()
             waiting = connection.execute(_WAITING).mappings().one()
@@ -491,14 +491,14 @@ class Store:
         return DeadLetterPage(total=total, dead_letters=[_letter(dict(row)) for row in rows])
 
     def replay(self, letter_id: int, publish: Callable[[HeldLetter], None]) -> DeadLetter | None:
-        """Has a letter published that was never replayed, and notes when. In one transaction, which locks it.
+        """Publishes a letter that was never replayed, and records the time, in one transaction that locks it.
 
         Args:
-            letter_id: Which.
-            publish: Returns once it is published; what it raises leaves the letter as it was.
+            letter_id: Id of the letter.
+            publish: Publishes the letter; when it raises, the letter is not changed.
 
         Returns:
-            The letter, None for an unknown one.
+            The letter; None for an unknown letter.
         """
         with postgres.transaction(self._pool) as connection:
             row = connection.execute(_LOCK_LETTER, {"id": letter_id}).mappings().first()
@@ -520,16 +520,16 @@ class Store:
             return letter.model_copy(update={"replayed_at": replayed_at})
 
     def ping(self) -> None:
-        """Raises `Unavailable` when PostgreSQL is away or has no tables yet."""
+        """Raises `Unavailable` when PostgreSQL is unavailable or has no tables yet."""
         with postgres.transaction(self._pool) as connection:
             connection.execute(text("SELECT FROM questions LIMIT 0"))
 
     def _insert(self, rows: Sequence[Row]) -> list[datetime | None]:
-        """Returns of each row that was new when it was asked, None of others; of equal ones the first is new."""
+        """Inserts new questions; returns `asked_at` for each row that was new, None for others and for duplicates."""
         firsts: dict[str, Row] = {}
         for row in rows:
             firsts.setdefault(row["question_id"], row)
-        # In one order: two transactions that wait for each other's rows would be a deadlock.
+        # In the order of the ids, to prevent deadlocks with other transactions.
         ordered = sorted(firsts.values(), key=itemgetter("question_id"))
         with postgres.transaction(self._pool) as connection:
             columns = {name: [row[name] for row in ordered] for name in _NEW}
@@ -559,7 +559,7 @@ def _is_full(connection: Connection, outbox_limit: int | None) -> bool:
 
 
 def _no_room() -> Unavailable:
-    return Unavailable("Kafka is away, and as many questions as are taken meanwhile wait for it already.")
+    return Unavailable("Kafka is unavailable, and the outbox is full (OUTBOX_LIMIT).")
 
 
 def _find(connection: Connection, question_id: str) -> State | None:
@@ -593,6 +593,6 @@ def _answer(row: Mapping[str, Any]) -> Answer:
     return Answer(
         **{name: row[name] for name in Answer.model_fields if name not in ("question_text", "created_at")},
         question_text=row["answered_text"],
-        # UTC whatever the server's time zone is, as in the cache.
+        # In UTC, as in the cache, for any time zone of the server.
         created_at=row["created_at"].astimezone(UTC),
     )

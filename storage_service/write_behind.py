@@ -1,10 +1,10 @@
-"""Write-behind: updates of the database that no reply waits for, in batches.
+"""Write-behind: database updates for which no reply waits, in batches.
 
-A reply need not wait until a hit of the cache is counted, or until a question is marked as published. A thread writes
-both a few times a second, with one statement each.
+Replies do not wait until a cache hit is counted, or until a question is marked as published. A thread writes these
+updates a few times a second, with one statement for each kind.
 
-Both are best effort: a crash loses those of the last moment. Lost hits are missing in `times_asked`. After a lost mark
-storage-writer publishes the question again, which changes nothing.
+The updates are best effort: a crash loses the last ones. Lost hits are missing in `times_asked`. After a lost mark,
+storage-writer publishes the question again, which has no effect.
 """
 
 import threading
@@ -21,13 +21,13 @@ log = structlog.get_logger()
 
 INTERVAL_SECONDS = 0.25
 UNAVAILABLE_SECONDS = 2
-"""Between attempts while PostgreSQL is unavailable."""
+"""Interval of attempts while PostgreSQL is unavailable."""
 MAX_KEPT = 10_000
-"""Distinct questions that are kept while PostgreSQL is unavailable."""
+"""Maximum number of questions whose updates are kept while PostgreSQL is unavailable."""
 
 
 class Records(Protocol):
-    """Where it is written."""
+    """The database."""
 
     def add_times_asked(self, hits: Mapping[str, int], /) -> None:
         """Adds to `times_asked` by question id."""
@@ -37,7 +37,7 @@ class Records(Protocol):
 
 
 class WriteBehind:
-    """Collects from all threads, writes from one."""
+    """Collects updates from all threads and writes them from one thread."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -46,28 +46,28 @@ class WriteBehind:
         self._marks: dict[tuple[str, datetime], datetime] = {}
 
     def asked(self, question_id: str) -> None:
-        """Notes a hit of the cache."""
+        """Counts a cache hit."""
         with self._lock:
             if len(self._hits) < MAX_KEPT or question_id in self._hits:
                 self._hits[question_id] += 1
 
     def published(self, question_id: str, asked_at: datetime, at: datetime) -> None:
-        """Notes an acknowledgement of the broker."""
+        """Records an acknowledgement of the broker."""
         with self._lock:
             if len(self._marks) < MAX_KEPT:
                 self._marks[question_id, asked_at] = at
 
     def run(self, stop: threading.Event) -> None:
-        """Writes until `stop` is set; call `write` once more when nothing is added any longer."""
+        """Writes until `stop` is set; call `write` once more after the last update."""
         pause: float = INTERVAL_SECONDS
         while not stop.wait(pause):
             pause = INTERVAL_SECONDS if self.write() else UNAVAILABLE_SECONDS
 
     def write(self) -> bool:
-        """Writes what has come together.
+        """Writes the collected updates.
 
         Returns:
-            False when PostgreSQL is unavailable: they are kept for the next time.
+            False when PostgreSQL is unavailable and the updates are kept for the next time.
         """
         with self._lock:
             hits, self._hits = self._hits, Counter()
@@ -85,12 +85,12 @@ class WriteBehind:
 
 
 def _written(write: Callable[[], None]) -> bool:
-    """Returns False when it is worth another try."""
+    """Returns False when the update has to be retried."""
     try:
         write()
     except Unavailable as error:
         log.warning("postponed the write-behind", error=str(error))
         return False
-    except Exception:  # the thread has to live on
+    except Exception:  # the thread has to continue
         log.exception("failed to write behind")
     return True

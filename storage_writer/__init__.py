@@ -1,1 +1,1 @@
-"""Keeps what came of each question: answers and failures, in PostgreSQL and in the cache."""
+"""Writes the outcome of each question, an answer or a failure, to PostgreSQL and the cache."""

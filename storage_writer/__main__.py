@@ -1,4 +1,4 @@
-"""storage-writer: keeps what came of each question."""
+"""storage-writer: writes the outcome of each question."""
 
 from pipeline import command, postgres, service, topics
 from pipeline.cache import Cache
@@ -16,14 +16,15 @@ SERVICE = "storage-writer"
 
 
 def main() -> None:
-    """Runs the service until it is told to stop."""
+    """Runs the service until a signal stops it."""
     settings = command.start(SERVICE, WriterSettings)
     store = Store(postgres.engine(settings, SERVICE))
     cache = Cache(settings, SERVICE)
     handler = FinalHandler(store, cache)
     retention = Retention(store, cache, settings.retention_days)
     sweeper = Sweeper(store, Backlog(settings, f"{SERVICE}-sweep"), settings.lost_after_seconds)
-    # Its own producer: the loop's never gives up, but a question that is given up here is found again.
+    # A separate producer, which gives up after a time; the loop's producer never does. Questions that it gives up are
+    # found again.
     with Producer(settings, f"{SERVICE}-republish", GIVE_UP_SECONDS) as producer:
         service.consume(
             SERVICE,
@@ -31,7 +32,7 @@ def main() -> None:
             [topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT],
             handler,
             Limits(concurrency=settings.writer_concurrency),
-            beside=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
+            background_tasks=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
         )
 
 

@@ -1,16 +1,16 @@
-"""Which questions the topics still hold: what was written and is not worked off.
+"""Finds the questions that have an unhandled message in the topics.
 
-Every pending question whose message is not lost is there. An offset is committed only after what follows from its
-message was acknowledged by the broker, or written to PostgreSQL (by Flink with a checkpoint, which waits until all that
-came before it has left the job). So at each moment a pending question has a message in some working topic at or behind
-the committed offset of the group that reads it. Take a moment after the last committed offset was read and before the
-first end was. The message that the question has then lies at or behind the committed offset as it was read, for those
-only grow, and before the end as it was read. So it is in the range that is searched, whatever moved on meanwhile.
-Messages that are finished ahead of the committed offset are in it, too: a question may be taken for present a while
-longer, never for lost.
+The search finds every pending question whose message is not lost. Proof: An offset is committed only after all messages
+that follow from its message are acknowledged by the broker, or written to PostgreSQL (Flink commits with a checkpoint,
+which waits until all earlier messages have left the job). So at each moment, a pending question has a message in a
+working topic at or after the committed offset of the group that reads it. Consider a moment after all committed offsets
+were read and before the first end offset was read. The message that the question has at that moment is at or after the
+committed offset that was read, because committed offsets only grow, and before the end offset that was read. So it is
+in the searched range, even if the question has moved on meanwhile. The range also contains messages that were finished
+beyond the committed offset. Because of them, a question may be considered present for longer, but never lost.
 
-Only with Flink's `exactly-once` may a question be invisible for a moment: offsets are committed and transactions end
-one after the other. Then its copy is dropped by whoever reads both.
+Exception: with Flink's `exactly-once`, a question may be invisible for a moment, because offsets are committed and
+transactions end one after the other. Readers then drop the second copy of the question.
 """
 
 import json
@@ -35,11 +35,11 @@ from pipeline.settings import KafkaSettings
 log = structlog.get_logger()
 
 TIMEOUT_SECONDS = 10
-"""Of one request to the broker."""
+"""Timeout of one request to the broker."""
 READ_SECONDS = 120
-"""After which a search ends without a result."""
-BREATH_RECORDS, BREATH_SECONDS = 500, 0.005
-"""So many records, then a pause: whoever else works in this process has the processor, too."""
+"""Time after which a search ends without a result."""
+PAUSE_RECORDS, PAUSE_SECONDS = 500, 0.005
+"""After this number of records the search pauses, so that other threads of the process can run."""
 
 Partition = tuple[str, int]
 """Topic and number."""
@@ -50,19 +50,19 @@ _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}", re.ASCII)
 
 
 def unfinished(committed: int, first: int, end: int) -> range:
-    """Returns the offsets of a partition that are not worked off.
+    """Returns the offsets of a partition whose messages are not handled yet.
 
     Args:
-        committed: Offset up to which its group has read; negative: none. One that the partition does not have (any
-            more) is as good as none: the group starts again with the first message.
-        first: Offset of the first message that is still there.
-        end: Offset behind the last one.
+        committed: Committed offset of its group; negative: none. An offset that the partition does not have (any more)
+            is treated as missing: the group would start again with the first message.
+        first: Offset of the first message that still exists.
+        end: Offset after the last message.
     """
     return range(committed if first <= committed <= end else first, end)
 
 
 def question_of(key: bytes | None, value: bytes | None) -> str | None:
-    """Returns the question to which a message belongs: its key, or what its value says; None when neither tells."""
+    """Returns the question id of a message, from its key or its value; None when both contain none."""
     try:
         text = (key or b"").decode()
         if not _ID.fullmatch(text):
@@ -74,28 +74,28 @@ def question_of(key: bytes | None, value: bytes | None) -> str | None:
 
 
 class Backlog:
-    """Searches the working topics; it belongs to no consumer group and commits nothing."""
+    """Searches the working topics, without a consumer group and without commits."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        """Prepares a search; nothing connects until the first one."""
+        """Prepares the search; it connects at the first search."""
         self._config = client_config(settings, client_id)
         self._client_id = client_id
         self._admin: AdminClient | None = None
         self._places: dict[str, Place] = {}
-        """Where questions were seen by the last search: those that are there still need no reading."""
+        """Positions at which the last search found questions; questions still at their position need no new search."""
 
     def find(self, wanted: Collection[str], stop: threading.Event) -> set[str]:
-        """Returns which of the questions have a message that is not worked off.
+        """Returns which of the questions have an unhandled message.
 
-        Memory is bounded by the number of questions that are wanted.
+        The memory is bounded by the number of wanted questions.
 
         Args:
             wanted: Question ids.
-            stop: Ends it early.
+            stop: Ends the search early.
 
         Raises:
-            Unavailable: Kafka is away or lacks a topic, the topics could not be read to their ends in `READ_SECONDS`,
-                or `stop` was set.
+            Unavailable: Kafka is unavailable or has not all topics, the topics could not be read to their ends in
+                `READ_SECONDS`, or `stop` was set.
         """
         try:
             ranges = self._ranges()
@@ -127,18 +127,18 @@ class Backlog:
         committed: dict[Partition, int] = {}
         for group, partitions in by_group.items():
             committed |= _committed(self._admin, group, partitions)
-        # Only now, see above.
+        # After the committed offsets; the proof at the top of this module requires this order.
         first = _offsets(self._admin, list(committed), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         end = _offsets(self._admin, list(committed), OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {key: unfinished(offset, first[key], end[key]) for key, offset in committed.items()}
 
     def _read(self, ranges: dict[Partition, range], missing: set[str], stop: threading.Event) -> None:
-        """Reads until nothing is missing any longer, or all is read; notes where each question was seen."""
+        """Reads until no question is missing, or all ranges are read; records the position of each question."""
         until = time.monotonic() + READ_SECONDS
         consumer = confluent_kafka.Consumer(
             self._config
             | {
-                "group.id": self._client_id,  # the client wants one; it neither joins it nor commits
+                "group.id": self._client_id,  # required by the client, which does not join the group
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
@@ -154,20 +154,20 @@ class Backlog:
                 if stop.is_set():
                     raise Unavailable("stopped")
                 if time.monotonic() > until:
-                    raise Unavailable(f"what waits in Kafka could not be read in {READ_SECONDS} s")
+                    raise Unavailable(f"the backlog in Kafka could not be read in {READ_SECONDS} s")
                 record = consumer.poll(0.5)
                 if record is None:
                     continue
                 read += 1
                 if self._note(record, ranges, missing):
                     consumer.incremental_unassign([TopicPartition(*_partition(record))])
-                if not read % BREATH_RECORDS:
-                    stop.wait(BREATH_SECONDS)
+                if not read % PAUSE_RECORDS:
+                    stop.wait(PAUSE_SECONDS)
         finally:
             consumer.close()
 
     def _note(self, record: confluent_kafka.Message, ranges: dict[Partition, range], missing: set[str]) -> bool:
-        """Takes a record in; returns whether its partition is read to the end."""
+        """Handles a record; returns whether its partition is read to the end of its range."""
         error = record.error()
         if error and error.code() != confluent_kafka.KafkaError._PARTITION_EOF:
             raise confluent_kafka.KafkaException(error)
@@ -188,11 +188,11 @@ class Backlog:
 def _committed(admin: AdminClient, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*each) for each in partitions])
     [future] = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_SECONDS).values()
-    told = {(each.topic, each.partition): each for each in _result(future).topic_partitions}
-    for each in told.values():
+    found = {(each.topic, each.partition): each for each in _result(future).topic_partitions}
+    for each in found.values():
         if each.error:
             raise confluent_kafka.KafkaException(each.error)
-    return {key: told[key].offset if key in told else -1 for key in partitions}
+    return {key: found[key].offset if key in found else -1 for key in partitions}
 
 
 def _offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:

@@ -2,10 +2,10 @@
 
 - Validated: the question is `completed`. One row in `responses`, one in `attempts` for each scored generation, and one
   in `call_errors` for the failed calls of each attempt and retry.
-- Low quality: the same history of a question that is still pending, and its best answer so far.
-- Failed: the question is `failed`. One row in `failed_questions`, and the attempts so far.
+- Low quality: the question stays pending. The same history, and its best answer so far.
+- Failed: the question is `failed`. One row in `failed_questions`, and the same history.
 - Malformed, internal error: one row in `dead_letters`. If its key is the id of a pending question, that question is
-  `failed` with the same reason, unless the message was rejected in `low-quality-responses`: its question goes on.
+  `failed` with the same reason, unless the message is from `low-quality-responses`: such a question continues.
 """
 
 import base64
@@ -26,7 +26,7 @@ from pipeline.messages import (
     Question,
     QuestionId,
     Reason,
-    Source,
+    RecordPosition,
     Unreadable,
     Validated,
 )
@@ -36,7 +36,7 @@ from storage_writer.history import best_of
 log = structlog.get_logger()
 
 SCORE_DIGITS = 6
-"""As in the table: an answer from the cache and one from the database are the same."""
+"""As in the table, so that answers from the cache and from the database are equal."""
 
 _WORKING = {topic.name for topic in topics.WORKING}
 
@@ -47,26 +47,26 @@ class Records(Protocol):
     """The questions in the database."""
 
     def note(self, question: Question, /) -> bool:
-        """Keeps the history and the best answer so far of a pending question; returns whether it was pending."""
+        """Writes the history and the best answer so far of a pending question; returns whether it was pending."""
 
     def complete(self, question: Question, answer: Answer, /) -> bool:
-        """Keeps the answer of a pending question; returns whether it was pending."""
+        """Writes the answer of a pending question; returns whether it was pending."""
 
     def fail(self, question: Question, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
-        """Gives up a pending question; returns whether it was pending."""
+        """Marks a pending question as failed; returns whether it was pending."""
 
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
-        """Gives up a pending question by its id; returns whether it was known and pending."""
+        """Marks a pending question as failed, by its id; returns whether it was known and pending."""
 
-    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None, /) -> bool:
-        """Keeps a message that was rejected; returns False for one of a question that was deleted."""
+    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None, /) -> bool:
+        """Stores a rejected message; returns False when its question was deleted."""
 
 
 class Answers(Protocol):
     """The answer cache."""
 
     def put(self, answer: Answer, /) -> None:
-        """Keeps an answer; does nothing while it is away."""
+        """Stores an answer; does nothing while the cache is unavailable."""
 
 
 class FinalHandler:
@@ -77,18 +77,18 @@ class FinalHandler:
         self._answers = answers
 
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
-        """Writes what the message says; nothing follows from it.
+        """Writes the content of a message; returns no outgoing messages.
 
         Raises:
-            Unavailable: PostgreSQL is away.
-            Unreadable: PostgreSQL refuses the data, or the message is none of these.
+            Unavailable: PostgreSQL is unavailable.
+            Unreadable: PostgreSQL refuses the data, or the message has another type.
         """
         match incoming.message:
             case Validated() as validated:
                 self._keep(validated)
             case LowQuality() as low:
                 if self._records.note(low.model_copy(update={"best": best_of(low)})):
-                    log.debug("noted an attempt", question_id=low.question_id, attempt=low.processing_attempts)
+                    log.debug("recorded an attempt", question_id=low.question_id, attempt=low.processing_attempts)
             case Failed() as failed:
                 self._fail(failed)
             case Malformed() as malformed:
@@ -130,10 +130,10 @@ class FinalHandler:
             ms=round(elapsed.total_seconds() * 1000),
         )
 
-    def _keep_dead_letter(self, place: Source, malformed: Malformed) -> None:
-        """Keeps a rejected message for people, and fails the question that has ended with it, if its key tells one.
+    def _keep_dead_letter(self, place: RecordPosition, malformed: Malformed) -> None:
+        """Stores a rejected message, and marks its question as failed if its key is a question id.
 
-        A record that is rejected ends nothing: its question goes on elsewhere.
+        A rejected record of `low-quality-responses` does not fail its question, which continues in another topic.
         """
         question_id = _key(malformed)
         if not self._records.keep_dead_letter(place, malformed, question_id):
@@ -171,13 +171,13 @@ def _answer(validated: Validated) -> Answer:
         model=validated.model,
         processing_attempts=validated.processing_attempts,
         total_processing_time_ms=validated.total_processing_time_ms,
-        # Not the time of writing: a replay gives the same row.
+        # Not the time of writing, so that a repeated message has the same result.
         created_at=validated.validated_at,
     )
 
 
 def _key(malformed: Malformed) -> str | None:
-    """Returns the question id that the key of an unreadable message is, None if it is none."""
+    """Returns the question id in the key of an unreadable message; None if the key is not a question id."""
     try:
         return _QUESTION_ID.validate_python(base64.b64decode(malformed.key_base64 or "").decode())
     except ValueError:  # not base64, not UTF-8, not an id

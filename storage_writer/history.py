@@ -1,10 +1,10 @@
-"""How a question goes on whose message is gone: with what is noted of it. Pure."""
+"""Restores the message of a question from its history in the database. Pure."""
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import sizes, topics
-from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, Best, CallFailure, LowQuality, Question
+from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, BestAnswer, CallFailure, LowQuality, Question
 
 log = structlog.get_logger()
 
@@ -12,11 +12,11 @@ _ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
 _ERRORS: TypeAdapter[tuple[CallFailure, ...]] = TypeAdapter(tuple[CallFailure, ...])
 
 
-def best_of(low: LowQuality) -> Best:
-    """Returns the best scored answer of a question, an attempt below the threshold included; ties keep the first."""
+def best_of(low: LowQuality) -> BestAnswer:
+    """Returns the best scored answer of a question, including this attempt; of equal scores the first one."""
     if low.best and low.best.bert_score >= low.bert_score:
         return low.best
-    return Best(
+    return BestAnswer(
         llm_response=low.llm_response,
         bert_score=low.bert_score,
         bert_precision=low.bert_precision,
@@ -29,30 +29,30 @@ def best_of(low: LowQuality) -> Best:
 
 
 def resumed(question: Question, best: str | None, attempts: str | None, errors: str | None) -> Question:
-    """Returns a question as it goes on after the attempts that are noted.
+    """Returns the message with which a question continues after its recorded attempts.
 
-    The last attempt may have been the last one that is allowed, and what was lost is the answer to keep. Then there is
-    one attempt more, and the best of all is kept.
+    If all allowed attempts were made and the lost message was the final answer, there is one more attempt, and the best
+    answer of all is kept.
 
     Args:
-        question: As it was asked.
+        question: The question as it was asked.
         best: The best scored answer so far, as JSON; null or None: none.
-        attempts: Its scored attempts, a JSON array; None: none.
-        errors: Its failed calls, likewise.
+        attempts: Its scored attempts, as a JSON array; None: none.
+        errors: Its failed calls, as a JSON array; None: none.
     """
     try:
         made = _ATTEMPTS.validate_json(attempts or "[]")
         history = question.model_copy(
             update={
                 "processing_attempts": min(max((each.attempt for each in made), default=0) + 1, MAX_ATTEMPTS_LIMIT),
-                "best": Best.model_validate_json(best) if best and best != "null" else None,
+                "best": BestAnswer.model_validate_json(best) if best and best != "null" else None,
                 "attempts": made,
                 "errors": _ERRORS.validate_json(errors or "[]"),
             }
         )
-    except ValidationError as error:  # rows that were written by hand
+    except ValidationError as error:  # for example rows that were written by hand
         log.warning(
-            "started a question anew: its history cannot be read",
+            "restarted a question: its history cannot be read",
             question_id=question.question_id,
             error=error.errors(include_url=False, include_input=False)[0]["msg"],
         )

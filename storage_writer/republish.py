@@ -1,5 +1,5 @@
-"""Publishes again what nobody acknowledged: Kafka was away, storage-service died before it noted it, or the message is
-gone (`sweep.py`)."""
+"""Publishes questions again whose publication is not recorded: Kafka was unavailable, storage-service crashed before it
+recorded the acknowledgement, or the message was lost (`sweep.py`)."""
 
 import threading
 import time
@@ -20,18 +20,18 @@ from storage_writer.store import Outbox
 log = structlog.get_logger()
 
 GIVE_UP_SECONDS = 10
-"""For which the producer tries; the next round would publish the same questions."""
+"""Time for which the producer tries; the next round publishes the same questions again."""
 
 
 class Records(Protocol):
     """The unpublished questions."""
 
     def outbox(self, older_than_seconds: float, limit: int, /) -> AbstractContextManager[Outbox]:
-        """Lends the oldest of them."""
+        """Provides the oldest ones."""
 
 
 class Publisher(Protocol):
-    """The way to Kafka."""
+    """Sends messages to Kafka."""
 
     def send(self, outgoing: Outgoing, delivered: Delivered, /) -> None:
         """Sends a message; `delivered` gets None once it is acknowledged, or the error."""
@@ -41,7 +41,7 @@ class Publisher(Protocol):
 
 
 class Republisher:
-    """Looks for such questions at an interval."""
+    """Publishes unpublished questions at an interval."""
 
     def __init__(self, records: Records, publisher: Publisher, settings: WriterSettings) -> None:
         self._records = records
@@ -49,22 +49,22 @@ class Republisher:
         self._settings = settings
 
     def run(self, stop: threading.Event) -> None:
-        """Publishes again until `stop` is set; an absent neighbour is waited for."""
+        """Publishes questions until `stop` is set; waits for unavailable dependencies."""
         while not stop.wait(self._settings.republish_interval_seconds):
             try:
                 while self.publish() == self._settings.republish_batch and not stop.is_set():
                     pass
             except Unavailable as error:
-                log.warning("put off publishing again", error=str(error))
+                log.warning("postponed republishing", error=str(error))
 
     def publish(self) -> int:
         """Publishes one batch again.
 
         Returns:
-            How many questions the broker acknowledged.
+            Number of questions that the broker acknowledged.
 
         Raises:
-            Unavailable: PostgreSQL or Kafka is away.
+            Unavailable: PostgreSQL or Kafka is unavailable.
         """
         self._publisher.ping()
         with self._records.outbox(self._settings.republish_after_seconds, self._settings.republish_batch) as outbox:

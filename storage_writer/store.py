@@ -1,9 +1,9 @@
-"""What storage-writer does in PostgreSQL.
+"""Statements of storage-writer in PostgreSQL.
 
-A question leaves `pending` once: `completed` and `failed` never change here, so whatever is replayed changes nothing.
-What belongs to an earlier run of a question, or to one that was deleted, changes nothing either: it was asked earlier.
-Questions that come at the same time share a statement and a transaction. A change of state is one statement, and its
-last part notifies whoever waits for the question.
+A question leaves `pending` once: `completed` and `failed` do not change in this module, so repeated messages have no
+effect. Messages of an earlier run of a question, or of a deleted question, have no effect either; they are recognised
+by their earlier `asked_at`. Questions at the same time share a statement and a transaction. A change of state is one
+statement, and its last part notifies the waiters of the question.
 """
 
 import base64
@@ -23,15 +23,15 @@ from pipeline import postgres
 from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
-from pipeline.messages import Malformed, Question, Reason, Source, Unreadable
+from pipeline.messages import Malformed, Question, Reason, RecordPosition, Unreadable
 from storage_writer import history
 from storage_writer.sweep import Candidate
 
 log = structlog.get_logger()
 
-# Each statement is given rows, one for each question; what it has no use for is null. It finds them by their ids, whose
-# number the planner knows, and locks them in this order, as everybody does who locks several: two that wait for each
-# other's rows would be a deadlock.
+# Each statement gets rows, one for each question; unused columns are null. It finds the questions by their ids, whose
+# number the planner knows, and locks them in the order of the ids, like all statements that lock several questions, to
+# prevent deadlocks.
 _GIVEN = """
     given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
@@ -45,9 +45,9 @@ _GIVEN = """
     )
 """
 
-# Two parts of a statement that keep the history of the questions in `final`. What is there already is replaced: the
-# history that a final message brings is the one that its answer was chosen from.
-# A field that messages of an older version lack is null: then it is what was true of all of them.
+# Two parts of a statement that write the history of the questions in `final`. Existing rows are replaced, because the
+# answer of a final message was chosen from the history in that message.
+# A field that is missing in messages of an older version is null; it gets the value that all of them implied.
 _HISTORY = """
     scored AS (
         INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
@@ -85,8 +85,8 @@ _HISTORY = """
 
 _NOTIFY = f"SELECT question_id, pg_notify('{postgres.FINAL_CHANNEL}', question_id) FROM final"
 
-# An answer of an earlier run is not the one that is waited for: the question was asked anew since then. Messages carry
-# milliseconds, rows that were made by hand microseconds. A row may have an answer: that of the run before.
+# An answer of an earlier run is ignored, because the question was restarted since then. Times in messages have
+# milliseconds, times in rows written by hand microseconds. `responses` may contain the answer of the run before.
 _COMPLETE = text(f"""
     WITH {_GIVEN}, pending AS (
         SELECT question_id
@@ -117,7 +117,7 @@ _COMPLETE = text(f"""
     {_NOTIFY}
 """)
 
-# Not final yet: what is known of questions in flight, unless they were asked anew since then.
+# History of questions that are still pending, unless they were restarted since then.
 _NOTE = text(f"""
     WITH {_GIVEN}, final AS (
         SELECT question_id
@@ -135,7 +135,7 @@ _NOTE = text(f"""
     SELECT question_id FROM final
 """)
 
-# A failure that is older than the question, which was asked anew since then, is not its failure.
+# A failure that is older than `asked_at` belongs to an earlier run and is ignored.
 _FAIL = text(f"""
     WITH {_GIVEN}, pending AS (
         SELECT question_id
@@ -166,7 +166,7 @@ _INSERT_QUESTIONS = text(f"""
     RETURNING question_id
 """)
 
-# After the insertion, not in it: that may have waited for a deletion that it could not see when it began.
+# A separate statement after the insertion, which may have waited for a deletion that was not visible at its start.
 _TAKE_DELETED = text("""
     DELETE FROM questions USING deleted_questions AS deleted
     WHERE questions.question_id = ANY(:ids) AND deleted.question_id = questions.question_id
@@ -174,11 +174,11 @@ _TAKE_DELETED = text("""
     RETURNING questions.question_id
 """)
 
-# One writer at a time publishes again. Row locks would do that too, but they would be held until the broker has
-# acknowledged, and whoever asks one of these questions again would wait that long.
+# One writer at a time publishes again. Row locks would also ensure this, but they would be held until the broker has
+# acknowledged, and requests that ask one of these questions again would wait for that long.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('republish'))")
 
-# With their history: a lost one may have attempts that are noted. Costs are texts, so that they stay exact.
+# With their history, because a lost question may have recorded attempts. Costs are texts, so that they stay exact.
 _UNPUBLISHED = text("""
     SELECT question_id, question_text, question_context, original_answer, asked_at, best::text AS best,
            (SELECT json_agg(made ORDER BY attempt)::text FROM (
@@ -211,10 +211,10 @@ _MARK_PUBLISHED = text("""
     WHERE questions.question_id = published.question_id
 """)
 
-# As above, with a lock of its own: a search may take minutes, and new questions are not to wait for it.
+# As above, with another lock: a search may take minutes, and new questions must not wait for it.
 _LOCK_SWEEP = text("SELECT pg_try_advisory_xact_lock(hashtext('sweep'))")
 
-_UNHEARD_OF = text("""
+_STALE_QUESTIONS = text("""
     SELECT question_id, asked_at, published_at
     FROM questions
     WHERE status = 'pending' AND published_at < now() - make_interval(secs => :seconds)
@@ -233,8 +233,8 @@ _UNHEARD_OF = text("""
     LIMIT :limit
 """)
 
-# The later time of asking makes it another question to the Flink job, which may have seen an answer that was lost after
-# it, and would take the next one for a copy.
+# `asked_at` is changed, so that the Flink job treats it as another question. The job may have seen an answer that was
+# lost later, and would drop the next answer as a copy.
 _LOST = text("""
     UPDATE questions
     SET published_at = NULL, asked_at = asked_at + interval '1 millisecond'
@@ -251,8 +251,8 @@ _LOST = text("""
     RETURNING questions.question_id
 """)
 
-# The row is locked, so that a deletion comes before it or after it. A letter may belong to a question that was deleted
-# if it was written by then, or if there is no newer question of this id.
+# The row is locked, so that a deletion happens before or after the insertion. A letter belongs to a deleted question if
+# it was written before the deletion, or if there is no newer question with this id.
 _LOCK_QUESTION = text("SELECT FROM questions WHERE question_id = :question_id FOR KEY SHARE")
 
 _IS_OF_DELETED = text("""
@@ -264,7 +264,7 @@ _IS_OF_DELETED = text("""
     )
 """)
 
-# The bytes stay in the topic as long as it keeps them; read again, a letter is there already.
+# A letter that is read again from the topic is already in the table.
 _KEEP_DEAD_LETTER = text("""
     INSERT INTO dead_letters (topic, partition, topic_offset, source_topic, source_partition, source_offset, reason,
                               error, key, value, value_bytes, question_id, failed_at)
@@ -273,7 +273,7 @@ _KEEP_DEAD_LETTER = text("""
     ON CONFLICT ON CONSTRAINT dead_letters_once DO NOTHING
 """)
 
-# Old questions, rows locked: who starts one anew meanwhile comes first, or finds it gone.
+# Old questions, with locked rows: a concurrent restart happens before, or finds the question deleted.
 _LOCK_RETENTION = text("SELECT pg_try_advisory_xact_lock(hashtext('retention'))")
 
 _OLD_ANSWERED = text("""
@@ -319,39 +319,39 @@ _PRUNE_DELETED = text("""
 """)
 
 MAX_DEAD_LETTER_BYTES = 65_536
-"""Of the value of a dead letter that are kept; as many of its key."""
+"""Maximum number of stored bytes of the value of a dead letter, and of its key."""
 
 Row = dict[str, Any]
-"""Of `given`, by column; as JSON has it."""
+"""A row of `given`, by column, with JSON values."""
 
 
 class Outbox:
-    """The unpublished questions, for as long as this writer is the one that publishes them."""
+    """The unpublished questions, locked for this writer."""
 
     def __init__(self, connection: Connection, questions: Sequence[Question]) -> None:
         self._connection = connection
         self.questions = questions
 
     def published(self, questions: Sequence[Question]) -> None:
-        """Marks what the broker has acknowledged."""
+        """Marks questions as published."""
         self._connection.execute(
             _MARK_PUBLISHED,
             {"ids": [each.question_id for each in questions], "asked": [each.asked_at for each in questions]},
         )
 
 
-class UnheardOf:
-    """Pending questions of which nothing was heard for long, while this writer is the one that looks for them."""
+class StaleQuestions:
+    """Pending questions without news for a long time, locked for this writer."""
 
     def __init__(self, connection: Connection, found: Sequence[Candidate]) -> None:
         self._connection = connection
         self.found = found
 
     def lost(self, lost: Sequence[Candidate]) -> list[str]:
-        """Takes `published_at` from questions, unless they are final or were published since they were found.
+        """Clears `published_at` of lost questions, unless they became final or were published meanwhile.
 
         Returns:
-            The ids of those that are to be published again.
+            The ids of the questions that will be published again.
         """
         if not lost:
             return []
@@ -360,14 +360,14 @@ class UnheardOf:
 
 
 class Old:
-    """Questions that ended long ago, while this writer is the one that deletes them."""
+    """Old final questions, locked for this writer."""
 
     def __init__(self, connection: Connection, question_ids: Sequence[str]) -> None:
         self._connection = connection
         self.question_ids = question_ids
 
     def delete(self) -> None:
-        """Deletes them and all that hangs on them."""
+        """Deletes the questions and all their data."""
         if self.question_ids:
             self._connection.execute(_FORGET, {"ids": list(self.question_ids)})
 
@@ -375,8 +375,8 @@ class Old:
 class Store:
     """Writes final states.
 
-    Every method raises `Unavailable` when PostgreSQL is away or its tables are not as expected, and `Unreadable` for
-    data that it refuses.
+    Every method raises `Unavailable` when PostgreSQL is unavailable or its tables are not as expected, and `Unreadable`
+    when PostgreSQL refuses the data.
     """
 
     def __init__(self, pool: Engine) -> None:
@@ -386,44 +386,45 @@ class Store:
         self._failed = Batcher(partial(self._finish, _FAIL))
 
     def note(self, question: Question) -> bool:
-        """Keeps the attempts and failed calls so far of a pending question, and its best answer so far.
+        """Writes the attempts, the failed calls and the best answer so far of a pending question.
 
         Returns:
-            Whether it is pending, and not asked anew since then.
+            Whether it is pending, and was not restarted since then.
         """
         best = question.best and question.best.model_dump(mode="json")
         return self._noted.do(_row(question) | {"best": best})
 
     def complete(self, question: Question, answer: Answer) -> bool:
-        """Keeps the answer and the attempts of a pending question; one without a row gets it first.
+        """Writes the answer and the attempts of a pending question; inserts the question if it has no row.
 
         Returns:
-            Whether it was kept; False when the question is final already, or was asked anew or deleted after
+            Whether it was written; False when the question is already final, or was restarted or deleted after
             `question` was asked.
         """
         return self._completed.do(answer.model_dump(mode="json") | _row(question))
 
     def fail(self, question: Question, reason: Reason, last_error: str, failed_at: datetime) -> bool:
-        """Gives up a pending question; one without a row gets it first.
+        """Marks a pending question as failed; inserts the question if it has no row.
 
         Returns:
-            Whether it failed; False when it is final already, or was asked anew or deleted after `question` was asked.
+            Whether it was written; False when the question is already final, or was restarted or deleted after
+            `question` was asked.
         """
         failure = _failure(reason, last_error, failed_at, question.retry_count, question.asked_at)
         return self._failed.do(_row(question) | failure)
 
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime) -> bool:
-        """Gives up a question of which only the id is known.
+        """Marks a question as failed of which only the id is known.
 
         Returns:
-            Whether it failed; False when it is unknown, final, or was asked after `failed_at`.
+            Whether it was written; False when the question is unknown or final, or was asked after `failed_at`.
         """
         failure = _failure(reason, last_error, failed_at, retry_count=0, not_before=failed_at)
         return self._write(_FAIL, [{"question_id": question_id, "attempts": [], "errors": []} | failure])[0]
 
     @contextmanager
     def outbox(self, older_than_seconds: float, limit: int) -> Iterator[Outbox]:
-        """Lends the oldest unpublished questions; they are none while another writer has them."""
+        """Provides the oldest unpublished questions; none while another writer has locked them."""
         with _transaction(self._pool) as connection:
             rows: Sequence[Any] = ()
             if connection.execute(_LOCK).scalar_one():
@@ -436,15 +437,15 @@ class Store:
             yield Outbox(connection, [each for each in questions if each])
 
     @contextmanager
-    def unheard_of(self, seconds: float, limit: int, after: Candidate | None) -> Iterator[UnheardOf]:
-        """Lends pending questions published longer ago than `seconds`, without an attempt or failed call noted since.
+    def stale_questions(self, seconds: float, limit: int, after: Candidate | None) -> Iterator[StaleQuestions]:
+        """Provides pending questions that were published long ago, and have had no attempt or failed call since then.
 
-        They are none while another writer has them. Those come first that were asked first.
+        They are sorted by the time of asking. There are none while another writer has locked them.
 
         Args:
-            seconds: See there.
-            limit: How many at most.
-            after: Only those that were asked after this one; None: from the first one on.
+            seconds: Minimum age of the publication, of the last attempt and of the last failed call.
+            limit: Maximum number of questions.
+            after: Only questions that were asked after this one; None: from the first one.
         """
         wanted = {
             "seconds": seconds,
@@ -455,12 +456,12 @@ class Store:
         with _transaction(self._pool) as connection:
             found: Sequence[Candidate] = ()
             if connection.execute(_LOCK_SWEEP).scalar_one():
-                found = [Candidate(**row) for row in connection.execute(_UNHEARD_OF, wanted).mappings()]
-            yield UnheardOf(connection, found)
+                found = [Candidate(**row) for row in connection.execute(_STALE_QUESTIONS, wanted).mappings()]
+            yield StaleQuestions(connection, found)
 
     @contextmanager
     def old(self, days: int, limit: int) -> Iterator[Old]:
-        """Lends questions that ended longer ago than so many days; they are none while another writer has them."""
+        """Provides questions that ended more than `days` days ago; none while another writer has locked them."""
         wanted = {"days": days, "limit": limit}
         with _transaction(self._pool) as connection:
             found: list[str] = []
@@ -471,27 +472,27 @@ class Store:
             yield Old(connection, found)
 
     def delete_old_letters(self, days: int, limit: int) -> int:
-        """Deletes dead letters that came longer ago than so many days; returns how many, `limit` at most."""
+        """Deletes dead letters that are older than `days` days, at most `limit`; returns their number."""
         return self._delete(_DELETE_OLD_LETTERS, days, limit)
 
     def prune_deleted(self, days: int, limit: int) -> int:
-        """Forgets which questions were deleted longer ago than so many days; returns how many, `limit` at most."""
+        """Removes at most `limit` entries of questions deleted more than `days` days ago; returns their number."""
         return self._delete(_PRUNE_DELETED, days, limit)
 
     def _delete(self, statement: TextClause, days: int, limit: int) -> int:
         with _transaction(self._pool) as connection:
             return connection.execute(statement, {"days": days, "limit": limit}).rowcount
 
-    def keep_dead_letter(self, place: Source, letter: Malformed, question_id: str | None) -> bool:
-        """Keeps a message that was rejected; one that is there already stays as it is.
+    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None) -> bool:
+        """Stores a rejected message; does not change one that is already stored.
 
         Args:
-            place: Where the letter stands.
+            place: Position of the letter.
             letter: The message, and why it was rejected.
-            question_id: Its key, if that is one.
+            question_id: Question id in its key; None: the key is not a question id.
 
         Returns:
-            Whether it is kept; False when it is of a question that was deleted.
+            Whether it is stored; False when its question was deleted.
         """
         key, value = _bytes(letter.key_base64), _bytes(letter.value_base64)
         row = {
@@ -518,17 +519,17 @@ class Store:
         return True
 
     def _write(self, statement: TextClause, rows: Sequence[Row]) -> list[bool]:
-        """Returns of which rows the question was written."""
+        """Returns for each row whether its question was written."""
         with _transaction(self._pool) as connection:
             return _one_of_each(rows, lambda distinct: _execute(connection, statement, distinct))
 
     def _finish(self, statement: TextClause, rows: Sequence[Row]) -> list[bool]:
-        """Returns of which rows the question was pending, or had no row until now, and is final now."""
+        """Returns for each row whether its question was pending, or not in the table, and is final now."""
 
         def finish(distinct: Sequence[Row]) -> set[str]:
             done = _execute(connection, statement, distinct)
-            # Nearly always replays. Otherwise the question has no row: the database was reset, or the message was
-            # written by hand.
+            # Nearly always repeated messages. Otherwise the question has no row: the database was reset, or the message
+            # was written by hand.
             left = [row for row in distinct if row["question_id"] not in done]
             inserted = _execute(connection, _INSERT_QUESTIONS, left)
             inserted -= _take_deleted(connection, inserted)
@@ -539,7 +540,7 @@ class Store:
 
 
 def _execute(connection: Connection, statement: TextClause, rows: Sequence[Row]) -> set[str]:
-    """Returns the ids of the questions that a statement has written; no row, no statement."""
+    """Runs a statement if there are rows; returns the ids of the questions that it has written."""
     if not rows:
         return set()
     given = {"rows": json.dumps(rows), "ids": [row["question_id"] for row in rows]}
@@ -547,7 +548,7 @@ def _execute(connection: Connection, statement: TextClause, rows: Sequence[Row])
 
 
 def _take_deleted(connection: Connection, inserted: Collection[str]) -> set[str]:
-    """Takes rows out again whose questions were deleted after their messages were written; returns their ids."""
+    """Removes inserted rows whose questions were deleted after their messages were written; returns their ids."""
     if not inserted:
         return set()
     taken = set(connection.execute(_TAKE_DELETED, {"ids": list(inserted)}).scalars())
@@ -557,10 +558,10 @@ def _take_deleted(connection: Connection, inserted: Collection[str]) -> set[str]
 
 
 def _one_of_each(rows: Sequence[Row], write: Callable[[Sequence[Row]], Collection[str]]) -> list[bool]:
-    """Writes rows with no question twice in one statement, but copies and attempts of one after each other.
+    """Writes rows in statements that contain each question once; several rows of a question are written one by one.
 
     Returns:
-        Of which rows the question was among those that `write` returned.
+        For each row, whether its question was among those that `write` returned.
     """
     written = [False] * len(rows)
     left = dict(enumerate(rows))
@@ -580,7 +581,7 @@ def _row(question: Question) -> Row:
 def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: int, not_before: datetime) -> Row:
     return {
         "reason": reason,
-        # The text of an error must not keep a question from failing.
+        # An invalid character in the error must not prevent the update.
         "last_error": _storable(last_error),
         "failed_at": failed_at.isoformat(),
         "retry_count": retry_count,
@@ -589,12 +590,12 @@ def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: 
 
 
 def _storable(text: str) -> str:
-    """Returns a text without NUL, which PostgreSQL refuses."""
+    """Replaces NUL in a text, which PostgreSQL does not accept."""
     return text.replace("\x00", "\ufffd")
 
 
 def _bytes(base64_text: str | None) -> bytes | None:
-    """Returns what a letter has in base64; None for nothing, or for what is none (the letter was written by hand)."""
+    """Decodes base64 of a letter; returns None for null, and for invalid base64 (the letter was written by hand)."""
     try:
         return None if base64_text is None else base64.b64decode(base64_text)
     except ValueError:
@@ -602,12 +603,12 @@ def _bytes(base64_text: str | None) -> bytes | None:
 
 
 def _resumed(row: RowMapping) -> Question | None:
-    """Returns an unpublished question with its history; None for one that no message can carry."""
+    """Returns an unpublished question with its history; None for one that does not fit the message schema."""
     asked = ("question_id", "question_text", "question_context", "original_answer", "asked_at")
     try:
         question = Question(**{name: row[name] for name in asked})
-    except ValidationError as error:  # a row that was written by hand: it must not hold up the others
-        log.error("cannot publish a question", question_id=row["question_id"], error=error.errors()[0]["msg"])
+    except ValidationError as error:  # a row that was written by hand must not block the others
+        log.error("skipped an invalid question", question_id=row["question_id"], error=error.errors()[0]["msg"])
         return None
     return history.resumed(question, row["best"], row["attempts"], row["errors"])
 
@@ -617,7 +618,7 @@ def _transaction(pool: Engine) -> Iterator[Connection]:
     try:
         with postgres.transaction(pool) as connection:
             yield connection
-    except ProgrammingError as error:  # tables of another version: no message is at fault
+    except ProgrammingError as error:  # the tables have another version; the message is not at fault
         raise Unavailable(f"PostgreSQL: {error.orig}") from error
     except (DataError, IntegrityError) as error:
-        raise Unreadable(f"PostgreSQL refused it: {str(error.orig).splitlines()[0]}") from error
+        raise Unreadable(f"PostgreSQL refused the data: {str(error.orig).splitlines()[0]}") from error

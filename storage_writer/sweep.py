@@ -1,11 +1,12 @@
-"""Finds questions whose message is gone and hands them to the republisher, so that each one that was taken ends.
+"""Finds questions whose message is lost and passes them to the republisher, so that every accepted question ends.
 
-A message may vanish after the broker has acknowledged it: the topic's retention has passed, the machine lost its power
-before the page cache was written, the volume is new. PostgreSQL still says `pending` then, and nobody is at work on it.
+A message may be lost after the broker has acknowledged it: the topic's retention has passed, the machine lost power
+before the page cache was written, or the volume is new. The question is then `pending` for ever.
 
-A lost question loses its `published_at`, and is published again as every other without one, with the attempts that are
-noted. Readers of copies do nothing twice, so that a question that is taken for lost by mistake costs nothing but time.
-A copy that Flink has met within the last hour is dropped there; its question is found again later, and passes then.
+The sweep clears `published_at` of a lost question. So it is published again, like every question without a
+`published_at`, with its recorded attempts. All readers ignore copies, so a question that is considered lost by mistake
+only costs time. Flink drops copies of messages that it has seen within the last hour; a question that is dropped there
+is found again later, and then passes.
 """
 
 import threading
@@ -25,16 +26,16 @@ log = structlog.get_logger()
 LOST = Counter("storage_lost_questions_total", "Pending questions that no topic held any longer; published again.")
 
 MAX_CANDIDATES = 50_000
-"""That are looked for at once; some 20 MB of memory. Others follow in the next round."""
-LOOKS = 3
-"""In the time after which a question may be lost."""
+"""Maximum number of questions in one round, which need about 20 MB of memory. Others follow in the next round."""
+CHECKS_PER_PERIOD = 3
+"""Number of rounds in the time after which a question may be lost."""
 LONGEST_INTERVAL_SECONDS = 300
-REST = 9
-"""After a search it rests so many times as long as that took: it takes a tenth of the time at most."""
+REST_FACTOR = 9
+"""The pause after a search is at least this multiple of its duration, so searches take at most a tenth of the time."""
 
 
 class Candidate(NamedTuple):
-    """A pending question of which nothing was heard for long."""
+    """A pending question without news for a long time."""
 
     question_id: str
     asked_at: datetime
@@ -42,55 +43,57 @@ class Candidate(NamedTuple):
 
 
 class Candidates(Protocol):
-    """Some of them, while this writer is the one that looks for them."""
+    """Candidates of one round, locked for this writer."""
 
     @property
     def found(self) -> Sequence[Candidate]:
-        """The ones that were asked first, in that order."""
+        """The candidates, sorted by the time of asking."""
 
     def lost(self, lost: Sequence[Candidate], /) -> list[str]:
-        """Has questions published again, unless they are final or were published since they were found.
+        """Marks questions as unpublished, unless they became final or were published meanwhile.
 
         Returns:
-            The ids of those that will be.
+            The ids of the questions that will be published again.
         """
 
 
 class Records(Protocol):
     """The questions in the database."""
 
-    def unheard_of(self, seconds: float, limit: int, after: Candidate | None, /) -> AbstractContextManager[Candidates]:
-        """Lends pending questions published longer ago than `seconds`, without an attempt or failed call noted since.
+    def stale_questions(
+        self, seconds: float, limit: int, after: Candidate | None, /
+    ) -> AbstractContextManager[Candidates]:
+        """Provides pending questions that were published more than `seconds` ago, and have had no news since then.
 
-        Those that were asked after the candidate `after`; None: from the first one on.
+        Only those that were asked after the candidate `after`; None: from the first one.
         """
 
 
 class Backlog(Protocol):
-    """What the topics still hold."""
+    """Unhandled messages in the topics."""
 
     def find(self, wanted: Collection[str], stop: threading.Event, /) -> set[str]:
-        """Returns which questions have a message that is not worked off; raises `Unavailable` when nobody can tell."""
+        """Returns which questions have an unhandled message; raises `Unavailable` when this cannot be determined."""
 
 
 class Sweeper:
-    """Looks for lost questions at an interval."""
+    """Searches for lost questions at an interval."""
 
     def __init__(self, records: Records, backlog: Backlog, lost_after_seconds: float) -> None:
-        """Takes the age in seconds from which on a question may be lost."""
+        """Takes the age in seconds after which a question may be lost."""
         self._records = records
         self._backlog = backlog
         self._lost_after = lost_after_seconds
         self._after: Candidate | None = None
-        """The last one of a round that did not reach the end."""
+        """Last candidate of a round that did not include all questions."""
 
     @property
     def interval_seconds(self) -> float:
-        """Least time between two rounds."""
-        return min(self._lost_after / LOOKS, LONGEST_INTERVAL_SECONDS)
+        """Minimum time between two rounds."""
+        return min(self._lost_after / CHECKS_PER_PERIOD, LONGEST_INTERVAL_SECONDS)
 
     def run(self, stop: threading.Event) -> None:
-        """Looks until `stop` is set; an absent neighbour is waited for."""
+        """Searches until `stop` is set; waits for unavailable dependencies."""
         wait = self.interval_seconds
         while not stop.wait(wait):
             began = time.monotonic()
@@ -98,21 +101,21 @@ class Sweeper:
                 self.sweep(stop)
             except Unavailable as error:
                 if not stop.is_set():
-                    log.warning("put off looking for lost questions", error=str(error))
-            except Exception:  # a fault here must not keep the writer from writing
-                log.exception("failed to look for lost questions")
-            wait = max(self.interval_seconds, REST * (time.monotonic() - began))
+                    log.warning("postponed the search for lost questions", error=str(error))
+            except Exception:  # a fault in this thread must not stop the service
+                log.exception("failed to search for lost questions")
+            wait = max(self.interval_seconds, REST_FACTOR * (time.monotonic() - began))
 
     def sweep(self, stop: threading.Event) -> int:
-        """Looks once.
+        """Makes one search.
 
         Returns:
-            How many questions were lost.
+            Number of lost questions.
 
         Raises:
-            Unavailable: PostgreSQL or Kafka is away, or Kafka holds too much to be read in time.
+            Unavailable: PostgreSQL or Kafka is unavailable, or the topics could not be read in time.
         """
-        with self._records.unheard_of(self._lost_after, MAX_CANDIDATES, self._after) as candidates:
+        with self._records.stale_questions(self._lost_after, MAX_CANDIDATES, self._after) as candidates:
             found = candidates.found
             if not found:
                 self._after = None
@@ -125,7 +128,7 @@ class Sweeper:
             log.warning("found a lost question; it is published again", question_id=question_id)
         LOST.inc(len(ids))
         log.info(
-            "looked for lost questions",
+            "searched for lost questions",
             candidates=len(found),
             lost=len(ids),
             ms=round((time.monotonic() - began) * 1000),

@@ -49,7 +49,7 @@ def create_app(
     if isinstance(state, Sampler):
         app.extensions[BACKGROUND] = state
     app.before_request(lambda: security.require_mark(request))
-    web.refuse_strangers(app, settings)
+    web.refuse_foreign_requests(app, settings)
     app.after_request(lambda response: security.set_headers(request, response))
     services.register(app, Services(settings, queries, storage, state, threading.Semaphore(settings.max_streams)))
     app.register_blueprint(pages)

@@ -5,14 +5,14 @@ offset of a message is committed after the broker has acknowledged every message
 finish out of order are committed with it (`pipeline.offsets`): a crash repeats what was in flight and never loses a
 message.
 
-There is one way to reject a message: raise `Unreadable`; the loop forwards its bytes to the permanent topic and goes
-on. `Unavailable` makes the loop retry the message later, until the dependency is back; this uses up no attempt of the
+A handler rejects a message by raising `Unreadable`; the loop forwards its bytes to the permanent topic and continues.
+`Unavailable` makes the loop retry the message later, until the dependency is back; this uses up no attempt of the
 message and occupies no handler. Any other exception is a fault of the service: the message is retried a few times,
 then rejected with the reason `internal_error`, or its question ends with the best answer that it has.
 
 `loop` ties the modules together: `prefetch` (records read and not started), `in_flight` (messages started and not
-finished), `processing` (the handler and what its result becomes), `commits`, `stall` (partitions that are not read)
-and `clients` (what the loop needs of Kafka). Each class says which thread owns its state, or what guards it.
+finished), `processing` (the handler and its result), `commits`, `stall` (partitions that are not read) and `clients`
+(the Kafka clients of the loop). Each class documents which thread owns its state, or which lock guards it.
 """
 
 from pipeline.consumer.clients import Clients, connect

@@ -1,4 +1,4 @@
-"""What this member does when the group assigns partitions to it and takes them back."""
+"""Callbacks for partitions that the group assigns to this member, and takes back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +19,10 @@ log = structlog.get_logger()
 
 
 class Assignment:
-    """Adds and removes the partitions of this member, and notes its share of the first topic.
+    """Adds and removes the partitions of this member, and updates its share of the first topic.
 
     The polling thread owns it and the dictionary of partitions. The client calls its `on_` methods in that thread,
-    within `poll` and `close`. The group rebalances cooperatively: each call gets only the partitions that come or go.
+    within `poll` and `close`. The group rebalances cooperatively: each call gets only the partitions that change.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class Assignment:
         """Takes the parts of the loop.
 
         Args:
-            client: Asked how many partitions `topic` has.
-            topic: The first one that is read; shares are of it.
-            partitions: Those that are assigned; empty at first.
-            prefetcher: Told which partitions come and go.
-            in_flight: Drained before partitions go.
-            commits: Commits before partitions go.
-            share: Told which part of the topic this member has.
-            drain_seconds: For how long messages in flight may take to finish.
-            while_draining: Called about once a second meanwhile.
+            client: Returns how many partitions `topic` has.
+            topic: The first topic of the loop; the share is a share of this topic.
+            partitions: The assigned partitions; empty at first.
+            prefetcher: Gets a buffer for each assigned partition.
+            in_flight: Drained before partitions are given back.
+            commits: Commits before partitions are given back.
+            share: Updated with the part of the topic that this member has.
+            drain_seconds: Maximum time to wait for messages in flight.
+            while_draining: Called about once a second during that wait.
         """
         self._client = client
         self._topic = topic
@@ -62,7 +62,7 @@ class Assignment:
         self._while_draining = while_draining
 
     def on_assign(self, _client: Any, assigned: list[TopicPartition]) -> None:
-        """Goes on where the members before have left off."""
+        """Continues where the previous members stopped."""
         log.info("got partitions", partitions=names(keys_of(assigned)))
         committed = self._commits.read_committed(assigned)
         for key in keys_of(assigned):
@@ -73,7 +73,7 @@ class Assignment:
         self._note_share()
 
     def on_revoke(self, _client: Any, revoked: list[TopicPartition]) -> None:
-        """Drains partitions and commits their progress; another member gets them when this returns."""
+        """Drains partitions and commits their progress; another member gets them when this method returns."""
         log.info("gave partitions back", partitions=names(keys_of(revoked)))
         removed = self._remove(revoked)
         partitions = list(removed.values())
@@ -90,7 +90,7 @@ class Assignment:
         self._note_share()
 
     def on_lost(self, _client: Any, lost: list[TopicPartition]) -> None:
-        """Forgets partitions that another member may have already: it is too late to drain and to commit."""
+        """Forgets partitions that another member may already have: it is too late to drain and to commit."""
         log.warning("lost partitions", partitions=names(keys_of(lost)))
         self._in_flight.close(list(self._remove(lost).values()))
         self._note_share()
@@ -101,7 +101,7 @@ class Assignment:
         return {key: self._partitions.pop(key) for key in keys if key in self._partitions}
 
     def _count_partitions(self) -> None:
-        """Asks how many partitions the topic has; some may have been added since the last time."""
+        """Reads how many partitions the topic has; some may have been added since the last time."""
         try:
             metadata = self._client.list_topics(self._topic, COMMITTED_TIMEOUT_SECONDS).topics[self._topic]
             self._topic_partitions = len(metadata.partitions)
@@ -110,5 +110,5 @@ class Assignment:
 
     def _note_share(self) -> None:
         mine = [number for topic, number in self._partitions if topic == self._topic]
-        # Partitions that were added since the count may be among its own.
+        # Partitions that were added since the count may be assigned to this member.
         self._share.set(mine, max([self._topic_partitions, *(number + 1 for number in mine)]))

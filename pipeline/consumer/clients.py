@@ -1,4 +1,4 @@
-"""What the loop needs of Kafka, and the clients of confluent-kafka that provide it."""
+"""Interfaces of the Kafka clients that the loop uses, and the confluent-kafka clients that implement them."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,17 +14,18 @@ from pipeline.producer import Delivered, Outgoing
 from pipeline.settings import KafkaSettings
 
 FETCH_BYTES = 65_536
-"""Of a partition at a time; a larger message comes alone. What was fetched of a paused partition is fetched again."""
+"""Bytes of one fetch from a partition; a larger message is fetched alone. Records that were fetched from a partition
+before it is paused are fetched again."""
 
 OnRebalance = Callable[[Any, list[TopicPartition]], None]
 """Called with the client and the partitions that were assigned, revoked or lost."""
 
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
-"""Called with the result of a commit: an error of the whole, and partitions with an error of their own each."""
+"""Called with the result of a commit: an error of the whole commit, and partitions, each with its own error."""
 
 
 class ConsumerClient(Protocol):
-    """A member of a consumer group, as `confluent_kafka.Consumer`.
+    """A member of a consumer group, like `confluent_kafka.Consumer`.
 
     Only the polling thread calls it. All callbacks run in that thread, within `poll`, `commit` or `close`.
     """
@@ -43,10 +44,10 @@ class ConsumerClient(Protocol):
         """Returns a record, an error in place of one, or None after `timeout` seconds."""
 
     def pause(self, partitions: list[TopicPartition]) -> None:
-        """Stops fetching of partitions, and throws away what was fetched."""
+        """Stops fetching from partitions, and discards fetched records."""
 
     def resume(self, partitions: list[TopicPartition]) -> None:
-        """Fetches partitions again."""
+        """Fetches from partitions again."""
 
     def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Returns the offset after the last record that `poll` returned."""
@@ -67,16 +68,16 @@ class ConsumerClient(Protocol):
 
 
 class OffsetsClient(Protocol):
-    """Asks for offsets, as `confluent_kafka.admin.AdminClient`; only the polling thread calls it."""
+    """Reads offsets, like `confluent_kafka.admin.AdminClient`; only the polling thread calls it."""
 
     def list_offsets(
         self, topic_partition_offsets: dict[TopicPartition, OffsetSpec], **kwargs: Any
     ) -> dict[TopicPartition, Future[ListOffsetsResultInfo]]:
-        """Returns the answers of the broker as they come."""
+        """Returns a future for the offset of each partition."""
 
 
 class Sender(Protocol):
-    """Sends messages, as `pipeline.producer.Producer`; several threads call it at the same time."""
+    """Sends messages, like `pipeline.producer.Producer`; several threads call it at the same time."""
 
     def send(self, outgoing: Outgoing, delivered: Delivered) -> None:
         """Sends a message and calls `delivered` once, in this thread or another one."""
@@ -84,14 +85,14 @@ class Sender(Protocol):
 
 @dataclass(frozen=True)
 class Clients:
-    """The clients of one loop, which closes them."""
+    """The clients of one loop; the loop closes them."""
 
     consumer: ConsumerClient
     admin: OffsetsClient
 
 
 class GroupConsumer(confluent_kafka.Consumer):
-    """A consumer that takes the callback of its commits with the others, at `subscribe`."""
+    """A consumer that takes the callback for commits at `subscribe`, with the other callbacks."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._on_commit: OnCommit | None = None
@@ -119,11 +120,11 @@ def connect(settings: KafkaSettings, group: str, drain_seconds: float) -> Client
 
     Args:
         settings: Where the brokers are.
-        group: Consumer group and name in the broker's logs.
-        drain_seconds: For how long the loop may not poll while it drains.
+        group: Consumer group, and client id in the broker's logs.
+        drain_seconds: Maximum time without a poll, while the loop drains.
     """
-    # With connections of its own: on those of the consumer it would wait for the fetch in progress, 0.4 s. The consumer
-    # reports errors of the broker.
+    # The admin client has its own connections: on those of the consumer it would wait for the fetch in progress, 0.4 s.
+    # The consumer already reports errors of the broker.
     admin = AdminClient(client_config(settings, group) | {"error_cb": lambda _: None})
     consumer = GroupConsumer(
         client_config(settings, group)
@@ -137,7 +138,7 @@ def connect(settings: KafkaSettings, group: str, drain_seconds: float) -> Client
             "fetch.message.max.bytes": FETCH_BYTES,
             "queued.max.messages.kbytes": 16_384,
             "topic.metadata.refresh.interval.ms": 10_000,
-            # A member that drains does not poll; beyond this time the group would take it for dead.
+            # A member does not poll while it drains; after this time the group would remove it.
             "max.poll.interval.ms": max(300_000, round(drain_seconds + 60) * 1000),
         }
     )

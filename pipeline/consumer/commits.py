@@ -1,4 +1,4 @@
-"""What is committed, and when."""
+"""Commits of offsets."""
 
 import threading
 import time
@@ -16,18 +16,18 @@ log = structlog.get_logger()
 
 INTERVAL_SECONDS = 1.0
 COMMITTED_TIMEOUT_SECONDS = 5.0
-"""For the broker to say what was committed before."""
+"""Timeout for reading committed offsets from the broker."""
 LAST_COMMIT_SECONDS = 3.0
-"""For which the last commit of partitions is retried."""
+"""Time for which the last commit of partitions is retried."""
 RETRY_SECONDS = 0.2
 
 
 class Commits:
     """Commits the progress of the assigned partitions.
 
-    The polling thread owns it, and runs its callback `on_commit`, within a call of the client. Other threads finish
-    messages meanwhile, so that it reads and writes partitions with `lock`, which is `InFlight.changed`; it never calls
-    the client with the lock.
+    The polling thread owns it, and runs its callback `on_commit` within a call of the client. Other threads finish
+    messages at the same time, so it holds `lock`, which is `InFlight.changed`, while it reads or writes partitions. It
+    never holds the lock while it calls the client.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Commits:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Takes the partitions that are assigned at any time; they come and go."""
+        """Takes the dictionary of assigned partitions, which changes with each rebalance."""
         self._client = client
         self._partitions = partitions
         self._lock = lock
@@ -47,7 +47,7 @@ class Commits:
         self._commit_at = 0.0
 
     def read_committed(self, partitions: list[TopicPartition]) -> dict[PartitionKey, Progress | None]:
-        """Asks for the progress that members before have committed; of nothing when the broker does not answer."""
+        """Reads the progress that previous members have committed; returns nothing when the broker does not answer."""
         try:
             return {
                 (each.topic, each.partition): _progress(each)
@@ -58,7 +58,7 @@ class Commits:
             return {}
 
     def commit_finished(self) -> None:
-        """Commits in the background what has finished since the last commit, at most once in `INTERVAL_SECONDS`."""
+        """Commits new progress in the background, at most once in `INTERVAL_SECONDS`."""
         if self._monotonic() < self._commit_at:
             return
         self._commit_at = self._monotonic() + INTERVAL_SECONDS
@@ -67,7 +67,7 @@ class Commits:
             self._client.commit(offsets=offsets, asynchronous=True)
 
     def uncommitted(self, partitions: Mapping[PartitionKey, Partition]) -> list[TopicPartition]:
-        """Returns the progress of partitions that is not known to be committed, to be committed."""
+        """Returns the progress of those partitions whose last known commit differs from it."""
         with self._lock:
             return [
                 TopicPartition(topic, number, progress.position, progress.metadata)
@@ -76,7 +76,10 @@ class Commits:
             ]
 
     def commit_last(self, offsets: list[TopicPartition]) -> None:
-        """Commits before partitions are given back, and waits for it; a group that rebalances refuses for a moment."""
+        """Commits before partitions are given back, and waits for the result.
+
+        It retries, because a group that rebalances refuses commits for a moment.
+        """
         until = self._monotonic() + LAST_COMMIT_SECONDS
         while True:
             try:
@@ -90,7 +93,7 @@ class Commits:
                 self._sleep(RETRY_SECONDS)
 
     def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Notes what is committed. What failed stays uncommitted, and so comes with the next commit."""
+        """Records what is committed. Failed offsets stay uncommitted, so the next commit includes them."""
         if error:
             log.warning("failed to commit; trying again", error=error.str())
             return

@@ -12,22 +12,22 @@ from pipeline.clock import Clock
 from pipeline.consumer.limits import Limits
 from pipeline.consumer.partitions import Partition
 from pipeline.consumer.schedule import Schedule
-from pipeline.messages import Source
+from pipeline.messages import RecordPosition
 from pipeline.producer import Outgoing
 from pipeline.share import Share
 
 
 class State(Enum):
-    """What a message in flight waits for."""
+    """State of a message in flight."""
 
     QUEUED = auto()
-    """For a free handler."""
+    """It waits for a free handler."""
     RUNNING = auto()
-    """For its handler to return."""
+    """Its handler runs."""
     WAITING = auto()
-    """For a retry, or for the due time of messages that follow from it."""
+    """It waits for a retry, or for the due time of messages that follow from it."""
     SENT = auto()
-    """For the broker to acknowledge all messages that follow from it."""
+    """It waits until the broker has acknowledged all messages that follow from it."""
 
 
 @dataclass(eq=False)
@@ -42,16 +42,16 @@ class Ticket:
         key: Its key.
         value: Its bytes.
         partition: The partition, as it was assigned when the message was started.
-        now: The time of day since the message was started; setting the clock does not change it.
-        state: What it waits for.
-        started: Monotonic time of the current attempt, in seconds.
+        now: Returns the time of day; setting the system clock after the message was started does not change it.
+        state: Its state.
+        started: Monotonic start time of the current attempt, in seconds.
         attempts: Calls of the handler so far.
         faults: Attempts that ended with an unexpected exception.
         unsent: Messages that follow from it and wait for their due time.
         unacknowledged: Messages that follow from it and that the broker has not acknowledged.
     """
 
-    source: Source
+    source: RecordPosition
     key: bytes | None
     value: bytes | None
     partition: Partition
@@ -65,16 +65,16 @@ class Ticket:
 
     @property
     def size(self) -> int:
-        """Bytes of its value."""
+        """Size of its value in bytes."""
         return len(self.value or b"")
 
 
 class InFlight:
-    """Follows messages from the start of the first attempt to the last acknowledgement, and schedules waits.
+    """Tracks messages from the first attempt to the last acknowledgement, and schedules their waits.
 
-    All threads call it: the polling thread starts messages and takes what is due, handler threads run attempts, and the
-    producer's thread acknowledges. `changed` guards everything in here, the tickets and the partitions (`Partition`).
-    It is reentrant, and is notified whenever there may be more room, or less to drain.
+    All threads call it: the polling thread starts messages and takes due ones, handler threads run attempts, and the
+    producer's thread acknowledges. `changed` guards all its state, the tickets and the partitions (`Partition`). It is
+    reentrant, and is notified whenever there may be more room, or less to drain.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class InFlight:
         self._bytes = 0
         self._running: set[Ticket] = set()
         self._schedule: Schedule[tuple[Ticket, Outgoing | None]] = Schedule()
-        """Messages to send; None: retry the message of the ticket."""
+        """Messages to send; None: the message of the ticket is retried."""
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -97,18 +97,20 @@ class InFlight:
     def has_room(self) -> bool:
         """Returns whether another message may be started.
 
-        Needs no lock in the polling thread: no other thread adds messages, so that room does not go while it looks.
+        The polling thread needs no lock for it: no other thread adds messages, so room cannot shrink meanwhile.
         """
         limits = self._limits
         most = limits.in_flight - limits.of_group + self._share.of(limits.of_group)
         return len(self._tickets) < most and self._bytes < limits.in_flight_bytes
 
     def wait_for_room(self, timeout_seconds: float) -> None:
-        """Returns when there is room, or after a time."""
+        """Waits until there is room, or until the timeout."""
         with self.changed:
             self.changed.wait_for(self.has_room, timeout_seconds)
 
-    def start(self, partition: Partition, source: Source, key: bytes | None, value: bytes | None) -> Ticket | None:
+    def start(
+        self, partition: Partition, source: RecordPosition, key: bytes | None, value: bytes | None
+    ) -> Ticket | None:
         """Takes a message in; returns None when it was finished before the partition was assigned to this member."""
         with self.changed:
             if not partition.watermark.start(source.offset):
@@ -120,14 +122,14 @@ class InFlight:
         return ticket
 
     def start_attempt(self, ticket: Ticket) -> None:
-        """Notes that the handler is called."""
+        """Records that the handler is called."""
         with self.changed:
             ticket.state, ticket.started = State.RUNNING, self._monotonic()
             ticket.attempts += 1
             self._running.add(ticket)
 
     def end_attempt(self, ticket: Ticket, retry_seconds: float | None) -> None:
-        """Notes that an attempt ended; schedules another one unless `retry_seconds` is None."""
+        """Records that an attempt ended; schedules another one unless `retry_seconds` is None."""
         with self.changed:
             self._running.discard(ticket)
             if retry_seconds is not None:
@@ -136,7 +138,7 @@ class InFlight:
             self.changed.notify_all()
 
     def expect(self, ticket: Ticket, outgoing: Sequence[Outgoing]) -> list[Outgoing]:
-        """Notes all messages that follow from a message; returns those to send now and schedules the others."""
+        """Records all messages that follow from a message; returns those to send now and schedules the others."""
         waits = [(each.due_at - ticket.now()).total_seconds() if each.due_at else 0.0 for each in outgoing]
         at_once = [each for each, wait in zip(outgoing, waits, strict=True) if wait <= 0]
         with self.changed:
@@ -149,7 +151,7 @@ class InFlight:
         return at_once
 
     def take_due(self) -> list[tuple[Ticket, Outgoing | None]]:
-        """Returns messages to send now, and tickets whose message is to be retried now (None)."""
+        """Returns the messages to send now; None in place of a message: retry the message of the ticket."""
         with self.changed:
             due = [each for each in self._schedule.pop_due(self._clock.elapsed()) if not _is_closing(each[0])]
             for ticket, outgoing in due:
@@ -160,7 +162,7 @@ class InFlight:
         return due
 
     def acknowledge(self, ticket: Ticket) -> None:
-        """Notes that the broker has acknowledged one of the messages that follow; the last one finishes the ticket."""
+        """Records an acknowledgement of one of the messages that follow; the last one finishes the ticket."""
         with self.changed:
             ticket.unacknowledged -= 1
             done = not ticket.unacknowledged
@@ -180,17 +182,17 @@ class InFlight:
             ticket.partition.watermark.finish(ticket.source.offset)
 
     def longest_attempt_seconds(self) -> float:
-        """Returns since when the oldest running attempt runs, in seconds; 0 when none runs."""
+        """Returns the age of the oldest running attempt in seconds; 0 when none runs."""
         with self.changed:
             oldest = min((ticket.started for ticket in self._running), default=self._monotonic())
         return self._monotonic() - oldest
 
     def drain(self, partitions: Collection[Partition], seconds: float, while_waiting: Callable[[], None]) -> bool:
-        """Waits until nothing of `partitions` is `active`.
+        """Waits until no message of `partitions` is `active`.
 
         Args:
-            partitions: They are closing, so that nothing more of them is started.
-            seconds: For how long to wait at most.
+            partitions: Closing partitions, of which no further message is started.
+            seconds: Maximum wait.
             while_waiting: Called about once a second.
 
         Returns:
@@ -207,7 +209,10 @@ class InFlight:
         return True
 
     def active(self, partitions: Collection[Partition]) -> list[Ticket]:
-        """Returns messages that finish soon. Those that wait for a retry or a due time are left to the next member."""
+        """Returns messages that will finish soon.
+
+        Those that wait for a retry or a due time are left to the next member.
+        """
         return [
             ticket
             for ticket in self._tickets

@@ -1,17 +1,17 @@
-"""How much a consumer takes on."""
+"""Limits of a consumer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a consumer takes on.
+    """Limits of a consumer.
 
     Attributes:
         concurrency: Handlers that run at the same time.
-        in_flight: Messages started and not finished, those that wait for a retry or their due time included.
-        of_group: How many of these `in_flight` belong to the whole group: this member gets its share of them.
-        in_flight_bytes: Limit for the same messages, in bytes of their values.
+        in_flight: Messages that are started and not finished, including those that wait for a retry or a due time.
+        of_group: Part of `in_flight` that is shared by the whole group: this member gets its share of it.
+        in_flight_bytes: Total size of the values of these messages, in bytes.
         stalled_seconds: A handler that runs longer stops the heartbeat, and so the process (`pipeline.health`).
         drain_seconds: Time for messages in flight to finish when partitions are revoked or the service stops.
     """

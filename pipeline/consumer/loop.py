@@ -29,10 +29,10 @@ from pipeline.share import Share
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.05
-"""For which the loop waits for a record, or for room, before it looks after everything else."""
+"""Maximum wait for a record, or for room, in one round of the loop."""
 
 MAX_READ = 32
-"""Records that are read before the loop looks after those that it has."""
+"""Maximum number of records that one round of the loop reads."""
 
 
 class Consumer:
@@ -46,8 +46,8 @@ class Consumer:
     - The producer's thread, which calls `delivered` of `_send`. When the producer refuses a message at once, the thread
       that sends it calls `delivered`.
 
-    They meet in `_in_flight`. Its condition `changed` also guards the partitions and writes of `_failure`, which `run`
-    reads without it.
+    They share `_in_flight`. Its condition `changed` also guards the partitions and writes of `_failure`, which `run`
+    reads without the lock.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Consumer:
         Args:
             clients: A member of the group that has not subscribed (`pipeline.consumer.connect`); `run` closes it.
             subscribed: Topics to read.
-            handler: What becomes of a message.
-            producer: Sends what follows from messages.
+            handler: Turns a message into outgoing messages.
+            producer: Sends the outgoing messages.
             poison: How many messages of a partition may be rejected.
-            limits: How much the loop takes on.
-            heartbeat: Told that the loop makes progress.
-            share: Told which part of the first topic this member has.
-            clock: For retries and due times.
-            monotonic: For everything else that takes time, in seconds.
+            limits: Limits of the loop.
+            heartbeat: Touched while the loop makes progress.
+            share: Updated with the part of the first topic that this member has.
+            clock: Clock for retries and due times.
+            monotonic: Clock for everything else, in seconds.
         """
         self._subscribed = list(subscribed)
         self._producer = producer
@@ -85,7 +85,7 @@ class Consumer:
         self._client = clients.consumer
         self._pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="handler")
         self._partitions: dict[PartitionKey, Partition] = {}
-        """Those that are assigned to this member."""
+        """The partitions that are assigned to this member."""
         self._prefetcher = Prefetcher(self._client)
         self._in_flight = InFlight(limits, share, clock, monotonic)
         self._processor = Processor(handler, poison)
@@ -105,7 +105,7 @@ class Consumer:
         self._failure: BaseException | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Reads until `stop` is set, then finishes what is in flight, commits and leaves the group.
+        """Reads until `stop` is set, then drains the messages in flight, commits and leaves the group.
 
         Raises:
             TooManyUnreadable: More messages of a partition had to be rejected than `POISON_LIMIT` allows.
@@ -134,9 +134,9 @@ class Consumer:
             self._stop()
 
     def _read(self) -> None:
-        """Waits a moment for a record, and reads those that have come with it."""
+        """Waits a moment for a record, then reads further records that have already arrived."""
         timeout = POLL_SECONDS
-        if self._prefetcher.has_records():  # these are started before more is waited for
+        if self._prefetcher.has_records():  # do not wait for new records while there are records to start
             self._in_flight.wait_for_room(POLL_SECONDS)
             timeout = 0
         for _ in range(MAX_READ):
@@ -157,11 +157,11 @@ class Consumer:
             self._stall.check(self._prefetcher.idle() if self._in_flight.has_room() else set())
 
     def _beat(self) -> None:
-        """Tells that the loop makes progress, unless a handler hangs or a partition is not read."""
+        """Touches the heartbeat, unless a handler hangs or a partition is not read."""
         if self._in_flight.longest_attempt_seconds() < self._limits.stalled_seconds and not self._stall.stalled:
             self._heartbeat.beat()
 
-    # --- from a record to what follows -----------------------------------------------------------------------
+    # --- from a record to the messages that follow from it ----------------------------------------------------
 
     def _start(self) -> None:
         """Starts prefetched messages while there is room."""
@@ -194,7 +194,7 @@ class Consumer:
             self._send(ticket, each)
 
     def _run_due(self) -> None:
-        """Retries messages and sends messages whose time has come."""
+        """Retries and sends the messages that are due."""
         for ticket, outgoing in self._in_flight.take_due():
             if outgoing:
                 self._send(ticket, outgoing)
@@ -206,7 +206,7 @@ class Consumer:
 
         def delivered(error: KafkaError | None) -> None:
             too_large = error and error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-            if too_large and outgoing.topic != topics.PERMANENT:  # the topic has a lower limit than we know of
+            if too_large and outgoing.topic != topics.PERMANENT:  # the topic's limit is lower than MAX_MESSAGE_BYTES
                 why = f"the broker finds what follows too large for {outgoing.topic}"
                 try:
                     self._send(ticket, self._processor.reject(ticket, why, "internal_error"))
@@ -220,7 +220,7 @@ class Consumer:
         self._producer.send(outgoing, delivered)
 
     def _fail(self, error: BaseException) -> None:
-        """Makes the polling thread raise an error of another thread; the first one counts."""
+        """Makes the polling thread raise an error of another thread; only the first error is raised."""
         with self._in_flight.changed:
             self._failure = self._failure or error
             self._in_flight.changed.notify_all()

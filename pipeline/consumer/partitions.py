@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
-from pipeline.messages import Source
+from pipeline.messages import RecordPosition
 from pipeline.offsets import LowWatermark, Progress
 
 PartitionKey = tuple[str, int]
@@ -21,9 +21,9 @@ class Partition:
     `InFlight.changed` guards it. `closing` is an event because handler threads read it without the lock.
 
     Attributes:
-        watermark: Which of its messages are finished.
-        closing: Nothing more of it is started.
-        closed: Another member has it; messages that still finish here do not count.
+        watermark: Tracks which of its messages are finished.
+        closing: Set when no further message of the partition may be started.
+        closed: True when another member may have it; messages that still finish here do not count.
         committed: Last committed progress, as far as this member knows.
     """
 
@@ -34,17 +34,17 @@ class Partition:
 
 
 def of_keys(keys: Iterable[PartitionKey]) -> list[TopicPartition]:
-    """Returns partitions as confluent-kafka wants them."""
+    """Returns partitions in the form of confluent-kafka."""
     return [TopicPartition(*key) for key in keys]
 
 
 def keys_of(partitions: Iterable[TopicPartition]) -> list[PartitionKey]:
-    """Returns the keys of confluent-kafka's partitions."""
+    """Returns the keys of partitions in the form of confluent-kafka."""
     return [(each.topic, each.partition) for each in partitions]
 
 
 def names(keys: Iterable[PartitionKey]) -> list[str]:
-    """Returns partitions as they are logged."""
+    """Returns names of partitions for the log."""
     return [f"{topic}/{number}" for topic, number in keys]
 
 
@@ -57,9 +57,9 @@ def key_of(record: confluent_kafka.Message) -> PartitionKey:
     return topic, partition
 
 
-def source_of(record: confluent_kafka.Message) -> Source:
-    """Returns the place of a record without error."""
+def source_of(record: confluent_kafka.Message) -> RecordPosition:
+    """Returns the position of a record without error."""
     topic, partition = key_of(record)
     offset = record.offset()
     assert offset is not None
-    return Source(topic=topic, partition=partition, offset=offset)
+    return RecordPosition(topic=topic, partition=partition, offset=offset)

@@ -1,4 +1,4 @@
-"""Records that were read and not started yet."""
+"""Buffer of records that are read and not started yet."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pipeline.consumer.clients import ConsumerClient
 from pipeline.consumer.partitions import PartitionKey, key_of, of_keys
 
 MAX_RECORDS, MAX_BYTES = 256, 1_048_576
-"""Prefetched of one partition; a partition that has so many records or bytes is paused."""
+"""Limits of the buffer of one partition; a partition whose buffer is full is paused."""
 
 
 @dataclass(eq=False)
@@ -43,9 +43,9 @@ class Prefetcher:
     def __init__(self, client: ConsumerClient) -> None:
         self._client = client
         self._buffers: dict[PartitionKey, _Buffer] = {}
-        """The partitions that are served next come first."""
+        """In the order in which the partitions are served."""
         self._paused: set[PartitionKey] = set()
-        """Partitions that go stay in here: librdkafka keeps a partition paused that is revoked and assigned again."""
+        """Revoked partitions stay in it: librdkafka keeps a partition paused that is revoked and assigned again."""
 
     def add(self, key: PartitionKey) -> None:
         """Adds an assigned partition."""
@@ -65,23 +65,23 @@ class Prefetcher:
         return any(each.records for each in self._buffers.values())
 
     def take(self) -> tuple[PartitionKey, confluent_kafka.Message] | None:
-        """Returns the next record to start, one of each partition in turn; None when there is none."""
+        """Returns the next record to start, from the partitions in turn; None when there is none."""
         key = next((key for key, each in self._buffers.items() if each.records), None)
         if key is None:
             return None
         buffer = self._buffers.pop(key)
-        self._buffers[key] = buffer  # served last from now on
+        self._buffers[key] = buffer  # moved to the end of the order
         return key, buffer.take()
 
     def idle(self) -> set[PartitionKey]:
-        """Returns partitions of which the client should read more: not paused, and nothing prefetched."""
+        """Returns the partitions that the client should be reading: not paused, and with an empty buffer."""
         return {key for key, each in self._buffers.items() if key not in self._paused and not each.records}
 
     def pause_and_resume(self) -> None:
         """Pauses partitions whose buffer is full, and resumes those whose buffer is empty.
 
-        Each by itself: if all were paused at once, librdkafka would throw away what it has fetched of the others and
-        serve the first partition of its list again and again (librdkafka#2177).
+        It pauses single partitions only. If all were paused at once, librdkafka would discard the fetched records of
+        the others and serve the first partition of its list again and again (librdkafka#2177).
         """
         full = {key for key, each in self._buffers.items() if each.full} - self._paused
         empty = {key for key in self._paused if key in self._buffers and not self._buffers[key].records}

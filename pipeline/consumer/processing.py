@@ -1,4 +1,4 @@
-"""What becomes of a message: the messages that follow from it, a retry, or a dead letter."""
+"""Processing of one message: it ends with outgoing messages, a retry, or a dead letter."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,14 @@ from pipeline import messages, metrics, routing, sizes, topics
 from pipeline.clock import time_of_day
 from pipeline.consumer.in_flight import Ticket
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Malformed, Message, Question, Rejection, Source, Unreadable
+from pipeline.messages import CallError, Malformed, Message, Question, RecordPosition, Rejection, Unreadable
 from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
 
 BACKOFF_SECONDS = (0.5, 1, 2, 4, 8)
-"""Waits between attempts while a dependency is unavailable; the last one repeats, and none is longer."""
+"""Waits between attempts while a dependency is unavailable; the last one repeats, and is the maximum."""
 
 FAULT_TRIES = 4
 """Attempts of a message whose handler raises an unexpected exception, before it is rejected."""
@@ -30,11 +30,11 @@ class Incoming:
     Attributes:
         message: The message.
         source: Where it came from.
-        now: The time of day since the message was started; setting the clock does not change it.
+        now: Returns the time of day; setting the system clock after the message was started does not change it.
     """
 
     message: Message
-    source: Source
+    source: RecordPosition
     now: Callable[[], datetime] = field(default=time_of_day, repr=False, compare=False)
 
 
@@ -44,8 +44,8 @@ Handler = Callable[[Incoming], Sequence[Outgoing]]
 class Processor:
     """Calls the handler and turns what it returns or raises into outgoing messages.
 
-    Handler threads call it, each for a ticket of its own; so do the polling thread and the producer's thread for
-    messages that do not fit. It has no state but the poison limit, which has a lock of its own.
+    Handler threads call it, each for its own ticket. The polling thread and the producer's thread call it for messages
+    that are too large. Its only state is the poison limit, which has its own lock.
     """
 
     def __init__(self, handler: Handler, poison: PoisonLimit) -> None:
@@ -76,9 +76,9 @@ class Processor:
             ticket.faults += 1
             log.exception("failed to handle a message", faults=ticket.faults, **ticket.source.model_dump())
             why = f"{type(error).__name__}: {error}"
-            if ticket.faults < FAULT_TRIES:  # it may pass
-                raise Unavailable(why, told=True) from error
-            if isinstance(message, Question) and message.best:  # the best answer is kept, whatever happens after it
+            if ticket.faults < FAULT_TRIES:  # the fault may be temporary
+                raise Unavailable(why, already_logged=True) from error
+            if isinstance(message, Question) and message.best:  # the best answer is always kept
                 self._poison.rejected(why, _place(ticket.source))
                 return [self._end(ticket, why)]
             return [self.reject(ticket, why, "internal_error")]
@@ -89,7 +89,7 @@ class Processor:
         if error.wait_seconds is not None:
             wait = min(error.wait_seconds, BACKOFF_SECONDS[-1])
         metrics.MESSAGES.labels(ticket.source.topic, "retried").inc()
-        write = log.debug if error.told else log.warning
+        write = log.debug if error.already_logged else log.warning
         write(
             "scheduled a retry",
             error=str(error),
@@ -103,7 +103,7 @@ class Processor:
         """Returns the dead letter of a message.
 
         Raises:
-            TooManyUnreadable: It is one rejected message too many.
+            TooManyUnreadable: More messages of the partition were rejected than the poison limit allows.
         """
         metrics.MESSAGES.labels(ticket.source.topic, "rejected").inc()
         log.warning("rejected a message", reason=reason, error=why, **ticket.source.model_dump())
@@ -116,7 +116,7 @@ class Processor:
         return Outgoing(topics.PERMANENT, rejected, ticket.key)
 
     def fit(self, ticket: Ticket, outgoing: Outgoing) -> Outgoing:
-        """Returns a message that fits its topic: itself, with its history cut, or the end of its question."""
+        """Returns a message that fits its topic: unchanged, with a shorter history, or the end of the question."""
         if sizes.fits(outgoing.topic, outgoing.key, outgoing.value):
             return outgoing
         shorter = replace(outgoing, message=sizes.with_short_history(outgoing.message))
@@ -130,7 +130,7 @@ class Processor:
         return self._end(ticket, f"what follows is too large for {outgoing.topic}")
 
     def _end(self, ticket: Ticket, why: str) -> Outgoing:
-        """Ends the question of a message from which nothing else can follow."""
+        """Returns the final message of a question that cannot continue."""
         question = messages.read(ticket.source.topic, ticket.key, ticket.value)
         if not isinstance(question, Question):
             return self.reject(ticket, why, "internal_error")
@@ -145,5 +145,5 @@ class Processor:
         return outgoing
 
 
-def _place(source: Source) -> str:
+def _place(source: RecordPosition) -> str:
     return f"{source.topic}/{source.partition}"

@@ -1,7 +1,7 @@
-"""Partitions that the client does not read although they grow.
+"""Detects partitions that grow while the client does not read them.
 
-A client can look healthy and yet not read one of its partitions. Only a new client helps then: the loop stops its
-heartbeat, and so the process ends.
+A client can seem healthy although it does not read one of its partitions. Only a new client helps, so the loop stops
+its heartbeat, which ends the process.
 """
 
 import time
@@ -21,26 +21,26 @@ log = structlog.get_logger()
 K = TypeVar("K", bound=Hashable)
 
 CHECK_SECONDS = 5.0
-"""Between two checks."""
+"""Time between two checks."""
 
 
 class UnreadGrowth(Generic[K]):
-    """Finds logs that grow and are not read, from one check to the next. Pure.
+    """Finds logs that grow from one check to the next and are not read. Pure.
 
-    Growth is required because an end beyond the position says little: markers of transactions, which no reader ever
-    sees, are at the end of a partition as well.
+    An end beyond the position is not enough: the end of a partition may consist of transaction markers, which no
+    reader ever sees. So the end has to grow.
     """
 
     CHECKS = 2
-    """Checks in a row at which it had grown; at a single one records may have arrived and not been read yet."""
+    """Consecutive checks with growth; at a single check, records may have arrived and not been read yet."""
 
     def __init__(self) -> None:
-        self._seen: dict[K, tuple[int, int, int]] = {}  # position, end, checks at which it had grown
+        self._seen: dict[K, tuple[int, int, int]] = {}  # position, end, consecutive checks with growth
 
     def stalled(self, found: Mapping[K, tuple[int, int]]) -> list[K]:
-        """Takes position and end of each that should be read now; returns those that are stalled.
+        """Takes position and end of each log that should be read now; returns the stalled ones.
 
-        One that is missing is not to be read now: counting starts again.
+        The count of a log that is missing in `found` starts again.
         """
         seen = {}
         for key, (position, end) in found.items():
@@ -52,31 +52,31 @@ class UnreadGrowth(Generic[K]):
 
 
 class StallDetector:
-    """Compares positions of the client with the ends of its partitions, every `CHECK_SECONDS`.
+    """Compares the positions of the client with the ends of its partitions, every `CHECK_SECONDS`.
 
-    The polling thread owns it. The futures of the admin client are completed in a thread of that client; the detector
-    asks only whether they are done, and waits for none.
+    The polling thread owns it. The admin client completes its futures in its own thread; the detector only checks
+    whether they are done, and never waits for them.
     """
 
     def __init__(self, clients: Clients, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.stalled = False
-        """Whether the last check found a partition that is stalled."""
+        """Whether the last check found a stalled partition."""
         self._clients = clients
         self._monotonic = monotonic
         self._check_at = 0.0
         self._growth: UnreadGrowth[PartitionKey] = UnreadGrowth()
         self._ends: dict[PartitionKey, Future[ListOffsetsResultInfo]] = {}
-        """Of the partitions that were to be read at the last check: asked then, looked at in the next one."""
+        """Requested at the last check for the partitions that should be read; evaluated at the next check."""
 
     def is_due(self) -> bool:
         """Returns whether it is time for a check."""
         return self._monotonic() >= self._check_at
 
     def check(self, idle: Collection[PartitionKey]) -> None:
-        """Compares the positions of now with the ends that were asked for at the last check, and asks for new ends.
+        """Compares the current positions with the ends that the last check requested, and requests new ends.
 
         Args:
-            idle: Partitions of which the client should read; for others it is right to read nothing.
+            idle: Partitions that the client should be reading.
         """
         self._check_at = self._monotonic() + CHECK_SECONDS
         ends = {
@@ -100,7 +100,7 @@ class StallDetector:
         asked = {TopicPartition(*key): OffsetSpec.latest() for key in idle}  # type: ignore[no-untyped-call]
         futures = self._clients.admin.list_offsets(
             asked,
-            isolation_level=IsolationLevel.READ_COMMITTED,  # nobody may read messages of an open transaction
+            isolation_level=IsolationLevel.READ_COMMITTED,  # messages of an open transaction cannot be read yet
             request_timeout=CHECK_SECONDS,
         )
         self._ends = {(each.topic, each.partition): future for each, future in futures.items()}

@@ -48,7 +48,7 @@ def answers(count: int) -> list[Response]:
     for text in unique_questions(count)[1]:
         question = Question(question_id=question_id(text), question_text=text, original_answer=REFERENCE, asked_at=now)
         made.append(
-            question.become(Response, llm_response=ANSWER, model="scripted", llm_latency_ms=0, generated_at=now)
+            question.convert_to(Response, llm_response=ANSWER, model="scripted", llm_latency_ms=0, generated_at=now)
         )
     return made
 

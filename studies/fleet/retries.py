@@ -48,7 +48,7 @@ def failed_calls(count: int, failed_at: datetime) -> list[FailedCall]:
     for text in unique_questions(count)[1]:
         question = Question(question_id=question_id(text), question_text=text, asked_at=failed_at)
         error = CallError(type="quota", status_code=429, message="made by a benchmark")
-        calls.append(question.become(FailedCall, error=error, failed_at=failed_at))
+        calls.append(question.convert_to(FailedCall, error=error, failed_at=failed_at))
     return calls
 
 

@@ -68,7 +68,7 @@ def responses(of: Sequence[Pair]) -> list[Response]:
             processing_attempts=MAX_ATTEMPTS_LIMIT,
         )
         made.append(
-            question.become(Response, llm_response=answer, model="recorded", llm_latency_ms=0, generated_at=now)
+            question.convert_to(Response, llm_response=answer, model="recorded", llm_latency_ms=0, generated_at=now)
         )
     return made
 

@@ -10,7 +10,7 @@ import requests
 
 from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
-from llm_consumer.spending import Spent, spending_on
+from llm_consumer.spending import Spending, spending_on
 from pipeline import budget
 from pipeline.best_effort_redis import BestEffortRedis
 from tests.fleet import STORAGE, eventually
@@ -32,7 +32,7 @@ def redis():
 def replica(redis, spent=0):
     noon = datetime(1999, 12, 31, 12, tzinfo=UTC)
     limits = Limits.of(1_000, Decimal(900_000))
-    return DayBudget(redis, limits, Spent(DAY, spent), lambda: noon, lambda note: None)
+    return DayBudget(redis, limits, Spending(DAY, spent), lambda: noon, lambda note: None)
 
 
 def test_replicas_share_an_exact_count_that_survives_the_loss_of_its_key(redis):

@@ -76,7 +76,7 @@ def test_many_are_retried_by_one_command(fleet, scripted, failing, unique):
     assert {fleet.status(question_id)["status"] for question_id in ids.values()} == {"failed"}
 
     summary = command(fleet, *selection, "--rate", "20")
-    assert "started anew" in summary
+    assert "restarted" in summary
     for text, question_id in ids.items():
         assert fleet.finish(question_id)["status"] == "completed"
         assert len(scripted.calls(text)) == 2

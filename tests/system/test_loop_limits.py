@@ -59,7 +59,7 @@ def loop():
 
 
 def test_a_process_whose_loop_hangs_exits(fleet, loop, unique):
-    message = samples.response(question_text=unique("Does it hang?")).become(
+    message = samples.response(question_text=unique("Does it hang?")).convert_to(
         LowQuality,
         bert_score=0.1,
         bert_precision=0.1,
@@ -80,7 +80,7 @@ def test_a_loop_with_too_many_unreadable_messages_stops_reading(fleet, loop):
         fleet.produce(topics.LOW_QUALITY, b"poison", b"{not json")
     process = loop(0, POISON_LIMIT="3")
     assert process.stdout is not None
-    line = next((line for line in process.stdout if "stopped reading for good" in line), None)
+    line = next((line for line in process.stdout if "stopped reading: fix the cause" in line), None)
     assert line, "the loop went on reading"
     assert "4 of the last" in line
     assert process.poll() is None, "an exit would only restart the loop"

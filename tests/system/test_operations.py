@@ -83,7 +83,7 @@ def test_a_new_partition_is_consumed(fleet):
     now = datetime.now(UTC)
     question = samples.question(question_text=f"growth {uuid.uuid4()}", original_answer=None, asked_at=now)
     error = CallError(type="overload", status_code=503, message="made by a test")
-    failed = question.become(FailedCall, error=error, failed_at=now)
+    failed = question.convert_to(FailedCall, error=error, failed_at=now)
     errors = []
     producer.produce(
         topic,

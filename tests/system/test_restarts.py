@@ -115,7 +115,7 @@ def produce_low_quality(questions):
     """Writes messages to which no service reacts."""
     with Producer(KafkaSettings(), "tests") as producer:
         for each in questions:
-            message = each.become(
+            message = each.convert_to(
                 LowQuality,
                 bert_score=0.1,
                 bert_precision=0.1,

@@ -32,7 +32,7 @@ def failed_calls(kind, count, delays):
             retry_count=number % len(delays.seconds),
         )
         error = CallError(type=kind, status_code=503, message="made by a test")
-        made.append(question.become(FailedCall, error=error, failed_at=now))
+        made.append(question.convert_to(FailedCall, error=error, failed_at=now))
     return made
 
 

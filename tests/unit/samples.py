@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.messages import CallError, CallFailure, FailedCall, Question, Response, Source
+from pipeline.messages import CallError, CallFailure, FailedCall, Question, RecordPosition, Response
 from pipeline.question import question_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SOURCE = Source(topic="questions-pending", partition=0, offset=7)
+SOURCE = RecordPosition(topic="questions-pending", partition=0, offset=7)
 
 
 def question(**changes: Any) -> Question:
@@ -32,7 +32,7 @@ def response(**changes: Any) -> Response:
     }
     names = Question.model_fields.keys() & changes.keys()
     asked = question(**{name: changes.pop(name) for name in names})
-    return asked.become(Response, **fields | changes)
+    return asked.convert_to(Response, **fields | changes)
 
 
 def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
@@ -52,4 +52,4 @@ def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
         failed_at=NOW,
         **error.model_dump(),
     )
-    return asked.become(FailedCall, errors=(*asked.errors, failure), error=error, failed_at=NOW)
+    return asked.convert_to(FailedCall, errors=(*asked.errors, failure), error=error, failed_at=NOW)

@@ -8,14 +8,14 @@ import pytest
 from llm_consumer.llm import CallFailed, EmptyAnswer, Llm
 from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
-from pipeline.messages import Best
+from pipeline.messages import BestAnswer
 from pipeline.question import normalise
 from tests import scripted_provider as replies
 from tests.drills.scripts import SCRIPTS
 from tests.scripted_provider import TEMPERATURE, ScriptedProvider
 from tests.unit import samples
 
-BEST = Best(llm_response="worse", bert_score=0.1, bert_precision=0.1, bert_recall=0.1, attempt=1, model="m")
+BEST = BestAnswer(llm_response="worse", bert_score=0.1, bert_precision=0.1, bert_recall=0.1, attempt=1, model="m")
 
 
 @pytest.fixture(scope="module")

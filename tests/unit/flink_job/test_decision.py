@@ -5,7 +5,7 @@ import pytest
 from flink_job.decision import Record, decide
 from flink_job.scoring import Refused
 from pipeline import messages, topics
-from pipeline.messages import Attempt, Best
+from pipeline.messages import Attempt, BestAnswer
 from pipeline.routing import BertScore, Gate
 from tests.unit import samples
 
@@ -95,7 +95,9 @@ def test_an_accepted_answer_drops_a_history_that_does_not_fit():
 
 
 def test_the_best_answer_of_an_earlier_attempt_drops_a_history_that_does_not_fit():
-    best = Best(llm_response="b" * 520_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=2, model="m")
+    best = BestAnswer(
+        llm_response="b" * 520_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=2, model="m"
+    )
     answer = samples.response(processing_attempts=3, best=best, attempts=attempts_of("x" * 300_000, best.llm_response))
     found = decide(record(answer), score(0.1), GATE, samples.NOW)
     kept = messages.read(found.sent[0].topic, found.sent[0].key, found.sent[0].value)
@@ -103,7 +105,9 @@ def test_the_best_answer_of_an_earlier_attempt_drops_a_history_that_does_not_fit
 
 
 def test_a_low_quality_record_drops_a_best_answer_that_does_not_fit():
-    best = Best(llm_response="b" * 300_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=1, model="m")
+    best = BestAnswer(
+        llm_response="b" * 300_000, bert_score=0.3, bert_precision=0.3, bert_recall=0.3, attempt=1, model="m"
+    )
     answer = samples.response(
         processing_attempts=3, best=best, original_answer="r" * 100_000, llm_response="a" * 646_800
     )
@@ -122,7 +126,7 @@ def test_an_answer_too_large_for_a_message_fails_permanently():
 
 
 def test_an_answer_rejected_by_the_scorer_is_replaced_by_the_best_so_far():
-    best = Best(
+    best = BestAnswer(
         llm_response="It is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m", scorer="s"
     )
     answer = samples.response(processing_attempts=2, best=best)

@@ -41,7 +41,7 @@ POISONED = """java.lang.Exception: Asynchronous task failed.
 Caused by: java.lang.RuntimeException: Error received from SDK harness for instruction 7: Traceback:
   File "/app/pipeline/poison.py", line 45, in rejected
     raise TooManyUnreadable(
-pipeline.poison.TooManyUnreadable: 101 of the last 101 messages of 2 could not be handled, the last one since: no JSON
+pipeline.poison.TooManyUnreadable: 101 of the last 101 messages of 2 could not be handled; the last error was: no JSON
 	at org.apache.beam.runners.fnexecution.control.FnApiControlClient"""
 
 
@@ -222,7 +222,7 @@ def test_a_job_over_the_limit_of_unreadable_messages_is_cancelled_for_good(super
     assert submitted == []
     assert problem(heartbeat, 60), "the health check must fail"
     output = str(logs)
-    assert output.count("101 of the last 101 messages of 2 could not be handled, the last one since: no JSON") == 1
+    assert output.count("101 of the last 101 messages of 2 could not be handled; the last error was: no JSON") == 1
 
 
 def test_other_failures_of_a_job_are_left_to_the_jobmanager(supervised):
@@ -448,7 +448,7 @@ def test_replies_of_the_jobmanager_are_read():
     assert newest_failure(failed) == "x: Could not restore\n at y"
     assert newest_failure({}) == ""
     assert too_many_unreadable(POISONED) == (
-        "101 of the last 101 messages of 2 could not be handled, the last one since: no JSON"
+        "101 of the last 101 messages of 2 could not be handled; the last error was: no JSON"
     )
     assert too_many_unreadable("x: Could not restore") is None
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from llm_consumer.admission import Admission, Identity, read, write
-from llm_consumer.limiter import Book, Bounds, Call, Told
+from llm_consumer.limiter import Book, Bounds, Call, ReportedLimit
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import Target
 from pipeline import provider
@@ -207,7 +207,9 @@ def test_two_keys_at_one_address_have_separate_limits():
 
 
 def test_stored_state_is_read_back_unchanged():
-    book = Book(version=3, log={"7": [1, 0, 9]}, calls={"c": Call("r", 1.0, 5, True)}, told={"tokens": Told(9, 60.0)})
+    book = Book(
+        version=3, log={"7": [1, 0, 9]}, calls={"c": Call("r", 1.0, 5, True)}, told={"tokens": ReportedLimit(9, 60.0)}
+    )
     assert read(write(book)) == book
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
 from llm_consumer.prompt import prompts
-from llm_consumer.spending import Spent, sum_spending
+from llm_consumer.spending import Spending, sum_spending
 from pipeline import budget
 from pipeline.messages import CallError, CallFailure, Failed, FailedCall, Malformed
 from tests.unit import samples
@@ -64,7 +64,7 @@ class Replicas:
         self.each = [self.start(spent) for _ in range(count)]
 
     def start(self, spent=0):
-        return DayBudget(self.redis, self.limits, Spent(self.clock.now.date(), spent), self.clock, self.notes.append)
+        return DayBudget(self.redis, self.limits, Spending(self.clock.now.date(), spent), self.clock, self.notes.append)
 
 
 def test_invalid_values_in_redis_are_ignored():
@@ -204,7 +204,7 @@ def test_a_pause_is_logged_once_with_its_end():
     fleet.clock.now += timedelta(days=1)
     with structlog.testing.capture_logs() as logs:
         only.closed_seconds()
-    assert [each["event"] for each in logs] == ["went on calling: there is budget left"]
+    assert [each["event"] for each in logs] == ["resumed calls: there is budget left"]
     assert [bool(note) for note in fleet.notes] == [True, False]
 
 
@@ -264,9 +264,9 @@ def test_the_cost_of_an_empty_answer_is_counted_once_over_all_its_messages():
     earlier = CallFailure(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
     last = earlier.model_copy(update={"retry": 3, "failed_at": samples.NOW + timedelta(seconds=8)})
     asked = samples.question(retry_count=2)
-    first = asked.become(FailedCall, errors=(earlier,), error=error, failed_at=earlier.failed_at)
-    second = asked.become(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
-    given_up = second.become(Failed, reason="retries_exhausted", source=samples.SOURCE)
+    first = asked.convert_to(FailedCall, errors=(earlier,), error=error, failed_at=earlier.failed_at)
+    second = asked.convert_to(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
+    given_up = second.convert_to(Failed, reason="retries_exhausted", source=samples.SOURCE)
     unreadable = Malformed.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
     spent = sum_spending(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
     assert (spent.tokens, spent.nanocost) == (40, 200)

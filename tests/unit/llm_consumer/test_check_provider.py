@@ -7,7 +7,7 @@ import pytest
 
 from llm_consumer import check_provider
 from llm_consumer.diagnosis import Variables, diagnose, duration
-from llm_consumer.errors import classify_empty, classify_status, no_answer, redacted
+from llm_consumer.errors import classify_empty, classify_status, redacted, unusable_response
 from llm_consumer.llm import CallFailed
 from pipeline.messages import CallError
 from tests.unit.llm_consumer.provider_responses import RECORDED, completion
@@ -143,14 +143,22 @@ def test_each_recorded_error_has_its_diagnosis_and_quotes_the_provider(recorded)
 @pytest.mark.parametrize(
     ("error", "kind", "says"),
     [
-        (no_answer("empty answer: all of LLM_MAX_TOKENS went before its first word"), "empty", "LLM_MAX_TOKENS"),
-        (no_answer("empty answer: the model only sent thoughts; raise LLM_MAX_TOKENS"), "thinking", "LLM_EXTRA_BODY"),
-        (no_answer("empty answer: the model was still thinking"), "thinking", "LLM_MAX_TOKENS"),
-        (no_answer("answer too large: more than 1000 bytes"), "incompatible", "/v1"),
-        (no_answer("unreadable answer: not a JSON object"), "incompatible", "/v1"),
-        (no_answer("redirected to https://x.example/v1/chat/completions"), "address", "LLM_BASE_URL"),
-        (no_answer("timed out after 1 s"), "timeout", "LLM_TIMEOUT"),
-        (no_answer("Connection error: gone"), "connection", "HTTP server"),
+        (
+            unusable_response("empty answer: all of LLM_MAX_TOKENS went before its first word"),
+            "empty",
+            "LLM_MAX_TOKENS",
+        ),
+        (
+            unusable_response("empty answer: the model only sent thoughts; raise LLM_MAX_TOKENS"),
+            "thinking",
+            "LLM_EXTRA_BODY",
+        ),
+        (unusable_response("empty answer: the model was still thinking"), "thinking", "LLM_MAX_TOKENS"),
+        (unusable_response("answer too large: more than 1000 bytes"), "incompatible", "/v1"),
+        (unusable_response("unreadable answer: not a JSON object"), "incompatible", "/v1"),
+        (unusable_response("redirected to https://x.example/v1/chat/completions"), "address", "LLM_BASE_URL"),
+        (unusable_response("timed out after 1 s"), "timeout", "LLM_TIMEOUT"),
+        (unusable_response("Connection error: gone"), "connection", "HTTP server"),
         (classify_empty("content_filter", None), "content", "LLM_MODELS"),
         (classify_status(404, "404 page not found", {}, NOW), "address", "LLM_BASE_URL"),
         (classify_status(405, "", {}, NOW), "address", "LLM_BASE_URL"),

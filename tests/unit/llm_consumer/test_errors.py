@@ -10,10 +10,10 @@ from multidict import CIMultiDict
 from llm_consumer.errors import (
     MAX_MESSAGE_CHARACTERS,
     classify_empty,
+    classify_error_body,
     classify_status,
-    no_answer,
     redacted,
-    sort_error_body,
+    unusable_response,
 )
 from pipeline.messages import NOT_ADMITTED, CallError
 from tests.unit.llm_consumer.provider_responses import RECORDED
@@ -574,7 +574,7 @@ def test_only_temporary_errors_have_a_wait():
     ],
 )
 def test_an_error_in_a_success_is_classified_by_its_code_or_message(error, status, kind, cause):
-    found = sort_error_body(error, NOW)
+    found = classify_error_body(error, NOW)
     assert (found.status_code, found.type, found.cause) == (status, kind, cause)
 
 
@@ -605,7 +605,7 @@ def test_an_empty_answer_is_permanent_only_if_the_content_was_refused(finish_rea
     ],
 )
 def test_a_call_without_an_answer_is_classified_by_its_message(why, kind, cause):
-    error = no_answer(why)
+    error = unusable_response(why)
     assert (error.type, error.cause, error.message) == (kind, cause, why)
 
 
@@ -657,7 +657,7 @@ def test_any_status_body_and_headers_are_classified(status, body, headers):
 
 @given(st.dictionaries(st.text(max_size=8), json_values))
 def test_any_error_object_is_classified(error):
-    found = sort_error_body(error, NOW)
+    found = classify_error_body(error, NOW)
     assert CallError.model_validate_json(found.model_dump_json()) == found
 
 

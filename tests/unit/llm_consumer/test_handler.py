@@ -19,7 +19,7 @@ from pipeline import topics
 from pipeline.clock import time_of_day
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import MAX_SAMPLE_CHARACTERS, Best, Failed, FailedCall, Response
+from pipeline.messages import MAX_SAMPLE_CHARACTERS, BestAnswer, Failed, FailedCall, Response
 from tests.unit import samples
 
 PATH = "/v1/chat/completions"
@@ -47,7 +47,7 @@ class FakeAdmission:
 
     def admit(self, tokens):
         if self.wait:
-            raise Unavailable("no room", self.wait, told=True)
+            raise Unavailable("no room", self.wait, already_logged=True)
         self.admitted.append(tokens)
         return str(len(self.admitted))
 
@@ -99,7 +99,7 @@ class FakeBudget:
         self.charged.append((tokens, cost))
 
 
-BEST = Best(
+BEST = BestAnswer(
     llm_response="It just is.",
     bert_score=0.2,
     bert_precision=0.2,
@@ -517,7 +517,7 @@ def test_a_used_up_budget_pauses_questions_without_a_call(httpserver):
     budget.seconds = 3600
     with pytest.raises(Unavailable, match="budget") as parked:
         asker(httpserver.url_for("/v1"), budget=budget)()
-    assert (parked.value.wait_seconds, parked.value.told) == (3600, True)
+    assert (parked.value.wait_seconds, parked.value.already_logged) == (3600, True)
     assert httpserver.log == []
 
 
@@ -579,7 +579,7 @@ def test_a_duplicate_of_a_call_in_flight_waits_and_makes_no_call(httpserver, ask
         finally:
             may_answer.set()
         answered = first.result(20)
-    assert (postponed.value.wait_seconds, postponed.value.told) == (SAME_CALL_SECONDS, True)
+    assert (postponed.value.wait_seconds, postponed.value.already_logged) == (SAME_CALL_SECONDS, True)
     assert ask() == answered
     assert len(httpserver.log) == 1
 

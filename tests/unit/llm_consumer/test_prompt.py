@@ -1,10 +1,10 @@
 import pytest
 
 from llm_consumer.prompt import prompts
-from pipeline.messages import Best
+from pipeline.messages import BestAnswer
 from tests.unit import samples
 
-BEST = Best(llm_response="It just is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m")
+BEST = BestAnswer(llm_response="It just is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m")
 
 
 def text(prompt):

@@ -89,6 +89,6 @@ def test_what_is_away_is_away_for_all_at_once(threads):
 
 def test_everybody_gets_what_is_theirs_under_load(threads):
     with ThreadPoolExecutor(32) as many:
-        batcher = Batcher(lambda items: [item + 1 for item in items], most=5)
+        batcher = Batcher(lambda items: [item + 1 for item in items], max_batch=5)
         assert list(many.map(batcher.do, range(5000))) == list(range(1, 5001))
     assert len(batcher) == 0

@@ -66,7 +66,7 @@ def test_error_texts_hold_no_payload():
 
 def test_become_carries_the_question_on():
     response = samples.response(processing_attempts=3, retry_count=2)
-    again = response.become(Question, retry_count=0)
+    again = response.convert_to(Question, retry_count=0)
     assert type(again) is Question
     assert (again.question_id, again.processing_attempts, again.retry_count) == (response.question_id, 3, 0)
     assert not hasattr(again, "llm_response")
@@ -74,7 +74,7 @@ def test_become_carries_the_question_on():
 
 def test_the_permanent_topic_holds_two_kinds():
     error = messages.CallError(type="permanent", status_code=401, message="no")
-    failed = samples.question().become(
+    failed = samples.question().convert_to(
         Failed, reason="not_retryable", error=error, source=samples.SOURCE, failed_at=samples.NOW
     )
     assert messages.read(topics.PERMANENT, KEY, failed.to_bytes()) == failed

@@ -20,7 +20,7 @@ def run_loop(scores, gate=GATE):
     """Plays the loop: asks again with the next score until an answer is kept."""
     question, records = samples.question(), []
     for number, f1 in enumerate(scores, 1):
-        answer = question.become(
+        answer = question.convert_to(
             Response,
             llm_response=f"answer {number}",
             model="scripted",
@@ -115,7 +115,7 @@ def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_at
     played = scores[:max_attempts]
     question = samples.question()
     for number, f1 in enumerate(played, 1):
-        answer = question.become(
+        answer = question.convert_to(
             Response, llm_response=f"answer {number}", model="m", llm_latency_ms=0, generated_at=samples.NOW
         )
         exact = BertScore(f1, f1, f1, f1, "e")

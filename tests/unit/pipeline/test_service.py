@@ -22,7 +22,7 @@ def test_what_fails_beside_the_loop_ends_the_process(settings):
         raise LookupError("a bug")
 
     with pytest.raises(SystemExit) as ended:
-        service.consume("tests", settings, ["questions-pending"], lambda _: [], beside=[fail])
+        service.consume("tests", settings, ["questions-pending"], lambda _: [], background_tasks=[fail])
     assert ended.value.code == 1
 
 
@@ -35,7 +35,7 @@ def test_what_is_beside_the_loop_is_told_to_stop_and_waited_for(settings):
     def work(stop):
         told.append(stop.wait(20))
 
-    service.consume("tests", settings, ["questions-pending"], lambda _: [], beside=[stop_all, work])
+    service.consume("tests", settings, ["questions-pending"], lambda _: [], background_tasks=[stop_all, work])
     assert told == [True]
 
 

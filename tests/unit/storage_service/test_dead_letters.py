@@ -77,8 +77,8 @@ def test_concurrent_replays_publish_once(fleet):
     [
         ({"value": b"x" * 70_000}, "65,536 of the message's 70,000 bytes"),
         ({"value": None}, "no bytes to replay"),
-        ({"source_topic": "somewhere"}, "from which topic"),
-        ({"source_topic": None}, "from which topic"),
+        ({"source_topic": "somewhere"}, "topic of the message is unknown"),
+        ({"source_topic": None}, "topic of the message is unknown"),
     ],
 )
 def test_replaying_an_incomplete_dead_letter_is_409_with_the_reason(fleet, letter, reason):
@@ -90,7 +90,7 @@ def test_replaying_an_incomplete_dead_letter_is_409_with_the_reason(fleet, lette
     assert fleet.client.get("/dead-letters?replayed=false").json["total"] == 1
 
 
-@pytest.mark.parametrize(("how", "hint"), [("fail", "/failed/ID/retry"), ("complete", "has its answer")])
+@pytest.mark.parametrize(("how", "hint"), [("fail", "/failed/ID/retry"), ("complete", "has an answer")])
 def test_replaying_a_message_of_a_final_question_is_409(fleet, how, hint):
     fleet.ask(TEXT)
     getattr(fleet.records, how)(ID)

@@ -9,7 +9,7 @@ from werkzeug.serving import make_server
 
 from pipeline.question import question_id
 from storage_service import retry_failed
-from storage_service.retry_failed import Away, RequestFailed, find, line_of, main, retry_all
+from storage_service.retry_failed import RequestFailed, ServiceUnavailable, find, line_of, main, retry_all
 from storage_service.schemas import FailedFilter, FailedPage, FailedQuestion
 from tests.unit.samples import NOW
 
@@ -29,7 +29,7 @@ class Api:
     """Fake endpoints; `script` holds the results of retries, and the last one repeats."""
 
     def __init__(self, *script, count=0):
-        self.script = list(script) or ["started anew"]
+        self.script = list(script) or ["restarted"]
         self.questions = [failed_question(number) for number in range(count)]
         self.offsets = []
         self.retried = []
@@ -83,13 +83,13 @@ def test_retries_keep_to_the_rate():
 
 
 def test_an_unavailable_service_is_called_again_after_retry_after():
-    api = Api(Away("503 busy", 0.01), Away("503 busy", 0.01), "started anew")
+    api = Api(ServiceUnavailable("503 busy", 0.01), ServiceUnavailable("503 busy", 0.01), "restarted")
     report = retried(api, count=1)
     assert (report.ok, len(api.retried)) == (True, 3)
 
 
 def test_the_run_ends_when_the_service_stays_unavailable():
-    api = Api(Away("503 busy", 0))
+    api = Api(ServiceUnavailable("503 busy", 0))
     report = retried(api)
     assert (report.ok, len(api.retried)) == (False, retry_failed.MAX_TRIES)
     assert report.stopped == "gave up: 503 busy"
@@ -97,12 +97,12 @@ def test_the_run_ends_when_the_service_stays_unavailable():
 
 
 def test_the_run_continues_after_failed_retries():
-    report = retried(Api(RequestFailed("500 oops"), "unknown", "not failed any longer"))
+    report = retried(Api(RequestFailed("500 oops"), "unknown", "no longer failed"))
     assert not report.ok
     assert dict(report.rows()) == {
         "found": 3,
-        "started anew": 0,
-        "not failed any longer": 1,
+        "restarted": 0,
+        "no longer failed": 1,
         "unknown": 1,
         "error": 1,
         "not tried": 0,
@@ -118,7 +118,7 @@ def test_a_stop_ends_the_run_with_a_report():
 def test_a_stop_ends_the_wait_for_an_unavailable_service():
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
-    report = retried(Api(Away("503 busy", 60)), stop=stop)
+    report = retried(Api(ServiceUnavailable("503 busy", 60)), stop=stop)
     assert report.stopped == "stopped before the end"
 
 
@@ -160,7 +160,7 @@ def test_questions_are_retried_over_http(fleet, base_url):
     done = run("--url", base_url, "--rate", "1000", "--until", "2027-01-01")
     assert done.exit_code == 0, done.output
     assert len(fleet.publisher.sent) == 4
-    assert "started anew" in done.stdout
+    assert "restarted" in done.stdout
     assert run("--url", base_url, "--dry-run").stdout == ""
 
 

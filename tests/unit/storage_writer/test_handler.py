@@ -9,12 +9,12 @@ import structlog
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Failed, Malformed, Question, Response, Source, Unreadable, Validated
+from pipeline.messages import CallError, Failed, Malformed, Question, RecordPosition, Response, Unreadable, Validated
 from pipeline.routing import BertScore, Gate, decide
 from storage_writer.handler import FinalHandler
 from tests.unit import samples
 
-SOURCE = Source(topic=topics.VALIDATED, partition=0, offset=3)
+SOURCE = RecordPosition(topic=topics.VALIDATED, partition=0, offset=3)
 ANSWER = set(Response.model_fields) - set(Question.model_fields)
 LATER = samples.NOW + timedelta(seconds=2)
 
@@ -100,11 +100,11 @@ def validated(score=0.7):
 def failed(**changes):
     error = CallError(type="overload", status_code=503, message="busy")
     fields = {"reason": "retries_exhausted", "error": error, "source": SOURCE, "failed_at": LATER}
-    return samples.question(retry_count=3).become(Failed, **fields | changes)
+    return samples.question(retry_count=3).convert_to(Failed, **fields | changes)
 
 
 def malformed(key, topic=topics.VALIDATED):
-    source = Source(topic=topic, partition=0, offset=3)
+    source = RecordPosition(topic=topic, partition=0, offset=3)
     return Malformed.of(key, b"{", source, "message: not JSON", LATER)
 
 
@@ -146,7 +146,7 @@ def test_the_best_answer_so_far_is_recorded_with_an_attempt(writer, earlier, kep
     response = samples.response()
     if earlier is not None:
         first, _ = decide(response, BertScore(earlier, 0.2, 0.2, 0.2, "scorer"), Gate(0.48, 3, 0.3), LATER)
-        response = first.message.become(Response, **{name: getattr(response, name) for name in ANSWER})
+        response = first.message.convert_to(Response, **{name: getattr(response, name) for name in ANSWER})
     _, record = decide(response, BertScore(0.1, 0.1, 0.1, 0.1, "scorer"), Gate(0.48, 3, 0.3), LATER)
     writer.take(record.message)
     [best] = writer.records.bests

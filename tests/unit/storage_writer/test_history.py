@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 
 from pipeline import sizes, topics
-from pipeline.messages import Best
+from pipeline.messages import BestAnswer
 from storage_writer.history import resumed
 from tests.unit import samples
 
-BEST = Best(
+BEST = BestAnswer(
     llm_response="Scattering.",
     bert_score=0.25,
     bert_precision=0.7,

@@ -100,7 +100,7 @@ def test_ids_of_deleted_questions_are_kept_longer_than_their_messages(stop, days
 
 def test_many_rows_are_deleted_in_small_batches(stop, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 2)
-    monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
     records = FakeRecords(questions=[31] * 5, letters=[31] * 5)
     Retention(records, FakeAnswers(), 30).expire(stop)
     assert records.batches == [2, 2, 1]

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from pipeline import topics
-from pipeline.messages import Attempt, CallFailure, Malformed, Quality, Reason, Source
+from pipeline.messages import Attempt, CallFailure, Malformed, Quality, Reason, RecordPosition
 from storage_writer import store
 from tests.unit import samples
 
@@ -114,7 +114,7 @@ def test_a_dead_letter_keeps_64_kb_of_its_value_and_the_original_size(value, kep
     given = []
     pool = FakePool(lambda _statement, row: given.append(row))
     letter = Malformed.of(b"key \xff", value, samples.SOURCE, "not \x00 JSON", samples.NOW)
-    place = Source(topic=topics.PERMANENT, partition=0, offset=4)
+    place = RecordPosition(topic=topics.PERMANENT, partition=0, offset=4)
     store.Store(pool).keep_dead_letter(place, letter, None)
     [row] = given
     assert (row["key"], row["value"], row["value_bytes"]) == (b"key \xff", kept, size)

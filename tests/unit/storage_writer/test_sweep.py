@@ -31,7 +31,7 @@ class FakeRecords:
         self.error = None
 
     @contextmanager
-    def unheard_of(self, seconds, limit, after):
+    def stale_questions(self, seconds, limit, after):
         if self.error:
             raise self.error
         ordered = sorted(self.pending.values(), key=lambda each: (each.asked_at, each.question_id))
@@ -150,4 +150,4 @@ def test_the_thread_survives_an_internal_error_and_logs_it(stop):
         stop.set()
         thread.join(5)
     assert not thread.is_alive()
-    assert logs[0]["event"] == "failed to look for lost questions"
+    assert logs[0]["event"] == "failed to search for lost questions"

@@ -8,7 +8,7 @@ from pipeline import metrics, topics
 from pipeline.consumer import Limits
 from pipeline.consumer.in_flight import InFlight, State
 from pipeline.consumer.partitions import Partition
-from pipeline.messages import Source
+from pipeline.messages import RecordPosition
 from pipeline.offsets import LowWatermark, Progress
 from pipeline.producer import Outgoing
 from pipeline.share import Share
@@ -41,7 +41,7 @@ def in_flight(time):
 
 
 def start(in_flight, partition, offset=0, value=b"12345"):
-    return in_flight.start(partition, Source(topic=PENDING, partition=0, offset=offset), b"k", value)
+    return in_flight.start(partition, RecordPosition(topic=PENDING, partition=0, offset=offset), b"k", value)
 
 
 def outgoing(time=None, seconds=0.0):

@@ -14,7 +14,7 @@ from pipeline.clock import Clock, time_of_day
 from pipeline.consumer import FAULT_TRIES, Limits
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
-from pipeline.messages import Best, Unreadable
+from pipeline.messages import BestAnswer, Unreadable
 from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
@@ -89,7 +89,7 @@ def test_a_fault_of_the_handler_is_an_internal_error_after_some_tries(broker, ru
 
 
 def test_a_fault_of_the_handler_leaves_a_question_its_best_answer(broker, run):
-    best = Best(
+    best = BestAnswer(
         llm_response="Air scatters it.",
         bert_score=0.2,
         bert_precision=0.8,

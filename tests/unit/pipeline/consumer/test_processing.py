@@ -10,12 +10,12 @@ from pipeline.consumer.in_flight import Ticket
 from pipeline.consumer.partitions import Partition
 from pipeline.consumer.processing import BACKOFF_SECONDS, FAULT_TRIES, Incoming, Processor
 from pipeline.errors import Unavailable
-from pipeline.messages import Attempt, Best, Unreadable
+from pipeline.messages import Attempt, BestAnswer, Unreadable
 from pipeline.poison import PoisonLimit, TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
 
-BEST = Best(
+BEST = BestAnswer(
     llm_response="Air scatters it.",
     bert_score=0.2,
     bert_precision=0.8,
@@ -124,7 +124,7 @@ def test_a_fault_is_retried_some_times_and_then_rejected(logs):
     for _ in range(FAULT_TRIES - 1):
         with pytest.raises(Unavailable, match="KeyError: 'a bug'") as unavailable:
             process(ticket)
-        assert unavailable.value.told
+        assert unavailable.value.already_logged
     [outgoing] = process(ticket)
     assert (outgoing.message.reason, outgoing.message.error) == ("internal_error", "KeyError: 'a bug'")
     faults = [each["faults"] for each in logs if each["event"] == "failed to handle a message"]
@@ -187,7 +187,9 @@ def test_a_wait_that_is_asked_for_is_kept_up_to_a_limit(asked, wait):
 
 @pytest.mark.parametrize(("told", "level"), [(False, "warning"), (True, "debug")])
 def test_a_retry_is_logged(logs, told, level):
-    processor().retry_seconds(replace(ticket_of(samples.question()), attempts=2), Unavailable("away", told=told))
+    processor().retry_seconds(
+        replace(ticket_of(samples.question()), attempts=2), Unavailable("away", already_logged=told)
+    )
     [line] = logs
     assert (
         line["event"],
