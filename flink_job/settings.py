@@ -32,8 +32,8 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerSettings):
     checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
     delivery_guarantee: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
-        description="Guarantee for what the job writes. `exactly-once` uses transactions: readers see a record only after "
-        "the next checkpoint. The readers are idempotent and do not need it; it exists for measurements.",
+        description="Guarantee for what the job writes. `exactly-once` uses transactions: readers see a record only "
+        "after the next checkpoint. The readers are idempotent and do not need it; it exists for measurements.",
     )
     checkpoint_dir: Path = Field(
         Path("/opt/flink-checkpoints"), description="Folder shared by JobManager, TaskManagers and submitter."
