@@ -12,7 +12,7 @@ from score_validator.matching import Embedded
 
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_LAYER = 5
-"""Of 6 layers. With idf weights it separates right from wrong better than the last one, and costs less
+"""One of 6 layers. With idf weights it separates right from wrong better than the last one, and costs less
 (docs/threshold-study.md)."""
 
 MAX_TOKENS = 512

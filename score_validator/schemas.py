@@ -70,7 +70,7 @@ class Score(BaseModel):
         description="Whether a text was longer than the encoder's limit (512 tokens, about 2,000 characters of "
         "English, for the embedded one). Its end does not affect the score."
     )
-    truncated_fields: list[TextField] = Field(description="Which texts were cut.")
+    truncated_fields: list[TextField] = Field(description="Names of the texts that were cut.")
 
 
 class Batch(_Body):

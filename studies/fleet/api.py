@@ -1,4 +1,4 @@
-"""How fast is the API? `python -m studies.fleet.api`, in the tests' container.
+"""Measures the latency of the API: `python -m studies.fleet.api`, in the tests' container.
 
 Compares a cached answer with an empty Flask view under the same gunicorn settings, and a new question (202) with the
 minimum for its guarantee: one insert and one acknowledged write to a topic, in a loop over the same number of

@@ -1,4 +1,4 @@
-"""How soon does the dashboard show something? `python -m studies.fleet.first_view`, in the tests' container.
+"""Measures how fast the dashboard opens: `python -m studies.fleet.first_view`, in the tests' container.
 
 A real browser opens the overview, each time with an empty cache, with thousands of answers in the database.
 """

@@ -1,4 +1,4 @@
-"""What does Flink itself carry? `python -m studies.fleet.flink_alone`, in the tests' container.
+"""Measures the throughput of the Flink job: `python -m studies.fleet.flink_alone`, in the tests' container.
 
 Answers are written to the job's topic at once, with a fake scorer that takes 20 ms, and the resulting decisions are
 counted. A plain asyncio consumer (baselines/plain_consumer.py) processes the same answers, alternating with the job.

@@ -1,4 +1,4 @@
-"""What does a question take, part by part? `python -m studies.fleet.footprint`, in the tests' container.
+"""Measures the resources that a question takes: `python -m studies.fleet.footprint`, in the tests' container.
 
 Measures one question with one attempt through the fleet, with fakes of model and scorer of negligible cost: CPU time of
 each service, bytes stored in Kafka, PostgreSQL and Redis, and the number of transactions and commands. scale.py

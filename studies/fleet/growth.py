@@ -1,4 +1,4 @@
-"""Does a question cost more the more there are? `python -m studies.fleet.growth`, in the tests' container.
+"""Measures the cost of a question by the number stored: `python -m studies.fleet.growth`, in the tests' container.
 
 The first figure of throughput.py, only for the fleet, with increasing numbers of completed questions in PostgreSQL.
 """

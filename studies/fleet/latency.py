@@ -1,4 +1,4 @@
-"""What does a question wait for beside model and scorer? `python -m studies.fleet.latency`, in the tests' container.
+"""Measures the latency in addition to model and scorer: `python -m studies.fleet.latency`, in the tests' container.
 
 The fleet and the Celery baseline alternately get one question per second. Model and scorer are fakes that answer at
 once, so that the time from `POST /query` to the row in PostgreSQL is the latency of the other parts. The time stamps of

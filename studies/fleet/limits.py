@@ -1,4 +1,4 @@
-"""What does a provider's limit cost? `python -m studies.fleet.limits`, in the tests' container.
+"""Measures the cost of a provider's limit: `python -m studies.fleet.limits`, in the tests' container.
 
 A fake model admits a number of calls, or of tokens, in any minute and refuses the others; or it is down for minutes.
 Three times as many questions as it admits per minute are asked at once.

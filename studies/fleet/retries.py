@@ -1,4 +1,4 @@
-"""1,000 quota errors at once: when are all asked again? `python -m studies.fleet.retries`, in the tests' container.
+"""Measures when 1,000 quota errors are retried: `python -m studies.fleet.retries`, in the tests' container.
 
 Each must wait for 60 s, and none longer because of the others. The failed calls are written to their topic at once; the
 broker's timestamp of the record that asks again gives the time. The memory of the waiting consumer is measured, too.

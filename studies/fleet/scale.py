@@ -1,4 +1,4 @@
-"""What does the fleet need for more questions a second? `python -m studies.fleet.scale`, which needs no fleet.
+"""Computes the needs of the fleet for more questions per second: `python -m studies.fleet.scale`, which needs no fleet.
 
 It fills the tables of docs/scale.md, which are between comments with their names, from the raw numbers of the other
 studies (mainly footprint.py). It also compares the simulation of consumers and partitions with measured values. Pure,

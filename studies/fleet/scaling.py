@@ -1,4 +1,4 @@
-"""What do more llm-consumers and more partitions bring? `python -m studies.fleet.scaling`, in the tests' container.
+"""Measures the effect of more llm-consumers and partitions: `python -m studies.fleet.scaling`, in the tests' container.
 
 The second figure of throughput.py, only for the fleet, with few calls in flight in each consumer, so that the calls and
 not the machine are the bottleneck.

@@ -1,4 +1,4 @@
-"""How many answers/s are scored through Flink and HTTP? `python -m studies.fleet.scored`, in the tests' container.
+"""Measures scored answers/s through Flink and HTTP: `python -m studies.fleet.scored`, in the tests' container.
 
 Real answers of the embedded model with their references are written to the job's topic at once and scored by the
 fleet's real scorer; the resulting decisions are counted. The same engine scores the same pairs in process, in a

@@ -1,4 +1,4 @@
-"""What do queues bring, and what do they cost? `python -m studies.fleet.sync_vs_async`, in the tests' container.
+"""Measures benefits and costs of queues: `python -m studies.fleet.sync_vs_async`, in the tests' container.
 
 Runs the same questions, with the same fake model and the real scorer, through a synchronous service
 (studies/baselines/synchronous) and through the fleet, alternately: with steady load, a burst, a model with errors, and

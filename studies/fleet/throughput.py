@@ -1,4 +1,4 @@
-"""How many questions a second become rows, beside Celery? `python -m studies.fleet.throughput`, in the tests'
+"""Measures completed questions per second, compared with Celery: `python -m studies.fleet.throughput`, in the tests'
 container.
 
 Measures from the first `POST /query` to the row of the last answer in PostgreSQL, for unique questions, with fakes of

@@ -1,4 +1,4 @@
-"""What does the fleet leave of the embedded model's speed? `python -m studies.fleet.tokens`, in the tests' container.
+"""Measures the fleet's share of the model's speed: `python -m studies.fleet.tokens`, in the tests' container.
 
 The same questions go through the whole fleet, and directly to llm-server with the requests of llm-consumer and the same
 number in flight. They have no reference answer, so that each is asked exactly once. Both sides alternate in rounds;

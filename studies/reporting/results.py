@@ -70,7 +70,7 @@ Run = dict[str, str | int | float]
 
 
 class Measurement(BaseModel):
-    """What one program measured.
+    """The results of one program.
 
     Attributes:
         program: Name of the program.

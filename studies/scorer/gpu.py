@@ -1,4 +1,4 @@
-"""How many pairs a second does the scorer score on a GPU? `python -m studies.scorer.gpu`, in its image with torch.
+"""Measures pairs/s of the scorer on a GPU: `python -m studies.scorer.gpu`, in its image with torch.
 
 One run with the same texts, for encoders of three usual sizes with random weights, which do not affect the speed. Texts
 are the attempts of the threshold study, repeated with rotated words so that all are different, and tokenised by the

@@ -1,4 +1,4 @@
-"""Does the scorer's memory stay flat? `python -m studies.scorer.memory`, from the root of the repository.
+"""Measures whether the scorer's memory stays flat: `python -m studies.scorer.memory`, from the root of the repository.
 
 Scores many pairs of new texts of very different lengths through the queue and the engine, and prints the memory of the
 process during that. Memory is flat if it stops growing once the cache is full.

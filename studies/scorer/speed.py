@@ -1,4 +1,4 @@
-"""How fast is the scorer? `python -m studies.scorer.speed`, from the root of the repository, where torch is installed.
+"""Measures the speed of the scorer: `python -m studies.scorer.speed`, in the root of the repository, with torch.
 
 One run, the same texts, the same threads; prints pairs/s and the ratios that matter:
 
