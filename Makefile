@@ -1,17 +1,17 @@
-# Short names for the commands that README.md shows. `make` alone lists them.
-# For any POSIX shell and GNU make 3.81, which is what macOS has.
+# Short names for the commands of README.md. `make` lists them.
+# Works with any POSIX shell and GNU make 3.81, the version of macOS.
 
 .DEFAULT_GOAL := help
 COMPOSE := docker compose
 RUN := $(COMPOSE) run --rm --build --no-deps
 
-# With a time stamp in it, a rebuilt image would be a new image although nothing changed, and its containers be replaced.
+# Attestations contain a time stamp: an unchanged image would count as new after each build, and replace its containers.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
-# Runs a command and says how long it took: $(call timed,NAME,COMMAND)
+# Runs a command and prints how long it took: $(call timed,NAME,COMMAND)
 timed = start=$$(date +%s); $(2); status=$$?; printf '%s: %d s\n' '$(1)' $$(($$(date +%s) - start)); exit $$status
 
-# The address at which a port of a service is published: $(call url,SERVICE,PORT)
+# Address of a published port of a service: $(call url,SERVICE,PORT)
 url = http://$$($(COMPOSE) port $(1) $(2) 2>/dev/null | sed -E 's/^(127\.0\.0\.1|0\.0\.0\.0|\[::\])/localhost/')
 
 .PHONY: help
@@ -21,14 +21,14 @@ help: ## Show this help
 # --- The fleet -------------------------------------------------------------------------------------------------------
 
 .PHONY: up
-up: prepare build start urls ## Start the fleet, building what changed, and print where to look
+up: prepare build start urls ## Build what changed, start the fleet, and print its addresses
 
 .PHONY: prepare
-prepare: ## Check Docker, Compose and the base images, and get what is missing (see offline/README.md)
+prepare: ## Check Docker, Compose and the base images; get missing ones (see offline/README.md)
 	@$(call timed,prepare,offline/prepare)
 
 .PHONY: check-images
-check-images: ## Compare what the fleet uses of its base images with the images that are present
+check-images: ## Check that the local base images have the features that the fleet uses
 	@offline/check-images
 
 .PHONY: build
@@ -44,7 +44,7 @@ start:
 	@$(call timed,start,$(COMPOSE) up --detach --wait)
 
 .PHONY: urls
-urls: ## Print where to look
+urls: ## Print the addresses of the fleet
 	@printf '%-12s %s\n' \
 	  'API' "$(call url,reverse-proxy,5001)/docs" \
 	  'Dashboard' "$(call url,reverse-proxy,5002)" \
@@ -56,15 +56,15 @@ ps: ## Show the containers and their health
 	@$(COMPOSE) ps --all
 
 .PHONY: logs
-logs: ## Follow the logs (of one service: make logs S=llm-consumer)
+logs: ## Follow the logs (one service: make logs S=llm-consumer)
 	@$(COMPOSE) logs --follow --tail 50 $(S)
 
 .PHONY: traffic
-traffic: ## Ask 50 questions, two a second
+traffic: ## Ask 50 questions, two per second
 	docker exec traffic_generator python generate_traffic.py --num-requests 50 --interval 500
 
 .PHONY: demo
-demo: prepare build-all start ## Walk through docs/demonstration.md on the fleet (DEMO_LANG=es: in Spanish; YES=1: no pauses)
+demo: prepare build-all start ## Run docs/demonstration.md step by step on the fleet (DEMO_LANG=es: in Spanish; YES=1: no pauses)
 	@$(COMPOSE) run --rm --no-deps --env DEMO_LANG=$(DEMO_LANG) --env YES=$(YES) tests python -m tests.demonstration
 
 .PHONY: schema
@@ -72,12 +72,12 @@ schema: ## Write the schema of the fleet's database to sql/schema.sql
 	@sql/dump > sql/schema.sql.new && mv sql/schema.sql.new sql/schema.sql
 
 .PHONY: redeploy
-redeploy: ## Build one service again and replace its containers (make redeploy S=storage-service)
+redeploy: ## Rebuild one service and replace its containers (make redeploy S=storage-service)
 	@[ -n "$(S)" ] || { echo 'which service? make redeploy S=NAME' >&2; exit 2; }
 	@$(COMPOSE) up --detach --wait --no-deps --build $(S)
 
 .PHONY: down
-down: ## Stop the fleet and keep its data
+down: ## Stop the fleet; its data stays
 	$(COMPOSE) down
 
 .PHONY: reset
@@ -86,36 +86,36 @@ reset: ## Stop the fleet and delete its data (YES=1: without asking)
 	$(COMPOSE) --profile tests down --volumes --remove-orphans
 
 .PHONY: check-provider
-check-provider: prepare ## Make one call to each model of .env and say in plain words what is wrong
+check-provider: prepare ## Make one call to each model of .env and explain errors
 	@$(RUN) llm-consumer python -m llm_consumer.check_provider
 
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 
-# Tests, drills and studies kill, delete and measure: they get a fleet of their own.
+# Tests, drills and studies kill containers, delete data and measure, so they run on a separate fleet.
 WITH_FLEET := tests/with_fleet
 
 .PHONY: test
-test: prepare build-all ## Run all tests, or T=PATH, in a fleet of their own (yours is stopped meanwhile, and keeps its data)
+test: prepare build-all ## Run all tests, or T=PATH, on a separate fleet (yours is stopped meanwhile; its data stays)
 	@$(WITH_FLEET) $(COMPOSE) run --rm tests $(if $(T),pytest $(T))
 
-# What is built before, and where the ledger lands.
+# Builds first; docs is mounted, because the ledger is written there.
 drills = $(MAKE) --no-print-directory prepare build-all && \
 	$(WITH_FLEET) $(COMPOSE) run --rm --volume "$(CURDIR)/docs:/app/docs" tests python -m tests.drills --seed $(SEED)
 
-# Deals the scripts and draws the soak's faults.
+# Seed of the scripts and of the soak's faults.
 SEED ?= 1
 
 .PHONY: drill
-drill: ## Break part after part under load and write docs/ledger.md (F=NAME,NAME: some; F=list shows their names)
+drill: ## Break one part after the other under load and write docs/ledger.md (F=NAME,NAME: only these; F=list: names)
 	@$(if $(filter list,$(F)),$(RUN) tests python -m tests.drills --list,$(drills) $(if $(F),--faults $(F),--output docs/ledger.md))
 
-# Half of what the drills' llm-consumers can do, so that they catch up between outages.
+# Half of the throughput of the drills' llm-consumers, so that they catch up between outages.
 .PHONY: soak
-soak: ## A fault each minute for an hour, or for MINUTES; writes docs/soak.md
+soak: ## Cause a fault each minute for an hour, or for MINUTES, and write docs/soak.md
 	@$(drills) --rate 5 --output docs/soak.md soak --minutes $(or $(MINUTES),60)
 
 .PHONY: study
-study: ## List what can be measured, or measure it (S=NAME,NAME); writes documents into docs
+study: ## List the studies, or run some (S=NAME,NAME) and write their documents to docs
 	@studies/run '$(S)' $(OPTIONS)
 
 .PHONY: lint
@@ -124,10 +124,10 @@ lint: prepare ## Check style and types
 	  && codespell && pymarkdown scan --recurse --exclude "node_modules/**" .'
 
 .PHONY: docs
-docs: prepare ## Write the documents that are generated from the code
+docs: prepare ## Generate the documents that are derived from the code
 	$(RUN) --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/docs:/app/docs" tests python -m tools.documents
 
-# --- The same without Docker -----------------------------------------------------------------------------------------
+# --- Without Docker -----------------------------------------------------------------------------------------
 
 PYTHON ?= python3
 
@@ -137,13 +137,13 @@ PYTHON ?= python3
 	PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --no-audit --no-fund --silent && touch $@
 
 .PHONY: venv
-venv: .venv/bin/pytest ## Make .venv, with what the unit tests and checks need
+venv: .venv/bin/pytest ## Create .venv for the unit tests and checks
 
 .PHONY: test-unit
-test-unit: venv ## Run the tests that need neither a fleet nor Docker, or T=PATH
+test-unit: venv ## Run the tests that need no Docker, or T=PATH
 	PATH="$(CURDIR)/.venv/bin:$$PATH" pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
 
 .PHONY: format
-format: venv ## Format the code, and correct what can be corrected
+format: venv ## Format the code and apply automatic fixes
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 	PATH="$(CURDIR)/.venv/bin:$$PATH" npm run format

@@ -1,1 +1,1 @@
-"""The Flink job `score-validator`: scores answers and decides what becomes of them."""
+"""The Flink job `score-validator`: scores answers and decides what happens to them."""

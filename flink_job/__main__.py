@@ -19,11 +19,11 @@ def main() -> None:
     cluster, source = Cluster(settings.flink_jobmanager_url), Topic.of(settings)
     with stop_on_signal() as stop:
         submit.Supervisor(cluster, submit.submit, source, settings.checkpoint_dir, Heartbeat()).run(stop)
-    log.info("stopped; the job goes on")
+    log.info("stopped; the job keeps running")
 
 
 def _check(_settings: FlinkJobSettings) -> str:
-    from flink_job import job  # what it imports is in the image only
+    from flink_job import job  # here, because PyFlink is installed in the image only
 
     return f"job {JOB_NAME} of {job.__name__}"
 

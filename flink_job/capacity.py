@@ -1,9 +1,9 @@
-"""How many calls of the scorer may be in flight: as many as it answers in time.
+"""Limits the calls of the scorer in flight to as many as it answers in time.
 
-A scorer computes one batch after the other: more calls than it is fast enough for only wait longer, until all of them
-time out. Nobody knows its speed beforehand, which depends on the encoder, the machine, and what else runs there. The
-limit is found as TCP finds that of a network (Jacobson 1988, Congestion Avoidance and Control; RFC 5681): slow start,
-then additive increase and multiplicative decrease. A time-out or a 503 is what a lost packet is there.
+A scorer computes one batch after the other. More calls than it can handle only wait longer, until all of them time out.
+Its speed is not known beforehand: it depends on the encoder, the machine, and the other load there. The limit is found
+as in TCP congestion control (Jacobson 1988, Congestion Avoidance and Control; RFC 5681): slow start, then additive
+increase and multiplicative decrease. A timeout or a 503 takes the part of a lost packet.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ class Limit:
     """The number of calls that may be in flight. Pure."""
 
     def __init__(self, most: int) -> None:
-        """Starts with one call; `most`: the limit never exceeds it."""
+        """Starts with one call; the limit never exceeds `most`."""
         self._most = most
         self._value = 1.0
         self._slow_start_below = float(most)
@@ -29,20 +29,20 @@ class Limit:
 
     @property
     def decreases(self) -> int:
-        """How often the limit was lowered; a call that begins notes it for `overloaded`."""
+        """How often the limit was lowered. A call keeps the value from its start and passes it to `overloaded`."""
         return self._decreases
 
     def answered(self) -> None:
-        """Raises the limit after an answer in time: by 1 at first, later by 1 for as many answers as the limit."""
+        """Raises the limit after an answer in time: by 1 during slow start, later by 1 / limit."""
         step = 1.0 if self._value < self._slow_start_below else 1.0 / self._value
         self._value = min(float(self._most), self._value + step)
 
     def overloaded(self, decreases: int) -> None:
-        """Halves the limit after a time-out or a 503.
+        """Halves the limit after a timeout or a 503.
 
         Args:
-            decreases: What `decreases` was when the call began. Calls that began under an earlier, higher limit say
-                nothing about this one, so that those that time out together halve it once.
+            decreases: Value of `decreases` when the call began. Calls that began under an earlier, higher limit are
+                ignored, so that calls that time out together halve the limit only once.
         """
         if decreases == self._decreases:
             self._decreases += 1
@@ -50,7 +50,7 @@ class Limit:
 
 
 class Slots:
-    """Lets calls begin within a limit that changes, first come, first served. For one event loop."""
+    """A semaphore with a changing limit, first come, first served. For one event loop."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -67,7 +67,7 @@ class Slots:
             await turn
             yield
         finally:
-            if not turn.cancelled():  # cancelled: it had no slot yet
+            if not turn.cancelled():  # a cancelled turn had no slot yet
                 self._in_flight -= 1
             self._admit()
 

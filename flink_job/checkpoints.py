@@ -1,11 +1,11 @@
 """The checkpoints on the volume: which one a new job starts from, and which ones are no longer needed.
 
 A job writes to `FOLDER/JOB_ID/chk-N`; a checkpoint is complete once it has a `_metadata`. Flink keeps the newest few of
-each job and leaves them when the job ends. Those of a lost job are all that is known of it until the job that follows
-has completed one of its own.
+each job and keeps them when the job ends. The checkpoints of a lost job are needed until its successor has completed
+one of its own.
 
-The offsets in a checkpoint mean something in one Kafka topic only. Its id stands beside the checkpoints of each job: a
-topic that was deleted and created again, or lost with its volume, has the same name but another id.
+The offsets in a checkpoint are valid in one Kafka topic only. The id of that topic is recorded beside the checkpoints
+of each job: a topic that was deleted and created again, or lost with its volume, has the same name but another id.
 """
 
 import re
@@ -26,8 +26,8 @@ class Checkpoint:
     Attributes:
         path: Its folder.
         number: Its number within its job.
-        completed_at: When it was complete, in seconds since 1970.
-        topic_id: Id of the topic that its offsets belong to; None when nobody recorded it.
+        completed_at: When it was completed, in seconds since 1970.
+        topic_id: Id of the topic that its offsets belong to; None if it was not recorded.
     """
 
     path: Path
@@ -42,12 +42,12 @@ class Checkpoint:
 
 
 def find(folder: Path) -> list[Checkpoint]:
-    """Returns the complete checkpoints of all jobs; none when there is no such folder."""
+    """Returns the complete checkpoints of all jobs; an empty list if the folder does not exist."""
     return [checkpoint for job in _jobs(folder) for checkpoint in _complete(job)]
 
 
 def newest(found: Collection[Checkpoint], rejected: Collection[Path] = ()) -> Checkpoint | None:
-    """Returns the newest checkpoint whose folder is not among `rejected`; None when nothing is left."""
+    """Returns the newest checkpoint whose folder is not among `rejected`; None if there is none."""
     left = [each for each in found if each.path not in rejected]
     return max(left, key=_age, default=None)
 
@@ -55,8 +55,8 @@ def newest(found: Collection[Checkpoint], rejected: Collection[Path] = ()) -> Ch
 def usable(found: Iterable[Checkpoint], topic_id: str) -> list[Checkpoint]:
     """Returns the checkpoints whose offsets belong to the topic with this id.
 
-    One without a recorded id, of an older release, is taken to belong to it, unless a newer one belongs to another
-    topic: then the topic was replaced after it.
+    A checkpoint without a recorded id was written by an older release. It counts as usable, unless a newer checkpoint
+    belongs to another topic: then the topic was replaced later.
     """
     kept, replaced = [], False
     for each in sorted(found, key=_age, reverse=True):
@@ -78,7 +78,7 @@ def record_topic_id(folder: Path, job_id: str, topic_id: str) -> None:
     """Records the id of the topic that a job reads.
 
     Raises:
-        OSError: The volume cannot be written.
+        OSError: The volume is not writable.
     """
     job = folder / job_id
     job.mkdir(parents=True, exist_ok=True)
@@ -88,8 +88,8 @@ def record_topic_id(folder: Path, job_id: str, topic_id: str) -> None:
 def outdated(folder: Path, job_id: str) -> list[Path]:
     """Returns the folders of the jobs that wrote nothing since `job_id` completed its newest checkpoint.
 
-    None before it has completed one: until then it may need the checkpoint that it started from, which belongs to
-    another job. Afterwards it does not: Flink's first checkpoint after a start refers to no files of earlier ones.
+    The list is empty until `job_id` has completed a checkpoint: until then it may need the one that it started from,
+    which belongs to another job. Later it does not: the first checkpoint after a start refers to no earlier files.
     """
     own = newest([each for each in find(folder) if each.job_id == job_id])
     if own is None:
@@ -101,9 +101,9 @@ def delete(job: Path) -> None:
     """Deletes the folder of a job.
 
     Raises:
-        OSError: Some of it is left.
+        OSError: Some files could not be deleted.
     """
-    # First: if this is interrupted, what is left must not look like a complete checkpoint.
+    # Metadata first: if this is interrupted, the remaining files must not look like a complete checkpoint.
     for metadata in job.glob("chk-*/_metadata"):
         metadata.unlink(missing_ok=True)
     shutil.rmtree(job)
@@ -123,7 +123,7 @@ def _complete(job: Path) -> Iterator[Checkpoint]:
             continue
         try:
             completed_at = metadata.stat().st_mtime
-        except FileNotFoundError:  # its job goes on, and a newer one took its place
+        except FileNotFoundError:  # its job still runs and replaced it by a newer one
             continue
         yield Checkpoint(metadata.parent, int(number[1]), completed_at, topic_id)
 

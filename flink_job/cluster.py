@@ -1,4 +1,4 @@
-"""What the JobManager says about the job: its REST API, and what the answers mean."""
+"""Client of the JobManager's REST API, and functions that interpret its responses."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ JOB_NAME = "score-validator"
 TIMEOUT_SECONDS = 5.0
 
 _ENDED = {"FAILED", "CANCELED", "FINISHED"}
-"""States that a job never leaves; in all others it is, or will be, at work."""
+"""Final states. In all other states the job runs or will run."""
 
 _RESTORE_FAILURES = (
     "Exception while creating StreamOperatorStateContext",
@@ -30,23 +30,23 @@ _RESTORE_FAILURES = (
     "Unexpected magic number",
     "can not be restored. The maximum parallelism",
 )
-"""What a stack trace says when the state of a checkpoint cannot be read or does not fit."""
+"""Parts of a stack trace that show that the state of a checkpoint cannot be read or does not fit."""
 
 _STATE_WITHOUT_OPERATOR = (
     "because the operator is not available in the new program",
     "There is no operator for the state",
 )
-"""What it says when the state fits, but for that of operators that the job no longer has."""
+"""Parts of a stack trace that show that a checkpoint has state of operators that the job no longer has."""
 
 _TOO_MANY_UNREADABLE = re.compile(rf"\b{TooManyUnreadable.__name__}: (.*)")
 
 
 class Unreachable(Exception):
-    """The JobManager does not answer, or not with what its API promises."""
+    """The JobManager does not answer, or its answer is not what its API promises."""
 
 
 class CheckpointFailed(Exception):
-    """A checkpoint that was asked for will not come."""
+    """A requested checkpoint failed."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Job:
 
     Attributes:
         id: Its id, 32 hex digits.
-        state: As Flink calls it: `RUNNING`, `RESTARTING`, …
+        state: Flink's name of its state: `RUNNING`, `RESTARTING`, …
         started_at: Milliseconds since 1970.
         tasks: Number of its tasks.
-        tasks_running: Those at work.
+        tasks_running: Number of tasks that run.
     """
 
     id: str
@@ -69,24 +69,24 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it is at work, or will be without anybody's doing."""
+        """Whether it runs, or will run without intervention."""
         return self.state not in _ENDED
 
     @property
-    def working(self) -> bool:
-        """Whether all of it is at work: `RUNNING` alone also holds while its tasks wait for a TaskManager."""
+    def fully_running(self) -> bool:
+        """Whether all tasks run. `RUNNING` alone is not enough: its tasks may still wait for a TaskManager."""
         return self.state == "RUNNING" and 0 < self.tasks == self.tasks_running
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of our name, newest first."""
+    """The jobs named `JOB_NAME`, newest first."""
 
     all: tuple[Job, ...]
 
     @property
     def active(self) -> tuple[Job, ...]:
-        """Those at work; more than one means that somebody submitted it twice."""
+        """Jobs that have not ended; more than one means that somebody submitted the job twice."""
         return tuple(job for job in self.all if job.active)
 
 
@@ -94,7 +94,7 @@ def read_overview(overview: Mapping[str, Any], name: str = JOB_NAME) -> Jobs:
     """Reads the answer of `/jobs/overview`.
 
     Raises:
-        Unreachable: It is not what the API promises.
+        Unreachable: The answer is not what the API promises.
     """
     try:
         found = [
@@ -113,36 +113,36 @@ def is_restore_failure(trace: str) -> bool:
 
 
 def is_state_without_operator(trace: str) -> bool:
-    """Returns whether a checkpoint was refused only because it has state of operators that the job no longer has."""
+    """Returns whether a checkpoint was rejected only because it has state of operators that the job no longer has."""
     return any(marker in trace for marker in _STATE_WITHOUT_OPERATOR)
 
 
 def too_many_unreadable(trace: str) -> str | None:
-    """Returns what a job said that met too many messages that it cannot read (`pipeline.poison`); None for another."""
+    """Returns the error of a job that stopped at too many unreadable messages (`pipeline.poison`), otherwise None."""
     found = _TOO_MANY_UNREADABLE.search(trace)
     return found[1].strip() if found else None
 
 
 def newest_failure(exceptions: Mapping[str, Any]) -> str:
-    """Reads the answer of `/jobs/:id/exceptions`: the stack trace of the newest failure; empty without one."""
+    """Returns the newest stack trace in an answer of `/jobs/:id/exceptions`; empty if there is none."""
     entries = (exceptions.get("exceptionHistory") or {}).get("entries") or []
     newest = max(entries, key=lambda entry: int(entry.get("timestamp", 0)), default=None)
     return str(newest.get("stacktrace", "")) if newest else ""
 
 
 def restored_checkpoint(checkpoints: Mapping[str, Any]) -> Path | None:
-    """Reads the answer of `/jobs/:id/checkpoints`: the folder of the checkpoint that the job took up, if any."""
+    """Returns the folder of the restored checkpoint in an answer of `/jobs/:id/checkpoints`, if any."""
     restored = (checkpoints.get("latest") or {}).get("restored") or {}
     location = restored.get("external_path")
     return Path(str(location).removeprefix("file:")) if location else None
 
 
 def is_checkpoint_over(answer: Mapping[str, Any]) -> bool:
-    """Reads the answer of `/jobs/:id/checkpoints/:request`: whether the checkpoint is complete.
+    """Returns whether the checkpoint is complete, from an answer of `/jobs/:id/checkpoints/:request`.
 
     Raises:
-        CheckpointFailed: It never will be.
-        Unreachable: It is not what the API promises.
+        CheckpointFailed: The checkpoint failed.
+        Unreachable: The answer is not what the API promises.
     """
     try:
         cause = (answer.get("operation") or {}).get("failureCause")
@@ -162,33 +162,33 @@ class Cluster:
         self._http = http.Client(url, timeout_seconds)
 
     def jobs(self) -> Jobs:
-        """Returns the jobs of our name.
+        """Returns the jobs named `JOB_NAME`.
 
         Raises:
-            Unreachable: See there.
+            Unreachable: The JobManager does not answer.
         """
         return read_overview(self._get("/jobs/overview"))
 
     def newest_failure(self, job: Job) -> str:
-        """Returns the stack trace of a job's newest failure; empty when it has had none."""
+        """Returns the stack trace of a job's newest failure; empty if it has had none."""
         return newest_failure(self._get(f"/jobs/{job.id}/exceptions"))
 
     def restored_checkpoint(self, job: Job) -> Path | None:
-        """Returns the folder of the checkpoint that a job took up, if any."""
+        """Returns the folder of the checkpoint that a job was restored from, if any."""
         return restored_checkpoint(self._get(f"/jobs/{job.id}/checkpoints"))
 
     def cancel(self, job: Job) -> None:
-        """Asks for the end of a job; its checkpoints stay."""
+        """Cancels a job; its checkpoints stay."""
         self._call("PATCH", f"/jobs/{job.id}?mode=cancel")
 
     def start_checkpoint(self, job: Job) -> str:
-        """Asks for a checkpoint now, whatever the interval.
+        """Requests a checkpoint now, independent of the interval.
 
         Returns:
-            What `is_checkpoint_over` wants to know of it.
+            Id of the request, for `is_checkpoint_over`.
 
         Raises:
-            Unreachable: See there.
+            Unreachable: The JobManager does not answer.
         """
         answer = self._read("POST", f"/jobs/{job.id}/checkpoints", {})
         if "request-id" not in answer:
@@ -196,10 +196,10 @@ class Cluster:
         return str(answer["request-id"])
 
     def is_checkpoint_over(self, job: Job, request: str) -> bool:
-        """Returns whether a checkpoint that was asked for is complete.
+        """Returns whether a requested checkpoint is complete.
 
         Raises:
-            CheckpointFailed: It never will be.
+            CheckpointFailed: The checkpoint failed.
         """
         return is_checkpoint_over(self._get(f"/jobs/{job.id}/checkpoints/{request}"))
 

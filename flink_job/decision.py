@@ -1,10 +1,10 @@
-"""What becomes of a record of `llm-responses-success` once its score is known. Pure, but for the events it tells."""
+"""Decides what happens to a record of `llm-responses-success` once its score is known. Pure functions."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flink_job.scoring import Refused
+from flink_job.scoring import Rejected
 from pipeline import messages, routing, sizes, topics
 from pipeline.messages import CallError, Malformed, Message, RecordPosition, Response, Unreadable, Validated
 from pipeline.routing import BertScore, Gate, Routed
@@ -12,13 +12,13 @@ from pipeline.routing import BertScore, Gate, Routed
 
 @dataclass(frozen=True)
 class Record:
-    """A record of `llm-responses-success` as it stood in the topic.
+    """A record of `llm-responses-success` as read from the topic.
 
     Attributes:
         key: Its key.
         value: Its body.
-        partition: Where it stood.
-        offset: Where it stood.
+        partition: Its partition.
+        offset: Its offset.
     """
 
     key: bytes | None
@@ -28,13 +28,13 @@ class Record:
 
     @property
     def source(self) -> RecordPosition:
-        """Where it stood."""
+        """Its position in Kafka."""
         return RecordPosition(topic=topics.RESPONSES_SUCCESS, partition=self.partition, offset=self.offset)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A record for the topic that it names."""
+    """An outgoing record and its topic."""
 
     topic: str
     key: bytes | None
@@ -43,55 +43,55 @@ class Sent:
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a record.
+    """The outcome of a record.
 
     Attributes:
-        sent: The records that follow from it.
+        sent: The outgoing records.
         verdict: A quality, `regenerate`, `not_retryable` or `malformed`.
-        about: Fields of the event that tells it: ids, never payloads.
+        log_fields: Fields of the log event: ids, never payloads.
     """
 
     sent: tuple[Sent, ...]
     verdict: str
-    about: dict[str, Any]
+    log_fields: dict[str, Any]
 
 
 def read(record: Record) -> Response:
-    """Reads an answer.
+    """Parses an answer.
 
     Raises:
-        Unreadable: It is no answer.
+        Unreadable: The record is not a valid answer.
     """
     message = messages.read(topics.RESPONSES_SUCCESS, record.key, record.value)
     assert isinstance(message, Response)  # the topic's type
     return message
 
 
-def decide(record: Record, result: BertScore | Refused | None, gate: Gate, now: datetime) -> Decision:
-    """Decides what becomes of a record.
+def decide(record: Record, result: BertScore | Rejected | None, gate: Gate, now: datetime) -> Decision:
+    """Decides what happens to a record.
 
     Args:
-        record: An answer, or something that cannot be read.
-        result: Its score; None when there is nothing to compare with or the record cannot be read.
+        record: An answer, or an invalid record.
+        result: Its score; None if there is nothing to compare it with or the record is invalid.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
     Returns:
-        Records that are small enough for their topics.
+        The decision; its records are small enough for their topics.
     """
     try:
         response = read(record)
     except Unreadable as error:
         return _malformed(record, str(error), now)
-    about: dict[str, Any] = {"question_id": response.question_id, "attempt": response.processing_attempts}
-    if isinstance(result, Refused):
-        return _failed(record, response, result.status_code, f"the scorer refused the answer: {result.message}", now)
+    log_fields: dict[str, Any] = {"question_id": response.question_id, "attempt": response.processing_attempts}
+    if isinstance(result, Rejected):
+        return _failed(record, response, result.status_code, f"the scorer rejected the answer: {result.message}", now)
     routed = routing.decide(response, result, gate, now)
     carrier, *records = (_sized(record, each) for each in routed)
     if carrier:
-        # A record of an attempt that is too large itself is left out: it must not cost the question its answer.
+        # The record of an attempt is left out if it is too large itself: the question must still get its answer.
         sent = (carrier, *(each for each in records if each))
-        return Decision(sent, _verdict(routed), about | {"score": round(result.score, 4) if result else None})
+        return Decision(sent, _verdict(routed), log_fields | {"score": round(result.score, 4) if result else None})
     return _failed(record, response, None, "the answer is too large for a message", now)
 
 
@@ -103,7 +103,7 @@ def _verdict(routed: list[routing.Routed]) -> str:
 def _sized(record: Record, routed: Routed) -> Sent | None:
     """Returns the record for a message, with its history cut or dropped if it would be too large.
 
-    None if it is too large even so.
+    Returns None if it is still too large.
     """
     for shorten in (_whole, sizes.with_short_history, _without_history):
         sent = Sent(routed.topic, record.key, shorten(routed.message).to_bytes())
@@ -117,7 +117,7 @@ def _whole(message: Message) -> Message:
 
 
 def _without_history(message: Message) -> Message:
-    """Returns a message with nothing but the question and the answer: its own, or the best one if it has none."""
+    """Returns a message with only the question and the answer: its own answer, or the best one if it has none."""
     changes: dict[str, object] = {"attempts": (), "errors": ()}
     if isinstance(message, Response | Validated):
         changes["best"] = None
@@ -126,24 +126,24 @@ def _without_history(message: Message) -> Message:
     return message.model_copy(update=changes)
 
 
-def _failed(record: Record, response: Response, status_code: int | None, why: str, now: datetime) -> Decision:
-    error = CallError(type="permanent", status_code=status_code, message=why)
+def _failed(record: Record, response: Response, status_code: int | None, reason: str, now: datetime) -> Decision:
+    error = CallError(type="permanent", status_code=status_code, message=reason)
     response = response.model_copy(update={"errors": response.errors_with(error, now)})
     ended = routing.give_up(response, error, "not_retryable", record.source, now)
-    about = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": why}
+    log_fields = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": reason}
     verdict = ended.message.quality if isinstance(ended.message, Validated) else "not_retryable"
     sent = _sized(record, ended)
-    assert sent is not None  # what came in a message of one topic fits into one of `PERMANENT`
-    return Decision((sent,), verdict, about)
+    assert sent is not None  # the limit of `PERMANENT` is above that of the other topics
+    return Decision((sent,), verdict, log_fields)
 
 
-def _malformed(record: Record, why: str, now: datetime) -> Decision:
-    malformed = Malformed.of(record.key, record.value, record.source, why, now)
+def _malformed(record: Record, reason: str, now: datetime) -> Decision:
+    malformed = Malformed.of(record.key, record.value, record.source, reason, now)
     value = malformed.to_bytes()
     if not sizes.fits(topics.PERMANENT, record.key, value):
-        # Only a topic with a limit of its own can bring this about.
-        why = f"{why} (too large to forward: see its source)"
-        value = Malformed.of(record.key, None, record.source, why, now).to_bytes()
+        # Only possible if the topic has a limit of its own.
+        reason = f"{reason} (too large to forward: see its source)"
+        value = Malformed.of(record.key, None, record.source, reason, now).to_bytes()
     return Decision(
-        (Sent(topics.PERMANENT, record.key, value),), "malformed", {"error": why, **record.source.model_dump()}
+        (Sent(topics.PERMANENT, record.key, value),), "malformed", {"error": reason, **record.source.model_dump()}
     )

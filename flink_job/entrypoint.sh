@@ -1,8 +1,8 @@
 #!/bin/bash
 # jobmanager | taskmanager | submit | any other command. Each replaces this shell, so that SIGTERM reaches it.
 set -eu
-# Flink's processes call each other and Kafka. The proxy of the Docker client's configuration, which Compose puts into every
-# container, is not for them, and gRPC, which Beam uses between its processes, would take it even to this machine.
+# Flink's processes call each other and Kafka directly. Compose passes the proxy of the Docker client's configuration to
+# every container, and gRPC, which Beam uses between its processes, would use it even for connections to this machine.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 case "${1:-}" in
     jobmanager | taskmanager)

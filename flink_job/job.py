@@ -1,11 +1,11 @@
-"""The graph of the job: what is read, the stages that it goes through, and where it is written.
+"""The graph of the job: its source, its stages and its sink.
 
-`flink run -d -py /app/flink_job/job.py` submits it, unless it runs already.
+`flink run -d -py /app/flink_job/job.py` submits it, unless it is already running.
 
     Kafka Source → Duplicate Filter → Score Calculator → Decision Splitter → Kafka Sink
 
-Source, filter and sink are SQL around the two Python stages: PyFlink's DataStream connector for Kafka knows neither
-the place of a record nor a topic for each record, and what is done in SQL stays in the JVM.
+Source, filter and sink are SQL around the two Python stages. PyFlink's DataStream connector for Kafka supports neither
+the partition and offset of a record nor a topic for each record, and SQL stages stay in the JVM.
 """
 
 import sys
@@ -22,14 +22,15 @@ from pipeline import topics
 from pipeline.settings import load
 
 GROUP = "score-validator"
-"""Consumer group; Flink assigns partitions itself and commits offsets with each checkpoint, for people and for a start
-without a checkpoint."""
+"""Consumer group. Flink assigns the partitions itself. It commits offsets with each checkpoint, for monitoring and for
+a start without a checkpoint."""
 
-# Deduplicate keeps the first of each identity in keyed state, in the JVM and before scoring: the same in a Python
-# function after it would halve the throughput.
+# Deduplicate keeps the first record of each identity in keyed state, in the JVM and before scoring. A Python function
+# after it that did the same would halve the throughput.
 #
-# asked_at is part of the identity: a failed question that is asked anew starts again with attempt 1. The key is the
-# question's id. What has no identity (no JSON, no key, …) is told apart by where it stands, so that all of it arrives.
+# asked_at is part of the identity: a failed question that is asked again restarts with attempt 1. The key is the
+# question's id. Records without an identity (no JSON, no key, …) are identified by partition and offset, so that none
+# of them is dropped.
 FIRST_COPIES = """
     SELECT `key`, body, `partition`, `offset`
     FROM (
@@ -51,7 +52,7 @@ FIRST_COPIES = """
 
 
 def configuration(settings: FlinkJobSettings) -> Configuration:
-    """Returns what the job's settings mean to Flink; the rest stands in conf/config.yaml."""
+    """Returns Flink's configuration from the job's settings; the rest is in conf/config.yaml."""
     config = Configuration()
     for key, value in {
         "parallelism.default": f"{settings.flink_parallelism}",
@@ -74,7 +75,8 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
     scored = AsyncDataStream.unordered_wait(
         first_copies,
         ScoreCalculator(settings.scorer_url, settings.score_capacity),
-        # None: it would cost a thread for each record, and end the wait for a scorer that is away. Calls have theirs.
+        # No timeout: it would cost a thread per record, and end the wait for an unavailable scorer. Calls have a
+        # timeout.
         timeout=Time.milliseconds(0),
         capacity=settings.score_capacity,
         output_type=SCORED,
@@ -82,7 +84,7 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
     scored.name("Score Calculator").uid("score-calculator")
     decided = scored.flat_map(DecisionSplitter(settings.gate, settings.poison_limit), OUTGOING)
     decided.name("Decision Splitter").uid("decision-splitter")
-    # Separate stages in the UI, with records in and out. Measured: fused they are no faster.
+    # Separate stages show their records in and out in the UI. A measurement found chained stages no faster.
     scored.start_new_chain()
     decided.start_new_chain()
 
@@ -152,7 +154,7 @@ def _outgoing(settings: FlinkJobSettings) -> TableDescriptor:
 
 
 def _kafka_table(settings: FlinkJobSettings, schema: Schema, options: dict[str, str]) -> TableDescriptor:
-    """Returns a table over topics whose columns `key` and `body` are the bytes of a record as they are."""
+    """Returns a table over topics whose columns `key` and `body` are the raw bytes of a record."""
     builder = TableDescriptor.for_connector("kafka").schema(schema)
     raw = {"key.format": "raw", "key.fields": "key", "value.format": "raw", "value.fields-include": "EXCEPT_KEY"}
     brokers = {"properties.bootstrap.servers": settings.kafka_bootstrap_servers}
@@ -169,10 +171,10 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds * 1000)} ms"
 
 
-# --- names of the operators that SQL makes ---------------------------------------------------------------------------
+# --- names of the operators that SQL creates --------------------------------------------------------------------------
 
-# From the beginning of the planner's name to ours. SQL has no syntax for its operators' names and ids (FLINK-6966), so
-# they are given afterwards; one that is not found here keeps what the planner gave it, and nothing else changes.
+# Maps the start of the planner's name to our name. SQL has no syntax for the names and ids of operators (FLINK-6966),
+# so they are set afterwards. An operator that is not listed keeps the planner's name.
 _NAMES = {
     "KafkaSource": "Kafka Source",
     "Calc": "Columns",
@@ -186,7 +188,7 @@ _STATEFUL = ("Kafka Source", "Duplicate Filter", "Kafka Sink")
 
 
 def _name_sql_operators(env: StreamExecutionEnvironment) -> None:
-    """Gives names to the operators that SQL makes, ids to those with state, and the sink a stage of its own."""
+    """Sets the names of the operators that SQL creates and the ids of those with state; separates the sink's stage."""
     seen = set()
     pending = list(env._j_stream_execution_environment.getTransformations())
     while pending:

@@ -1,4 +1,4 @@
-"""The operators of the job: thin shells of PyFlink around `scoring` and `decision`."""
+"""The operators of the job: thin PyFlink wrappers of `scoring` and `decision`."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pyflink.datastream import AsyncFunction, FlatMapFunction, RuntimeContext
 
 from flink_job import decision
 from flink_job.decision import Record
-from flink_job.scoring import Refused, ScorerClient
+from flink_job.scoring import Rejected, ScorerClient
 from pipeline import logs
 from pipeline.messages import Unreadable
 from pipeline.poison import PoisonLimit
@@ -19,7 +19,7 @@ from pipeline.routing import BertScore, Gate
 log = structlog.get_logger(__name__)
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-"""Not a string: bytes that are no UTF-8 would come out as U+FFFD, and what a poison message really was be lost."""
+"""Not a string: bytes that are not UTF-8 would become U+FFFD, and the content of an invalid message would be lost."""
 
 RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
 
@@ -31,13 +31,13 @@ SCORED = Types.ROW_NAMED(
         *(Types.STRING(), Types.INT()),
     ],
 )
-"""A record with its score, with why there is none, or (all null) with nothing to score."""
+"""A record with its score or its rejection; all null if there was nothing to score."""
 
 OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
 
 
 class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
-    """Adds the score to each record that has an answer and a reference, or samples in its place."""
+    """Adds the score to each record that has an answer and either a reference or samples."""
 
     def __init__(self, url: str, capacity: int) -> None:
         self._url = url
@@ -50,13 +50,13 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
         self._client = ScorerClient(self._url, self._capacity)
 
     async def async_invoke(self, value: Row) -> list[Row]:
-        """Returns the record with its score; it never raises: the record would be lost without a trace."""
+        """Returns the record with its score. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset = value
-        result: BertScore | Refused | None = None
+        result: BertScore | Rejected | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
         except Unreadable:
-            response = None  # the next stage finds that out, too, and says why
+            response = None  # the next stage rejects it with the reason
         if response and response.original_answer and self._client:
             result = await self._client.score(response.llm_response, response.original_answer)
         elif response and response.samples and self._client:
@@ -64,7 +64,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
         scored: tuple[float | str | int | None, ...]
         if isinstance(result, BertScore):
             scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)
-        elif isinstance(result, Refused):
+        elif isinstance(result, Rejected):
             scored = (None, None, None, None, None, result.message, result.status_code)
         else:
             scored = (None,) * 7
@@ -72,7 +72,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
-    """Turns each scored record into the records that follow from it, each with its topic."""
+    """Converts each scored record into outgoing records, each with its topic."""
 
     def __init__(self, gate: Gate, poison_limit: int) -> None:
         self._gate = gate
@@ -81,28 +81,29 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         """Prepares the worker process."""
         _configure_logs()
-        self._poison = PoisonLimit(self._poison_limit)  # here, for its lock cannot be sent with the job
+        self._poison = PoisonLimit(self._poison_limit)  # created here, because its lock cannot be pickled with the job
 
     def flat_map(self, value: Row) -> Iterator[Row]:
-        """Yields what follows from a record.
+        """Yields the outgoing records of a record.
 
         Raises:
-            TooManyUnreadable: More of a partition than the limit. The job restarts from its checkpoint, meets the same
-                records and fails again: it stands still until somebody looks, instead of draining the topic.
+            TooManyUnreadable: More unreadable records of a partition than the limit. The job restarts from its
+                checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
+                draining the topic.
         """
         key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
-        result: BertScore | Refused | None = None
+        result: BertScore | Rejected | None = None
         if score is not None:
             result = BertScore(score, precision, recall, f1, scorer)
         elif status is not None:
-            result = Refused(status, refusal)
+            result = Rejected(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
         if made.verdict == "malformed":
-            self._poison.rejected(made.about["error"], partition)
+            self._poison.rejected(made.log_fields["error"], partition)
         else:
             self._poison.read(partition)
-        tell = log.info if made.verdict != "malformed" else log.warning
-        tell("decided", decision=made.verdict, **made.about)
+        log_at_level = log.info if made.verdict != "malformed" else log.warning
+        log_at_level("decided", decision=made.verdict, **made.log_fields)
         for each in made.sent:
             yield Row(each.topic, each.key, each.value)
 
@@ -110,11 +111,11 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
 def _configure_logs() -> None:
     """Sends this process's events to the TaskManager's log, one JSON object a line.
 
-    A Python worker has no console: Beam's handler carries its records to the JVM, where the logger `PythonWorker`
-    prints them. Only the format is ours.
+    A Python worker has no console: Beam's handler sends its records to the JVM, where the logger `PythonWorker` prints
+    them. Only the formatter is replaced.
     """
     root = logging.getLogger()
-    beam, root.handlers = root.handlers, []  # out of the way: `configure` closes those that it finds
+    beam, root.handlers = root.handlers, []  # detached, because `configure` closes all handlers that it finds
     logs.configure("flink-taskmanager")
     formatter = root.handlers[0].formatter
     for handler in beam:

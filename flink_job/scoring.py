@@ -1,12 +1,12 @@
-"""Asks the scorer for the score of an answer. Knows nothing of Flink.
+"""Asynchronous client of the scorer. Independent of Flink.
 
-`ScorerClient.score` always returns: an exception in an asynchronous PyFlink operator can drop the record without a
-trace. While the scorer is away it tries again, for ever: the record waits, the operators before it feel the back
-pressure, and no attempt of the question is burnt.
+`ScorerClient.score` always returns, because an exception in an asynchronous PyFlink operator can drop the record
+silently. While the scorer is unavailable it retries without limit: the record waits, Flink applies backpressure, and no
+attempt of the question is used up.
 
-A slow scorer is not away. A call tells how long it will be waited for (`Prefer: wait`, RFC 7240), so that the scorer
-drops what nobody waits for; time-outs grow, and fewer calls are in flight (`flink_job.capacity`), until answers come in
-time.
+A slow scorer is not unavailable. Each call states how long it waits (`Prefer: wait`, RFC 7240), so that the scorer
+drops calls that nobody waits for any more. Timeouts grow, and fewer calls are in flight (`flink_job.capacity`), until
+answers arrive in time.
 """
 
 import asyncio
@@ -28,56 +28,56 @@ from pipeline.scores import bert_score
 log = structlog.get_logger(__name__)
 
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Waits between tries, each with up to half of it added at random; the last one repeats."""
+"""Waits between tries, each with random jitter of up to half of it added; the last one repeats."""
 
 MAX_RETRY_AFTER_SECONDS = 30.0
-"""A scorer that asks for more is asked after as much: its queue may be empty sooner than it thought."""
+"""Limit of the scorer's `Retry-After`: its queue may be empty sooner than it estimated."""
 
 FIRST_TIMEOUT_SECONDS = 15.0
-"""Of a call. Doubled after a time-out (RFC 6298): for the same pair each time, for all until the next answer."""
+"""Doubled after a timeout (RFC 6298): for the same pair every time, for all pairs until the next answer."""
 
 GRACE_SECONDS = 2.0
-"""For which a call is waited for beyond the time-out that it tells, so that the scorer can say what became of it."""
+"""Extra wait beyond the stated timeout, so that the scorer can reply with the reason."""
 
 LONGEST_TIMEOUT_SECONDS = 50.0
-"""Below what the scorer's `/ready` calls stuck (60 s in one batch): who takes longer is not slow but broken."""
+"""Less than the 60 s in one batch after which the scorer's `/ready` reports it as stuck."""
 
 SMOOTHING = 1 / 8
-"""Share of the newest answer in the time that answers take (RFC 6298)."""
+"""Weight of the newest answer in the moving average of response times (RFC 6298)."""
 
 SUSPECT_TRIES = 5
-"""Failures of one pair in a row, each while another pair gets its score, after which this one is given up: odd
-answers, and calls that reached the longest time-out."""
+"""Consecutive failures of one pair, each while other pairs get their scores, after which it is given up. Failures are
+unexpected replies and calls that reached the longest timeout."""
 
 MAX_REPLY_BYTES = 65_536
-"""What is read of a reply; a score takes about 300 bytes."""
+"""Limit of the part of a reply that is read; a score takes about 300 bytes."""
 
 CONNECT_SECONDS = 2.0
 RECONNECT_SECONDS = 10
-"""How long an address of the scorer is remembered; it changes when the container is made anew."""
+"""How long an address of the scorer is cached; it changes when the container is recreated."""
 
-_REFUSALS = {400, 413, 422}
+_REJECTIONS = {400, 413, 422}
 """The scorer understood the request and will never score this pair."""
 
 _BUSY = {429, 503}
-"""The scorer has more to do than it takes, or than it gets done while it is waited for."""
+"""The scorer's queue is full, or the call would not be finished within its wait."""
 
-_AWAY = {502}
-"""Something before the scorer says that it is not there now."""
+_UNAVAILABLE = {502}
+"""A proxy in front of the scorer cannot reach it."""
 
 _TIMED_OUT = 504
-"""The scorer was at work on the pair when its time was over."""
+"""The scorer was computing the pair when the stated wait ended."""
 
 _PROBE = {"candidate": "Paris is the capital of France.", "reference": "The capital of France is Paris."}
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The scorer will not score this pair, however often it is asked.
+class Rejected:
+    """The scorer rejects this pair; retries have no effect.
 
     Attributes:
-        status_code: Its HTTP status.
-        message: What it said.
+        status_code: The HTTP status.
+        message: The scorer's message.
     """
 
     status_code: int
@@ -85,10 +85,10 @@ class Refused:
 
 
 class _ScorerUnavailable(Exception):
-    """The scorer cannot be reached, or not now.
+    """The scorer cannot be reached, or cannot answer now.
 
     Attributes:
-        retry_after_seconds: When it asks to be called again; 0 when it does not say.
+        retry_after_seconds: The wait that it asks for; 0 if it states none.
     """
 
     def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
@@ -97,25 +97,25 @@ class _ScorerUnavailable(Exception):
 
 
 class _Busy(_ScorerUnavailable):
-    """The scorer has too much to do."""
+    """The scorer is overloaded."""
 
 
 class _TimedOut(Exception):
     """There was no answer in time.
 
     Attributes:
-        timeout_seconds: For which the call was waited for.
-        at_work: Whether the scorer was at work on the pair then; False also when it did not say.
+        timeout_seconds: Timeout of the call.
+        in_progress: Whether the scorer was computing the pair at that time; False also if unknown.
     """
 
-    def __init__(self, timeout_seconds: float, at_work: bool) -> None:
+    def __init__(self, timeout_seconds: float, in_progress: bool) -> None:
         super().__init__(f"no answer within {timeout_seconds:g} s")
         self.timeout_seconds = timeout_seconds
-        self.at_work = at_work
+        self.in_progress = in_progress
 
 
 class _UnexpectedReply(Exception):
-    """The scorer failed in a way that may be the pair's fault."""
+    """The scorer failed, possibly because of the pair."""
 
     def __init__(self, status_code: int, message: str) -> None:
         super().__init__(message)
@@ -126,11 +126,11 @@ class ScorerClient:
     """HTTP client of the scorer for one event loop."""
 
     def __init__(self, url: str, capacity: int, backoff_seconds: tuple[float, ...] = BACKOFF_SECONDS) -> None:
-        """Makes a client; its session is opened by the first call, in the loop of that call.
+        """Creates a client; the first call opens its session, in the loop of that call.
 
         Args:
             url: Base address of the scorer.
-            capacity: Calls in flight at most; fewer while the scorer does not answer them in time.
+            capacity: Maximum of calls in flight; fewer while the scorer does not answer them in time.
             backoff_seconds: Waits between tries; the last one repeats.
         """
         self._url = f"{url.rstrip('/')}/score"
@@ -141,12 +141,12 @@ class ScorerClient:
         self._answers = 0
         self._answer_seconds: float | None = None
         self._timeout_seconds = FIRST_TIMEOUT_SECONDS
-        self._away = False
+        self._unavailable = False
 
-    async def score(self, candidate: str, reference: str) -> BertScore | Refused:
-        """Returns the score of an answer against its reference, or why there never will be one.
+    async def score(self, candidate: str, reference: str) -> BertScore | Rejected:
+        """Returns the score of an answer against its reference, or why the scorer rejects it.
 
-        It takes as long as the scorer is away. It raises nothing but `asyncio.CancelledError`.
+        Waits as long as the scorer is unavailable. Raises only `asyncio.CancelledError`.
         """
         tries = timeouts = failed_alone = 0
         answers = self._answers
@@ -155,32 +155,32 @@ class ScorerClient:
             try:
                 result = await self._call({"candidate": candidate, "reference": reference}, timeouts)
             except _UnexpectedReply as error:
-                # Once is not enough: the scorer may have got well between the two calls.
+                # Once is not enough: the scorer may have recovered between the two calls.
                 failed_alone = failed_alone + 1 if await self._scores_others() else 0
                 if failed_alone >= SUSPECT_TRIES:
-                    return Refused(error.status_code, f"failed {failed_alone} times on this pair alone: {error}")
-                self._tell_away(str(error))
+                    return Rejected(error.status_code, f"failed {failed_alone} times on this pair alone: {error}")
+                self._log_unavailable(str(error))
             except _TimedOut as error:
                 timeouts += 1
                 others_are_fast = self._answers > answers and self._is_fast()
-                if error.timeout_seconds == LONGEST_TIMEOUT_SECONDS and error.at_work and others_are_fast:
+                if error.timeout_seconds == LONGEST_TIMEOUT_SECONDS and error.in_progress and others_are_fast:
                     failed_alone += 1
                 answers = self._answers
                 if failed_alone >= SUSPECT_TRIES:
-                    return Refused(_TIMED_OUT, f"failed {failed_alone} times on this pair alone: {error}")
-                self._tell_away(str(error))
-            except _Busy as error:  # which says nothing about the pair
+                    return Rejected(_TIMED_OUT, f"failed {failed_alone} times on this pair alone: {error}")
+                self._log_unavailable(str(error))
+            except _Busy as error:  # not a failure of the pair
                 asked_to_wait = error.retry_after_seconds
-                self._tell_away(str(error))
+                self._log_unavailable(str(error))
             except _ScorerUnavailable as error:
                 failed_alone = 0
                 asked_to_wait = error.retry_after_seconds
-                self._tell_away(str(error))
+                self._log_unavailable(str(error))
             except Exception as error:
                 failed_alone = 0
-                self._tell_away(f"{type(error).__name__}: {error}")
+                self._log_unavailable(f"{type(error).__name__}: {error}")
             else:
-                self._tell_back()
+                self._log_available()
                 return result
             wait = max(self._backoff[min(tries, len(self._backoff) - 1)], asked_to_wait)
             tries += 1
@@ -189,19 +189,19 @@ class ScorerClient:
     async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | None:
         """Returns the mean scores of an answer against further answers to the same prompt.
 
-        The mean, as in SelfCheckGPT (Manakul et al. 2023, arXiv:2303.08896): one sample that strays counts with its
-        share, where a minimum would be that sample alone and a maximum would overlook all others. Samples that the
-        scorer refuses are left out. It waits and raises as `score` does.
+        The mean, as in SelfCheckGPT (Manakul et al. 2023, arXiv:2303.08896): one deviating sample counts only with its
+        share, while a minimum would depend on it alone and a maximum on one agreeing sample. Samples that the scorer
+        rejects are left out. Waits and raises as `score` does.
 
         Args:
             answer: The answer to judge.
             samples: At least one.
 
         Returns:
-            None if the scorer refuses all samples: the answer is not at fault, it stays without a score.
+            None if the scorer rejects all samples: the cause is not the answer, which stays without a score.
         """
-        # A call for each, not one batch, which a single sample without words would fail as a whole. The scorer puts
-        # what arrives together into one batch.
+        # One call per sample: a single sample without words would fail a batch as a whole. The scorer combines calls
+        # that arrive together into one batch.
         results = await asyncio.gather(*(self.score(answer, sample) for sample in samples))
         scores = [result for result in results if isinstance(result, BertScore)]
         if not scores:
@@ -221,13 +221,13 @@ class ScorerClient:
             self._session = None
 
     def _timeout(self, timeouts: int) -> float:
-        """Returns the seconds that a call is waited for whose pair timed out so often before."""
+        """Returns the timeout of a call, in seconds, after this number of timeouts of its pair."""
         return min(LONGEST_TIMEOUT_SECONDS, max(FIRST_TIMEOUT_SECONDS * 2.0 ** min(timeouts, 8), self._timeout_seconds))
 
-    async def _call(self, pair: dict[str, str], timeouts: int) -> BertScore | Refused:
-        """Makes a call when its turn comes, and learns from how it ends.
+    async def _call(self, pair: dict[str, str], timeouts: int) -> BertScore | Rejected:
+        """Makes a call when a slot is free, and adapts limit and timeout to its result.
 
-        The time-out begins when the call does: the wait for a turn is no fault of the scorer.
+        The timeout begins with the call: the wait for a slot does not count.
         """
         async with self._slots.slot():
             timeout, decreases = self._timeout(timeouts), self._limit.decreases
@@ -245,27 +245,27 @@ class ScorerClient:
             return result
 
     def _is_fast(self) -> bool:
-        """Whether answers come soon: where all pairs are slow, a time-out says nothing about its pair."""
+        """Whether answers are fast: if all pairs are slow, a timeout says nothing about its pair."""
         return self._answer_seconds is not None and self._answer_seconds < FIRST_TIMEOUT_SECONDS
 
     def _learn(self, seconds: float) -> None:
-        """Learns how long an answer takes; a time-out is never less than twice that."""
+        """Updates the average response time; the timeout is at least twice that."""
         usual = seconds if self._answer_seconds is None else self._answer_seconds
         self._answer_seconds = usual + SMOOTHING * (seconds - usual)
         self._timeout_seconds = 2 * self._answer_seconds
 
-    async def _ask(self, pair: dict[str, str], timeout_seconds: float) -> BertScore | Refused:
+    async def _ask(self, pair: dict[str, str], timeout_seconds: float) -> BertScore | Rejected:
         """Makes one call.
 
         Raises:
             _TimedOut: There was no answer in time.
-            _ScorerUnavailable: The scorer is not there, or busy.
-            _UnexpectedReply: The answer is no score.
-            aiohttp.ClientError: It could not be reached.
+            _ScorerUnavailable: The scorer is unavailable or busy.
+            _UnexpectedReply: The answer is not a score.
+            aiohttp.ClientError: The scorer could not be reached.
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # As many connections as there are calls: who may begin one is decided before.
+                # No limit of connections here: `Slots` limits the calls.
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=RECONNECT_SECONDS),
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,  # a small reply could become a large one
@@ -278,17 +278,17 @@ class ScorerClient:
             ) as answer:
                 status, body = answer.status, await _read(answer)
                 after = min(http.retry_after(answer.headers) or 0.0, MAX_RETRY_AFTER_SECONDS)
-        except aiohttp.ServerTimeoutError as error:  # also a TimeoutError, but there was no connection yet
+        except aiohttp.ServerTimeoutError as error:  # a subclass of TimeoutError; there was no connection yet
             raise _ScorerUnavailable(str(error)) from None
         except TimeoutError:
-            raise _TimedOut(timeout_seconds, at_work=False) from None
-        if status in _REFUSALS:
-            return Refused(status, reason(body))
+            raise _TimedOut(timeout_seconds, in_progress=False) from None
+        if status in _REJECTIONS:
+            return Rejected(status, reason(body))
         if status == _TIMED_OUT:
-            raise _TimedOut(timeout_seconds, at_work=True)
+            raise _TimedOut(timeout_seconds, in_progress=True)
         if status in _BUSY:
             raise _Busy(f"HTTP {status}", after)
-        if status in _AWAY:
+        if status in _UNAVAILABLE:
             raise _ScorerUnavailable(f"HTTP {status}", after)
         if status != 200:
             raise _UnexpectedReply(status, f"HTTP {status}: {reason(body)}")
@@ -303,35 +303,35 @@ class ScorerClient:
         except Exception:
             return False
 
-    # An outage is told once, not once for each record that waits for its end.
+    # An outage is logged once, not once for each record that waits.
 
-    def _tell_away(self, error: str) -> None:
-        if not self._away:
-            self._away = True
+    def _log_unavailable(self, error: str) -> None:
+        if not self._unavailable:
+            self._unavailable = True
             log.warning("began to wait for the scorer", url=self._url, error=error)
 
-    def _tell_back(self) -> None:
-        if self._away:
-            self._away = False
+    def _log_available(self) -> None:
+        if self._unavailable:
+            self._unavailable = False
             log.info("reached the scorer again", url=self._url)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """Returns the body of a reply, cut at its limit: what is longer is no score, and must not fill the memory."""
+    """Returns the body of a reply, cut at `MAX_REPLY_BYTES`, because a longer one is not a score."""
     body = b""
     async for chunk in answer.content.iter_any():
         body += chunk
         if len(body) > MAX_REPLY_BYTES:
-            answer.close()  # not `release`, which would read the rest
+            answer.close()  # `release` would read the rest
             return body[:MAX_REPLY_BYTES]
     return body
 
 
 def parse(body: bytes) -> BertScore:
-    """Reads the scorer's answer.
+    """Parses the scorer's answer.
 
     Raises:
-        ValueError: It is not JSON, or a number is not from -1 to 1.
+        ValueError: It is not JSON, or a number is not between -1 and 1.
         KeyError: A field is missing.
         TypeError: A field is of another type.
     """
@@ -343,7 +343,7 @@ def parse(body: bytes) -> BertScore:
 
 
 def reason(body: bytes, limit: int = 300) -> str:
-    """Returns what an error answer says: the detail of a problem+json document, or the text itself, cut."""
+    """Returns the message of an error reply: the detail of a problem+json document, or the text itself, cut."""
     text = body.decode(errors="replace").strip()
     try:
         document = json.loads(text)

@@ -1,6 +1,6 @@
 """Settings of the job and of its submitter.
 
-The job reads them in the process that submits it and hands values to the operators, so that TaskManagers need no
+The process that submits the job reads them and passes the values to the operators, so that TaskManagers need no
 environment of their own.
 """
 
@@ -14,57 +14,57 @@ from pipeline.settings import GateSettings, KafkaSettings, ScorerSettings
 
 
 class FlinkJobSettings(KafkaSettings, GateSettings, ScorerSettings):
-    """Everything that can be set about the job."""
+    """Settings of the job."""
 
     score_capacity: int = Field(
         32,
         ge=1,
         le=1000,
-        description="Calls of the scorer in flight at most, for each subtask; fewer, by itself, while it is slow.",
+        description="Maximum of scorer calls in flight per subtask; reduced automatically while the scorer is slow.",
     )
     self_check_threshold: float = Field(
         0.28,
         ge=0,
         le=1,
-        description="Mean agreement with further answers at which one without reference is accepted "
+        description="Mean agreement with further answers from which an answer without reference is accepted "
         "(SELF_CHECK_SAMPLES of llm-consumer).",
     )
     checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
     delivery_guarantee: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
-        description="Of what the job writes. `exactly-once`: in transactions, so that readers see a record with the "
-        "next checkpoint only. The readers need no such thing, they are idempotent; it is there to be measured.",
+        description="Guarantee for what the job writes. `exactly-once` uses transactions: readers see a record only "
+        "after the next checkpoint. The readers are idempotent and do not need it; it exists for measurements.",
     )
     checkpoint_dir: Path = Field(
-        Path("/opt/flink-checkpoints"), description="Folder that JobManager, TaskManagers and submitter share."
+        Path("/opt/flink-checkpoints"), description="Folder shared by JobManager, TaskManagers and submitter."
     )
-    dedup_ttl_seconds: float = Field(3600, ge=1, description="How long a copy of an answer is known to be one.")
-    flink_parallelism: int = Field(1, ge=1, le=128, description="Subtasks of each stage; it needs as many slots.")
+    dedup_ttl_seconds: float = Field(3600, ge=1, description="How long copies of an answer are recognised.")
+    flink_parallelism: int = Field(1, ge=1, le=128, description="Subtasks of each stage; needs as many slots.")
     flink_jobmanager_url: str = Field(
         "http://flink-jobmanager:8081", pattern=r"^https?://[^/]+", description="REST API of the JobManager."
     )
 
     @property
     def checkpointing_mode(self) -> str:
-        """Name of the guarantee for the job's own state: a copy that state counts twice would be written twice."""
+        """Flink's name of the guarantee; the job's own state needs the same one as its sink."""
         return self.delivery_guarantee.replace("-", "_").upper()
 
     @property
     def delivery_options(self) -> dict[str, str]:
         """Options of the Kafka sink for the guarantee."""
         if self.delivery_guarantee == "at-least-once":
-            # Exactly once would make each record wait for its checkpoint; readers are idempotent instead.
+            # Exactly once would delay each record until the next checkpoint. Readers are idempotent instead.
             return {"sink.delivery-guarantee": "at-least-once"}
         return {
             "sink.delivery-guarantee": "exactly-once",
             "sink.transactional-id-prefix": "score-validator",
-            # The longest that a broker allows by its own settings; the producer's default of an hour is refused.
+            # The broker's default maximum; it rejects the producer's default of one hour.
             "properties.transaction.timeout.ms": "900000",
         }
 
     @property
     def gate(self) -> Gate:
-        """When an answer is good enough."""
+        """The acceptance policy of answers."""
         return Gate(
             threshold=self.quality_threshold,
             max_attempts=self.max_attempts,

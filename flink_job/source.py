@@ -1,4 +1,4 @@
-"""Which topic the job reads. Kafka gives each topic an id when it is created, and never gives it to another one."""
+"""The topic that the job reads, and its id. Kafka gives each topic an id when it is created and never reuses it."""
 
 from typing import Protocol
 
@@ -14,14 +14,14 @@ TIMEOUT_SECONDS = 5.0
 
 
 class Source(Protocol):
-    """What is asked of Kafka; see `Topic`."""
+    """The part of `Topic` that the supervisor uses."""
 
     def topic_id(self) -> str:  # noqa: D102
         ...
 
 
 class Topic:
-    """The topic that the job reads, as Kafka knows it."""
+    """The topic that the job reads, in Kafka."""
 
     def __init__(self, admin: AdminClient, name: str = topics.RESPONSES_SUCCESS) -> None:
         self._admin = admin
@@ -29,7 +29,7 @@ class Topic:
 
     @classmethod
     def of(cls, settings: KafkaSettings) -> "Topic":
-        """Makes a client of the brokers in the settings; nothing is sent yet."""
+        """Creates a client of the brokers in the settings; it sends nothing yet."""
         return cls(AdminClient(client_config(settings, "flink-job")))
 
     def topic_id(self) -> str:
@@ -42,10 +42,10 @@ class Topic:
         try:
             return str(asked[self._name].result(TIMEOUT_SECONDS).topic_id)
         except (KafkaException, TimeoutError) as error:
-            raise Unavailable(f"cannot describe the topic {self._name}: {_said(error)}") from error
+            raise Unavailable(f"cannot describe the topic {self._name}: {_error_text(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, KafkaException):
         return str(error.args[0].str())
     return f"no answer within {TIMEOUT_SECONDS:g} s"

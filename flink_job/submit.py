@@ -1,7 +1,7 @@
-"""Keeps the job running: submits it, and again from the newest checkpoint whenever it is gone.
+"""Keeps the job running: submits it, and submits it again from the newest checkpoint when it is gone.
 
-A JobManager without high availability forgets its jobs when it ends. What is needed to go on lies on the volume of the
-checkpoints, and this process is the one who remembers to use it, and to delete it when it is no longer needed.
+A JobManager without high availability loses its jobs when it ends. Their checkpoints stay on a volume. This process
+restores the job from them and deletes those that are no longer needed.
 """
 
 import subprocess
@@ -34,17 +34,17 @@ log = structlog.get_logger()
 JOB_FILE = Path(__file__).with_name("job.py")
 INTERVAL_SECONDS = 2.0
 SUBMISSION_SECONDS = 180.0
-"""A submission that takes longer is given up; it takes 6 to 7 s on a machine at rest."""
+"""Timeout of a submission, which takes 6 to 7 s on an idle machine."""
 
 FINAL_CHECKPOINT_SECONDS = 5.0
-"""A checkpoint at the end that takes longer is not waited for; it takes well below 1 s unless the scorer is away."""
+"""Timeout of the checkpoint at the end, which takes well below 1 s unless the scorer is unavailable."""
 
 TRIES = 3
-"""Failed submissions from one checkpoint, of whatever cause, before the one before it is taken."""
+"""Failed submissions from one checkpoint, of any cause, before the previous checkpoint is used."""
 
 
 class Cluster(Protocol):
-    """What is asked of the JobManager; see `flink_job.cluster.Cluster`."""
+    """The part of `flink_job.cluster.Cluster` that the supervisor uses."""
 
     def jobs(self) -> Jobs:  # noqa: D102
         ...
@@ -66,24 +66,24 @@ class Cluster(Protocol):
 
 
 Submit = Callable[[Checkpoint | None, bool, threading.Event], str | None]
-"""Submits the job, from a checkpoint if there is one; returns what went wrong, if anything did. The second argument:
-whether state of operators that the job no longer has may be left out; otherwise the JobManager refuses it."""
+"""Submits the job, from a checkpoint if there is one; returns the error, if any. The second argument says whether state
+of operators that the job no longer has is ignored; otherwise the JobManager rejects the checkpoint."""
 
 
 class Supervisor:
-    """Looks after the job, one step at a time."""
+    """Supervises the job, one step at a time."""
 
     def __init__(
         self, cluster: Cluster, submit: Submit, source: Source, checkpoint_dir: Path, heartbeat: Heartbeat
     ) -> None:
-        """Makes a supervisor.
+        """Creates a supervisor.
 
         Args:
             cluster: Where the job runs.
-            submit: Brings it there.
-            source: The topic that it reads.
+            submit: Submits the job.
+            source: The topic that the job reads.
             checkpoint_dir: Where its checkpoints are.
-            heartbeat: Beaten while all of the job is at work, so that the container is healthy exactly then.
+            heartbeat: Updated while all tasks of the job run, so that the container is healthy exactly then.
         """
         self._cluster = cluster
         self._submit = submit
@@ -91,39 +91,39 @@ class Supervisor:
         self._checkpoint_dir = checkpoint_dir
         self._heartbeat = heartbeat
         self._rejected: set[Path] = set()
-        self._in_part: set[Path] = set()
-        """Checkpoints with state of operators that the job no longer has: the rest of them is restored."""
+        self._allow_non_restored: set[Path] = set()
+        """Checkpoints with state of operators that the job no longer has; that state is ignored."""
         self._undeletable: set[Path] = set()
         self._submitted_topic_id: str | None = None
-        """Of the topic when the job was last submitted; None once it is recorded."""
+        """Id of the topic when the job was last submitted; None once it is recorded."""
         self._unrecorded = ""
-        """Job about which it was told that its topic cannot be recorded yet."""
+        """Job for which it was logged that its topic cannot be recorded yet."""
         self._failures = 0
         self._poisoned = False
-        """The job was stopped for the messages that it rejects."""
-        self._told = ""
+        """Whether the job was stopped because it rejects too many messages."""
+        self._last_logged = ""
 
     def run(self, stop: threading.Event, interval_seconds: float = INTERVAL_SECONDS) -> None:
-        """Looks after the job until `stop` is set; leaves it running then, with a checkpoint as new as can be."""
+        """Supervises the job until `stop` is set; then takes a last checkpoint and leaves the job running."""
         while not stop.is_set():
             try:
                 self.step(stop)
             except Unreachable as error:
-                self._tell("the JobManager does not answer", error=str(error))
+                self._log_change("the JobManager does not answer", error=str(error))
             except Unavailable as error:
-                self._tell("the job is not submitted while Kafka does not answer", error=str(error))
+                self._log_change("the job is not submitted while Kafka does not answer", error=str(error))
             stop.wait(interval_seconds)
         try:
             self._checkpoint()
         except (Unreachable, CheckpointFailed) as error:
-            log.warning("no checkpoint before the end", error=str(error))
+            log.warning("failed to take a checkpoint before stopping", error=str(error))
 
     def _checkpoint(self, poll_seconds: float = 0.1) -> None:
-        """Takes a checkpoint: when all of the fleet is on its way down, the next job repeats nothing that came before.
+        """Takes a checkpoint, so that the next job repeats nothing if the whole fleet is stopping.
 
         Raises:
             Unreachable: The JobManager does not answer.
-            CheckpointFailed: Not taken, or not in time.
+            CheckpointFailed: It failed, or was not complete in time.
         """
         deadline = time.monotonic() + FINAL_CHECKPOINT_SECONDS
         for job in self._cluster.jobs().active:
@@ -132,14 +132,14 @@ class Supervisor:
                 if time.monotonic() > deadline:
                     raise CheckpointFailed(f"not complete after {FINAL_CHECKPOINT_SECONDS:g} s")
                 time.sleep(poll_seconds)
-            log.info("took a checkpoint before the end", job=job.id)
+            log.info("took a checkpoint before stopping", job=job.id)
 
     def step(self, stop: threading.Event) -> None:
-        """Looks once, and does what is due.
+        """Checks the job once, and submits, cancels or cleans up as needed.
 
         Raises:
             Unreachable: The JobManager does not answer.
-            Unavailable: Kafka does not, and the job is to be submitted.
+            Unavailable: The job has to be submitted, and Kafka does not answer.
         """
         active = self._cluster.jobs().active
         if not active:
@@ -150,35 +150,35 @@ class Supervisor:
             log.warning("found the job more than once; cancel all but one", jobs=[job.id for job in active])
         job = active[-1]
         self._record_topic_id(job)
-        if job.working:
+        if job.fully_running:
             self._failures = 0
             self._heartbeat.beat()
-            self._tell("the job runs", job=job.id)
-            if len(active) == 1:  # otherwise nobody knows which one stays
+            self._log_change("the job is running", job=job.id)
+            if len(active) == 1:  # otherwise it is unknown which job will stay
                 self._delete_outdated(job)
         else:
-            self._tell("the job is on its way", job=job.id, state=job.state)
-            self._cancel_what_restarts_in_vain(job)
+            self._log_change("the job is starting", job=job.id, state=job.state)
+            self._cancel_endless_restarts(job)
 
     def _submit_from_newest(self, stop: threading.Event) -> None:
-        # Recorded for the job is what it was compared with, even if the topic is replaced while it is submitted.
+        # The id that is recorded is the one that was compared, even if the topic is replaced during the submission.
         self._submitted_topic_id = self._source.topic_id()
         checkpoint = self._choose(self._submitted_topic_id)
         origin = str(checkpoint.path) if checkpoint else "the offsets of the consumer group"
-        in_part = checkpoint is not None and checkpoint.path in self._in_part
-        self._tell("submitting the job", origin=origin)
-        problem = self._submit(checkpoint, in_part, stop)
+        allow_non_restored = checkpoint is not None and checkpoint.path in self._allow_non_restored
+        self._log_change("submitting the job", origin=origin)
+        problem = self._submit(checkpoint, allow_non_restored, stop)
         if problem is None or stop.is_set():
             return
-        self._told = ""
-        # While the JobManager is away nothing is the checkpoint's fault: this raises, and nothing is counted.
+        self._last_logged = ""
+        # If the JobManager is unavailable, the checkpoint is not the cause: this raises, and no failure is counted.
         if self._cluster.jobs().active:
             return
-        if checkpoint and not in_part and is_state_without_operator(problem):
-            self._in_part.add(checkpoint.path)
+        if checkpoint and not allow_non_restored and is_state_without_operator(problem):
+            self._allow_non_restored.add(checkpoint.path)
             log.warning(
                 "the job has changed: restoring the checkpoint without the state of operators that it no longer has; "
-                "a Kafka source without its state goes on from the committed offsets",
+                "a Kafka source without its state continues from the committed offsets",
                 origin=origin,
                 error=problem,
             )
@@ -194,27 +194,27 @@ class Supervisor:
         checkpoint = checkpoints.newest(usable, self._rejected)
         if found and not usable:
             log.warning(
-                "the topic was created anew since the checkpoints were taken, their offsets mean nothing in it: going "
-                "on from the committed offsets, or from the start of the topic",
+                "the topic was recreated after the checkpoints were taken, so their offsets are invalid: continuing "
+                "from the committed offsets, or from the start of the topic",
                 topic_id=topic_id,
                 recorded=sorted({each.topic_id for each in found if each.topic_id}),
             )
         elif usable and checkpoint is None:
             log.error(
-                "no checkpoint can be restored: going on from the committed offsets, without what is known of copies",
+                "no checkpoint can be restored: continuing from the committed offsets, without known copies",
                 rejected=len(self._rejected),
             )
         return checkpoint
 
     def _record_topic_id(self, job: Job) -> None:
-        """Writes down which topic the offsets in a job's checkpoints belong to, once for each job."""
+        """Records which topic the offsets in a job's checkpoints belong to, once for each job."""
         try:
             if checkpoints.recorded_topic_id(self._checkpoint_dir, job.id) is None:
-                # A job that somebody else submitted is recorded with what it reads now.
+                # For a job that somebody else submitted, the current topic is recorded.
                 topic_id = self._submitted_topic_id or self._source.topic_id()
                 checkpoints.record_topic_id(self._checkpoint_dir, job.id, topic_id)
             self._submitted_topic_id = None
-        except (Unavailable, OSError) as error:  # tried again at the next step; the job itself has no need of it
+        except (Unavailable, OSError) as error:  # retried at the next step; the job does not need it
             if self._unrecorded != job.id:
                 self._unrecorded = job.id
                 log.warning("cannot record yet which topic the job reads", job=job.id, error=str(error))
@@ -231,13 +231,13 @@ class Supervisor:
                 log.warning("failed to delete the checkpoints of an earlier job", path=str(folder), error=str(error))
                 continue
             self._rejected = {path for path in self._rejected if path.parent != folder}
-            self._in_part = {path for path in self._in_part if path.parent != folder}
+            self._allow_non_restored = {path for path in self._allow_non_restored if path.parent != folder}
             log.info("deleted the checkpoints of an earlier job", path=str(folder), job=job.id)
 
-    def _cancel_what_restarts_in_vain(self, job: Job) -> None:
-        """Ends a job that would fail for ever: it cannot read its checkpoint, or rejects too many messages.
+    def _cancel_endless_restarts(self, job: Job) -> None:
+        """Cancels a job that would restart endlessly: it cannot read its checkpoint, or rejects too many messages.
 
-        The latter would write all that it may reject to the permanent topic again at each restart.
+        In the second case each restart would write the rejected messages to the permanent topic again.
         """
         trace = self._cluster.newest_failure(job)
         if is_restore_failure(trace):
@@ -260,34 +260,34 @@ class Supervisor:
         self._rejected.add(path)
         self._failures = 0
         log.error(
-            "gave up a checkpoint that cannot be restored; trying the one before it", path=str(path), error=problem
+            "rejected a checkpoint that cannot be restored; trying the previous one", path=str(path), error=problem
         )
 
-    def _tell(self, event: str, **fields: str) -> None:
-        """Logs what is new only."""
-        told = f"{event} {fields.get('job')} {fields.get('state')} {fields.get('origin')}"
-        if told != self._told:
-            self._told = told
+    def _log_change(self, event: str, **fields: str) -> None:
+        """Logs an event unless it is the same as the last one."""
+        line = f"{event} {fields.get('job')} {fields.get('state')} {fields.get('origin')}"
+        if line != self._last_logged:
+            self._last_logged = line
             log.info(event, **fields)
 
 
-def command(checkpoint: Checkpoint | None, in_part: bool = False) -> list[str]:
+def command(checkpoint: Checkpoint | None, allow_non_restored: bool = False) -> list[str]:
     """Returns the command line that submits the job; see `Submit`."""
     restore = ["-s", checkpoint.path.as_uri()] if checkpoint else []
-    if checkpoint and in_part:
+    if checkpoint and allow_non_restored:
         restore.append("--allowNonRestoredState")
     return ["flink", "run", "-d", *restore, "-py", str(JOB_FILE)]
 
 
-def submit(checkpoint: Checkpoint | None, in_part: bool, stop: threading.Event) -> str | None:
+def submit(checkpoint: Checkpoint | None, allow_non_restored: bool, stop: threading.Event) -> str | None:
     """Runs `flink run` until it ends, or `stop` is set; see `Submit`.
 
     Returns:
-        What it said when it failed or took too long; None when the job is submitted.
+        Its error output if it failed or took too long; None if the job was submitted.
     """
     with tempfile.TemporaryFile() as output:
         client = subprocess.Popen(
-            command(checkpoint, in_part), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command(checkpoint, allow_non_restored), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         waited = 0.0
         while client.poll() is None and not stop.wait(0.2):
@@ -298,15 +298,15 @@ def submit(checkpoint: Checkpoint | None, in_part: bool, stop: threading.Event) 
             client.kill()
         status = client.wait()
         output.seek(0)
-        said = output.read().decode(errors="replace")
+        printed = output.read().decode(errors="replace")
     if status == 0:
         return None
-    return summary_of(said) or f"flink run ended with status {status}"
+    return summary_of(printed) or f"flink run ended with status {status}"
 
 
-def summary_of(said: str, causes: int = 6) -> str:
-    """Returns what the `flink` command said without the frames of its stack traces: the last causes."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith("Caused by:")]
-    kept: Collection[str] = dict.fromkeys(telling or lines)
+def summary_of(printed: str, causes: int = 6) -> str:
+    """Returns the last causes in the output of the `flink` command, without stack frames."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    causes_found = [line for line in lines if line.startswith("Caused by:")]
+    kept: Collection[str] = dict.fromkeys(causes_found or lines)
     return "\n".join(list(kept)[-causes:])

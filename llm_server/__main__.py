@@ -1,4 +1,4 @@
-"""The container: loads the model, serves it until SIGTERM."""
+"""The container: loads the model and serves it until SIGTERM."""
 
 import importlib.util
 import os
@@ -23,10 +23,10 @@ log = structlog.get_logger()
 def model_file(settings: LlmServerSettings) -> Path:
     """Returns the path of the model.
 
-    The package of the embedded one is found, not imported: it is a plugin of a program that is not installed here.
+    The package of the embedded model is only located, not imported: it is a plugin of a program that is not installed.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     if settings.llm_server_model_file:
         path = Path(settings.llm_server_model_file)
@@ -48,18 +48,18 @@ def main() -> NoReturn:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    import xllamacpp  # in the container only
+    import xllamacpp  # installed only in the container
 
     with stop_on_signal() as stop:
         try:
             server = xllamacpp.Server(common)
-        except RuntimeError as error:  # its log, just above, has the reason
+        except RuntimeError as error:  # its own log has the reason
             log.error(
-                "could not start the server", model_file=str(path), port=settings.llm_server_port, error=str(error)
+                "failed to start the server", model_file=str(path), port=settings.llm_server_port, error=str(error)
             )
             sys.exit(1)
         log.info(
-            "started to serve",
+            "started the server",
             model=settings.llm_model,
             address=server.listening_address,
             threads=settings.llm_server_threads,
@@ -70,14 +70,14 @@ def main() -> NoReturn:
     log.info("stopped")
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: the destructor of the server (xllamacpp 2026.10.11549) never returns, idle or not. Nothing is lost:
-    # callers see a closed connection, which is an overload to them, and ask again.
+    # Not sys.exit: the destructor of the server (xllamacpp 2026.10.11549) never returns, even if it is idle. Nothing is
+    # lost: callers treat a closed connection as an overload and retry.
     os._exit(0)
 
 
 def _parameters(settings: LlmServerSettings) -> tuple[Path, Any]:
-    """Returns the path of the model and llama.cpp's parameters; raises `FileNotFoundError` when there is no model."""
-    import xllamacpp  # in the container only
+    """Returns the path of the model and llama.cpp's parameters; raises `FileNotFoundError` if there is no model."""
+    import xllamacpp  # installed only in the container
 
     path = model_file(settings)
     common = xllamacpp.CommonParams()

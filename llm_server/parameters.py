@@ -1,4 +1,4 @@
-"""From settings to llama.cpp's parameters: pure, and apart from xllamacpp, which only the container has."""
+"""Converts settings to llama.cpp's parameters. Pure, and without xllamacpp, which only the container has."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ def parameters(settings: LlmServerSettings, model_file: str) -> dict[str, object
     """Returns the values of `xllamacpp.CommonParams` that differ from its defaults, by dotted name.
 
     Args:
-        settings: Of the service.
+        settings: Settings of the service.
         model_file: Path of the model.
     """
     return {
@@ -24,11 +24,11 @@ def parameters(settings: LlmServerSettings, model_file: str) -> dict[str, object
         "n_ctx": settings.llm_server_context * settings.llm_server_parallel,  # shared by the slots
         "cpuparams.n_threads": settings.llm_server_threads,
         "cpuparams_batch.n_threads": settings.llm_server_threads,
-        # A request holds its HTTP thread until it is answered, even while it waits for a slot. The default is two more
-        # than slots: with six requests in flight the health check of a busy server would wait behind them.
+        # A request occupies its HTTP thread until it is answered, even while it waits for a slot. With the default of
+        # two more threads than slots, the health check would wait when six requests are in flight.
         "n_threads_http": settings.llm_server_parallel + settings.llm_server_queue,
         "n_gpu_layers": 0,
-        "fit_params": False,  # would load the model twice, to see what fits into a GPU
+        "fit_params": False,  # would load the model twice to check what fits into a GPU
         "cache_ram_mib": 0,  # 8 GiB by default; prompts here have little in common
         "cache_idle_slots": False,  # needs that cache
         "ui": False,
@@ -43,7 +43,7 @@ def apply(values: Mapping[str, object], target: object) -> None:
     """Sets attributes of `target` by dotted name.
 
     Raises:
-        AttributeError: `target` has no such attribute.
+        AttributeError: `target` does not have the attribute.
     """
     for name, value in values.items():
         owner = target

@@ -14,15 +14,18 @@ class LlmServerSettings(Settings):
     )
     llm_server_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
     llm_server_threads: int = Field(
-        1, ge=1, le=256, description="Threads that compute. More than there are idle cores makes it slower."
+        1, ge=1, le=256, description="Threads that compute. More than the number of idle cores makes it slower."
     )
-    llm_server_parallel: int = Field(4, ge=1, le=64, description="Answers written at the same time (slots).")
+    llm_server_parallel: int = Field(4, ge=1, le=64, description="Answers generated at the same time (slots).")
     llm_server_context: int = Field(
         2048,
         ge=256,
         le=131_072,
-        description="Tokens of one slot: prompt and answer. A longer prompt is answered with 400.",
+        description="Tokens of one slot, prompt and answer together. A longer prompt gets 400.",
     )
     llm_server_queue: int = Field(
-        64, ge=1, le=1024, description="Requests held beyond those in the slots; the rest waits to be accepted."
+        64,
+        ge=1,
+        le=1024,
+        description="Accepted requests beyond those in the slots; further ones wait to be accepted.",
     )

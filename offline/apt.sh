@@ -1,4 +1,4 @@
-# Debian's packages, for `install` and `stand-ins`, which source this file. bash, as root.
+# Functions for Debian packages, sourced by `install` and `stand-ins`. bash, as root.
 # shellcheck shell=bash
 
 say() { printf 'prepare: %s\n' "$*" >&2; }
@@ -16,10 +16,10 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=300 install -y -qq "$@" </dev/null >/dev/null
 }
 
-# The address in this machine's own apt sources, whatever their form, of the first archive with such a release (a pattern).
+# Prints the address of the first archive with a release (a pattern) in this machine's apt sources, in any format.
 archive() {
   local address
-  # shellcheck disable=SC2016 # apt fills these in
+  # shellcheck disable=SC2016 # apt replaces these
   address=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
     awk -v release="^($1)\$" '$1 ~ release && $2 == "main" { print $3; exit }')
   case $address in mirror+file:*) address=$(awk '{ print $1; exit }' "${address#mirror+file:}") ;; esac
@@ -30,7 +30,7 @@ archive() {
 find_mirror() {
   local releases='(old)*stable|testing|sid|bookworm|trixie|forky'
   mirror=${OFFLINE_MIRROR:-$(archive "$releases")}
-  if [ -z "$mirror" ]; then # apt names no archive before it has its package lists
+  if [ -z "$mirror" ]; then # apt lists no archive before it has its package lists
     apt_update
     mirror=$(archive "$releases")
   fi

@@ -1,1 +1,1 @@
-"""BERTScore over HTTP: how close an answer comes to a reference answer."""
+"""BERTScore over HTTP: how similar an answer is to a reference answer."""

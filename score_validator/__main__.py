@@ -16,9 +16,9 @@ from score_validator.settings import ScorerSettings
 SERVICE = "score-validator"
 
 SPARE_THREADS = 8
-"""For `/health`, `/ready` and `/metrics` while every admitted request holds a thread."""
+"""Threads for `/health`, `/ready` and `/metrics` while each admitted request occupies a thread."""
 LOAD_SECONDS = 300
-"""For the encoder; a slow request does not count."""
+"""Time limit for loading the encoder; slow requests are not affected."""
 
 log = structlog.get_logger()
 
@@ -44,14 +44,14 @@ def _application(settings: ScorerSettings) -> OpenAPI:
     try:
         return create_app(settings, load_scorer(settings))
     except EncoderError as error:
-        log.error("could not load the encoder", error=str(error))
-        sys.exit(Arbiter.APP_LOAD_ERROR)  # with this status gunicorn gives up instead of starting another worker
+        log.error("failed to load the encoder", error=str(error))
+        sys.exit(Arbiter.APP_LOAD_ERROR)  # with this status gunicorn exits instead of starting another worker
 
 
 def _check(settings: ScorerSettings) -> str:
     scorer = load_scorer(settings)
     (scored,) = scorer.score([("The sky is blue.", "Blue is the colour of the sky.")])
-    assert isinstance(scored, Scored)  # two texts with words have a score
+    assert isinstance(scored, Scored)  # texts with words always have a score
     return f"{scorer.name}, F1 of a sample {scored.f1:.3f}"
 
 

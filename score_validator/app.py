@@ -15,19 +15,19 @@ from score_validator.scoring import Busy, CannotScore, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
 DESCRIPTION = """\
-BERTScore (Zhang et al. 2020) of an answer against a reference answer: tokens are compared by the embeddings of a
-language model, so that other words for the same thing count.
+BERTScore (Zhang et al. 2020) of an answer against a reference answer. Tokens are compared by the embeddings of a
+language model, so that synonyms count as similar.
 
-`score` is F1 on a scale where 0 is what unrelated texts get from this encoder (its `baseline`) and 1 is identity:
-(F1 - baseline) / (1 - baseline), cut at -1 and 1. `precision`, `recall` and `f1` are raw: the numbers of the
-`bert-score` package for this pair alone, whatever is scored beside it. The raw numbers of an empty answer are 0. A text
-beyond the encoder's 512 tokens is cut, and `truncated` says so.
+`score` is F1 on a scale where 0 is the mean of unrelated texts with this encoder (its `baseline`) and 1 is identity:
+(F1 - baseline) / (1 - baseline), clipped to -1 and 1. `precision`, `recall` and `f1` are raw. They are the numbers of
+the `bert-score` package for this pair alone, independent of other pairs in the batch. The raw numbers of an empty
+answer are 0. A text with more than the encoder's 512 tokens is cut, and `truncated` is true.
 
-The score knows an answer that is off topic, gibberish or a single word. It does not know whether a fluent answer is
+The score detects answers that are off topic, gibberish or a single word. It does not detect whether a fluent answer is
 right, and the embedded encoder reads English only.
 
-A caller that waits for a limited time says so in `Prefer: wait=SECONDS` (RFC 7240): what is not begun by then never
-is. The answer is 503 where the time went by in the queue, 504 where most of it did in the model.
+A caller that waits for a limited time sends `Prefer: wait=SECONDS` (RFC 7240). Pairs that were not started by then are
+dropped. The reply is 503 if the time passed in the queue, and 504 if most of it passed in the model.
 """
 
 _SCORES = Tag(name="scores", description="Scores of answers")
@@ -37,11 +37,11 @@ MAX_WAIT_SECONDS = 3600
 
 
 def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
-    """Makes the application.
+    """Creates the application.
 
     Args:
-        settings: Of the service.
-        scorer: A loaded one; it is called by one thread, which is started here: not before a fork.
+        settings: Settings of the service.
+        scorer: A loaded scorer. It is called by one thread, which is started here, so this must run after a fork.
     """
     scoring = Scoring(
         scorer,
@@ -69,8 +69,8 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         "/score",
         tags=[_SCORES],
         summary="Score an answer",
-        description="422 names the field that is wrong; 503 says in `Retry-After` when there should be room again; "
-        "503 without it, and 504: the time of `Prefer: wait` is over.",
+        description="422 names the invalid field. 503 with `Retry-After`: the queue is full. 503 without it, and 504: "
+        "the time of `Prefer: wait` is over.",
         responses={200: Score, **_ERRORS},
     )
     def score(body: Pair) -> Any:
@@ -84,8 +84,8 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         "/score/batch",
         tags=[_SCORES],
         summary="Score several answers",
-        description="Each score is that of its pair alone, in the order of the pairs. One pair that has no score fails "
-        "the batch with 422, which names it (`pairs.3.reference`).",
+        description="Scores are in the order of the pairs; each is that of its pair alone. If one pair has no score, "
+        "the batch fails with 422, which names it (`pairs.3.reference`).",
         responses={200: BatchScores, **_ERRORS},
     )
     def score_batch(body: Batch) -> Any:
@@ -99,9 +99,10 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
 
 
 def wait_seconds() -> float | None:
-    """Returns how long the caller waits by `Prefer: wait` of the request (RFC 7240, 4.3); None when it does not say.
+    """Returns how long the caller waits, from the request's `Prefer: wait` (RFC 7240, 4.3); None without it.
 
-    Seconds, no time of day: the clocks of two machines differ. What cannot be read is ignored, as any preference is.
+    The unit is seconds, not a time of day, because clocks of machines differ. An invalid value is ignored, like any
+    unknown preference.
     """
     wait = parse_dict_header(request.headers.get("Prefer", "")).get("wait") or ""
     return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None

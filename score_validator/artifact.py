@@ -1,4 +1,4 @@
-"""The files of the exported encoder, and whether they are whole."""
+"""The files of the exported encoder, and their checksums."""
 
 import hashlib
 from pathlib import Path
@@ -11,17 +11,17 @@ TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "manifest.json"
 
 
-class Damaged(Exception):
-    """A file is missing or is not the one that was written; the message names it."""
+class DamagedArtifact(Exception):
+    """A file is missing or was changed; the message names it."""
 
 
 class Manifest(BaseModel):
-    """What a folder with an exported encoder holds.
+    """Description of a folder with an exported encoder.
 
     Attributes:
         model: Name of the encoder.
-        layer: Whose embeddings come out.
-        weights_sha256: Of the file that they were exported from.
+        layer: Layer whose embeddings are the output.
+        weights_sha256: SHA-256 of the file of weights.
         files: SHA-256 of each file, in hexadecimal.
     """
 
@@ -40,24 +40,24 @@ def sha256_of(path: Path) -> str:
 
 
 def check(folder: Path) -> Manifest:
-    """Reads the manifest of a folder and compares the sums of its files: 0.2 s for the embedded encoder.
+    """Reads the manifest of a folder and verifies the checksums of its files; 0.2 s for the embedded encoder.
 
     Raises:
-        Damaged: The manifest or a file is missing or damaged.
+        DamagedArtifact: The manifest or a file is missing or damaged.
     """
     path = folder / MANIFEST_FILE
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError:
-        raise Damaged(f"there is no encoder in {folder}: {MANIFEST_FILE} is missing") from None
+        raise DamagedArtifact(f"there is no encoder in {folder}: {MANIFEST_FILE} is missing") from None
     except ValidationError:
-        raise Damaged(f"{path} is damaged: it is no manifest of an encoder") from None
+        raise DamagedArtifact(f"{path} is damaged: it is no manifest of an encoder") from None
     if not {ENCODER_FILE, INT8_FILE, TOKENIZER_FILE} <= set(manifest.files):
-        raise Damaged(f"{path} is damaged: it does not name all files")
+        raise DamagedArtifact(f"{path} is damaged: it does not name all files")
     for name, expected in manifest.files.items():
         file = folder / name
         if not file.is_file():
-            raise Damaged(f"{file} is missing")
+            raise DamagedArtifact(f"{file} is missing")
         if sha256_of(file) != expected:
-            raise Damaged(f"{file} is damaged: its SHA-256 is not that of the manifest")
+            raise DamagedArtifact(f"{file} is damaged: its SHA-256 is not that of the manifest")
     return manifest

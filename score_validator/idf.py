@@ -1,6 +1,6 @@
-"""How much a token counts: its inverse document frequency in the reference answers, as in bert-score. Pure.
+"""Weights of tokens: their inverse document frequency in the reference answers, as in bert-score. Pure functions.
 
-Words that are in every text ('the', the full stop) say little about whether two answers agree.
+Tokens that are in every text ('the', the full stop) say little about the agreement of two answers.
 """
 
 import math
@@ -11,16 +11,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 FILE = Path(__file__).parent / "baselines" / "all-MiniLM-L6-v2--idf.json"
-"""Of the embedded encoder; `make study S=calibrate` writes it."""
+"""File of the embedded encoder, written by `make study S=calibrate`."""
 
 
 class Idf(BaseModel):
     """Counts of tokens.
 
     Attributes:
-        source: What the texts were.
-        texts: How many.
-        documents: In how many of them each token is; those of the encoder's frame are in all.
+        source: Description of the texts.
+        texts: Number of texts.
+        documents: Number of texts that contain each token; the encoder's special tokens are in all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,23 +37,23 @@ class Idf(BaseModel):
 
     @classmethod
     def read(cls, path: Path = FILE) -> "Idf":
-        """Reads a file that the calibration wrote.
+        """Reads a file that was written by the calibration.
 
         Raises:
-            OSError: There is none.
-            ValueError: It is damaged.
+            OSError: The file cannot be read.
+            ValueError: The file is damaged.
         """
         return cls.model_validate_json(path.read_bytes())
 
     def weight(self, documents: int) -> float:
-        """Returns the weight of a token that is in so many texts: 0 when it is in all."""
+        """Returns the weight of a token that is in this number of texts; 0 if it is in all."""
         return math.log((self.texts + 1) / (documents + 1))
 
     def by_id(self, id_of: Callable[[str], int | None]) -> dict[int, float]:
-        """Returns the weights of the counted tokens by id; any other token has `weight(0)`.
+        """Returns the weights of the counted tokens by id; all others have `weight(0)`.
 
         Args:
-            id_of: From a token to its id.
+            id_of: Returns the id of a token.
         """
         weights = {id_of(token): self.weight(documents) for token, documents in self.documents.items()}
         return {token: weight for token, weight in weights.items() if token is not None}

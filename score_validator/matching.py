@@ -1,4 +1,4 @@
-"""BERTScore of two texts whose tokens are embedded already (Zhang et al. 2020, section 3). Pure."""
+"""BERTScore of two embedded texts (Zhang et al. 2020, section 3). Pure functions."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,11 +11,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Embedded:
-    """A text as the matching sees it.
+    """An embedded text.
 
     Attributes:
-        vectors: One of length 1 for each token, the encoder's frame included; shape (tokens, dimensions).
-        weights: Of each token in the mean; 0 for the encoder's frame; shape (tokens,).
+        vectors: A unit vector for each token, including the encoder's special tokens; shape (tokens, dimensions).
+        weights: Weight of each token in the mean; 0 for special tokens; shape (tokens,).
     """
 
     vectors: Floats
@@ -23,7 +23,7 @@ class Embedded:
 
     @property
     def has_words(self) -> bool:
-        """Is there a token that counts?"""
+        """Whether any token has a weight."""
         return bool(self.weights.any())
 
 
@@ -36,10 +36,10 @@ class Match(NamedTuple):
 
 
 def match(candidate: Embedded, reference: Embedded) -> Match:
-    """Scores a candidate against a reference; both have at least one token that counts.
+    """Scores a candidate against a reference; both have at least one token with a weight.
 
-    A token's best match may be one of the other text's frame, as in bert-score: the frame has no weight, but it is
-    there to be matched.
+    As in bert-score, the best match of a token may be a special token of the other text: these have no weight, but can
+    be matched.
     """
     similarities = candidate.vectors @ reference.vectors.T
     precision = float(np.average(similarities.max(axis=1), weights=candidate.weights))

@@ -1,6 +1,6 @@
-"""The embedded encoder in ONNX Runtime, on the CPU: the fastest way there.
+"""The embedded encoder in ONNX Runtime, the fastest engine on the CPU.
 
-onnxruntime and tokenizers are imported when an encoder is made, for only the container has them.
+onnxruntime and tokenizers are imported when an encoder is created, because only the container has them.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class OnnxEncoder:
     """An exported encoder."""
 
     def __init__(self, settings: ScorerSettings) -> None:
-        """Loads it: about a second, 200 MB.
+        """Loads the encoder: about a second, 200 MB.
 
         Raises:
             EncoderError: A file is missing or damaged.
@@ -27,7 +27,7 @@ class OnnxEncoder:
         try:
             manifest = artifact.check(folder)
             idf = Idf.read()
-        except artifact.Damaged as error:
+        except artifact.DamagedArtifact as error:
             raise EncoderError(f"SCORER_ENCODER_FOLDER: {error}") from error
         except (OSError, ValueError) as error:
             raise EncoderError(f"the weights of the tokens cannot be read: {error}") from error
@@ -37,9 +37,9 @@ class OnnxEncoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.scorer_threads
         options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the cores of the services beside this one.
+        # Spinning threads would take the cores of other services.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps the memory of the longest run that it has seen and never gives it back.
+        # The arena would keep the memory of the longest run and never release it.
         options.enable_cpu_mem_arena = False
         try:
             self._session = onnxruntime.InferenceSession(
@@ -48,14 +48,15 @@ class OnnxEncoder:
                 providers=["CPUExecutionProvider"],
             )
             self._tokenizer = Tokenizer.from_file(str(folder / artifact.TOKENIZER_FILE))
-        except Exception as error:  # onnxruntime's and tokenizers' own, without a common class
+        except Exception as error:  # their exceptions have no common class
             raise EncoderError(f"SCORER_ENCODER_FOLDER: the encoder in {folder} cannot be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._weights = np.full(self._tokenizer.get_vocab_size(), idf.weight(0), dtype=np.float32)
         for token, weight in idf.by_id(self._tokenizer.token_to_id).items():
             self._weights[token] = weight
-        # With int8 the activations of a run share one scale, and a text's vectors would depend on its neighbours.
+        # With int8 the activations of a run share one scale, so a text's vectors would depend on other texts of the
+        # run.
         self._limits = ALONE if int8 else ON_A_CORE
         self.layer = manifest.layer
         self.name = encoder_name("", manifest.layer) + ("-int8" if int8 else "")
@@ -68,11 +69,11 @@ class OnnxEncoder:
         ]
 
     def has_words(self, ids: Ids) -> bool:
-        """Is there a token that counts?"""
+        """Returns whether any token has a weight."""
         return bool(self._weights[ids].any())
 
     def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
-        """Embeds texts; padding is masked and left out of what comes back."""
+        """Embeds texts; padding is masked and removed from the result."""
         embedded: list[Embedded | None] = [None] * len(texts)
         for run in runs([len(ids) for ids in texts], self._limits):
             longest = len(texts[run[-1]])

@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 
 class Unscorable(Exception):
-    """A pair has no score, and would have none if it were sent again.
+    """A pair cannot be scored; a retry would have the same result.
 
     Attributes:
-        field: The text at fault.
-        reason: For people.
+        field: The field that causes it.
+        reason: Explanation for people.
     """
 
     def __init__(self, field: TextField, reason: str) -> None:
@@ -38,7 +38,7 @@ class Unscorable(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """Raw BERTScore of one pair, and which of its texts were longer than the encoder reads."""
+    """Raw BERTScore of one pair, and which of its texts were truncated."""
 
     precision: float
     recall: float
@@ -57,35 +57,35 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """That of its encoder."""
+        """Name of its encoder."""
 
     @property
     def baseline(self) -> float | None:
-        """Mean raw F1 of unrelated pairs; None when nobody has measured it."""
+        """Mean raw F1 of unrelated pairs; None if it was not measured."""
 
     def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable]:
-        """Scores candidates that are not blank against references that are not blank.
+        """Scores pairs; neither candidates nor references are blank.
 
         Returns:
-            For each pair, in their order, the score that it has alone, or why it has none.
+            For each pair, in order, its score, which is independent of the other pairs, or why it has none.
         """
 
 
 def checked(precision: float, recall: float, f1: float, truncated: tuple[TextField, ...]) -> Scored | Unscorable:
-    """Returns a score of finite numbers, or why there is none: JSON has no other numbers."""
+    """Returns a score, or why there is none: JSON allows only finite numbers."""
     if not all(map(math.isfinite, (precision, recall, f1))):
         return Unscorable("candidate", "cannot be scored: the score is not a finite number")
     return Scored(precision, recall, f1, truncated)
 
 
 class EncoderScorer:
-    """Embeds the texts of pairs that come together, and matches them; each pair gets the numbers of bert-score alone.
+    """Embeds the texts of a batch of pairs and matches them; each pair gets the numbers of bert-score for it alone.
 
-    References are kept embedded, for the same one comes back with each attempt of its question.
+    Embeddings of references are cached, because a reference is scored again with each attempt of its question.
     """
 
     def __init__(self, encoder: Encoder, baseline: float | None, cache_bytes: int) -> None:
-        """Args: a loaded encoder, the mean raw F1 of unrelated pairs, and memory for references."""
+        """Takes a loaded encoder, the mean raw F1 of unrelated pairs, and the memory for references."""
         self._encoder = encoder
         self._references = Cache(cache_bytes)
         self.name = encoder.name
@@ -94,7 +94,7 @@ class EncoderScorer:
     def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable]:
         """Scores pairs together."""
         texts = self._encoder.tokens([text for pair in pairs for text in pair])
-        # One entry for each text: within a batch no text is embedded twice.
+        # One entry for each distinct text, so that none is embedded twice within a batch.
         embedded: dict[bytes, Embedded] = {}
         missing: dict[bytes, Ids] = {}
         references = {text.ids.tobytes() for text in texts[1::2]}
@@ -130,10 +130,10 @@ class EncoderScorer:
 
 
 def load_scorer(settings: ScorerSettings) -> EncoderScorer:
-    """Loads the encoder that the settings ask for.
+    """Loads the encoder of the settings.
 
     Raises:
-        EncoderError: There is no such encoder, layer, device or precision, or not in this image.
+        EncoderError: The encoder, layer, device or precision does not exist, or not in this image.
     """
     started = time.perf_counter()
     engine = engine_of(settings)
@@ -150,7 +150,7 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
     )
     if baseline is None:
         log.warning(
-            "found no baseline: scores are raw, and the threshold has to be chosen for them",
+            "found no baseline: scores are raw, and the threshold must be chosen for them",
             scorer=encoder.name,
             command="make study S=calibrate",
         )
@@ -158,16 +158,16 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
 
 
 def engine_of(settings: ScorerSettings) -> Literal["onnxruntime", "torch"]:
-    """Returns what computes with these settings.
+    """Returns the inference engine for these settings.
 
     Raises:
-        EncoderError: Nothing in this image does; the message names the variable.
+        EncoderError: This image has none for them; the message names the variable.
     """
-    name = _beyond_onnx(settings)
+    name = _setting_that_needs_torch(settings)
     if name is None:
         return "onnxruntime"
     if settings.scorer_precision == "int8":
-        raise EncoderError("SCORER_PRECISION: int8 is for the embedded encoder with SCORER_DEVICE=cpu alone")
+        raise EncoderError("SCORER_PRECISION: int8 works only for the embedded encoder with SCORER_DEVICE=cpu")
     if find_spec("torch") is None:
         got = getattr(settings, name.lower())
         raise EncoderError(
@@ -176,8 +176,8 @@ def engine_of(settings: ScorerSettings) -> Literal["onnxruntime", "torch"]:
     return "torch"
 
 
-def _beyond_onnx(settings: ScorerSettings) -> str | None:
-    """Returns a variable that asks for more than the embedded encoder in ONNX Runtime, if one does."""
+def _setting_that_needs_torch(settings: ScorerSettings) -> str | None:
+    """Returns a variable whose value needs torch, if there is one."""
     if not is_embedded(settings):
         return "BERTSCORE_MODEL" if settings.bertscore_model else "BERTSCORE_LAYER"
     if settings.scorer_device != "cpu":
@@ -186,5 +186,5 @@ def _beyond_onnx(settings: ScorerSettings) -> str | None:
 
 
 def is_embedded(settings: ScorerSettings) -> bool:
-    """Do the settings ask for the embedded encoder as it is meant to be used?"""
+    """Returns whether the settings select the embedded encoder with its default layer."""
     return not settings.bertscore_model and settings.bertscore_layer in (None, EMBEDDED_LAYER)

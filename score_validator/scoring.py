@@ -1,4 +1,4 @@
-"""What is scored together, in which order, and how much may wait."""
+"""Queue and batches of concurrent requests."""
 
 import math
 import threading
@@ -14,43 +14,43 @@ FIRST_GUESS_SECONDS = 0.05
 SMOOTHING = 0.1
 MAX_RETRY_AFTER_SECONDS = 60
 BATCH_SECONDS = 5.0
-"""A batch that is expected to take longer is made smaller: all of its pairs would wait for the last one."""
+"""Limit of the expected time of a batch, because all of its pairs wait for the last one."""
 
 STUCK_SECONDS = 60.0
-"""A batch that takes longer is not slow, but stuck; callers give up earlier."""
+"""A batch that takes longer counts as stuck, not slow; callers time out earlier."""
 
 
 class Busy(Exception):
-    """Too much waits already.
+    """The queue is full.
 
     Attributes:
-        retry_after_seconds: When the queue should be empty.
+        retry_after_seconds: Estimated time until the queue is empty.
     """
 
     def __init__(self, waiting: int, retry_after_seconds: int) -> None:
-        super().__init__(f"{waiting} pairs wait already")
+        super().__init__(f"{waiting} pairs are already waiting")
         self.retry_after_seconds = retry_after_seconds
 
 
 class Expired(Exception):
-    """Nobody waits for a request any more; what of it was not begun never will be.
+    """The caller of a request waits no longer; its pairs that were not started are dropped.
 
     Attributes:
-        begun: Whether the time went by in the model rather than in the queue: half of it at least.
+        begun: Whether at least half of the time passed in the model, not in the queue.
     """
 
     def __init__(self, waited_seconds: float, begun: bool) -> None:
-        where = "the model takes longer" if begun else "too much was before it"
+        where = "the model takes longer" if begun else "the queue is too long"
         super().__init__(f"not scored within {waited_seconds:g} s: {where}")
         self.begun = begun
 
 
 class CannotScore(Exception):
-    """A pair has no score.
+    """A pair cannot be scored.
 
     Attributes:
-        index: Of the pair in its request.
-        cause: Why.
+        index: Index of the pair in its request.
+        cause: The reason.
     """
 
     def __init__(self, index: int, cause: Unscorable) -> None:
@@ -64,12 +64,12 @@ Result = Scored | Unscorable | Exception
 
 @dataclass(eq=False)
 class _Request:
-    """Pairs that came together, and what is known of them.
+    """The pairs of one request and their results.
 
     Attributes:
-        pairs: What to score.
-        waiting: Indices of the pairs that no batch has taken yet.
-        results: By index.
+        pairs: The pairs to score.
+        waiting: Indices of the pairs that are not in a batch yet.
+        results: Results by index.
         done: Set when every pair has a result.
     """
 
@@ -80,11 +80,11 @@ class _Request:
 
 
 class Scoring:
-    """Hands pairs of concurrent requests to a scorer, in batches.
+    """Passes the pairs of concurrent requests to a scorer, in batches.
 
-    One thread of its own computes: inference libraries keep threads for each thread that calls them, and a lock would
-    not be fair. While a batch is computed, the pairs that arrive are the next one; a request with many pairs puts one
-    into a batch in turn with the others, so that single pairs do not wait behind it.
+    A single thread computes: inference libraries keep threads for each thread that calls them, and a lock would not be
+    fair. Pairs that arrive while a batch is computed form the next batch. Requests take turns, pair by pair, so that a
+    single pair does not wait behind a request with many.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Scoring:
         """Starts the thread.
 
         Args:
-            scorer: A loaded one.
-            max_waiting: Number of waiting pairs at which a request is turned away.
-            max_batch: Pairs in a batch.
-            window_seconds: How long a batch that is not full waits for more pairs. Only one of several pairs does: a
-                caller who is alone would wait for nobody.
-            clock: Seconds from any moment on; tells how long batches take.
+            scorer: A loaded scorer.
+            max_waiting: Number of waiting pairs from which on a request is rejected.
+            max_batch: Maximum of pairs in a batch.
+            window_seconds: How long a batch that is not full waits for more pairs. A single pair never waits, because
+                a lone caller would wait without effect.
+            clock: Monotonic seconds; measures the time of batches.
         """
         self.name = scorer.name
         self.baseline = scorer.baseline
@@ -129,17 +129,17 @@ class Scoring:
         Blank candidates score 0 without the model.
 
         Args:
-            pairs: They are admitted together while fewer than the limit wait, so that a request with more than what is
-                left is not turned away for ever.
-            wait_seconds: How long the caller waits; None: as long as it takes.
+            pairs: They are admitted together if fewer than the limit wait, so that a large request is not rejected
+                permanently.
+            wait_seconds: How long the caller waits; None: without limit.
 
         Returns:
-            One score for each pair, in their order.
+            One score for each pair, in order.
 
         Raises:
-            Busy: Too much waits already.
+            Busy: The queue is full.
             Expired: The caller's time is over.
-            CannotScore: A pair has no score.
+            CannotScore: A pair cannot be scored.
         """
         results: dict[int, Result] = {}
         to_score: deque[int] = deque()
@@ -158,7 +158,7 @@ class Scoring:
         return [_score_of(index, results[index]) for index in range(len(pairs))]
 
     def check(self) -> None:
-        """Raises RuntimeError when nothing is scored any more: the thread is stuck in a batch, or gone."""
+        """Raises RuntimeError if the thread is stuck in a batch or has ended."""
         started = self._started
         if started is not None and (seconds := self._clock() - started) > STUCK_SECONDS:
             raise RuntimeError(f"a batch has been in the model for {seconds:.0f} s")
@@ -178,7 +178,7 @@ class Scoring:
             self._changed.notify()
 
     def _drop(self, request: _Request) -> None:
-        """Takes out of the queue what of a request no batch has taken."""
+        """Removes the pairs of a request that are not in a batch from the queue."""
         with self._changed:
             if request.waiting:
                 self._requests.remove(request)
@@ -188,7 +188,7 @@ class Scoring:
                 metrics.SCORE_WAITING.set(self._waiting)
 
     def _seconds_in_model(self, request: _Request) -> float:
-        """Returns for how long pairs of a request have been in the model now; 0 for one that waits."""
+        """Returns how long the current batch with pairs of this request has been in the model; 0 if there is none."""
         started = self._started
         return self._clock() - started if started is not None and request in self._in_model else 0.0
 
@@ -206,10 +206,10 @@ class Scoring:
                     request.done.set()
 
     def _next_batch(self) -> list[tuple[_Request, int]]:
-        """Waits for pairs, and takes one of each request in turn."""
+        """Waits for pairs, and takes one of each request in turns."""
         with self._changed:
             batch: list[tuple[_Request, int]] = []
-            while not batch:  # all that waits may be dropped while the window is open
+            while not batch:  # all waiting pairs may be dropped during the window
                 self._changed.wait_for(lambda: self._queued)
                 if self._window and 1 < self._queued < self._max_batch:
                     self._changed.wait_for(lambda: self._queued >= self._max_batch, self._window)
@@ -227,9 +227,9 @@ class Scoring:
         return batch
 
     def _fits(self, pairs: int) -> bool:
-        """Whether a batch of so many pairs is neither too large nor expected to take too long.
+        """Returns whether a batch with this number of pairs is neither too large nor expected to take too long.
 
-        The first one is a single pair: nobody knows yet how long it takes.
+        The first batch is a single pair, because the time of a pair is unknown.
         """
         if pairs == 1:
             return True
@@ -240,7 +240,7 @@ class Scoring:
         try:
             results: list[Result] = list(self._scorer.score(pairs))
         except Exception as error:
-            # One pair may be at fault; the others must not fail with it.
+            # One pair may be the cause; the others must not fail with it.
             results = [error] if len(pairs) == 1 else [self._score_alone(pair) for pair in pairs]
         finally:
             self._started = None
@@ -248,7 +248,7 @@ class Scoring:
         metrics.SCORE_BATCH.observe(len(pairs))
         for _ in pairs:
             metrics.SCORE_SECONDS.observe(seconds)
-        # Slower is believed at once, faster bit by bit: the next batch may be like this one.
+        # A slower batch raises the estimate immediately, a faster one lowers it gradually.
         self._seconds = max(seconds, self._seconds + SMOOTHING * (seconds - self._seconds))
         self._measured = True
         return results

@@ -1,7 +1,7 @@
 """Any encoder that bert-score knows, in torch, on the CPU or a GPU.
 
-torch, transformers and bert-score are imported when an encoder is made, for only the image score-validator-torch has
-them.
+torch, transformers and bert-score are imported when an encoder is created, because only the image
+score-validator-torch has them.
 """
 
 import logging
@@ -31,23 +31,23 @@ from score_validator.settings import ScorerSettings
 
 
 class TorchEncoder:
-    """bert-score's model, tokens and weights; runs and matching are the service's own.
+    """An encoder with the model, tokens and weights of bert-score, and with the runs and matching of this service.
 
-    bert-score itself would have to be called with one pair at a time to give each pair the score that it has alone. In
-    a batch it multiplies the similarities with padding by 0 and then takes the maximum over them too, so that a token
-    whose best match is negative is lifted to 0 by any longer neighbour.
+    bert-score gives a pair its own score only if it is called with one pair at a time. In a batch it multiplies the
+    similarities with padding by 0 and includes them in the maximum, so that a token whose best match is negative gets 0
+    if the batch has a longer text.
     """
 
     def __init__(self, settings: ScorerSettings) -> None:
-        """Loads it: some seconds, several hundred MB.
+        """Loads the encoder: some seconds, several hundred MB.
 
         Raises:
-            EncoderError: There is no such encoder, layer or device.
+            EncoderError: The encoder, layer or device does not exist.
         """
         bert, self.name, self.layer = load_bert_scorer(settings)
         import torch
 
-        self._model, self._tokenizer = bert._model, bert._tokenizer  # bert-score has no public way to them
+        self._model, self._tokenizer = bert._model, bert._tokenizer  # bert-score has no public access to them
         if settings.scorer_precision == "bf16":
             self._model.to(torch.bfloat16)
             self.name += "-bf16"
@@ -65,21 +65,21 @@ class TorchEncoder:
         made = []
         for text in texts:
             ids = sent_encode(self._tokenizer, text)
-            # Only a text of full length may have lost its end.
+            # Only a text of the full length can have been cut.
             truncated = len(ids) >= self._max_tokens and self._length(text) > self._max_tokens
             made.append(Tokens(np.array(ids, dtype=np.int64), truncated))
         return made
 
     def _length(self, text: str) -> int:
-        """Returns the number of tokens of a whole text, those that the encoder adds included."""
+        """Returns the number of tokens of an uncut text, including special tokens."""
         return len(self._tokenizer(text.strip(), truncation=False, verbose=False)["input_ids"])
 
     def has_words(self, ids: Ids) -> bool:
-        """Is there a token that counts? The frame of a text does not, and a text may spell it out (`[SEP]`)."""
+        """Returns whether any token has a weight; special tokens, which a text may contain (`[SEP]`), have none."""
         return bool(self._weights[ids].any())
 
     def embed(self, texts: Sequence[Ids]) -> list[Embedded]:
-        """Embeds texts; padding is masked and left out of what comes back."""
+        """Embeds texts; padding is masked and removed from the result."""
         import torch
         from bert_score.utils import bert_encode, padding
 
@@ -88,7 +88,7 @@ class TorchEncoder:
             padded, _, mask = padding([texts[index].tolist() for index in run], self._tokenizer.pad_token_id or 0)
             vectors = bert_encode(self._model, padded.to(self._device), attention_mask=mask.to(self._device))
             made.append((run, torch.nn.functional.normalize(vectors.float(), dim=-1)))
-        # Fetched when all runs are on their way: a GPU computes the next one meanwhile.
+        # Fetched after all runs were started, so that a GPU computes the next one meanwhile.
         embedded: list[Embedded | None] = [None] * len(texts)
         for run, vectors in made:
             fetched = vectors.cpu().numpy()
@@ -103,10 +103,10 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str, int]:
     """Loads bert-score's `BERTScorer` with the encoder of the settings; the embedded one with its idf weights.
 
     Returns:
-        It, the name of the encoder, and the layer.
+        The `BERTScorer`, the name of the encoder, and the layer.
 
     Raises:
-        EncoderError: There is no such encoder, layer or device.
+        EncoderError: The encoder, layer or device does not exist.
     """
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # bert-score imports it
     import torch
@@ -130,13 +130,13 @@ def load_bert_scorer(settings: ScorerSettings) -> tuple[Any, str, int]:
         bert = BERTScorer(model_type=source, num_layers=layer, device=settings.scorer_device)
     except (OSError, ValueError) as error:
         raise EncoderError(f"BERTSCORE_MODEL: cannot load {source!r}: {str(error).strip().splitlines()[0]}") from error
-    # Some tokenizers say that they have no limit, and bert-score fails on long texts then: the encoder has one.
+    # Some tokenizers state no limit, and bert-score then fails on long texts: the encoder has a limit.
     tokenizer = bert._tokenizer
     if tokenizer.model_max_length > 1_000_000:
         tokenizer.model_max_length = min(MAX_TOKENS, getattr(config, "max_position_embeddings", math.inf))
     if not settings.bertscore_model and layer == EMBEDDED_LAYER:
         idf = Idf.read()
-        # What bert-score's `compute_idf` does with texts, from counts.
+        # Same result as bert-score's `compute_idf`, but from counts.
         bert._idf = True
         bert._idf_dict = defaultdict(lambda: idf.weight(0), idf.by_id(tokenizer.convert_tokens_to_ids))
     return bert, encoder_name(settings.bertscore_model, layer), layer

@@ -1,14 +1,14 @@
-"""Are the service's scores those of bert-score? `python -m score_validator.verify`, in the image score-validator-torch.
+"""Compares the scores with those of bert-score: `python -m score_validator.verify`, in the image score-validator-torch.
 
-Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in this process; and by HTTP through the
-service at `--url`: one by one, many at once, and in batches among very different neighbours. Prints the largest
-difference of each way and exits with 1 if one is above 1e-5.
+Scores a fixed list of pairs with `bert_score.BERTScorer.score`, each alone, in this process, and by HTTP with the
+service at `--url`: one by one, concurrently, and in batches with very different pairs. Prints the largest difference of
+each method and exits with 1 if one is above 1e-5.
 
-`--in-process` asks the engine of the settings in this process instead of the service, for example that of the last
-layer in torch: `BERTSCORE_LAYER=6 python -m score_validator.verify --in-process`.
+`--in-process` tests the engine of the settings in this process instead of the service, for example the last layer in
+torch: `BERTSCORE_LAYER=6 python -m score_validator.verify --in-process`.
 
-Both have to be in single precision (`SCORER_PRECISION=fp32`, the default), with the same `BERTSCORE_MODEL` and
-`BERTSCORE_LAYER`: others have other scores.
+Both sides need single precision (`SCORER_PRECISION=fp32`, the default), and the same `BERTSCORE_MODEL` and
+`BERTSCORE_LAYER`.
 """
 
 import argparse
@@ -81,8 +81,8 @@ PAIRS: tuple[Pair, ...] = (
 )
 
 
-class Asked(Protocol):
-    """Who is compared with bert-score; safe for several threads."""
+class Target(Protocol):
+    """A scorer to compare with bert-score; thread-safe."""
 
     def score(self, pair: Pair) -> Numbers:
         """Scores one pair."""
@@ -92,10 +92,10 @@ class Asked(Protocol):
 
 
 class Engine:
-    """The scorer of the settings, behind a queue of its own."""
+    """The scorer of the settings in this process, with its own queue."""
 
     def __init__(self, settings: ScorerSettings) -> None:
-        """Loads it."""
+        """Loads the scorer."""
         self._scoring = Scoring(load_scorer(settings), CALLERS * len(PAIRS), settings.scorer_batch)
 
     def score(self, pair: Pair) -> Numbers:
@@ -111,7 +111,7 @@ class Service:
     """The endpoints of a running scorer."""
 
     def __init__(self, url: str) -> None:
-        """Args: its address, `http://host:port`."""
+        """Takes its address, `http://host:port`."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
@@ -142,30 +142,30 @@ class Service:
         raise SystemExit(f"{path}: the scorer stayed busy")
 
 
-def one_by_one(asked: Asked) -> list[Numbers]:
+def one_by_one(target: Target) -> list[Numbers]:
     """Scores each pair alone."""
-    return [asked.score(pair) for pair in PAIRS]
+    return [target.score(pair) for pair in PAIRS]
 
 
-def concurrently(asked: Asked) -> list[Numbers]:
-    """Scores all pairs by several callers at once, in another order."""
+def concurrently(target: Target) -> list[Numbers]:
+    """Scores all pairs by several concurrent callers, in another order."""
     order = random.Random(SEED).sample(range(len(PAIRS)), len(PAIRS))
     with ThreadPoolExecutor(CALLERS) as pool:
-        scores = list(pool.map(lambda index: asked.score(PAIRS[index]), order))
+        scores = list(pool.map(lambda index: target.score(PAIRS[index]), order))
     return [scores[order.index(index)] for index in range(len(PAIRS))]
 
 
-def batched(asked: Asked) -> list[Numbers]:
-    """Scores all pairs in one batch: short beside long."""
-    return asked.batch(PAIRS)
+def batched(target: Target) -> list[Numbers]:
+    """Scores all pairs in one batch, short and long ones together."""
+    return target.batch(PAIRS)
 
 
-def batched_with_long_neighbours(asked: Asked) -> list[Numbers]:
+def batched_with_long_pairs(target: Target) -> list[Numbers]:
     """Scores each pair in a small batch between the longest and the shortest pair, two batches at a time."""
     longest = max(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
     shortest = min(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda pair: asked.batch([longest, pair, shortest])[1], PAIRS))
+        return list(pool.map(lambda pair: target.batch([longest, pair, shortest])[1], PAIRS))
 
 
 def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
@@ -177,11 +177,11 @@ def _numbers(score: dict[str, Any]) -> Numbers:
     return score["precision"], score["recall"], score["f1"]
 
 
-WAYS: tuple[Callable[[Asked], list[Numbers]], ...] = (
+METHODS: tuple[Callable[[Target], list[Numbers]], ...] = (
     one_by_one,
     concurrently,
     batched,
-    batched_with_long_neighbours,
+    batched_with_long_pairs,
 )
 
 
@@ -191,13 +191,13 @@ def difference(expected: Numbers, got: Numbers) -> float:
 
 
 def main() -> int:
-    """Compares and reports; 1 if a score is off by more than the tolerance."""
+    """Compares and reports; returns 1 if a score differs by more than the tolerance."""
     settings = load(ScorerSettings)
     parser = argparse.ArgumentParser(prog="python -m score_validator.verify", description=__doc__)
     parser.add_argument("--url", default=URL, help=f"address of the scorer (default: {URL})")
-    parser.add_argument("--in-process", action="store_true", help="the engine of the settings instead of the service")
+    parser.add_argument("--in-process", action="store_true", help="test the engine in this process instead")
     options = parser.parse_args()
-    asked = Engine(settings) if options.in_process else Service(options.url)
+    target = Engine(settings) if options.in_process else Service(options.url)
 
     bert, name, _ = load_bert_scorer(settings)
     expected = [_alone(bert, candidate, reference) for candidate, reference in PAIRS]
@@ -205,11 +205,11 @@ def main() -> int:
         f"{len(PAIRS)} pairs, {name}, F1 {min(f1 for *_, f1 in expected):.3f} to {max(f1 for *_, f1 in expected):.3f}"
     )
     worst = 0.0
-    for way in WAYS:
-        differences = [difference(want, got) for want, got in zip(expected, way(asked), strict=True)]
+    for method in METHODS:
+        differences = [difference(want, got) for want, got in zip(expected, method(target), strict=True)]
         largest = max(differences)
         worst = max(worst, largest)
-        print(f"{way.__name__.replace('_', ' ')}: largest difference {largest:.1e}")
+        print(f"{method.__name__.replace('_', ' ')}: largest difference {largest:.1e}")
         for index, each in enumerate(differences):
             if each > TOLERANCE:
                 print(f"  pair {index}: {each:.1e} {PAIRS[index][0][:60]!r}")

@@ -314,4 +314,4 @@ class Fleet:
     def job_works(self) -> bool:
         """Returns whether exactly one job runs, with all of its tasks."""
         active = Cluster("http://flink-jobmanager:8081").jobs().active
-        return len(active) == 1 and active[0].working
+        return len(active) == 1 and active[0].fully_running

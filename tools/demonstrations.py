@@ -1,7 +1,7 @@
-"""Makes the demonstration in each language from one source.
+"""Generates the demonstration in each language from one source.
 
-In the source, `docs/demonstration.md.in`, a line `<!-- en -->` or `<!-- es -->` says that what follows is in that
-language only, and `<!-- both -->` that it is in both: the commands, and what they print.
+In the source, `docs/demonstration.md.in`, a line `<!-- en -->` or `<!-- es -->` starts a part for that language only,
+and `<!-- both -->` a part for both: commands and their output.
 """
 
 import re

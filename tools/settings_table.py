@@ -1,7 +1,4 @@
-"""The table of all settings, made from the settings classes: docs/settings.md.
-
-It looks the classes up in the folders of the services.
-"""
+"""Generates the table of all settings, docs/settings.md, from the settings classes in the folders of the services."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -19,16 +16,16 @@ _HEAD = """\
 # Settings
 
 Written by `make docs` from the settings classes; do not edit it by hand. Each is an environment variable of the
-services in the last column. Those marked ✓ are set in [.env](../.env), whose value goes before the default here; a
-variable of the same name in the shell goes before both. For the others add a line to `environment` of the service in
-`docker-compose.yml`. A bad value stops the service with a message that names the variable.
+services in the last column. Those marked ✓ are set in [.env](../.env), whose value overrides the default here; a
+variable of the same name in the shell overrides both. For the others, add a line to `environment` of the service in
+`docker-compose.yml`. An invalid value stops the service with a message that names the variable.
 
 | variable | default | range | meaning | `.env` | services |
 | --- | --- | --- | --- | --- | --- |
 """
 
 _SERVICES = {"retry_consumers": ("retry-overload-consumer", "retry-quota-consumer")}
-"""Services of a folder, where it is not one of the same name."""
+"""Services of a folder, if it is not one service of the same name."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,10 @@ class Setting:
     """A row of the table.
 
     Attributes:
-        name: The variable.
-        default: As one would write it in `.env`.
-        allowed: Which values are.
-        meaning: Its description.
+        name: Name of the variable.
+        default: Default, as written in `.env`.
+        allowed: Description of the allowed values.
+        meaning: Description of the setting.
     """
 
     name: str
@@ -65,7 +62,7 @@ def document() -> str:
 
 def settings_classes() -> Mapping[str, type[Settings]]:
     """Returns the settings class of each service that has one."""
-    # It reads topics and nothing else, so the class of that part is its own.
+    # kafka-init has no class of its own: it uses only the settings of Kafka.
     found: dict[str, type[Settings]] = {"kafka-init": KafkaSettings}
     for path in sorted(ROOT.glob("*/settings.py")):
         folder = path.parent.name
@@ -87,16 +84,16 @@ def read(kind: type[Settings]) -> Iterable[Setting]:
 
 
 def allowed(schema: Mapping[str, Any]) -> str:
-    """Says in words which values a JSON Schema allows; empty where it allows any text."""
+    """Describes the values that a JSON Schema allows; empty if it allows any text."""
     if "anyOf" in schema:
-        # A decimal number may be a JSON string, too; in the environment both are the same.
+        # A decimal number may also be a JSON string; in the environment both are the same.
         kinds = {each.get("type"): each for each in schema["anyOf"]}
         [other] = [kinds[each] for each in ("integer", "number", "string") if each in kinds][:1]
         return f"empty, or {allowed(other)}"
     if "enum" in schema:
         return ", ".join(f"`{each}`" for each in schema["enum"])
     if schema.get("type") == "object":
-        # Of those with a form of their own the description tells it.
+        # For objects with fixed fields, the description of the setting names them.
         return "JSON object" if schema.get("additionalProperties") is True else ""
     if "pattern" in schema:
         return f"`{schema['pattern']}`"

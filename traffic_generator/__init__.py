@@ -1,1 +1,1 @@
-"""Asks the fleet questions as people do, or as a test wants them, and tells what came of them."""
+"""Asks the fleet questions in configurable patterns, and reports the results."""

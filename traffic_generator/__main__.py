@@ -1,4 +1,4 @@
-"""The container: asks a first few questions once the storage service is ready, then idles for `docker exec`."""
+"""The container: asks some questions once storage-service is ready, then idles, so that `docker exec` can ask more."""
 
 import sys
 import threading
@@ -18,7 +18,7 @@ from traffic_generator.dataset import DatasetError, QuestionSet
 from traffic_generator.report import Tally
 from traffic_generator.settings import TrafficSettings
 
-# The same first questions at each start: after a restart they are in the cache and cost nothing.
+# The same questions at each start: after a restart they are in the cache and cost nothing.
 INITIAL_SEED = 1
 READY_INTERVAL_SECONDS = 1.0
 IDLE_BEAT_SECONDS = 10.0
@@ -29,16 +29,16 @@ log = structlog.get_logger()
 def serve(settings: TrafficSettings, questions: QuestionSet, stop: threading.Event, heartbeat: Heartbeat) -> int:
     """Asks the initial questions and idles until `stop` is set.
 
-    Errors among the questions are logged, no more: somebody may ask again by `docker exec`.
+    Failed questions are only logged: users can ask again with `docker exec`.
 
     Args:
-        settings: Where to ask, how many and how fast.
+        settings: Address, number and interval of the questions.
         questions: The set that they are drawn from.
         stop: Ends all phases early.
-        heartbeat: Beaten in all phases.
+        heartbeat: Updated in all phases.
 
     Returns:
-        The exit status: 0 after a stop, 1 when the storage service did not become ready in time.
+        The exit status: 0 after a stop, 1 if storage-service did not become ready in time.
     """
     if settings.traffic_initial_requests:
         api = StorageClient(settings.storage_url)
@@ -82,8 +82,8 @@ def _ask_initial(
 ) -> None:
     """Asks one question and, once it is answered, the others.
 
-    Its answer says that every stage works. Until then the embedded model would only take processor time from the
-    stages that still start, Flink above all.
+    The first answer shows that all stages work. Before that, the embedded model would only take processor time from the
+    stages that are still starting, mainly Flink.
     """
     traffic = plan.Traffic(settings.traffic_interval_ms / 1000, settings.traffic_initial_requests)
     planned = plan.make(questions.questions, traffic, INITIAL_SEED)

@@ -1,4 +1,4 @@
-"""The calls to the storage service's API, typed; whatever goes wrong is one exception with one readable reason."""
+"""Typed client of storage-service's API. All errors are one exception with a readable reason."""
 
 from typing import Any, Literal, TypeVar
 
@@ -11,25 +11,25 @@ from traffic_generator.dataset import Question
 CONNECT_TIMEOUT_SECONDS = 5.0
 REPLY_TIMEOUT_SECONDS = 30.0
 READY_TIMEOUT_SECONDS = 2.0
-# On top of the seconds that the server was asked to hold the answer back for.
-LOOK_MARGIN_SECONDS = 10.0
+# Added to the wait that is requested from the server.
+POLL_MARGIN_SECONDS = 10.0
 
 REASON_LENGTH = 200
-# Longest topic that the service takes.
+# Longest topic that the service accepts.
 TOPIC_LENGTH = 100
-# The 4xx that say 'later' and not 'no'.
+# Status codes below 500 after which a retry may succeed.
 RETRYABLE_CLIENT_ERRORS = (408, 425, 429)
 
 State = Literal["pending", "completed", "failed"]
 
 
 class RequestFailed(Exception):
-    """A call brought no usable reply.
+    """A call got no usable reply.
 
     Attributes:
-        reason: One line, without what differs from question to question where that can be told apart.
-        permanent: Asking again will not help.
-        retry_after_seconds: What the server asked for, None if it said nothing.
+        reason: One line, without details of single questions if possible.
+        permanent: Whether a retry would fail, too.
+        retry_after_seconds: The server's `Retry-After`; None without it.
     """
 
     def __init__(self, reason: str, *, permanent: bool = False, retry_after_seconds: float | None = None) -> None:
@@ -41,7 +41,7 @@ class RequestFailed(Exception):
 
 
 class Reply(BaseModel):
-    """What `POST /query` says."""
+    """Reply of `POST /query`."""
 
     status: State
     question_id: str
@@ -49,7 +49,7 @@ class Reply(BaseModel):
 
 
 class Progress(BaseModel):
-    """What `GET /status/ID` says."""
+    """Reply of `GET /status/ID`."""
 
     question_id: str
     status: State
@@ -59,15 +59,15 @@ class Progress(BaseModel):
     def reason(self) -> str:
         """Why the question failed, in one line."""
         error = self.error or {}
-        said = [str(error[key]) for key in ("reason", "last_error") if error.get(key)]
-        return ": ".join(["failed", *said])[:REASON_LENGTH]
+        parts = [str(error[key]) for key in ("reason", "last_error") if error.get(key)]
+        return ": ".join(["failed", *parts])[:REASON_LENGTH]
 
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 def question_body(question: Question) -> dict[str, str]:
-    """Returns the JSON body that asks a question: empty fields are left out."""
+    """Returns the JSON body for a question, without empty fields."""
     fields = {
         "question_text": question.text,
         "question_context": question.context,
@@ -78,7 +78,7 @@ def question_body(question: Question) -> dict[str, str]:
 
 
 class StorageClient:
-    """Client of one storage service; many threads may share it."""
+    """Client of storage-service; thread-safe."""
 
     def __init__(self, url: str) -> None:
         """Prepares calls to `url` (scheme, host, port); nothing is sent yet."""
@@ -86,27 +86,27 @@ class StorageClient:
         self.url = self._http.url
 
     def ask(self, question: Question) -> Reply:
-        """Puts a question: `POST /query`.
+        """Asks a question: `POST /query`.
 
         Raises:
-            RequestFailed: No connection, no reply within 30 s, an error status or a reply that cannot be read.
+            RequestFailed: No connection, no reply within 30 s, an error status or an unreadable reply.
         """
         return self._call("POST", "/query", Reply, REPLY_TIMEOUT_SECONDS, json=question_body(question))
 
-    def look(self, question_id: str, wait_seconds: int) -> Progress:
-        """Asks how a question stands: `GET /status/ID`, held back by the server for up to `wait_seconds` (0 to 30).
+    def poll(self, question_id: str, wait_seconds: int) -> Progress:
+        """Polls the state of a question: `GET /status/ID`, which the server delays by up to `wait_seconds` (0 to 30).
 
         Raises:
             RequestFailed: As for `ask`.
         """
-        timeout = wait_seconds + LOOK_MARGIN_SECONDS
+        timeout = wait_seconds + POLL_MARGIN_SECONDS
         return self._call("GET", f"/status/{question_id}", Progress, timeout, params={"wait": wait_seconds})
 
     def check_ready(self) -> None:
-        """Returns when `GET /ready` answers 200.
+        """Returns if `GET /ready` replies 200.
 
         Raises:
-            RequestFailed: It does not, within 2 s.
+            RequestFailed: It does not reply 200 within 2 s.
         """
         self._send("GET", "/ready", READY_TIMEOUT_SECONDS)
 

@@ -1,6 +1,6 @@
-"""The question set: a file read strictly, so that a slip in it is told by line and never asked as a question.
+"""The question set. The file is validated strictly: an error names its line, and is never asked as a question.
 
-It is read as a stream and only a sample of a large set is kept, so the memory does not grow with the file.
+The file is streamed and only a sample of a large set is kept, so that memory does not grow with the file.
 """
 
 import csv
@@ -21,10 +21,10 @@ from pipeline.question import question_id
 DEFAULT_PATH = Path(__file__).parent / "data" / "questions.csv"
 COLUMNS = ("topic", "question_text", "question_context", "original_answer")
 SAMPLE = 10_000
-# Which questions a sample holds is up to the set, not to a run: runs of different seeds meet in the cache.
+# A sample depends only on the set, not on the seed of a run, so that runs share cached answers.
 SAMPLE_SEED = 1
 
-# In the order of the class index, from 1: classes.txt of the data set.
+# In the order of the class index, from 1, as in classes.txt of the data set.
 YAHOO_TOPICS = (
     "Society & Culture",
     "Science & Mathematics",
@@ -40,7 +40,7 @@ YAHOO_TOPICS = (
 
 GZIP_MAGIC = b"\x1f\x8b"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
-# Far above any question: what has no line end so long is no text, and is not read into memory.
+# Far longer than any question. A longer line is not text and must not be read into memory.
 LINE_BYTES = 1 << 20
 
 
@@ -50,7 +50,7 @@ class DatasetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row. A field that is empty in the file is an empty string here; the text never is."""
+    """One row. Empty fields of the file are empty strings; `text` is never empty."""
 
     topic: str
     text: str
@@ -60,12 +60,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """What a file gave.
+    """The questions of a file.
 
     Attributes:
-        questions: Distinct ones, at least one: all in the order of the file, or a sample of them.
-        rows: Questions in the file, repeated ones counted each time.
-        skipped: Rows without a question, in the format that allows them.
+        questions: Distinct questions, at least one: all in the order of the file, or a sample.
+        rows: Number of questions in the file, including repeated ones.
+        skipped: Number of rows without a question, in the format that allows them.
     """
 
     questions: tuple[Question, ...]
@@ -79,20 +79,21 @@ class QuestionSet:
 def load(path: Path = DEFAULT_PATH, sample: int = SAMPLE) -> QuestionSet:
     """Reads a question set in UTF-8 (a byte order mark is allowed), compressed by gzip or not.
 
-    The content tells the format:
+    The format is detected from the content:
 
-    - CSV with a header: the columns of `COLUMNS` in any order and beside others.
-    - JSON Lines: objects with `question_text` and, if they like, the other `COLUMNS` (null: none), beside others.
-    - Yahoo! Answers: CSV without a header of class index (1 to 10), title, content and best answer, where a backslash
-      and an `n` stand for a line feed (readme of the Yahoo! Answers topic classification data set, version 2, of Zhang,
-      Zhao, LeCun: Character-level Convolutional Networks for Text Classification, NIPS 2015). Rows without a title
-      are skipped and counted: nobody can mend a file of 1.4 million rows by hand.
+    - CSV with a header: the columns of `COLUMNS` in any order; other columns are ignored.
+    - JSON Lines: objects with `question_text` and optionally the other `COLUMNS`, which may be null; other fields are
+      ignored.
+    - Yahoo! Answers: CSV without a header, with class index (1 to 10), title, content and best answer, in which a
+      backslash and an `n` mean a line feed (readme of the Yahoo! Answers topic classification data set, version 2, of
+      Zhang, Zhao, LeCun: Character-level Convolutional Networks for Text Classification, NIPS 2015). Rows without a
+      title are skipped and counted, because a file of 1.4 million rows cannot be corrected by hand.
 
-    White space around a value is dropped. A question that comes again is the first one.
+    White space around a value is removed. Repeated questions are dropped.
 
     Args:
         path: The file; `-` is standard input.
-        sample: Of a file with more questions than this, so many are kept, each with the same chance.
+        sample: Number of questions to keep of a larger file, each with the same probability.
 
     Raises:
         DatasetError: The file is missing, unreadable or empty, lacks a column, or a row does not fit the format or
@@ -115,11 +116,11 @@ def load(path: Path = DEFAULT_PATH, sample: int = SAMPLE) -> QuestionSet:
 
 
 def reservoir(questions: Iterable[Question], size: int, seed: int) -> tuple[list[Question], int]:
-    """Keeps `size` items of a stream, each with the same chance, in memory for `size` (algorithm R of Vitter: Random
-    Sampling with a Reservoir, ACM Transactions on Mathematical Software 11(1), 1985).
+    """Keeps `size` items of a stream, each with the same probability, in memory for `size` (algorithm R of Vitter:
+    Random Sampling with a Reservoir, ACM Transactions on Mathematical Software 11(1), 1985).
 
     Returns:
-        The sample, which is the whole stream in its order if that is no longer than `size`; and the stream's length.
+        The sample, which is the whole stream in order if it is not longer than `size`; and the length of the stream.
 
     Raises:
         ValueError: `size` is below 1.
@@ -144,12 +145,12 @@ def _opened(path: Path) -> AbstractContextManager[BufferedReader]:
 
 
 def _decompressed(raw: BufferedReader) -> IO[bytes]:
-    # A look ahead, for a pipe cannot be read again.
+    # Peeks, because a pipe cannot be read again.
     return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if raw.peek(2).startswith(GZIP_MAGIC) else raw
 
 
 class _Rows:
-    """The questions of a file, once, in its order."""
+    """Iterates over the questions of a file, in order, once."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self.skipped = 0
@@ -201,7 +202,7 @@ class _Rows:
         line = blank_lines + 1
         try:
             for row in reader:
-                # A quoted value may span lines: a row is named by its first one.
+                # A quoted value may span lines; errors name the first line of a row.
                 first, line = line, blank_lines + reader.line_num + 1
                 if not any(value.strip() for value in row):
                     continue
@@ -268,6 +269,6 @@ def _text(value: Any, place: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        # JSON can escape half of a pair, which is no character and cannot be sent.
+        # JSON can contain half of a surrogate pair, which is not a character and cannot be sent.
         raise DatasetError(f"{place} is not a text: {error.reason}") from error
     return value.strip()

@@ -1,6 +1,6 @@
 """The command line: `python generate_traffic.py --num-requests 50 --interval 500`.
 
-In the container it runs from this folder, with PYTHONPATH naming the folder above it.
+In the container it runs in this folder, with PYTHONPATH set to the parent folder.
 """
 
 import json
@@ -28,17 +28,17 @@ from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
-# Seeds that are drawn are short enough to be typed again.
+# Drawn seeds are short, so that they can be typed again.
 SEEDS = 1_000_000
-# A plan is held in memory, 40 bytes for each question; more is a slip in a duration or a rate.
-MOST_REQUESTS = 1_000_000
-# Each question in flight holds a thread and a connection, which the container's memory bounds.
-MOST_CONCURRENCY = 512
-# At one fixed moment there is no telling how many are in flight: so many.
+# A plan is kept in memory, 40 bytes per question. A larger number is a mistake in a duration or a rate.
+MAX_REQUESTS = 1_000_000
+# Each question in flight uses a thread and a connection, limited by the container's memory.
+MAX_CONCURRENCY = 512
+# Default with `--interval 0`, where the number in flight cannot be computed from a rate.
 CONCURRENCY_AT_ONCE = 32
-# What `--distribution` takes beside distributions: many know these by that name.
-SHORT_FOR_ARRIVALS = (Arrivals.BURST.value, Arrivals.POISSON.value)
-# Short enough to be read in a question, long enough that no two runs share it.
+# Arrivals that `--distribution` also accepts, because many users expect them there.
+ARRIVALS_AS_DISTRIBUTIONS = (Arrivals.BURST.value, Arrivals.POISSON.value)
+# Short enough to be readable in a question, long enough to be unique for each run.
 MARK_BITS = 32
 
 
@@ -49,64 +49,68 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--num-requests", type=click.IntRange(min=1), default=20, help="How many questions to ask.")
+@click.option("--num-requests", type=click.IntRange(min=1), default=20, help="Number of questions to ask.")
 @click.option(
     "--interval",
     type=click.IntRange(min=0),
     default=500,
     metavar="MS",
-    help="Milliseconds from one question to the next, however long the replies take.",
+    help="Milliseconds between two questions, independent of the replies.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True, max=1000),
     default=None,
     metavar="PER_SECOND",
-    help="Questions a second in the mean, instead of --interval.",
+    help="Mean number of questions per second, instead of --interval.",
 )
 @click.option(
     "--duration",
     type=click.FloatRange(min=0, min_open=True),
     default=None,
     metavar="SECONDS",
-    help="Ask for so long, instead of --num-requests.",
+    help="How long to ask, instead of --num-requests.",
 )
 @click.option(
     "--distribution",
-    type=click.Choice([*(each.value for each in Distribution), *SHORT_FOR_ARRIVALS]),
+    type=click.Choice([*(each.value for each in Distribution), *ARRIVALS_AS_DISTRIBUTIONS]),
     default=Distribution.SHUFFLED.value,
-    help="Which question comes next: each once before any comes again (shuffled), each with the same chance every time "
-    "(uniform), or few of them often (zipf). `burst` and `poisson` are short for uniform with these --arrivals.",
+    help="Which question comes next: each once before any is repeated (shuffled), each with the same probability "
+    "(uniform), or few of them often (zipf). `burst` and `poisson` mean uniform with these --arrivals.",
 )
 @click.option(
     "--arrivals",
     type=click.Choice([each.value for each in Arrivals]),
     default=Arrivals.STEADY.value,
-    help="When it comes: at fixed intervals (steady), many at once and then a pause (burst), or independently of the "
-    "others, as from many people (poisson).",
+    help="When questions come: at fixed intervals (steady), many at once and then a pause (burst), or independently of "
+    "each other, as from many people (poisson).",
 )
 @click.option(
     "--zipf-exponent",
     type=click.FloatRange(min=0, min_open=True, max=10),
     default=1.0,
     metavar="S",
-    help="With zipf: the question on rank k has a chance that goes with 1/k^S.",
+    help="With zipf: the probability of the question on rank k is proportional to 1/k^S.",
 )
 @click.option(
-    "--burst-size", type=click.IntRange(min=1), default=10, metavar="N", help="With burst: questions sent at once."
+    "--burst-size",
+    type=click.IntRange(min=1),
+    default=10,
+    metavar="N",
+    help="With burst: number of questions sent at once.",
 )
 @click.option(
     "--unique",
     is_flag=True,
-    help="Make each question one that was never asked, by a mark in its context: none comes from the cache.",
+    help="Make each question a new one by a mark in its context, so that none comes from the cache.",
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(min=1, max=MOST_CONCURRENCY),
+    type=click.IntRange(min=1, max=MAX_CONCURRENCY),
     default=None,
-    show_default=f"as many as the pace can need, {MOST_CONCURRENCY} at most; {CONCURRENCY_AT_ONCE} with --interval 0",
+    show_default=f"computed from the pace, at most {MAX_CONCURRENCY}; {CONCURRENCY_AT_ONCE} with --interval 0",
     metavar="N",
-    help="Questions without a reply at the same time at most. Fewer than the pace needs make the asking late.",
+    help="Maximum of questions without a reply. If it is too low for the pace, questions are sent late.",
 )
 @click.option("--wait/--no-wait", default=False, help="Follow pending questions until completed or failed.")
 @click.option(
@@ -114,13 +118,13 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     type=click.FloatRange(min=0),
     default=600,
     metavar="SECONDS",
-    help="With --wait: how long for, from when the last question was sent, for all of them together.",
+    help="With --wait: how long to wait in total, from when the last question was sent.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=None,
-    help="The same seed asks the same questions in the same order. Drawn and reported if not given.",
+    help="The same seed asks the same questions in the same order. Drawn and reported by default.",
 )
 @click.option(
     "--dataset",
@@ -129,14 +133,14 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     default=dataset.DEFAULT_PATH,
     show_default="data/questions.csv",
     help=f"CSV with the columns {', '.join(dataset.COLUMNS)}; JSON Lines with the same names; or the Yahoo! Answers "
-    "format (class, title, body, best answer). gzip or not. The content tells which. `-` reads standard input.",
+    "format (class, title, body, best answer). May be compressed by gzip. The format is detected. `-`: standard input.",
 )
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     default=dataset.SAMPLE,
     metavar="N",
-    help="Of a larger set, draw N questions to ask from; always the same ones. The memory goes with N alone.",
+    help="Draw N questions of a larger set, always the same ones. Memory depends only on N.",
 )
 @click.option(
     "--url",
@@ -146,7 +150,7 @@ def _url(_context: click.Context, _parameter: click.Parameter, value: str | None
     help="Address of the storage service.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--quiet", is_flag=True, help="Print the report only, no progress.")
+@click.option("--quiet", is_flag=True, help="Print only the report, no progress.")
 @click.pass_context
 def main(
     context: click.Context,
@@ -169,27 +173,27 @@ def main(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Ask the fleet questions and tell what came of them.
+    """Ask the fleet questions and report the results.
 
-    Questions are drawn from the set at random and go out by the clock, whatever the replies do. Progress goes to the
-    error output, the report to the output.
+    Questions are drawn from the set at random and sent on schedule, independent of the replies. Progress goes to
+    standard error, the report to standard output.
 
     \b
     Examples:
-      50 questions, two each second:
+      50 questions, two per second:
         python generate_traffic.py --num-requests 50 --interval 500
       The same 50 twice, the second time from the cache:
         python generate_traffic.py --num-requests 50 --seed 7 --wait
         python generate_traffic.py --num-requests 50 --seed 7 --interval 0
-      As people do for ten minutes, three a second, the popular ones often:
+      Like people for ten minutes, three per second, popular questions often:
         python generate_traffic.py --rate 3 --duration 600 --distribution zipf --arrivals poisson
-      For a script, until every answer is there:
+      For a script, until all answers are there:
         python generate_traffic.py --wait --timeout 300 --json --quiet
 
     \b
     Exit status:
       0  all was well
-      1  errors, failed questions, time up or stopped (Ctrl-C, SIGTERM)
+      1  errors, failed questions, timeout, or stopped (Ctrl-C, SIGTERM)
       2  wrong usage, settings or question set
     """
     traffic = _traffic(
@@ -218,8 +222,8 @@ def main(
     with stop_on_signal() as stop, progress.showing(Console(stderr=True), wait=wait, quiet=quiet) as show:
         report = runner.run(planned, StorageClient(address), options, stop=stop, on_progress=show)
     if as_json:
-        said = {"url": address, "seed": seed, "traffic": _traffic_as_json(traffic, questions, mark)}
-        click.echo(json.dumps(said | report.as_json(), indent=2, ensure_ascii=False))
+        header = {"url": address, "seed": seed, "traffic": _traffic_as_json(traffic, questions, mark)}
+        click.echo(json.dumps(header | report.as_json(), indent=2, ensure_ascii=False))
     else:
         _print_table(report, f"{address}, seed {seed}\n{_described(traffic, questions, mark)}")
     sys.exit(0 if report.ok else EXIT_FAILURES)
@@ -227,7 +231,7 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Tells options that were given from those that have their default."""
+    """Contains the options that were given on the command line."""
 
     context: click.Context
 
@@ -237,30 +241,30 @@ class _Given:
 
 
 def _distribution(name: str) -> Distribution:
-    return Distribution.UNIFORM if name in SHORT_FOR_ARRIVALS else Distribution(name)
+    return Distribution.UNIFORM if name in ARRIVALS_AS_DISTRIBUTIONS else Distribution(name)
 
 
 def _arrivals(distribution: str, arrivals: str, given: _Given) -> Arrivals:
-    """Returns what either option says; `--distribution poisson` is short for `--arrivals poisson`.
+    """Returns the arrivals of both options; `--distribution poisson` means `--arrivals poisson`.
 
     Raises:
-        UsageError: They say different things.
+        UsageError: The options contradict each other.
     """
-    if distribution not in SHORT_FOR_ARRIVALS:
+    if distribution not in ARRIVALS_AS_DISTRIBUTIONS:
         return Arrivals(arrivals)
     if "--arrivals" in given and arrivals != distribution:
         raise click.UsageError(
-            f"--distribution {distribution} says when questions come and so does --arrivals {arrivals}: give one. "
-            f"(With --arrivals, --distribution says which: shuffled, uniform or zipf.)"
+            f"--distribution {distribution} and --arrivals {arrivals} both set when questions come: give one. "
+            f"(With --arrivals, --distribution is shuffled, uniform or zipf.)"
         )
     return Arrivals(distribution)
 
 
 def _traffic(given: _Given, traffic: Traffic, unique: bool) -> Traffic:
-    """Returns `traffic` if the options that it was made of go together.
+    """Returns `traffic` if its options are consistent.
 
     Raises:
-        UsageError: They do not; the message says what would.
+        UsageError: They are not; the message says what is needed.
     """
     at_once = not traffic.interval_seconds
     is_zipf = traffic.distribution is Distribution.ZIPF
@@ -278,20 +282,20 @@ def _traffic(given: _Given, traffic: Traffic, unique: bool) -> Traffic:
         ),
         ("--burst-size" in given and not is_burst, "--burst-size is for --arrivals burst"),
         ("--zipf-exponent" in given and not is_zipf, "--zipf-exponent is for --distribution zipf"),
-        (unique and is_zipf, "--unique makes each question a new one: none could be popular, as zipf wants it"),
+        (unique and is_zipf, "--unique makes each question a new one, so that zipf has no effect"),
     )
     for is_wrong, message in checks:
         if is_wrong:
             raise click.UsageError(message)
-    if traffic.count is None and (count := traffic.duration_seconds / traffic.interval_seconds) > MOST_REQUESTS:
-        raise click.UsageError(f"that would be {count:,.0f} questions, more than {MOST_REQUESTS:,}")
+    if traffic.count is None and (count := traffic.duration_seconds / traffic.interval_seconds) > MAX_REQUESTS:
+        raise click.UsageError(f"that would be {count:,.0f} questions, more than {MAX_REQUESTS:,}")
     return traffic
 
 
 def _concurrency(traffic: Traffic) -> int:
     if not traffic.interval_seconds:
         return CONCURRENCY_AT_ONCE
-    return min(MOST_CONCURRENCY, plan.most_in_flight(traffic, REPLY_TIMEOUT_SECONDS))
+    return min(MAX_CONCURRENCY, plan.max_in_flight(traffic, REPLY_TIMEOUT_SECONDS))
 
 
 def _described(traffic: Traffic, questions: QuestionSet, mark: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Which questions are asked, in which order, and when: values only."""
+"""Plans which questions are asked, in which order, and when. Pure functions."""
 
 import itertools
 import math
@@ -11,12 +11,12 @@ from traffic_generator import prediction
 from traffic_generator.dataset import Question
 from traffic_generator.prediction import Prediction
 
-# Which questions are popular is up to the set, not to a run: runs of different seeds meet in the cache.
+# The popular questions depend only on the set, not on the seed of a run, so that runs share cached answers.
 RANKING_SEED = 1
 
 
 class Distribution(StrEnum):
-    """Which question comes next."""
+    """Selection of the next question."""
 
     SHUFFLED = "shuffled"
     UNIFORM = "uniform"
@@ -24,7 +24,7 @@ class Distribution(StrEnum):
 
 
 class Arrivals(StrEnum):
-    """When the next question comes."""
+    """Timing of questions."""
 
     STEADY = "steady"
     BURST = "burst"
@@ -33,17 +33,17 @@ class Arrivals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a run looks like from outside.
+    """The pattern of a run.
 
     Attributes:
-        interval_seconds: Mean time from one question to the next; 0: all at once, for steady arrivals of a count.
-        count: Number of questions; None: as many as `duration_seconds` holds.
-        duration_seconds: Time in which questions fall due; used without a count.
-        distribution: `shuffled`: each once, in random order, before any comes again; `uniform`: each with the same
-            chance every time; `zipf`: the one on rank k with a chance that goes with 1 / k^`zipf_exponent`.
+        interval_seconds: Mean time between two questions; 0: all at once, for steady arrivals of a count.
+        count: Number of questions; None: as many as are due within `duration_seconds`.
+        duration_seconds: Time in which questions are due; used without a count.
+        distribution: `shuffled`: each once, in random order, before any is repeated; `uniform`: each with the same
+            probability; `zipf`: the one on rank k with a probability proportional to 1 / k^`zipf_exponent`.
         arrivals: `steady`: at fixed intervals; `burst`: `burst_size` at once, then a pause; `poisson`: independently
-            of each other, as of many people, with exponential gaps.
-        zipf_exponent: Above 0; the larger, the more the popular questions stand out.
+            of each other, as from many people, with exponential gaps.
+        zipf_exponent: Above 0; the larger, the more often popular questions are asked.
         burst_size: Questions of a burst.
     """
 
@@ -64,14 +64,14 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it begins.
+    """The questions of a run, in order, and their times.
 
     Attributes:
         questions: The set, each question once.
-        order: For each question to ask its place in `questions`.
-        due_seconds: For each question to ask when it is due, from the start, ascending.
-        weights: For each place in `questions` its part in independent draws; None if they are not drawn so.
-        mark: Makes every question a new one to the fleet; None: as they are.
+        order: Index in `questions` of each question to ask.
+        due_seconds: When each question to ask is due, from the start, ascending.
+        weights: Weight of each question of the set in independent draws; None if they are not drawn independently.
+        mark: Id of the run that makes each question a new one; None: unchanged questions.
     """
 
     questions: Sequence[Question]
@@ -88,16 +88,16 @@ class Plan:
         question = self.questions[self.order[index]]
         if self.mark is None:
             return question
-        # In the context and not in the text: the model and the dashboard should see the question as it is.
+        # In the context, not in the text, so that the text of the question is unchanged.
         mark = f"(Question {index + 1} of run {self.mark}.)"
         return replace(question, context=f"{question.context}\n{mark}".lstrip())
 
     def identity(self, index: int) -> int:
-        """Returns a number that two questions to ask have in common if they are the same to the fleet."""
+        """Returns a number that is equal for questions that are the same question for the fleet."""
         return self.order[index] if self.mark is None else index
 
     def predict(self, asked: int) -> Prediction:
-        """Predicts the first `asked` questions."""
+        """Returns the prediction for the first `asked` questions."""
         if self.mark is not None:
             return prediction.each_once(asked, asked)
         if self.weights is None:
@@ -109,9 +109,9 @@ def make(questions: Sequence[Question], traffic: Traffic, seed: int, mark: str |
     """Plans a run. The same questions, traffic and seed give the same plan.
 
     Args:
-        questions: Each of them once.
-        traffic: What to plan.
-        seed: Decides what is drawn: questions and times, each on its own.
+        questions: Distinct questions.
+        traffic: The pattern.
+        seed: Seed of the draws of questions and of times, which are independent of each other.
         mark: See `Plan`.
 
     Raises:
@@ -134,9 +134,9 @@ def make(questions: Sequence[Question], traffic: Traffic, seed: int, mark: str |
 
 
 def shuffled(size: int, count: int, seed: int) -> list[int]:
-    """Draws `count` of the numbers below `size` without replacement; when they are used up, they are shuffled again.
+    """Draws `count` of the numbers below `size` without replacement; when all are used, they are shuffled again.
 
-    The same size and seed give the same order, and a smaller count gives the beginning of what a larger one gives.
+    The same size and seed give the same order; a smaller count gives its beginning.
 
     Raises:
         ValueError: There is nothing to choose from.
@@ -154,8 +154,8 @@ def zipf_weights(size: int, exponent: float) -> list[float]:
     """Returns a weight for each of `size` questions: 1 / k^exponent for the one on rank k.
 
     Requests to web caches follow this with exponents from 0.64 to 0.83 (Breslau, Cao, Fan, Phillips, Shenker: Web
-    Caching and Zipf-like Distributions, INFOCOM 1999). The ranks are dealt at random, but always the same way: a file
-    may be sorted by topic.
+    Caching and Zipf-like Distributions, INFOCOM 1999). The ranks are assigned at random, because a file may be sorted
+    by topic, but always in the same way.
     """
     weights = [rank**-exponent for rank in range(1, size + 1)]
     random.Random(RANKING_SEED).shuffle(weights)
@@ -165,8 +165,8 @@ def zipf_weights(size: int, exponent: float) -> list[float]:
 def due_seconds(traffic: Traffic, seed: int) -> list[float]:
     """Returns when the questions are due, in seconds from the start, ascending.
 
-    Counted from the start and not from the question before, so that small delays do not add up. A burst that begins
-    within the duration is sent whole.
+    Times count from the start, not from the previous question, so that small delays do not add up. A burst that begins
+    within the duration is complete.
 
     Raises:
         ValueError: The traffic has no end: a duration without an interval.
@@ -176,7 +176,7 @@ def due_seconds(traffic: Traffic, seed: int) -> list[float]:
     times = _times(traffic, seed)
     if traffic.count is not None:
         return list(itertools.islice(times, traffic.count))
-    # 49 times a 49th of a second is a little less than a second, and must not be within it.
+    # Rounding errors: 49 times a 49th of a second is a little less than a second, and must count as a second.
     end = traffic.duration_seconds * (1 - 1e-9)
     return list(itertools.takewhile(lambda due: due < end, times))
 
@@ -190,16 +190,16 @@ def _times(traffic: Traffic, seed: int) -> Iterator[float]:
             size = traffic.burst_size
             return (index // size * size * interval for index in itertools.count())
         case Arrivals.POISSON:
-            # A source of its own: the same seed asks the same questions, whenever they come.
+            # A separate generator, so that the same seed asks the same questions with any arrivals.
             chance = random.Random(f"{seed} arrivals")
             return itertools.accumulate(chance.expovariate(1 / interval) for _ in itertools.count())
 
 
-def most_in_flight(traffic: Traffic, reply_seconds: float) -> int:
-    """Returns how many questions can be without a reply at the same time if none takes longer than `reply_seconds`.
+def max_in_flight(traffic: Traffic, reply_seconds: float) -> int:
+    """Returns how many questions can be without a reply if no reply takes longer than `reply_seconds`.
 
-    That is the mean number that arrive in that time (Little: A Proof for the Queuing Formula L = λW, Operations
-    Research 9, 1961), three standard deviations more for independent arrivals, or one burst more.
+    This is the mean number of arrivals in that time (Little: A Proof for the Queuing Formula L = λW, Operations
+    Research 9, 1961), plus three standard deviations for independent arrivals, or plus one burst.
     """
     if not traffic.interval_seconds:
         raise ValueError("all at once has no rate")

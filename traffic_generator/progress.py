@@ -1,4 +1,4 @@
-"""Shows the counts while a run goes on: a bar on a terminal, now and then a line elsewhere, or nothing."""
+"""Shows the counts during a run: a bar on a terminal, otherwise a line every 5 s, or nothing."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ Show = Callable[[Tally], None]
 
 @contextmanager
 def showing(console: Console, *, wait: bool, quiet: bool) -> Iterator[Show]:
-    """Gives a function that shows a tally on `console`; it is to be called often and shows what is worth it.
+    """Yields a function that shows a tally on `console`; call it often, it limits its output itself.
 
     Args:
-        console: Where to; a bar if it is a terminal, else a line every 5 s and one at the end.
-        wait: Whether pending questions are followed: what the bar counts as done.
+        console: The output: a bar if it is a terminal, else a line every 5 s and one at the end.
+        wait: Whether pending questions are followed; otherwise the bar counts them as done.
         quiet: Show nothing.
     """
     if quiet:
@@ -35,7 +35,7 @@ def showing(console: Console, *, wait: bool, quiet: bool) -> Iterator[Show]:
 
 
 class _CountsOverBar(Progress):
-    """Two rows for a task: the counts are too wide to stand beside a bar on 80 columns."""
+    """Shows a task in two rows, because counts and bar do not fit into 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         for task in self.tasks:

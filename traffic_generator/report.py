@@ -1,4 +1,4 @@
-"""What came of a run: counted while it goes on, summed up as figures, table rows and JSON. Values only."""
+"""The results of a run: counts during the run; figures, table rows and JSON at its end. No I/O."""
 
 import math
 from collections import Counter
@@ -9,23 +9,23 @@ from typing import Any
 from traffic_generator.prediction import Prediction
 
 NOTHING = "-"
-# A schedule that is later than this is worth a remark: the pace was not the one asked for.
+# The report mentions delays above this: the requested pace was not reached.
 LATE_SECONDS = 1.0
-# An answer that may have been there for longer before it was seen makes the latencies of answers too long.
+# The report mentions detection delays above this: they make the latencies of answers too long.
 UNSEEN_SECONDS = 0.5
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
     """Returns the nearest-rank percentile: the smallest value that `percent` % of the values do not exceed.
 
-    Nearest rank and not interpolated: every figure shown is one that was measured, also of two values.
+    It is not interpolated, so that each figure was measured, even with only two values.
 
     Args:
-        values: In any order and unit; the result has the same unit.
+        values: Values in any order and unit; the result has the same unit.
         percent: Above 0, at most 100.
 
     Returns:
-        None when there are no values.
+        The percentile; None if there are no values.
 
     Raises:
         ValueError: `percent` is out of range.
@@ -42,25 +42,25 @@ class Tally:
     """Counts by state. A question that was asked is in flight or in exactly one of the five states.
 
     Attributes:
-        requested: Questions that the run is to ask.
+        requested: Questions that the run will ask.
         asked: Questions sent so far.
-        cached: Answered at once.
-        pending: Accepted and not answered yet.
-        completed: Accepted and answered later.
-        failed: Given up by the fleet.
-        errors: Without a usable reply, or lost afterwards.
-        accepted: Questions that were ever pending.
-        repeated: Questions sent that this run had sent before.
-        joined: Of those, the ones that found the first one still pending.
-        known: Questions answered at once that this run had not sent before: an earlier one had.
-        sources: Where the answers given at once came from (`cache`, `database`).
-        cached_seconds: From sending to the reply, one for each question answered at once.
-        accepted_seconds: The same, one for each question that was accepted.
-        since_due_seconds: From when it was to be sent to the reply, one for each reply.
-        answer_seconds: From sending to the answer, one for each completed question.
-        unseen_seconds: For how long at most an answer had been there before it was seen, one for each of those.
-        reasons: What was said about errors and failed questions.
-        late_seconds: How late the latest question was sent.
+        cached: Questions answered at once.
+        pending: Questions accepted and not answered yet.
+        completed: Questions accepted and answered later.
+        failed: Questions given up by the fleet.
+        errors: Questions without a usable reply, or lost afterwards.
+        accepted: Questions that were pending at any time.
+        repeated: Questions that this run had sent before.
+        joined: Repeated questions whose first occurrence was still pending.
+        known: Questions answered at once that this run had not sent before; an earlier run had.
+        sources: Sources of the answers given at once (`cache`, `database`).
+        cached_seconds: Time from sending to the reply, for each question answered at once.
+        accepted_seconds: Time from sending to the reply, for each accepted question.
+        since_due_seconds: Time from when a question was due to its reply, for each reply.
+        answer_seconds: Time from sending to the answer, for each completed question.
+        unseen_seconds: Longest possible delay between an answer and its detection, for each completed question.
+        reasons: Reasons of errors and failed questions.
+        late_seconds: Largest delay of sending a question.
     """
 
     requested: int = 0
@@ -85,12 +85,12 @@ class Tally:
 
     @property
     def settled(self) -> int:
-        """Questions of which nothing more is expected."""
+        """Questions in a final state."""
         return self.cached + self.completed + self.failed + self.errors
 
     @property
     def in_flight(self) -> int:
-        """Questions that were sent and have no reply yet."""
+        """Questions sent without a reply yet."""
         return self.asked - self.settled - self.pending
 
     @property
@@ -100,12 +100,12 @@ class Tally:
 
     @property
     def reply_seconds(self) -> list[float]:
-        """From sending to the reply, one for each reply that held an answer or took the question."""
+        """Times from sending to the reply, for each reply with an answer or an acceptance."""
         return self.cached_seconds + self.accepted_seconds
 
     @property
     def hit_rate(self) -> float | None:
-        """The share of those replies that held the answer, from 0 to 1; None of none."""
+        """Share of those replies that contained the answer, from 0 to 1; None without replies."""
         replies = self.cached + self.accepted
         return self.cached / replies if replies else None
 
@@ -116,21 +116,21 @@ class Tally:
         self.late_seconds = max(self.late_seconds, late_seconds)
 
     def answered_at_once(self, seconds: float, source: str | None, *, repeated: bool = False) -> None:
-        """Counts a reply that held the answer, `seconds` after sending."""
+        """Counts a reply with the answer, `seconds` after sending."""
         self.cached += 1
         self.known += not repeated
         self.cached_seconds.append(seconds)
         self.sources[source or "unnamed"] += 1
 
     def accepted_for_later(self, seconds: float, *, repeated: bool = False) -> None:
-        """Counts a reply that only took the question, `seconds` after sending."""
+        """Counts a reply that only accepted the question, `seconds` after sending."""
         self.pending += 1
         self.accepted += 1
         self.joined += repeated
         self.accepted_seconds.append(seconds)
 
     def answered(self, seconds: float, unseen_seconds: float = 0.0) -> None:
-        """Counts a pending question as completed, `seconds` after sending, and `unseen_seconds` too late at most."""
+        """Counts a pending question as completed, `seconds` after sending, detected up to `unseen_seconds` late."""
         self.pending -= 1
         self.completed += 1
         self.answer_seconds.append(seconds)
@@ -149,22 +149,22 @@ class Tally:
         self.reasons[reason] += 1
 
     def line(self) -> str:
-        """Returns the counts by state in one line."""
+        """Returns the counts by state as one line."""
         names = ("asked", "cached", "pending", "completed", "failed", "errors")
         return "  ".join(f"{name} {getattr(self, name)}" for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a run that is over.
+    """The results of a finished run.
 
     Attributes:
         tally: Its counts.
-        duration_seconds: From the first question to the end of the run, waiting included.
-        asking_seconds: From the first question to the last reply.
-        predicted: What the distribution predicts of the questions that were asked.
-        interrupted: It was stopped before its end.
-        timed_out: Questions were still pending when the time was up.
+        duration_seconds: Time from the first question to the end of the run, including the wait for answers.
+        asking_seconds: Time from the first question to the last reply.
+        predicted: The prediction for the questions that were asked.
+        interrupted: Whether it was stopped before its end.
+        timed_out: Whether questions were still pending at the timeout.
     """
 
     tally: Tally
@@ -176,7 +176,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Everything that was to be done was done, without an error or a failed question."""
+        """Whether the run was complete, without errors and failed questions."""
         return not (self.tally.errors or self.tally.failed or self.interrupted or self.timed_out)
 
     @property
@@ -185,7 +185,7 @@ class Report:
         return self.tally.asked / self.asking_seconds if self.asking_seconds > 0 else 0.0
 
     def rows(self) -> list[tuple[str, str]]:
-        """Returns the table: names and values as they are shown."""
+        """Returns the rows of the table: names and formatted values."""
         tally = self.tally
         sources = ", ".join(f"{source} {count}" for source, count in sorted(tally.sources.items()))
         return [
@@ -208,11 +208,11 @@ class Report:
         predicted = self.predicted
         distinct, rate = f"{predicted.distinct:.1f}", _percent(predicted.hit_rate)
         if predicted.distinct_deviation and predicted.hit_rate_deviation:
-            # Two standard deviations: nineteen of twenty runs fall within.
+            # Two standard deviations contain 95 % of the runs.
             distinct += f" ± {2 * predicted.distinct_deviation:.1f}"
             rate += f" ± {200 * predicted.hit_rate_deviation:.1f}"
         else:
-            # No chance in it: a whole number.
+            # Deterministic: a whole number.
             distinct = f"{predicted.distinct:.0f}"
         return [
             ("different questions / predicted", f"{self.tally.distinct} / {distinct}"),
@@ -220,30 +220,32 @@ class Report:
         ]
 
     def remarks(self, most: int = 5) -> list[str]:
-        """Returns what the table cannot tell, one line each: at most `most` reasons, then what happened to the run."""
+        """Returns remarks for below the table, one line each: at most `most` reasons, then remarks about the run."""
         found = [f"{count} x {reason}" for reason, count in self.tally.reasons.most_common(most)]
         if len(self.tally.reasons) > most:
             found.append(f"and {len(self.tally.reasons) - most} other reasons")
         if self.tally.known:
-            found.append(f"{self.tally.known} answered at once although new to this run: asked before it")
+            found.append(f"{self.tally.known} answered at once although new in this run: asked before it")
         if self.tally.joined:
-            found.append(f"{self.tally.joined} asked again while the first was pending: no hit, and no second call")
+            found.append(
+                f"{self.tally.joined} asked again while the first was pending: neither a hit nor a second call"
+            )
         if self.tally.late_seconds > LATE_SECONDS:
             found.append(
-                f"questions were sent up to {self.tally.late_seconds:.1f} s late: replies too slow for this pace; "
+                f"questions were sent up to {self.tally.late_seconds:.1f} s late: replies were too slow for this pace; "
                 f"counted from when they were due, reply p50 / p95 are {_pair(self.tally.since_due_seconds)}"
             )
         unseen = percentile(self.tally.unseen_seconds, 95)
         if unseen is not None and unseen > UNSEEN_SECONDS:
-            found.append(f"answers may have been there for up to {_shown(unseen)} (p95) before they were seen")
+            found.append(f"answers may have been detected up to {_shown(unseen)} (p95) late")
         if self.timed_out:
-            found.append(f"the time was up with {self.tally.pending} questions pending")
+            found.append(f"timed out with {self.tally.pending} questions pending")
         if self.interrupted:
             found.append("stopped before the end")
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the report as a JSON object; figures that were not measured are null."""
+        """Returns the report as a JSON object; values that were not measured are null."""
         tally = self.tally
         return {
             "ok": self.ok,

@@ -1,7 +1,7 @@
-"""A run: questions go out by the clock, whatever becomes of them, and pending ones are followed to their end.
+"""Runs a plan: sends questions on schedule, independent of replies, and follows pending ones until they are final.
 
-The loop in the calling thread owns all state. Calls are made by two bounded sets of threads that put what came of a
-call into its inbox, so nothing is locked and nothing is shared.
+The loop in the calling thread owns all state. Two bounded thread pools make the calls and put results into the loop's
+inbox, so that no state is shared and no locks are needed.
 """
 
 import heapq
@@ -19,45 +19,44 @@ from traffic_generator.dataset import Question
 from traffic_generator.plan import Plan
 from traffic_generator.report import Report, Tally
 
-# How soon the loop sees a stop and shows new counts.
+# Longest delay until the loop notices a stop and shows new counts.
 TICK_SECONDS = 0.2
-# After a stop, replies that are on their way are still counted for so long.
+# After a stop, outstanding replies are counted for this long.
 GRACE_SECONDS = 2.0
-# A look that the server holds back for as long as this is cheap; with more questions pending than threads, shorter
-# ones give each question its turn.
-LONG_LOOK_SECONDS = 5
-SHORT_LOOK_SECONDS = 1
-# Between the beginnings of two looks at one question, for servers that answer 'pending' without waiting.
-LOOK_INTERVAL_SECONDS = 0.5
-LOOK_RETRY_SECONDS = 1.0
-LOOK_RETRY_MOST_SECONDS = 30.0
+# Long polls are cheap. If more questions are pending than there are threads, shorter polls give each question its turn.
+LONG_POLL_SECONDS = 5
+SHORT_POLL_SECONDS = 1
+# Between the starts of two polls of one question, for servers that reply 'pending' without waiting.
+POLL_INTERVAL_SECONDS = 0.5
+POLL_RETRY_SECONDS = 1.0
+MAX_POLL_RETRY_SECONDS = 30.0
 
 
 class Api(Protocol):
-    """What a run needs of `client.StorageClient`; may be called from many threads."""
+    """The part of `client.StorageClient` that a run uses; thread-safe."""
 
     def ask(self, question: Question) -> client.Reply:
         """See `client.StorageClient.ask`."""
 
-    def look(self, question_id: str, wait_seconds: int) -> client.Progress:
-        """See `client.StorageClient.look`."""
+    def poll(self, question_id: str, wait_seconds: int) -> client.Progress:
+        """See `client.StorageClient.poll`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run goes.
+    """Options of a run.
 
     Attributes:
-        wait: Follow pending questions to their end.
-        timeout_seconds: How long for, counted from when the last question was sent; for all of them together.
-        max_asking: Questions in flight at most; while there are so many, the next one is late.
-        max_looking: Status calls in flight at most: each holds a thread of the server.
+        wait: Whether to follow pending questions until they are final.
+        timeout_seconds: Total time for that, from when the last question was sent.
+        max_asking: Maximum of questions without a reply; at the limit, the next question is sent late.
+        max_polling: Maximum of status calls in flight, because each uses a thread of the server.
     """
 
     wait: bool = False
     timeout_seconds: float = 600.0
     max_asking: int = 32
-    max_looking: int = 16
+    max_polling: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class _Replied:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Polled:
     question_id: str
     begun_at: float
     at: float
@@ -82,14 +81,14 @@ class _Crashed:
     error: Exception
 
 
-_Event = _Replied | _Looked | _Crashed
+_Event = _Replied | _Polled | _Crashed
 
 
 class _Workers:
-    """Threads that run calls and put their outcome into the inbox; no more are started than were ever busy.
+    """A thread pool that runs calls and puts their results into the inbox; threads are started on demand.
 
-    They are daemons, unlike those of `concurrent.futures`, which hold back the exit of the process until the last
-    call is over: a stop must not wait for a server that does not answer.
+    Its threads are daemons. Those of `concurrent.futures` would delay the exit of the process until the last call ends,
+    but a stop must not wait for a server that does not answer.
     """
 
     def __init__(self, name: str, count: int, inbox: "SimpleQueue[_Event]") -> None:
@@ -120,7 +119,7 @@ class _Workers:
             try:
                 self._inbox.put(call())
             except Exception as error:
-                # A mistake of this program: the loop raises it, where it is seen.
+                # A bug of this program: the loop raises it, so that it is visible.
                 self._inbox.put(_Crashed(error))
 
 
@@ -141,14 +140,14 @@ class _Run:
         self._tally = Tally(requested=len(plan))
         self._inbox: SimpleQueue[_Event] = SimpleQueue()
         self._askers = _Workers("ask", options.max_asking, self._inbox)
-        self._lookers = _Workers("look", options.max_looking, self._inbox)
+        self._pollers = _Workers("poll", options.max_polling, self._inbox)
         self._identities: set[int] = set()
-        # The times at which each pending question was sent: one asked again while pending joins the first.
+        # When each pending question was sent; several times if it was asked again while pending.
         self._pending: dict[str, list[float]] = {}
-        # When each pending question was known to have no answer yet.
+        # When each pending question was last seen without an answer.
         self._seen_pending_at: dict[str, float] = {}
-        self._next_looks: list[tuple[float, str]] = []
-        self._look_failures: dict[str, int] = {}
+        self._next_polls: list[tuple[float, str]] = []
+        self._poll_failures: dict[str, int] = {}
         self._started_at = time.monotonic()
         self._last_reply_at = self._started_at
         self._asked_all_at: float | None = None
@@ -162,8 +161,8 @@ class _Run:
                 if self._stopped_at is None and self._stop.is_set():
                     self._stopped_at = now
                 if self._stopped_at is None:
-                    self._ask_what_is_due(now)
-                    self._look_where_due(now)
+                    self._ask_due(now)
+                    self._poll_due(now)
                 self._on_progress(self._tally)
                 if self._is_over(now):
                     break
@@ -173,7 +172,7 @@ class _Run:
             self._on_progress(self._tally)
         finally:
             self._askers.close()
-            self._lookers.close()
+            self._pollers.close()
         return Report(
             tally=self._tally,
             duration_seconds=time.monotonic() - self._started_at,
@@ -183,7 +182,7 @@ class _Run:
             predicted=self._plan.predict(self._tally.asked),
         )
 
-    def _ask_what_is_due(self, now: float) -> None:
+    def _ask_due(self, now: float) -> None:
         while self._tally.asked < len(self._plan) and self._askers.free and (due_at := self._next_due()) <= now:
             index = self._tally.asked
             identity = self._plan.identity(index)
@@ -197,15 +196,15 @@ class _Run:
     def _next_due(self) -> float:
         return self._started_at + self._plan.due_seconds[self._tally.asked]
 
-    def _look_where_due(self, now: float) -> None:
-        few = len(self._pending) <= self._options.max_looking
-        seconds = LONG_LOOK_SECONDS if few else SHORT_LOOK_SECONDS
+    def _poll_due(self, now: float) -> None:
+        few = len(self._pending) <= self._options.max_polling
+        seconds = LONG_POLL_SECONDS if few else SHORT_POLL_SECONDS
         if self._asked_all_at is not None:
             left = self._asked_all_at + self._options.timeout_seconds - now
             seconds = max(0, min(seconds, int(left)))
-        while self._next_looks and self._lookers.free and self._next_looks[0][0] <= now:
-            _, question_id = heapq.heappop(self._next_looks)
-            self._lookers.submit(partial(self._look, question_id, seconds))
+        while self._next_polls and self._pollers.free and self._next_polls[0][0] <= now:
+            _, question_id = heapq.heappop(self._next_polls)
+            self._pollers.submit(partial(self._poll, question_id, seconds))
 
     def _is_over(self, now: float) -> bool:
         if self._stopped_at is not None:
@@ -221,8 +220,8 @@ class _Run:
         times = [now + TICK_SECONDS]
         if self._tally.asked < len(self._plan) and self._askers.free and self._stopped_at is None:
             times.append(self._next_due())
-        if self._next_looks and self._lookers.free and self._stopped_at is None:
-            times.append(self._next_looks[0][0])
+        if self._next_polls and self._pollers.free and self._stopped_at is None:
+            times.append(self._next_polls[0][0])
         return max(0.0, min(times) - now)
 
     def _take(self, seconds: float) -> None:
@@ -239,9 +238,9 @@ class _Run:
                 self._askers.busy -= 1
                 self._last_reply_at = max(self._last_reply_at, event.at)
                 self._apply_reply(event)
-            case _Looked():
-                self._lookers.busy -= 1
-                self._apply_look(event)
+            case _Polled():
+                self._pollers.busy -= 1
+                self._apply_poll(event)
             case _Crashed():
                 raise event.error
 
@@ -260,23 +259,23 @@ class _Run:
                 if not self._options.wait:
                     return
                 if question_id not in self._pending:
-                    heapq.heappush(self._next_looks, (event.at, question_id))
+                    heapq.heappush(self._next_polls, (event.at, question_id))
                     self._seen_pending_at[question_id] = event.at
                 self._pending.setdefault(question_id, []).append(event.sent_at)
 
-    def _apply_look(self, event: _Looked) -> None:
+    def _apply_poll(self, event: _Polled) -> None:
         match event.outcome:
             case RequestFailed(permanent=True) as failure:
                 for _ in self._pending.pop(event.question_id):
                     self._tally.went_wrong(failure.reason, was_pending=True)
             case RequestFailed() as failure:
-                failures = self._look_failures.get(event.question_id, 0) + 1
-                self._look_failures[event.question_id] = failures
-                pause = failure.retry_after_seconds or LOOK_RETRY_SECONDS * 2 ** min(failures - 1, 10)
-                next_look = event.at + min(pause, LOOK_RETRY_MOST_SECONDS)
-                heapq.heappush(self._next_looks, (next_look, event.question_id))
+                failures = self._poll_failures.get(event.question_id, 0) + 1
+                self._poll_failures[event.question_id] = failures
+                pause = failure.retry_after_seconds or POLL_RETRY_SECONDS * 2 ** min(failures - 1, 10)
+                next_poll = event.at + min(pause, MAX_POLL_RETRY_SECONDS)
+                heapq.heappush(self._next_polls, (next_poll, event.question_id))
             case client.Progress(status="completed"):
-                # The server holds the look back until the answer is there, so it cannot have been there for longer.
+                # The server delays the reply to a poll until the answer exists, so the delay cannot be longer.
                 unseen = max(0.0, event.begun_at - self._seen_pending_at.pop(event.question_id))
                 for sent_at in self._pending.pop(event.question_id):
                     self._tally.answered(event.at - sent_at, unseen_seconds=unseen)
@@ -284,10 +283,10 @@ class _Run:
                 for _ in self._pending.pop(event.question_id):
                     self._tally.gave_up(progress.reason)
             case client.Progress():
-                self._look_failures.pop(event.question_id, None)
+                self._poll_failures.pop(event.question_id, None)
                 self._seen_pending_at[event.question_id] = event.at
-                next_look = max(event.at, event.begun_at + LOOK_INTERVAL_SECONDS)
-                heapq.heappush(self._next_looks, (next_look, event.question_id))
+                next_poll = max(event.at, event.begun_at + POLL_INTERVAL_SECONDS)
+                heapq.heappush(self._next_polls, (next_poll, event.question_id))
 
     def _ask(self, question: Question, due_at: float, repeated: bool) -> _Replied:
         sent_at = time.monotonic()
@@ -298,14 +297,14 @@ class _Run:
             outcome = failure
         return _Replied(due_at, sent_at, time.monotonic(), repeated, outcome)
 
-    def _look(self, question_id: str, wait_seconds: int) -> _Looked:
+    def _poll(self, question_id: str, wait_seconds: int) -> _Polled:
         begun_at = time.monotonic()
         outcome: client.Progress | RequestFailed
         try:
-            outcome = self._api.look(question_id, wait_seconds)
+            outcome = self._api.poll(question_id, wait_seconds)
         except RequestFailed as failure:
             outcome = failure
-        return _Looked(question_id, begun_at, time.monotonic(), outcome)
+        return _Polled(question_id, begun_at, time.monotonic(), outcome)
 
 
 def run(
@@ -316,17 +315,17 @@ def run(
     stop: threading.Event | None = None,
     on_progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Report:
-    """Asks the planned questions one by one and returns when all is over, the time is up or `stop` is set.
+    """Asks the planned questions and returns when all are final, at the timeout, or when `stop` is set.
 
-    The loop is open: a slow reply does not delay the next question, until `max_asking` are in flight. A question is
-    sent once and an error is counted, not repeated: a visitor would have seen it. Status calls are repeated until
-    the time is up.
+    The loop is open: a slow reply does not delay the next question until `max_asking` are in flight. Failed requests
+    are counted and not retried, because a user would have seen the error. Status calls are retried until the timeout.
 
     Args:
-        plan: What to ask, and when.
-        api: Where to; called from many threads.
-        options: Width and patience.
-        stop: Ends the run early once set: nothing more is sent, replies on their way are counted for 2 s more.
-        on_progress: Called in this thread with the counts, at least five times a second; must not keep or change them.
+        plan: The questions and their times.
+        api: The API; called from many threads.
+        options: Limits of concurrency and time.
+        stop: Ends the run early: nothing more is sent, and outstanding replies are counted for 2 s.
+        on_progress: Called in this thread with the counts, at least five times per second; must not keep or change
+            them.
     """
     return _Run(plan, api, options, stop or threading.Event(), on_progress).run()

@@ -8,18 +8,18 @@ STORAGE_URL_PATTERN = r"^https?://[^\s/]+\S*$"
 
 
 class TrafficSettings(Settings):
-    """Environment of the container; the command line of `generate_traffic.py` goes before it."""
+    """Environment of the container; options of `generate_traffic.py` take precedence."""
 
     storage_url: str = Field(
         "http://storage-service:5001",
         pattern=STORAGE_URL_PATTERN,
-        description="Address of the API that questions are put to.",
+        description="Address of storage-service.",
     )
     traffic_initial_requests: int = Field(
         20,
         ge=0,
         le=100_000,
-        description="Questions asked once when the container starts, the others after the first is answered; 0: none.",
+        description="Questions asked when the container starts, the others after the first is answered; 0: none.",
     )
     traffic_interval_ms: int = Field(
         500, ge=0, le=3_600_000, description="Milliseconds between two of the initial questions."
@@ -28,5 +28,5 @@ class TrafficSettings(Settings):
         600,
         gt=0,
         le=86_400,
-        description="Limit of a start's wait for the API, and then of that for the first answer.",
+        description="How long a start waits for storage-service, and then for the first answer.",
     )

@@ -1,4 +1,4 @@
-"""Puts the service together: clients, routes, pages, and the sampler beside the requests."""
+"""Puts the service together: clients, routes, pages, and the sampler thread."""
 
 import threading
 
@@ -26,13 +26,13 @@ def create_app(
     storage: Storage | None = None,
     state: State | None = None,
 ) -> OpenAPI:
-    """Makes the application; nothing connects yet.
+    """Creates the application; nothing connects yet.
 
     Args:
-        settings: From the environment when None.
-        queries: Of PostgreSQL when None; tests bring their own rows.
-        storage: Of storage-service when None.
-        state: Of a sampler when None, which `pipeline.server` starts in its worker.
+        settings: None: read from the environment.
+        queries: None: PostgreSQL; tests pass their own.
+        storage: None: a client of storage-service.
+        state: None: a sampler, which `pipeline.server` starts in its worker.
     """
     settings = settings or load(VizSettings)
     queries = queries or PostgresQueries(
@@ -48,7 +48,7 @@ def create_app(
     )
     if isinstance(state, Sampler):
         app.extensions[BACKGROUND] = state
-    app.before_request(lambda: security.require_mark(request))
+    app.before_request(lambda: security.require_csrf_header(request))
     web.refuse_foreign_requests(app, settings)
     app.after_request(lambda response: security.set_headers(request, response))
     services.register(app, Services(settings, queries, storage, state, threading.Semaphore(settings.max_streams)))

@@ -15,22 +15,22 @@ PLOTLY = "plotly.min.js"
 """Name of the chart library among the assets."""
 
 BASIC_PLOTLY = Path("/usr/share/plotly/plotly-basic.min.js")
-"""Where the image has the part of plotly.js for bars, pies and lines: see the Dockerfile."""
+"""The partial bundle of plotly.js (bars, pies, lines) in the image; see the Dockerfile."""
 
 
 @cache
 def plotly() -> Path:
-    """Returns the place of plotly.js, so that nothing comes from a CDN.
+    """Returns the path of plotly.js, which is served locally, not by a CDN.
 
-    Outside the image (tests, development) it is the whole one, in the wheel of the plotly package: it draws the same,
-    but takes three times as long.
+    Outside the image (tests, development) it is the full bundle from the wheel of the plotly package. It draws the same
+    charts, but takes three times as long.
 
     Raises:
-        FileNotFoundError: There is neither.
+        FileNotFoundError: Neither bundle exists.
     """
     if BASIC_PLOTLY.is_file():
         return BASIC_PLOTLY
-    spec = find_spec("plotly")  # finds the package without running it
+    spec = find_spec("plotly")  # finds the package without importing it
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / "package_data" / "plotly.min.js"
         if path.is_file():
@@ -40,7 +40,7 @@ def plotly() -> Path:
 
 @cache
 def plotly_gzip() -> bytes:
-    """Returns plotly.js compressed to a third. Made once for each process, in less than 0.1 s."""
+    """Returns plotly.js compressed to a third; computed once per process, in less than 0.1 s."""
     return gzip.compress(plotly().read_bytes(), compresslevel=6, mtime=0)
 
 

@@ -1,6 +1,6 @@
-"""How scores and times are put into buckets. Pure.
+"""Buckets of scores and times. Pure functions.
 
-Score bins are counted from the threshold, not from zero: no bin then lies on both sides of it.
+Score bins start at the threshold, not at zero, so that no bin lies on both sides of it.
 """
 
 from collections.abc import Mapping
@@ -10,30 +10,30 @@ from math import ceil
 from viz_service.schemas import Bin, Histogram, ScoreRange, Side
 
 BINS_PER_UNIT = 20
-"""Bins are 0.05 wide. A whole number, since multiplying by it is exact in numeric and dividing by 0.05 need not be."""
+"""Bins are 0.05 wide. A whole number, because multiplying by it is exact in SQL; dividing by 0.05 may not be."""
 
 MAX_POINTS = 300
 TIME_BUCKETS = (60, 120, 300, 600, 900, 1800, 3600, 7200)
-"""Widths of time buckets, in seconds: round on a clock, and none below a minute, where a point is one answer or two."""
+"""Widths of time buckets, in seconds: round on a clock. Below a minute a point would be only one or two answers."""
 
 
 def time_bucket(span_seconds: float) -> int:
     """Returns the width, in seconds, of buckets that cover a span with at most `MAX_POINTS` of them."""
     for width in TIME_BUCKETS:
-        if span_seconds / width + 1 <= MAX_POINTS:  # one more, since the span seldom begins on a bucket's edge
+        if span_seconds / width + 1 <= MAX_POINTS:  # one more, because the span rarely begins at the edge of a bucket
             return width
     return TIME_BUCKETS[-1]
 
 
 def histogram(threshold: float, counts: Mapping[int, int]) -> Histogram:
-    """Makes the histogram and the coarse ranges of counted scores.
+    """Returns the histogram and the coarse ranges of counted scores.
 
     Args:
         threshold: Score at or above which an answer is accepted.
         counts: Answers by bin; bin 0 starts at the threshold, bin -1 ends there.
     """
     start = Decimal(str(threshold))
-    # A score of exactly 1 belongs to the last bin, it does not open another one.
+    # A score of exactly 1 belongs to the last bin.
     last = max(0, ceil((1 - start) * BINS_PER_UNIT) - 1)
     clamped: dict[int, int] = {}
     for index, count in counts.items():
@@ -62,8 +62,8 @@ def histogram(threshold: float, counts: Mapping[int, int]) -> Histogram:
 def _ranges(start: Decimal, counts: Mapping[int, int], total: int) -> list[ScoreRange]:
     """Sums bins up to two ranges above the threshold and three below it.
 
-    The upper ranges share what is left up to 1 in the ratio 1 : 2, rounded to bins: 0.85-0.90-1.00 for a threshold of
-    0.85, 0.48-0.63-1.00 for one of 0.48.
+    The two upper ranges split the distance from the threshold to 1 in the ratio 1 : 2, rounded to bins: 0.85-0.90-1.00
+    for a threshold of 0.85, 0.48-0.63-1.00 for a threshold of 0.48.
     """
     step = max(1, round((1 - start) * BINS_PER_UNIT / 3))
     edges = [-2 * step, -step, 0] + ([step] if _edge(start, step) < 1 else [])

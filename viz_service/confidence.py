@@ -1,4 +1,4 @@
-"""Confidence intervals of means. Pure."""
+"""Confidence intervals of means. Pure functions."""
 
 from math import sqrt
 from statistics import NormalDist
@@ -11,8 +11,8 @@ def mean_interval(mean: float, deviation: float, count: int) -> tuple[float, flo
     """Returns the 95 % confidence interval of a mean (Student's t), or None for fewer than two values.
 
     Args:
-        mean: Of the sample.
-        deviation: Of the sample (with n - 1).
+        mean: Mean of the sample.
+        deviation: Standard deviation of the sample (with n - 1).
         count: Size of the sample.
     """
     if count < 2:
@@ -22,10 +22,10 @@ def mean_interval(mean: float, deviation: float, count: int) -> tuple[float, flo
 
 
 def t_quantile(freedom: int) -> float:
-    """Returns the 97.5 % quantile of Student's t, right to 0.001."""
+    """Returns the 97.5 % quantile of Student's t, accurate to 0.001."""
     if freedom <= len(_SMALL):
         return _SMALL[freedom - 1]
-    # Abramowitz and Stegun 26.7.5; SciPy for one number would be most of the image.
+    # Abramowitz and Stegun 26.7.5. SciPy, for this one number, would be most of the image.
     z = NormalDist().inv_cdf(0.975)
     return (
         z

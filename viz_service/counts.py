@@ -1,4 +1,4 @@
-"""What the dashboard shows of all answers, from the counts that the database keeps. Pure.
+"""Statistics of all answers, from the counts that the database keeps. Pure functions.
 
 The kinds of counts are described in the table `dashboard_counts` (sql/migrations/0004_dashboard_counters.sql).
 """
@@ -11,16 +11,16 @@ from math import ceil, exp, floor, sqrt
 from typing import Any
 
 REFERENCE: frozenset[str] = frozenset({"accepted", "max_retries_reached"})
-"""Qualities whose scores are against a reference, on one scale; a self-check's is another."""
+"""Qualities whose scores are against a reference. Scores of self-checks are on another scale."""
 SCORE_BINS = 100
-"""Bins of scores in a unit: a bin is 0.01 wide."""
+"""Score bins per unit: a bin is 0.01 wide."""
 TIME_BINS = 50
-"""A bin of times starts at exp(bin / TIME_BINS) milliseconds: it is 2 % wide."""
+"""A time bin starts at exp(bin / TIME_BINS) milliseconds: it is 2 % wide."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """One row of the counts; what its sums are of depends on its kind."""
+    """One row of the counts; the meaning of its sums depends on its kind."""
 
     kind: str
     label: str
@@ -41,19 +41,19 @@ class Total:
 
     @property
     def mean(self) -> Decimal | None:
-        """Of what `sum_1` is of; None of nothing."""
+        """Mean of the values in `sum_1`; None if there are none."""
         return self.sum_1 / self.n if self.n else None
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the sample (n - 1), where `sum_2` is of squares; None for fewer than two values."""
+        """Standard deviation of the sample (n - 1), if `sum_2` is a sum of squares; None for fewer than two values."""
         if self.n < 2:
             return None
         return sqrt(max(Decimal(0), self.sum_2 - self.sum_1 * self.sum_1 / self.n) / (self.n - 1))
 
 
 class Counts:
-    """Counts to choose from."""
+    """Counts, with filters."""
 
     def __init__(self, rows: Iterable[Count]) -> None:
         self._rows = list(rows)
@@ -65,7 +65,7 @@ class Counts:
         attempts: Collection[int] | None = None,
         bins: Collection[int] | None = None,
     ) -> list[Count]:
-        """Returns the counts of a kind; None as a condition filters nothing."""
+        """Returns the counts of a kind; a condition of None does not filter."""
         return [
             row
             for row in self._rows
@@ -82,23 +82,23 @@ class Counts:
         attempts: Collection[int] | None = None,
         bins: Collection[int] | None = None,
     ) -> Total:
-        """Adds the counts of a kind up; conditions as for `rows`."""
+        """Returns the sum of the counts of a kind; conditions as in `rows`."""
         return total(self.rows(kind, labels, attempts, bins))
 
     def bins(self, kind: str, labels: Collection[str] | None = None) -> Counter[int]:
-        """Returns how many are in each bin."""
+        """Returns the count of each bin."""
         found: Counter[int] = Counter()
         for row in self.rows(kind, labels):
             found[row.bin] += row.n
         return found
 
     def attempts(self) -> list[int]:
-        """Returns the numbers of attempts that answers took, the lowest first."""
+        """Returns the numbers of attempts that answers took, in ascending order."""
         return sorted({row.attempts for row in self.rows("answers")})
 
 
 def total(rows: Iterable[Count]) -> Total:
-    """Adds counts up."""
+    """Returns the sum of counts."""
     chosen = list(rows)
     return Total(
         sum(row.n for row in chosen),
@@ -108,11 +108,11 @@ def total(rows: Iterable[Count]) -> Total:
 
 
 def pairs(counts: Counts, attempts: Collection[int] | None = None) -> dict[str, Any]:
-    """Compares first with kept answers of the same questions, by scores against references.
+    """Compares the first and the kept answers of the same questions by their scores against references.
 
     Args:
-        counts: With the kinds `first` and `gain`.
-        attempts: Only of answers that took so many.
+        counts: Counts of the kinds `first` and `gain`.
+        attempts: Only answers with one of these numbers of attempts.
     """
     first = counts.total("first", REFERENCE, attempts)
     gain = counts.total("gain", REFERENCE, attempts)
@@ -128,10 +128,10 @@ def pairs(counts: Counts, attempts: Collection[int] | None = None) -> dict[str, 
 
 
 def costs(counts: Counts) -> dict[str, Decimal | None]:
-    """Returns the whole cost, and for each accepted answer and each point of score; None where nothing is known.
+    """Returns the total cost, and the cost per accepted answer and per point of score; None if unknown.
 
-    What was spent in vain is in it, questions of which no price is known are not. Points are of scores against a
-    reference, so what self-checks cost is left out there.
+    Includes the cost of failed calls; excludes questions without a known price. Points are of scores against a
+    reference, so the cost per point excludes self-checked questions.
     """
     cost = counts.total("cost")
     whole = cost.sum_1 if cost.n else None
@@ -142,7 +142,7 @@ def costs(counts: Counts) -> dict[str, Decimal | None]:
     return {
         "cost": whole,
         "cost_per_accepted": _rounded(whole / accepted) if whole is not None and accepted else None,
-        # Calls of a window and answers of a window are not quite of the same questions: never below zero.
+        # Calls and answers in a time window belong to slightly different questions: the result must not be negative.
         "cost_per_point": _rounded(max(Decimal(0), whole - self_checked) / points)
         if whole is not None and points
         else None,
@@ -154,10 +154,10 @@ def _rounded(cost: Decimal) -> Decimal:
 
 
 def threshold_bins(scores: Mapping[int, int], threshold: Decimal, bins_per_unit: int) -> Counter[int] | None:
-    """Puts counted scores into wider bins, of which bin 0 starts at the threshold.
+    """Combines counted scores into wider bins; bin 0 starts at the threshold.
 
     Returns:
-        Answers by bin; None when the threshold lies inside a counted bin.
+        Answers by bin; None if the threshold lies inside a counted bin.
     """
     start = threshold * SCORE_BINS
     if start != int(start):
@@ -172,18 +172,18 @@ def what_if_groups(counts: Counts, threshold: int, max_attempts: int) -> list[di
     """Groups questions by what a threshold would do to their attempts.
 
     Args:
-        counts: With the kind `prefix`.
-        threshold: In bins.
-        max_attempts: Attempts that a question gets at most; further ones do not count.
+        counts: Counts of the kind `prefix`.
+        threshold: Threshold as a bin.
+        max_attempts: Limit of attempts of a question; further ones do not count.
 
     Returns:
-        Groups as `queries.what_if` takes them.
+        Groups for `queries.what_if`.
     """
     groups = []
     for attempt in range(1, max_attempts + 1):
         rows = counts.rows("prefix", attempts={attempt})
         reached = total(row for row in rows if row.bin >= threshold)
-        # Those of them that had reached it before.
+        # Questions that had already reached it at an earlier attempt.
         before = total(row for row in counts.rows("prefix", {"more"}, {attempt - 1}) if row.bin >= threshold)
         groups.append(_group(attempt, False, attempt, reached.n - before.n, reached.sum_1 - before.sum_2))
         if attempt < max_attempts:
@@ -200,33 +200,33 @@ def _group(passed_at: int | None, unknown: bool, made: int, questions: int, scor
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one of many sorted values lies: in which bin, and how many of the bin come before it."""
+class BinPosition:
+    """Position of a value among sorted values: its bin, and the number of values of the bin before it."""
 
     bin: int
     offset: int
 
 
-def places(bins: Mapping[int, int], share: float) -> tuple[Sequence[Place], float]:
-    """Finds a percentile, interpolated between two values as `percentile_cont` does.
+def places(bins: Mapping[int, int], share: float) -> tuple[Sequence[BinPosition], float]:
+    """Locates a percentile, interpolated between two values as `percentile_cont` does.
 
     Args:
-        bins: How many values are in each bin; at least one.
+        bins: Number of values in each bin; at least one value.
         share: 0 is the lowest, 0.5 the median, 1 the highest.
 
     Returns:
-        The places of the two values (of one, where that is it), and the share of the second one.
+        The positions of the two values (of one, if the percentile is a value itself), and the weight of the second one.
     """
     position = share * (sum(bins.values()) - 1)
     return [_place(bins, rank) for rank in sorted({floor(position), ceil(position)})], position - floor(position)
 
 
-def _place(bins: Mapping[int, int], rank: int) -> Place:
+def _place(bins: Mapping[int, int], rank: int) -> BinPosition:
     for each in sorted(bins):
         if rank < bins[each]:
-            return Place(each, rank)
+            return BinPosition(each, rank)
         rank -= bins[each]
-    raise ValueError("there are not so many values")
+    raise ValueError("the rank is higher than the number of values")
 
 
 def score_bounds(each: int) -> tuple[Decimal, Decimal]:

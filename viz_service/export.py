@@ -1,7 +1,7 @@
-"""Questions as CSV (RFC 4180, UTF-8). Pure.
+"""Questions as CSV (RFC 4180, UTF-8). Pure functions.
 
-Spreadsheets run a cell that begins like a formula. Texts that do so (of people or of the model) get an apostrophe in
-front, as OWASP advises; numbers are left alone, a negative score must stay one.
+Spreadsheets evaluate cells that begin like a formula. Such texts, of users or of the model, get a leading apostrophe,
+as OWASP advises. Numbers stay unchanged: a negative score must stay a number.
 """
 
 import csv
@@ -36,19 +36,19 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields the head, then the rows, some at a time."""
+    """Yields the header, then the rows in blocks."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for number, row in enumerate(rows, start=1):
         writer.writerow([cell(row[name]) for name in COLUMNS])
         if number % ROWS_AT_ONCE == 0:
-            yield _taken(buffer)
-    yield _taken(buffer)
+            yield _drain(buffer)
+    yield _drain(buffer)
 
 
 def cell(value: Any) -> Any:
-    """Returns what stands in a cell: no formula, times in RFC 3339 (UTC), nothing for None."""
+    """Returns the content of a cell: formulas escaped, times in RFC 3339 (UTC), an empty text for None."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
@@ -56,7 +56,7 @@ def cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _taken(buffer: io.StringIO) -> str:
+def _drain(buffer: io.StringIO) -> str:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()

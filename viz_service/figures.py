@@ -1,13 +1,13 @@
-"""Rows to Plotly figures. Pure.
+"""Converts rows to Plotly figures. Pure functions.
 
-Figures are plain dicts in Plotly's JSON form; a test validates them with `plotly.graph_objects`, which the service
-itself then need not import (0.5 s and tens of MiB for typed wrappers of the same dicts). No text of a question or of
-the model ever enters a figure, since Plotly reads tags in texts; of those, only <br> and <extra> are used: the others
+Figures are plain dicts in Plotly's JSON form. A test validates them with `plotly.graph_objects`, so that the service
+does not import it (0.5 s and tens of MiB for typed wrappers of the same dicts). Texts of questions and of the model
+never enter a figure, because Plotly interprets tags in texts. Only the tags <br> and <extra> are used: the others
 become style attributes, which the page's Content-Security-Policy forbids.
 
-Colours have the meaning that they have on all pages: green is accepted, amber is below the threshold, red has failed,
-blue is pending, grey is none of these; attempts are shades of violet, darker (on a dark page: lighter) for more. Green
-and amber differ in lightness and blueness as well, so that they stay apart for the colour-blind.
+Colours mean the same on all pages: green is accepted, amber is below the threshold, red is failed, blue is pending,
+grey is none of these. Attempts are shades of violet: more attempts are darker, or lighter on a dark page. Green and
+amber also differ in lightness and blueness, so that colour-blind readers can distinguish them.
 """
 
 from collections.abc import Iterator
@@ -30,15 +30,15 @@ from viz_service.schemas import (
 from viz_service.texts import Texts
 
 GAP_BUCKETS = 12
-"""A line is broken where more time buckets than these in a row have no answer: nothing was measured there."""
+"""A line is interrupted where more consecutive time buckets than these have no answer."""
 
 FEW_POINTS = 60
-"""Up to so many points, each is marked: a lone point has no line to be seen by."""
+"""Up to this number of points, each has a marker: a single point has no visible line."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a theme; `static/dashboard.css` has the same ones. Text reaches a contrast of 4.5 : 1, bars 3 : 1."""
+    """Colours of a theme, as in `static/dashboard.css`. Text has a contrast of at least 4.5 : 1, bars 3 : 1."""
 
     text: str
     muted: str
@@ -128,7 +128,7 @@ def attempts(rows: Statistics, theme: Theme, t: Texts) -> Figure:
             "colors": [_attempts_color(palette, each.attempts) for each in rows.attempts],
             "line": {"color": palette.surface, "width": 2},
         },
-        "text": [t.percent(each.share) for each in rows.attempts],  # written as on the page, in its language
+        "text": [t.percent(each.share) for each in rows.attempts],  # formatted as on the page, in its language
         "texttemplate": "%{text}",
         "textposition": "outside",
         "hovertemplate": t("chart.hover.attempts") + "<extra></extra>",
@@ -174,8 +174,10 @@ def score_histogram(rows: Histogram, theme: Theme, t: Texts) -> Figure:
         "yaxis": _axis(palette, t("chart.answers"), tickformat=",", rangemode="tozero"),
     }
     if rows.bins:
-        mark, line = _upright(palette, rows.threshold, t("chart.threshold", score=t.number(rows.threshold, 2)), "dash")
-        chance, dots = _upright(palette, CHANCE_SCORE, t("chart.chance"), "dot")
+        mark, line = _vertical_mark(
+            palette, rows.threshold, t("chart.threshold", score=t.number(rows.threshold, 2)), "dash"
+        )
+        chance, dots = _vertical_mark(palette, CHANCE_SCORE, t("chart.chance"), "dot")
         layout |= {"shapes": [line, dots], "annotations": [mark, chance]}
     return _figure("score-histogram", _bins_summary(rows, t), traces, layout, empty=not rows.count)
 
@@ -232,7 +234,7 @@ def score_timeseries(rows: Timeseries, threshold: float, theme: Theme, t: Texts)
         "type": "scatter",
         "mode": "lines+markers" if len(rows.points) <= FEW_POINTS else "lines",
         "name": t("chart.mean"),
-        # UTC; Plotly knows no time zones, so the page moves them to the reader's before it draws.
+        # UTC. Plotly has no time zones; the page converts the times to the reader's zone before it draws.
         "x": [time.strftime("%Y-%m-%dT%H:%M:%S") for time, _ in points],
         "y": [point.mean_score if point else None for _, point in points],
         "customdata": [point.count if point else None for _, point in points],
@@ -252,7 +254,7 @@ def score_timeseries(rows: Timeseries, threshold: float, theme: Theme, t: Texts)
                 showgrid=False,
                 nticks=6,
                 tickangle=0,
-                # With seconds where ticks are closer than a minute, as on a new fleet: labels would repeat.
+                # With seconds if ticks are closer than a minute, as on a new fleet: otherwise labels would repeat.
                 tickformatstops=[
                     {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%d %b"},
                     {"dtickrange": [60_000, None], "value": "%H:%M\n%d %b"},
@@ -266,7 +268,7 @@ def score_timeseries(rows: Timeseries, threshold: float, theme: Theme, t: Texts)
 
 
 def range_label(each: ScoreRange, t: Texts) -> str:
-    """Names a coarse range in two lines, which fit below a bar on a telephone."""
+    """Returns the label of a coarse range, in two lines that fit below a bar on a phone."""
     if each.lower is None:
         return t("chart.below_score", score=t.number(each.upper, 2))
     if each.lower == each.upper:
@@ -379,14 +381,14 @@ def _layout(palette: Palette, t: Texts) -> dict[str, Any]:
         "dragmode": False,
         "separators": ",." if t.language == "es" else ".,",
         "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.muted, "font": {"color": palette.text}},
-        # The same value at each update: Plotly keeps what the reader has done to the chart.
+        # The same value at each update, so that Plotly keeps the reader's changes to the chart.
         "uirevision": "dashboard",
     }
 
 
 def _axis(palette: Palette, title: str | None, **more: Any) -> dict[str, Any]:
     axis = {
-        # The page must scroll under a finger, so no chart takes the gesture.
+        # Charts must not take touch gestures: the page must scroll.
         "fixedrange": True,
         "automargin": True,
         "gridcolor": palette.grid,
@@ -399,8 +401,8 @@ def _axis(palette: Palette, title: str | None, **more: Any) -> dict[str, Any]:
     return axis | more
 
 
-def _upright(palette: Palette, at: float, text: str, dash: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns label and line of a mark on the x axis."""
+def _vertical_mark(palette: Palette, at: float, text: str, dash: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns label and line of a vertical mark at a position on the x axis."""
     label = {
         "x": at,
         "y": 1,
@@ -417,7 +419,7 @@ def _upright(palette: Palette, at: float, text: str, dash: str) -> tuple[dict[st
 def _score_lines(palette: Palette, threshold: float, t: Texts) -> dict[str, Any]:
     """Returns the part of a layout that marks the threshold on the y axis.
 
-    The chance line is in the histogram: here it would press everything that moves into the upper half.
+    The chance line is only in the histogram: here it would squeeze the data into the upper half.
     """
     mark = {"color": palette.muted, "width": 1.5, "dash": "dash"}
     label = {

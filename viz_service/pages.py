@@ -1,7 +1,7 @@
-"""The pages: HTML made here by Jinja, which escapes every text; small modules in `static/` keep it up to date.
+"""The pages: HTML rendered by Jinja, which escapes every text; small modules in `static/` keep it up to date.
 
-A page that shows one thing (a list, a question) is rendered here alone: its script fetches the page again and swaps
-the part marked `data-live`, so that there is one place that knows how a row looks.
+Lists and question pages are rendered only here: their script fetches the page again and replaces the part marked
+`data-live`, so that a row is rendered in one place.
 """
 
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ NAVIGATION = (
     ("dead_letters", "page.dead_letters"),
 )
 SPANS = (1, 6, 24, 168)
-"""Hours that the charts can be limited to; without a limit they show everything."""
+"""Choices of hours to limit the charts to; without a limit they show everything."""
 
 PAGE_SIZE = 25
 YEAR_SECONDS = 31_536_000
@@ -56,7 +56,7 @@ pages = Blueprint("page", __name__, template_folder="templates", static_folder="
 
 @pages.context_processor
 def shared() -> dict[str, Any]:
-    """Returns what every template may use."""
+    """Returns the variables of all templates."""
     t = texts()
     return {
         "t": t,
@@ -75,7 +75,7 @@ def shared() -> dict[str, Any]:
 
 @pages.after_request
 def keep_language(response: Response) -> Response:
-    """Keeps a language that was chosen by the address in a cookie."""
+    """Saves a language that was chosen in the address in a cookie."""
     if request.args.get("lang") in LANGUAGES:
         response.set_cookie(_LANGUAGE, request.args["lang"], max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
     response.headers.setdefault("Vary", "Accept-Language, Cookie")
@@ -85,11 +85,11 @@ def keep_language(response: Response) -> Response:
 @pages.get("/")
 def overview() -> str:
     """Shows the pipeline, the charts and the alerts."""
-    # In the page itself: the numbers are there one round trip earlier, and before Plotly keeps the browser busy.
+    # Embedded in the page: the numbers appear one round trip earlier, and before Plotly keeps the browser busy.
     try:
         known = current().overview().model_dump_json()
     except Unavailable:
-        known = None  # the page asks again and says so
+        known = None  # the page fetches again and shows the error
     return render_template("overview.html", charts=CHARTS, spans=SPANS, known=known)
 
 
@@ -117,7 +117,7 @@ def questions() -> Any:
 
 @pages.get("/questions/<question_id>")
 def question(question_id: str) -> str:
-    """Shows all about a question."""
+    """Shows one question with its answer and history."""
     try:
         found = current().queries.question(_ID.validate_python(question_id))
     except ValidationError:
@@ -125,7 +125,7 @@ def question(question_id: str) -> str:
     if found is None:
         raise NotFound
     if found.status == "pending":
-        found = _with_errors_on_their_way(found, current().state)
+        found = _with_waiting_errors(found, current().state)
     return render_template("question.html", question=found, steps=timeline.steps(found, datetime.now(UTC)))
 
 
@@ -178,7 +178,7 @@ def dead_letters() -> Any:
 
 @pages.get("/assets/plotly.min.js")
 def plotly() -> Response:
-    """Returns Plotly's script, compressed if the browser takes it."""
+    """Returns Plotly's script, compressed if the browser accepts it."""
     if request.accept_encodings["gzip"] <= 0:
         return send_file(assets.plotly(), mimetype="text/javascript")
     response = Response(assets.plotly_gzip(), mimetype="text/javascript")
@@ -200,13 +200,13 @@ def texts() -> Texts:
     return catalogue(_language())
 
 
-def _with_errors_on_their_way(question: QuestionDetail, seen: State) -> QuestionDetail:
-    """Adds the failed calls that the database will hear of only with the question's next record."""
-    samples = seen.samples()
+def _with_waiting_errors(question: QuestionDetail, state: State) -> QuestionDetail:
+    """Adds the failed calls that are not in the database until the question's next record."""
+    samples = state.samples()
     found = {(each.attempt, each.retry): each for each in question.errors}
     for each in as_call_errors(samples[-1].errors if samples else (), question.question_id):
         known = found.get((each.attempt, each.retry))
-        # One that failed earlier belongs to an earlier life of the question, before it failed and was asked again.
+        # An error from before `asked_at` belongs to an earlier run of the question, which failed and was restarted.
         if each.failed_at >= question.asked_at and (known is None or known.times < each.times):
             found[each.attempt, each.retry] = each
     return question.model_copy(update={"errors": list(found.values())})
@@ -226,7 +226,7 @@ def _arguments() -> dict[str, str]:
 
 
 def _parsed(kind: Any) -> tuple[Any, list[str]]:
-    """Reads the address; returns the defaults and the names of what is wrong when it cannot be read."""
+    """Parses the query of the address; if it is invalid, returns the defaults and the names of the invalid fields."""
     try:
         return kind.model_validate(_arguments()), []
     except ValidationError as error:
@@ -243,13 +243,13 @@ def _with_page(number: int, after: str | None = None) -> str:
 
 
 def _page_before(query: QuestionsQuery | DeadLettersQuery) -> str | None:
-    """Returns the address of the page before; None without one, and for one too far on to be found by its number."""
+    """Returns the address of the previous page; None if there is none, or if its number is beyond `MAX_OFFSET`."""
     before = query.page - 1
     return _with_page(before) if before >= 1 and (before - 1) * query.limit <= MAX_OFFSET else None
 
 
 def _page_after(query: QuestionsQuery | DeadLettersQuery, found: Questions | DeadLetters) -> str | None:
-    """Returns the address of the next page; None when there is none that can be reached."""
+    """Returns the address of the next page; None if there is none, or if it cannot be reached by number."""
     if not found.has_next or (found.next is None and query.page * query.limit > MAX_OFFSET):
         return None
     return _with_page(query.page + 1, found.next)
@@ -263,7 +263,7 @@ def _asset_url(name: str) -> str:
     return url_for("page.static", filename=name, v=assets.version(name))
 
 
-def _away(error: Unavailable) -> Any:
+def _unavailable(error: Unavailable) -> Any:
     html = render_template("problem.html", kind="away", detail=str(error))
     return make_response(html, 503, {"Retry-After": "5"})
 
@@ -272,5 +272,5 @@ def _not_found(_error: NotFound) -> Any:
     return make_response(render_template("problem.html", kind="not_found", detail=request.path), 404)
 
 
-pages.register_error_handler(Unavailable, _away)
+pages.register_error_handler(Unavailable, _unavailable)
 pages.register_error_handler(NotFound, _not_found)

@@ -1,10 +1,10 @@
-"""One method for each chart: counts and rows from SQL, typed rows out.
+"""Reads the database: one method for each chart, SQL in, typed rows out.
 
-`Queries` is the interface that the routes see; `PostgresQueries` is the real one. Each method but `export` is one
-read-only transaction with one snapshot, so that the numbers of a reply fit together while answers arrive.
+`Queries` is the interface that the routes use; `PostgresQueries` implements it. Each method except `export` is one
+read-only transaction with one snapshot, so that the numbers of a reply are consistent while answers arrive.
 
-What is shown of all answers comes from counts that the database keeps (`counts.py`), never from reading all rows: a
-reply does not take longer the more questions there are.
+Statistics of all answers come from counts that the database keeps (`counts.py`), not from reading all rows: the time of
+a reply does not grow with the number of questions.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -54,16 +54,16 @@ from viz_service.schemas import (
     end_of_page,
 )
 
-# Scores against a reference, which are on one scale; a self-check's is another.
+# Scores against a reference. Scores of self-checks are on another scale.
 _REFERENCE = "quality IN ('accepted', 'max_retries_reached')"
 
-# A window begins with a whole minute, here and in the rows that are read beside the counts.
+# A time window begins at a whole minute, here and in the rows that are read in addition to the counts.
 COUNTED = text("""
     SELECT kind, label, attempts, bin, n, sum_1, sum_2
     FROM dashboard_counted(CAST(:since AS timestamptz), CAST(:kinds AS text[]))
 """)
 
-# The value at a rank: the counts say in which bin it is and how many of the bin come before it.
+# The value at a rank: the counts give its bin and the number of values of the bin before it.
 SCORE_AT = text(f"""
     SELECT bert_score FROM responses
     WHERE bert_score IS NOT NULL AND {_REFERENCE} AND bert_score >= :low AND bert_score < :high
@@ -88,7 +88,8 @@ TIME_SPAN = text(f"""
     ) AS first
 """)
 
-# The origin is a full hour: buckets begin on round times. Minutes are kept for the longest window, hours for ever.
+# The origin is a full hour, so that buckets begin at round times. Minutes are kept for the longest window, hours
+# permanently.
 TIME_POINTS = text("""
     SELECT
         date_bin(:width, period, timestamptz '2000-01-01 00:00:00+00') AS start,
@@ -129,7 +130,7 @@ _QUESTION = """
         questions.asked_at
 """
 
-# The inner queries walk an index and stop after `limit`; only those few rows are joined.
+# The inner queries scan an index and stop after `limit` rows; only these are joined.
 MOST_ASKED = text(f"""
     {_QUESTION}
     FROM (
@@ -170,15 +171,15 @@ _MATCHING = """
       AND (CAST(:attempts AS integer) IS NULL OR processing_attempts = :attempts)
       AND (CAST(:topic AS text) IS NULL OR topic = :topic)
 """
-# Where the last page ended, in the lists that are in order of time.
+# Rows beyond the end of the last page, in the lists that are in order of time.
 _BEYOND = {
     "newest": "(asked_at < :after_at OR asked_at = :after_at AND question_id > :after_id)",
     "oldest": "(asked_at > :after_at OR asked_at = :after_at AND question_id < :after_id)",
 }
 _SELF_CHECKED = "quality NOT IN ('accepted', 'max_retries_reached')"
 
-# Each order is made of parts that an index has in order, one after the other: a page reads the rows before it and on
-# it, not all. Scores against a reference come before those of a self-check; what has no score or time comes last.
+# Each order consists of consecutive parts, each in the order of an index: a page reads the rows before it and its own,
+# not all. Scores against a reference come before those of self-checks; rows without score or time come last.
 _UNSCORED = ("bert_score IS NULL", "question_id")
 _ORDERS: dict[str, tuple[tuple[str, str], ...]] = {
     "newest": (("true", "asked_at DESC, question_id"),),
@@ -200,19 +201,19 @@ _ORDERS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 COUNTED_ROWS = 10_000
-"""A filter's questions are counted up to here. So many are sorted; of more, an index is walked until a page is full."""
+"""Limit of counting a filter's questions. Up to it they are sorted; above it, an index is scanned for each page."""
 
 COUNT_MATCHING = text(f"SELECT count(*) AS total FROM (SELECT {_MATCHING} LIMIT :most) AS matching")
 
 
 def _listed(sort: str, part: int, few: bool, after: bool) -> TextClause:
-    """Returns the statement that lists ids of one part of an order, from an offset on.
+    """Returns the statement that lists ids of one part of an order, from an offset.
 
     Args:
-        sort: Which order.
-        part: Which of its parts.
-        few: The filter lets few questions through: find them first, by whatever index the filter has.
-        after: Only those beyond the end of the last page.
+        sort: Name of the order.
+        part: Index of the part.
+        few: Whether few questions match the filter: they are found first, by the filter's index.
+        after: Whether to list only rows beyond the end of the last page.
     """
     where, order = _ORDERS[sort][part]
     beyond = f"AND {_BEYOND[sort]}" if after else ""
@@ -243,14 +244,14 @@ ROWS = text("""
 """)
 
 
-def _whole(parts: tuple[tuple[str, str], ...]) -> str:
-    """Returns an order in one: by part, then as within the parts."""
+def _combined_order(parts: tuple[tuple[str, str], ...]) -> str:
+    """Returns one ORDER BY for all parts: by part, then by the order within the parts."""
     by_part = (f"({where}) IS NOT TRUE" for where, _ in parts[:-1])
     return ", ".join([*by_part, *dict.fromkeys(order for _, order in parts)])
 
 
 EXPORTED_IDS = {
-    sort: text(f"SELECT question_id {_MATCHING} ORDER BY {_whole(parts)}") for sort, parts in _ORDERS.items()
+    sort: text(f"SELECT question_id {_MATCHING} ORDER BY {_combined_order(parts)}") for sort, parts in _ORDERS.items()
 }
 EXPORTED = text("""
     SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
@@ -263,10 +264,10 @@ EXPORTED = text("""
 """)
 ID_BYTES = ID_DIGITS // 2
 MAX_EXPORTED = 2_000_000
-"""Questions in an export at most. Their ids are in memory meanwhile, in `ID_BYTES` each."""
+"""Limit of questions in an export. Their ids are kept in memory during the export, in `ID_BYTES` each."""
 EXPORTED_AT_ONCE = 500
 
-# From one topic to the next in the index: the time goes with the number of topics, not of questions.
+# Jumps from one topic to the next in the index: the time grows with the number of topics, not of questions.
 TOPICS = text("""
     WITH RECURSIVE known AS (
         (SELECT topic FROM questions WHERE topic IS NOT NULL ORDER BY topic LIMIT 1)
@@ -277,18 +278,18 @@ TOPICS = text("""
     SELECT topic FROM known WHERE topic IS NOT NULL LIMIT :limit
 """)
 MAX_TOPICS = 100
-"""Of more than these, which anybody may invent, the rest is found by `?topic=` alone."""
+"""Limit of listed topics, because users may invent any number. The others can be found by `?topic=`."""
 
 PREVIEW_BYTES = 4 * PREVIEW_CHARACTERS
-"""No character of UTF-8 takes more than 4 bytes."""
+"""A character takes at most 4 bytes in UTF-8."""
 COUNT_LETTERS = text("SELECT count(*) AS total FROM (SELECT FROM dead_letters LIMIT :most) AS letters")
 
 
 def _letters(after: bool) -> TextClause:
-    """Returns the statement that lists dead letters, from an offset on.
+    """Returns the statement that lists dead letters, from an offset.
 
     Args:
-        after: Only those beyond the end of the last page.
+        after: Whether to list only rows beyond the end of the last page.
     """
     return text(f"""
         SELECT listed.id, listed.topic, partition, topic_offset AS "offset", source_topic, source_partition,
@@ -339,29 +340,29 @@ DETAIL_USAGE = text("""
     SELECT prompt_tokens, completion_tokens, cost FROM question_usage WHERE question_id = :question_id
 """)
 
-# One core for each query: what is costly here groups by question, and parallel workers only make that slower (100,000
-# attempts with prices, two busy cores: 345 and 474 ms with them, 170 and 113 ms without).
+# One core per query: the expensive queries group by question, and parallel workers make that slower (100,000 attempts
+# with prices, two busy cores: 345 and 474 ms with them, 170 and 113 ms without).
 _BEGIN = text("""
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
     SET LOCAL max_parallel_workers_per_gather = 0
 """)
 
-# Naming the view makes "ready" mean that the schema is there as well, not only the server.
+# Naming the view checks that the schema exists, not only that the server answers.
 READY = text("SELECT EXISTS (SELECT FROM regeneration_analysis)")
 
 
-class TooMany(Exception):
-    """More questions than an export may have."""
+class TooManyQuestions(Exception):
+    """An export has too many questions."""
 
 
 class Queries(Protocol):
-    """What the routes ask for. Each method raises `Unavailable` when the database is away."""
+    """The interface for the routes. Each method raises `Unavailable` if the database is unavailable."""
 
     def check(self) -> None:
-        """Raises when the database or its schema is not there."""
+        """Raises if the database or its schema is unavailable."""
 
     def statistics(self, hours: int | None = None) -> Statistics:
-        """Returns the headline numbers, those about answers of the last `hours` alone."""
+        """Returns the key figures; those about answers cover only the last `hours`."""
 
     def timeseries(self, hours: int | None) -> Timeseries:
         """Returns mean scores over the last `hours`."""
@@ -370,16 +371,16 @@ class Queries(Protocol):
         """Returns kept answers by score."""
 
     def improvement(self, hours: int | None = None) -> Improvement:
-        """Returns scores by attempts, and first against kept answers of the same questions."""
+        """Returns scores by attempts, and compares first and kept answers of the same questions."""
 
     def top(self, limit: int) -> TopQuestions:
         """Returns the `limit` most asked, best and worst questions."""
 
     def what_if(self, threshold: float) -> WhatIf:
-        """Returns what a threshold would do to the stored attempts."""
+        """Returns the effect that a threshold would have on the stored attempts."""
 
     def questions(self, query: QuestionsQuery) -> Questions:
-        """Returns a page of the questions that a filter lets through."""
+        """Returns a page of the questions that match a filter."""
 
     def topics(self) -> list[str]:
         """Returns the first `MAX_TOPICS` topics of questions, in order."""
@@ -388,20 +389,21 @@ class Queries(Protocol):
         """Returns a page of the dead letters, the newest first."""
 
     def export(self, query: Filter) -> Iterator[Mapping[str, Any]]:
-        """Yields the questions that a filter lets through when it begins, row by row.
+        """Yields the questions that match a filter, row by row.
 
-        Which ones and their order are of one snapshot, each row is as it stands when it is read; one that was deleted
-        meanwhile is left out. No connection is held between two rows: a slow reader costs the database nothing.
+        The selection and its order come from one snapshot at the start. Each row is read later, in its current state;
+        questions that were deleted in between are left out. No connection is held between two blocks of rows, so that a
+        slow reader does not occupy the database.
 
         Raises:
-            TooMany: They are more than `MAX_EXPORTED`.
+            TooManyQuestions: More than `MAX_EXPORTED` questions match.
         """
 
     def question(self, question_id: str) -> QuestionDetail | None:
-        """Returns all about a question; None for an unknown one."""
+        """Returns the details of a question; None if it is unknown."""
 
     def recent(self) -> tuple[int, int]:
-        """Returns the scored answers of the last hour, and those of them that were kept below the threshold."""
+        """Returns the number of scored answers of the last hour, and of those that were kept below the threshold."""
 
 
 class PostgresQueries:
@@ -476,7 +478,7 @@ class PostgresQueries:
         start = _since(hours)
         with self._read() as connection:
             span = _one(connection, TIME_SPAN, since=start)
-            # From the first answer on: a fleet that is ten minutes old gets ten points, not two.
+            # Starts at the first answer: a fleet that is ten minutes old gets ten points, not two.
             since = span["first"] or start or span["until"]
             width = buckets.time_bucket((span["until"] - since).total_seconds())
             points = _all(
@@ -548,7 +550,7 @@ class PostgresQueries:
             else:
                 total = _one(connection, COUNT_MATCHING, most=COUNTED_ROWS + 1, **wanted)["total"]
             few = not unfiltered and total <= COUNTED_ROWS
-            # One more than shown: whether there is a next page.
+            # One row more than shown tells whether there is a next page.
             ids = self._listed(connection, query, wanted, few)
             rows = [QuestionRow.model_validate(row) for row in _all(connection, ROWS, ids=ids[: query.limit])]
         more = len(ids) > query.limit
@@ -563,17 +565,17 @@ class PostgresQueries:
         )
 
     def _listed(self, connection: Connection, query: QuestionsQuery, wanted: dict[str, Any], few: bool) -> list[str]:
-        """Returns the ids of a page, and of one row more where there is one."""
+        """Returns the ids of a page and of the next row, if any."""
         if query.after:
             at, question_id = end_of_page(query.after)
             wanted = wanted | {"after_at": at, "after_id": question_id}
         first = 0 if query.after else (query.page - 1) * query.limit
         parts = list(range(len(_ORDERS[query.sort])))
         if query.status in ("pending", "failed"):
-            parts = parts[-1:]  # without an answer: walking those with one would find nothing, slowly
+            parts = parts[-1:]  # these have no answer: scanning questions with an answer would be slow and find nothing
         ids: list[str] = []
         for part in parts:
-            # The offset is over all parts; how many rows a part has is known once it is read to its end.
+            # The offset spans all parts; the size of a part is known only after it was read to its end.
             statement = LISTED[query.sort, part, few, bool(query.after)]
             limit = first + query.limit + 1 - len(ids)
             ids += connection.execute(statement, wanted | {"offset": 0, "limit": limit}).scalars()
@@ -594,7 +596,7 @@ class PostgresQueries:
             wanted |= {"after_at": at, "after_id": int(letter_id)}
         with self._read() as connection:
             total = _one(connection, COUNT_LETTERS, most=COUNTED_ROWS + 1)["total"]
-            # One more than shown: whether there is a next page.
+            # One row more than shown tells whether there is a next page.
             found = _all(connection, LETTERS[bool(query.after)], limit=query.limit + 1, **wanted)
         letters = [
             DeadLetter.model_validate(row | {"preview": preview(row["preview"])}) for row in found[: query.limit]
@@ -621,16 +623,16 @@ class PostgresQueries:
             yield from rows
 
     def _exported_ids(self, query: Filter) -> bytearray:
-        """Returns the ids of an export in their order, one after the other."""
+        """Returns the concatenated ids of an export, in order."""
         ids = bytearray()
         with self._read() as connection:
-            # A cursor of the server's: as texts they are never in memory all at once.
+            # A server-side cursor: the ids are never all in memory as texts.
             found = connection.execution_options(stream_results=True, yield_per=10_000).execute(
                 EXPORTED_IDS[query.sort], _parameters(query)
             )
             for question_id in found.scalars():
                 if len(ids) == ID_BYTES * MAX_EXPORTED:
-                    raise TooMany(f"More than {MAX_EXPORTED:,} questions: narrow the filter.")
+                    raise TooManyQuestions(f"More than {MAX_EXPORTED:,} questions: narrow the filter.")
                 ids += bytes.fromhex(question_id)
         return ids
 
@@ -667,25 +669,25 @@ class PostgresQueries:
 
 
 def regeneration(pairs: dict[str, Any]) -> Regeneration:
-    """Adds the interval and the relative gain to the aggregates of `REGENERATION`. Pure."""
+    """Adds the confidence interval and the relative gain to the result of `counts.pairs`. Pure."""
     gain, first, deviation = pairs["mean_gain"], pairs["mean_first_score"], pairs["deviation"]
     interval = None
     if gain is not None and deviation is not None:
         interval = mean_interval(float(gain), float(deviation), pairs["count"])
     return Regeneration(
         gain_interval=Interval(low=interval[0], high=interval[1]) if interval else None,
-        # BERTScores may be zero or negative; a ratio to those says nothing.
+        # BERTScores may be zero or negative; a ratio to them is meaningless.
         relative_gain_percent=float(gain / first * 100) if first is not None and first > 0 else None,
         **{name: pairs[name] for name in ("count", "improved", "mean_first_score", "mean_kept_score", "mean_gain")},
     )
 
 
 def what_if(threshold: float, max_attempts: int, rows: list[dict[str, Any]]) -> WhatIf:
-    """Sums the groups of `WHAT_IF` up. Pure.
+    """Sums up the groups of `counts.what_if_groups`. Pure.
 
     Args:
-        threshold: The one that was tried.
-        max_attempts: Attempts that a question gets at most.
+        threshold: The threshold of the what-if.
+        max_attempts: Limit of attempts of a question.
         rows: Groups of questions with the same `passed_at`, `unknown` and `made`.
     """
     passed = [0] * max_attempts
@@ -720,17 +722,17 @@ def what_if(threshold: float, max_attempts: int, rows: list[dict[str, Any]]) -> 
 
 
 def preview(value: bytes | memoryview | None) -> str | None:
-    """Returns the start of a message as text, from its first `PREVIEW_BYTES`; what is no UTF-8 is replaced."""
+    """Returns the start of a message as text, from its first `PREVIEW_BYTES`; invalid UTF-8 is replaced."""
     return None if value is None else bytes(value).decode(errors="replace")[:PREVIEW_CHARACTERS]
 
 
 def after(row: QuestionRow) -> str:
-    """Returns where a list in order of time goes on after a row, as `QuestionsQuery.after` takes it."""
+    """Returns the value of `QuestionsQuery.after` with which a list in order of time continues after a row."""
     return f"{row.asked_at.isoformat()}~{row.question_id}"
 
 
 def _since(hours: int | None) -> datetime | None:
-    """Returns the start of the last `hours`, at a whole minute; None without any."""
+    """Returns the start of the last `hours`, at a whole minute; None without a limit."""
     return (datetime.now(UTC) - timedelta(hours=hours)).replace(second=0, microsecond=0) if hours else None
 
 
@@ -755,7 +757,7 @@ def _percentile(
     bins: Mapping[int, int],
     share: float,
 ) -> float | None:
-    """Returns a percentile of values of which the counts in bins are known; None of nothing."""
+    """Returns a percentile of values, found by their counts in bins; None if there are no values."""
     if not sum(bins.values()):
         return None
     places, second = counts.places(bins, share)

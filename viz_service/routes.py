@@ -1,4 +1,4 @@
-"""The JSON routes: data, charts, and what is handed on to storage-service."""
+"""The JSON routes: data, charts, and requests that are forwarded to storage-service."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pipeline import web
 from pipeline.errors import Unavailable
 from viz_service import export, figures
-from viz_service.queries import TooMany
+from viz_service.queries import TooManyQuestions
 from viz_service.schemas import (
     Ask,
     DeadLetters,
@@ -44,16 +44,16 @@ from viz_service.services import current
 from viz_service.storage import EventStream, Reply
 from viz_service.texts import catalogue
 
-_DATA = Tag(name="data", description="What the pages show, as JSON")
-_FIGURES = Tag(name="figures", description="The charts themselves, for Plotly")
-_ACTIONS = Tag(name="actions", description="Handed on to storage-service")
+_DATA = Tag(name="data", description="The data of the pages, as JSON")
+_FIGURES = Tag(name="figures", description="The charts, for Plotly")
+_ACTIONS = Tag(name="actions", description="Forwarded to storage-service")
 _CSV: web.Responses = {
     "200": {"description": "RFC 4180, UTF-8, streamed.", "content": {"text/csv": {"schema": {"type": "string"}}}}
 }
 _STREAM: web.Responses = {
     "200": {"description": "See storage-service.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
-_HANDED_ON: web.Responses = {"200": {"description": "See storage-service."}, "202": {"description": "On its way."}}
+_FORWARDED: web.Responses = {"200": {"description": "See storage-service."}, "202": {"description": "On its way."}}
 
 routes = APIBlueprint("api", __name__)
 
@@ -64,7 +64,7 @@ def _replies(model: type[BaseModel]) -> Any:
 
 @routes.get("/api/statistics", tags=[_DATA], responses=_replies(Statistics))
 def statistics(query: SpanQuery) -> Any:
-    """Headline numbers"""
+    """Key figures"""
     return web.json_response(current().queries.statistics(query.hours))
 
 
@@ -86,7 +86,7 @@ def histogram(query: SpanQuery) -> Any:
     responses=_replies(Improvement),
 )
 def improvement(query: SpanQuery) -> Any:
-    """Scores by attempts; first against kept answer of the same questions"""
+    """Scores by attempts; first and kept answers of the same questions"""
     return web.json_response(current().queries.improvement(query.hours))
 
 
@@ -98,13 +98,13 @@ def top(query: TopQuery) -> Any:
 
 @routes.get("/api/what-if", tags=[_DATA], responses=_replies(WhatIf))
 def what_if(query: WhatIfQuery) -> Any:
-    """Another threshold on stored attempts"""
+    """Effect of another threshold on the stored attempts"""
     return web.json_response(current().queries.what_if(query.threshold))
 
 
 @routes.get("/api/questions", tags=[_DATA], responses=_replies(Questions))
 def questions(query: QuestionsQuery) -> Any:
-    """Filter, sort, page"""
+    """List of questions: filter, sort, page"""
     return web.json_response(current().queries.questions(query))
 
 
@@ -114,7 +114,7 @@ def questions(query: QuestionsQuery) -> Any:
     responses={"200": QuestionDetail, **web.problems(404, 422, 503)},
 )
 def question(path: QuestionPath) -> Any:
-    """All about a question"""
+    """Details of a question"""
     found = current().queries.question(path.question_id)
     return web.json_response(found) if found else _unknown(path)
 
@@ -127,13 +127,13 @@ def dead_letters(query: DeadLettersQuery) -> Any:
 
 @routes.get("/questions.csv", tags=[_DATA], responses={**_CSV, **web.problems(422, 503)})
 def questions_csv(query: Filter) -> Any:
-    """Export"""
+    """Export as CSV"""
     if not current().exports.acquire(blocking=False):
         raise Unavailable("Too many exports are under way.")
     try:
         lines = export.lines(current().queries.export(query))
-        first = next(lines)  # an absent database is an error now, not a broken file later
-    except TooMany as error:
+        first = next(lines)  # an unavailable database is an error now, not a broken file later
+    except TooManyQuestions as error:
         current().exports.release()
         return web.problem(422, str(error))
     except BaseException:
@@ -153,7 +153,7 @@ def pipeline(query: NoQuery) -> Any:
 
 @routes.get("/api/overview", tags=[_DATA], responses=_replies(Overview))
 def overview_as_json(query: NoQuery) -> Any:
-    """All of the overview in one"""
+    """The whole overview in one document"""
     return web.json_response(current().overview())
 
 
@@ -200,57 +200,61 @@ def figure(path: FigurePath, query: FigureQuery) -> Any:
 @routes.post(
     "/api/ask",
     tags=[_ACTIONS],
-    responses={**_HANDED_ON, **web.problems(400, 403, 413, 415, 422, 503)},
+    responses={**_FORWARDED, **web.problems(400, 403, 413, 415, 422, 503)},
 )
 def ask(body: Ask) -> Any:
     """Ask the fleet"""
-    return _handed_on(current().storage.ask(body.model_dump(exclude_none=True)))
+    return _forwarded(current().storage.ask(body.model_dump(exclude_none=True)))
 
 
 @routes.post(
     "/api/failed/<string:question_id>/retry",
     tags=[_ACTIONS],
-    responses={**_HANDED_ON, **web.problems(400, 403, 404, 415, 422, 503)},
+    responses={**_FORWARDED, **web.problems(400, 403, 404, 415, 422, 503)},
 )
 def retry(path: QuestionPath, body: Nothing) -> Any:
     """Ask a failed question again"""
-    return _handed_on(current().storage.retry(path.question_id))
+    return _forwarded(current().storage.retry(path.question_id))
 
 
 @routes.post(
     "/api/dead-letters/<string:letter_id>/replay",
     tags=[_ACTIONS],
-    responses={**_HANDED_ON, **web.problems(400, 403, 404, 409, 415, 422, 503)},
+    responses={**_FORWARDED, **web.problems(400, 403, 404, 409, 415, 422, 503)},
 )
 def replay(path: LetterPath, body: Nothing) -> Any:
     """Write a rejected message to its topic again"""
-    return _handed_on(current().storage.replay(path.letter_id))
+    return _forwarded(current().storage.replay(path.letter_id))
 
 
 @routes.get(
     "/api/questions/<string:question_id>/events",
     tags=[_ACTIONS],
-    responses={**_STREAM, "204": {"description": "Nothing is left to tell."}, **web.problems(404, 422, 503)},
+    responses={
+        **_STREAM,
+        "204": {"description": "The question is final: there are no further events."},
+        **web.problems(404, 422, 503),
+    },
 )
 def events(path: QuestionPath) -> Any:
-    """Be told how a question stands"""
+    """Follow the state of a question"""
     if not current().streams.acquire(blocking=False):
         raise Unavailable("Too many event streams are open.")
     try:
         stream = current().storage.events(path.question_id, request.headers.get("Last-Event-ID"))
-    except BaseException:  # whatever it is, the seat must not be lost
+    except BaseException:  # the permit must be returned after any error
         current().streams.release()
         raise
     if not isinstance(stream, EventStream):
         current().streams.release()
-        return _handed_on(stream)
+        return _forwarded(stream)
     response = Response(iter(stream), mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.call_on_close(stream.close)
     response.call_on_close(current().streams.release)
     return response
 
 
-def _handed_on(reply: Reply) -> Response:
+def _forwarded(reply: Reply) -> Response:
     return Response(reply.body, reply.status, content_type=reply.content_type)
 
 

@@ -1,7 +1,7 @@
-"""Looks at Kafka, Flink and the services every few seconds, in a thread of its own.
+"""Probes Kafka, Flink and the services every few seconds, in a thread of its own.
 
-Requests read what was seen last: a page never waits for a broker that is away. Whatever a look meets becomes part of
-the sample (`kafka_error`, `flink_error`, a service that is not healthy); it never ends the thread.
+Requests read the last sample: a page never waits for an unavailable broker. Errors of a probe become part of the sample
+(`kafka_error`, `flink_error`, a service that is not healthy); they never end the thread.
 """
 
 import socket
@@ -25,9 +25,9 @@ from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
 from pipeline.offsets import Progress
 from pipeline.provider import ProviderStatus
-from viz_service import flow
-from viz_service.flow import Member, Sample
-from viz_service.schemas import Flink, Pipeline, ServiceState, Why
+from viz_service import pipeline_state
+from viz_service.pipeline_state import Member, Sample
+from viz_service.schemas import FailureReason, Flink, Pipeline, ServiceState
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
 from viz_service.waiting import ErrorReader
@@ -37,17 +37,17 @@ log = structlog.get_logger()
 TIMEOUT_SECONDS = 3.0
 JOB_NAME = "score-validator"
 
-LOOPS = ("llm-consumer", "retry-overload-consumer", "retry-quota-consumer", "storage-writer")
-"""Services on the consumer loop: they are there when their metrics are."""
+CONSUMER_SERVICES = ("llm-consumer", "retry-overload-consumer", "retry-quota-consumer", "storage-writer")
+"""Services with a consumer loop. They have no HTTP API, so a probe fetches their metrics."""
 
 _PROVIDERS = TypeAdapter(list[ProviderStatus])
 
-Look = Callable[[], Mapping[str, Any]]
+Probe = Callable[[], Mapping[str, Any]]
 """Returns some fields of a `Sample`."""
 
 
 class KafkaProbe:
-    """Reads offsets and groups."""
+    """Reads offsets, groups and the error topics."""
 
     def __init__(self, settings: VizSettings) -> None:
         self._settings = settings
@@ -55,23 +55,23 @@ class KafkaProbe:
         self._errors = ErrorReader(settings)
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns the fields of a sample that Kafka knows, or why it says nothing."""
+        """Returns the fields of a sample that come from Kafka, or its error."""
         try:
-            # Made here, in the sampler's thread: librdkafka does not survive gunicorn's fork.
+            # Created here, in the sampler's thread: librdkafka does not survive gunicorn's fork.
             self._client = self._client or AdminClient(client_config(self._settings, "viz-service"))
-            return self._look(self._client)
+            return self._probe(self._client)
         except KafkaException as error:
-            return {"kafka_error": why_kafka(error.args[0])}
+            return {"kafka_error": kafka_failure(error.args[0])}
         except TimeoutError:
-            return {"kafka_error": Why(kind="no-answer")}
+            return {"kafka_error": FailureReason(kind="no-answer")}
 
-    def _look(self, client: AdminClient) -> Mapping[str, Any]:
+    def _probe(self, client: AdminClient) -> Mapping[str, Any]:
         known = client.list_topics(timeout=TIMEOUT_SECONDS).topics
         partitions = [
             (each.name, number) for each in topics.ALL if each.name in known for number in known[each.name].partitions
         ]
         if not partitions:
-            return {"kafka_error": Why(kind="no-topics")}
+            return {"kafka_error": FailureReason(kind="no-topics")}
         ends = self._offsets(client, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         first = self._offsets(client, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         committed: dict[tuple[str, str, int], int] = {}
@@ -79,7 +79,7 @@ class KafkaProbe:
         done = {each: Progress(offset) for each, offset in first.items()}
         groups = self._existing(client)
         for group in groups:
-            names = flow.GROUPS[group]
+            names = pipeline_state.GROUPS[group]
             wanted = [TopicPartition(name, number) for name, number in partitions if name in names]
             if not wanted:
                 continue  # its topics do not exist yet
@@ -89,7 +89,7 @@ class KafkaProbe:
                     if each.error:
                         continue
                     committed[group, each.topic, each.partition] = each.offset
-                    # Below the first offset there is no commit yet, or it is of messages that are gone.
+                    # An offset below the first one means no commit yet, or a commit of messages that were deleted.
                     if each.offset >= first[each.topic, each.partition]:
                         progress = Progress.of(each.offset, each.metadata or "")
                         done[each.topic, each.partition] = progress
@@ -113,14 +113,14 @@ class KafkaProbe:
         return {(key.topic, key.partition): each.result(TIMEOUT_SECONDS).offset for key, each in futures.items()}
 
     def _existing(self, client: AdminClient) -> list[str]:
-        """Returns the fleet's groups that the broker knows.
+        """Returns the fleet's groups that exist on the broker.
 
-        About others it must not be asked: librdkafka 2.16.0 crashes the process when it looks for the coordinator of
-        a group on a broker that has none yet, as in the first seconds of a new fleet.
+        Other groups must not be queried: librdkafka 2.16.0 crashes the process when it searches for the coordinator of
+        a group on a broker that has no groups yet, as in the first seconds of a new fleet.
         """
         known = client.list_consumer_groups(request_timeout=TIMEOUT_SECONDS).result(TIMEOUT_SECONDS)
         existing = {each.group_id for each in known.valid or ()}
-        return [group for group in flow.GROUPS if group in existing]
+        return [group for group in pipeline_state.GROUPS if group in existing]
 
     def _groups(self, client: AdminClient, groups: list[str]) -> dict[str, Member]:
         if not groups:
@@ -137,36 +137,36 @@ class KafkaProbe:
         return found
 
 
-def why_kafka(error: KafkaError) -> Why:
-    """Says why Kafka gave no answer; what is rare stays in librdkafka's words."""
+def kafka_failure(error: KafkaError) -> FailureReason:
+    """Returns why Kafka did not answer; rare errors keep librdkafka's message."""
     if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE):
-        return Why(kind="no-connection")
+        return FailureReason(kind="no-connection")
     if error.code() in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
-        return Why(kind="no-answer")
-    return Why(kind="said", detail=error.str())
+        return FailureReason(kind="no-answer")
+    return FailureReason(kind="said", detail=error.str())
 
 
-class FlinkLook:
+class FlinkProbe:
     """Reads the job's state from the JobManager."""
 
     def __init__(self, url: str) -> None:
         self._http = http.Client(url, TIMEOUT_SECONDS)
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns the fields of a sample that Flink knows, or why it says nothing."""
+        """Returns the fields of a sample that come from Flink, or its error."""
         try:
             overview = self._http.call("GET", "/jobs/overview")
             if not overview.ok:
-                return {"flink_error": Why(kind="status", detail=str(overview.status_code))}
+                return {"flink_error": FailureReason(kind="status", detail=str(overview.status_code))}
             return {"flink": read_job(overview.json())}
         except http.NoReply as error:
-            return {"flink_error": Why(kind=error.kind)}
+            return {"flink_error": FailureReason(kind=error.kind)}
         except (ValueError, KeyError, TypeError) as error:
-            return {"flink_error": Why(kind="unexpected", detail=type(error).__name__)}
+            return {"flink_error": FailureReason(kind="unexpected", detail=type(error).__name__)}
 
 
 def read_job(overview: Mapping[str, Any]) -> Flink:
-    """Reads the newest job of our name from `/jobs/overview`."""
+    """Reads the newest job named `JOB_NAME` from `/jobs/overview`."""
     jobs = [each for each in overview["jobs"] if each["name"] == JOB_NAME]
     if not jobs:
         return Flink(state=None, tasks=0, tasks_running=0, since=None, working=False)
@@ -177,23 +177,23 @@ def read_job(overview: Mapping[str, Any]) -> Flink:
         tasks=total,
         tasks_running=running,
         since=datetime.fromtimestamp(job["start-time"] / 1000, UTC),
-        # RUNNING alone also holds while its tasks wait for a TaskManager.
+        # RUNNING alone is not enough: its tasks may still wait for a TaskManager.
         working=job["state"] == "RUNNING" and 0 < total == running,
     )
 
 
-class ServicesLook:
-    """Asks the services how they are, all at once."""
+class ServicesProbe:
+    """Checks the health of all services concurrently."""
 
     def __init__(self, settings: VizSettings) -> None:
         self._ready = {"storage-service": settings.storage_url, "score-validator": settings.score_validator_url}
         self._metrics_port = settings.metrics_port
-        self._pool = ThreadPoolExecutor(len(self._ready) + len(LOOPS), thread_name_prefix="look")
+        self._pool = ThreadPoolExecutor(len(self._ready) + len(CONSUMER_SERVICES), thread_name_prefix="probe")
 
     def __call__(self) -> Mapping[str, Any]:
         """Returns the services' health, as a field of a sample."""
         asked = [self._pool.submit(self._web, name, url) for name, url in self._ready.items()]
-        asked += [self._pool.submit(self._loop, name) for name in LOOPS]
+        asked += [self._pool.submit(self._loop, name) for name in CONSUMER_SERVICES]
         return {"services": [each.result() for each in asked]}
 
     def _web(self, name: str, url: str) -> ServiceState:
@@ -204,35 +204,35 @@ class ServicesLook:
         try:
             found = socket.getaddrinfo(name, self._metrics_port, socket.AF_INET, socket.SOCK_STREAM)
         except OSError:
-            # Nothing has this name in the network: no container of the service runs.
-            return ServiceState(name=name, healthy=False, instances=0, why=Why(kind="not-found"))
+            # The name does not exist in the network: no container of the service runs.
+            return ServiceState(name=name, healthy=False, instances=0, why=FailureReason(kind="not-found"))
         hosts = sorted({str(each[4][0]) for each in found})
         problems = [_problem(f"http://{host}:{self._metrics_port}", "/metrics") for host in hosts]
         worst = next((each for each in problems if each), None)
         return ServiceState(name=name, healthy=worst is None, instances=problems.count(None), why=worst)
 
 
-def _problem(url: str, path: str) -> Why | None:
+def _problem(url: str, path: str) -> FailureReason | None:
     try:
         reply = http.Client(url, TIMEOUT_SECONDS).call("GET", path)
     except http.NoReply as error:
-        return Why(kind=error.kind)
+        return FailureReason(kind=error.kind)
     if reply.ok:
         return None
     try:
-        return Why(kind="said", detail=str(reply.json()["detail"]))
+        return FailureReason(kind="said", detail=str(reply.json()["detail"]))
     except (ValueError, KeyError, TypeError):
-        return Why(kind="status", detail=str(reply.status_code))
+        return FailureReason(kind="status", detail=str(reply.status_code))
 
 
-class StorageLook:
+class StorageProbe:
     """Reads the figures of storage-service."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns replies, oldest pending question and dead letters, as fields of a sample; none while it is away."""
+        """Returns replies, oldest pending question and dead letters as fields of a sample; empty while unavailable."""
         try:
             figures = self._storage.statistics()
             oldest = figures["oldest_pending_seconds"]
@@ -245,28 +245,28 @@ class StorageLook:
             return {}
 
 
-class BudgetLook:
-    """Reads what calls of the model may still take today."""
+class BudgetProbe:
+    """Reads the day's budget of model calls."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns the budget as a field of a sample; none while storage-service, or what it asks, is away."""
+        """Returns the budget as a field of a sample; empty while storage-service or its store is unavailable."""
         try:
             return {"budget": Budget.model_validate(self._storage.budget())}
         except (Unavailable, ValidationError):
             return {}
 
 
-class ProvidersLook:
-    """Reads how the providers of the model stand."""
+class ProvidersProbe:
+    """Reads the state of the model's providers."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def __call__(self) -> Mapping[str, Any]:
-        """Returns the providers as a field of a sample; none while storage-service, or Redis, does not answer."""
+        """Returns the providers as a field of a sample; empty while storage-service or Redis is unavailable."""
         try:
             return {"providers": _PROVIDERS.validate_python(self._storage.providers()["providers"])}
         except (Unavailable, KeyError, ValidationError):
@@ -274,53 +274,53 @@ class ProvidersLook:
 
 
 class State(Protocol):
-    """What the routes ask for."""
+    """The interface for the routes."""
 
     def samples(self) -> Sequence[Sample]:
         """Returns the samples that are kept, oldest first."""
 
     def age_seconds(self) -> float | None:
-        """Returns how old the last sample is; None when there is none."""
+        """Returns the age of the last sample; None if there is none."""
 
 
 class Sampler:
     """Keeps samples of the pipeline; `run` takes them."""
 
-    def __init__(self, looks: Sequence[Look], interval_seconds: float) -> None:
-        self._looks = looks
+    def __init__(self, probes: Sequence[Probe], interval_seconds: float) -> None:
+        self._probes = probes
         self._interval = interval_seconds
-        self._samples: deque[Sample] = deque(maxlen=int(flow.KEPT_SECONDS / interval_seconds) + 1)
+        self._samples: deque[Sample] = deque(maxlen=int(pipeline_state.KEPT_SECONDS / interval_seconds) + 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, name="sampler", daemon=True)
 
     def start(self) -> None:
-        """Begins to sample; to be called after the fork, in the process that serves."""
+        """Starts sampling; call it after the fork, in the process that serves."""
         self._thread.start()
 
     def release(self) -> None:
         """Does nothing: no request waits for a sample."""
 
     def close(self) -> None:
-        """Ends sampling."""
+        """Stops sampling."""
         self._stop.set()
 
     def run(self) -> None:
         """Samples until `close` is called."""
-        with ThreadPoolExecutor(len(self._looks), thread_name_prefix="sampler") as pool:
+        with ThreadPoolExecutor(len(self._probes), thread_name_prefix="sampler") as pool:
             while not self._stop.is_set():
                 self.sample(pool)
                 self._stop.wait(self._interval)
 
     def sample(self, pool: ThreadPoolExecutor) -> None:
-        """Takes one sample; all neighbours are looked at at the same time."""
+        """Takes one sample; all probes run concurrently."""
         found: dict[str, Any] = {}
-        for future in [pool.submit(look) for look in self._looks]:
+        for future in [pool.submit(probe) for probe in self._probes]:
             try:
                 found |= future.result()
-            except Exception:  # a fault here must not blind the page for the rest
-                log.exception("failed to look at a part of the pipeline")
+            except Exception:  # a bug in one probe must not hide the results of the others
+                log.exception("failed to probe a part of the pipeline")
         if self._samples:
-            self._samples[-1] = replace(self._samples[-1], errors=())  # only the newest ones are ever shown
+            self._samples[-1] = replace(self._samples[-1], errors=())  # only the newest errors are shown
         self._samples.append(Sample(at=time.monotonic(), taken_at=datetime.now(UTC), **found))
 
     def samples(self) -> Sequence[Sample]:
@@ -334,18 +334,18 @@ class Sampler:
 
 
 def sampler(settings: VizSettings, storage: Storage) -> Sampler:
-    """Makes the sampler of the fleet; it does not run yet."""
-    looks: list[Look] = [
+    """Creates the sampler of the fleet; it does not run yet."""
+    probes: list[Probe] = [
         KafkaProbe(settings),
-        FlinkLook(settings.flink_jobmanager_url),
-        ServicesLook(settings),
-        StorageLook(storage),
-        BudgetLook(storage),
-        ProvidersLook(storage),
+        FlinkProbe(settings.flink_jobmanager_url),
+        ServicesProbe(settings),
+        StorageProbe(storage),
+        BudgetProbe(storage),
+        ProvidersProbe(storage),
     ]
-    return Sampler(looks, settings.viz_sample_seconds)
+    return Sampler(probes, settings.viz_sample_seconds)
 
 
 def pipeline_of(state: State) -> Pipeline:
-    """Returns the state of the pipeline as it was seen last."""
-    return flow.pipeline(state.samples(), state.age_seconds())
+    """Returns the state of the pipeline in the last sample."""
+    return pipeline_state.pipeline(state.samples(), state.age_seconds())

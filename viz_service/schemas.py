@@ -1,4 +1,4 @@
-"""What the endpoints take and return. Queries return the same models: there is one description of a row."""
+"""Requests and replies of the endpoints. Queries return the same models, so that a row is described once."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from pipeline.web import PlainText
 from viz_service.texts import Language
 
 Time = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
-"""RFC 3339 in UTC, whatever the session's time zone is."""
+"""RFC 3339 in UTC, independent of the session's time zone."""
 
 _TIME: TypeAdapter[Any] = TypeAdapter(AwareDatetime)
 _ID: TypeAdapter[str] = TypeAdapter(QuestionId)
@@ -32,27 +32,27 @@ _LETTER_ID: TypeAdapter[int] = TypeAdapter(LetterId)
 Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
 SELF_CHECKED: frozenset[Quality] = frozenset({"self_check_accepted", "self_check_max_retries_reached"})
-"""Scored against further answers of the same model: another scale than that of scores against a reference."""
+"""Qualities with a score against further answers of the same model, which is on another scale than other scores."""
 Theme = Literal["light", "dark"]
 Sort = Literal["newest", "oldest", "most-asked", "best", "worst", "slowest"]
 FigureName = Literal["score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries"]
 
 
 class Input(BaseModel):
-    """A misspelt parameter is an error, it is not left out."""
+    """A request. An unknown parameter is an error, because it may be misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class NoQuery(Input):
-    """Endpoints without parameters."""
+    """Parameters of endpoints that have none."""
 
 
 class SpanQuery(Input):
-    """Parameters of what may be limited to the last hours."""
+    """Parameters of endpoints that can be limited to the last hours."""
 
     hours: int | None = Field(
-        None, ge=1, le=168, description="How far back, to the whole minute; left out: everything."
+        None, ge=1, le=168, description="How far back, rounded to whole minutes; without it, everything."
     )
 
 
@@ -69,7 +69,7 @@ class TopQuery(Input):
 
 
 class FigurePath(Input):
-    """Which figure."""
+    """The name of a figure."""
 
     name: FigureName
 
@@ -78,14 +78,17 @@ class FigureQuery(SpanQuery):
     """Parameters of a figure."""
 
     theme: Theme = Field("light", description="Colours for a light or a dark page.")
-    language: Language = Field("en", description="Of its texts.")
+    language: Language = Field("en", description="Language of its texts.")
 
 
 class WhatIfQuery(Input):
     """Parameters of the what-if."""
 
     threshold: float = Field(
-        ge=-1, le=1, allow_inf_nan=False, description="To try on the stored attempts; rounded to two decimals."
+        ge=-1,
+        le=1,
+        allow_inf_nan=False,
+        description="Threshold to apply to the stored attempts; rounded to two decimals.",
     )
 
 
@@ -94,14 +97,14 @@ def _blank_is_none(value: Any) -> Any:
 
 
 def _optional(kind: Any) -> Any:
-    """Returns the type of a form's field that may be left empty."""
+    """Returns the type of a form field that may be empty."""
     return Annotated[kind | None, BeforeValidator(_blank_is_none)]
 
 
 class Filter(Input):
-    """Which questions, and in which order. What is empty does not count: that is how forms send it."""
+    """Filter and order of questions. Empty values are ignored, because forms send them."""
 
-    text: Annotated[PlainText, Field(max_length=200)] = Field("", description="Part of the question, in any case.")
+    text: Annotated[PlainText, Field(max_length=200)] = Field("", description="Part of the question, case-insensitive.")
     status: _optional(Status) = None  # type: ignore[valid-type]
     quality: _optional(Quality) = None  # type: ignore[valid-type]
     score_min: _optional(Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]) = None  # type: ignore[valid-type]
@@ -112,25 +115,25 @@ class Filter(Input):
 
 
 MAX_OFFSET = 10_000
-"""Rows that may come before a page that is asked for by its number: they are all read."""
+"""Limit of rows before a page that is requested by its number, because all of them are read."""
 
 
 def end_of_page(after: str) -> tuple[datetime, str]:
-    """Returns the time, in UTC, and the id of the row that `after` names.
+    """Returns the time, in UTC, and the id of the row in `after`.
 
     Raises:
         ValueError: It does not begin with a time.
     """
     at, _, row_id = after.partition("~")
     try:
-        # PostgreSQL knows no offset beyond 16 hours.
+        # Converted to UTC, because PostgreSQL rejects offsets beyond 16 hours.
         return _TIME.validate_python(at).astimezone(UTC), row_id
     except OverflowError:
         raise ValueError("must lie within the years 1 to 9999") from None
 
 
 def _after(ids: TypeAdapter[Any]) -> AfterValidator:
-    """Checks the end of a page: a time and an id."""
+    """Returns a validator of the end of a page: a time and an id."""
 
     def check(value: str | None) -> str | None:
         if value is not None:
@@ -140,14 +143,14 @@ def _after(ids: TypeAdapter[Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _near(page: int, info: ValidationInfo) -> int:
+def _within_offset_limit(page: int, info: ValidationInfo) -> int:
     if not info.data.get("after") and (page - 1) * info.data.get("limit", 1) > MAX_OFFSET:
         raise ValueError(f"is beyond the first {MAX_OFFSET:,}: use `after`, or narrow the filter")
     return page
 
 
-PageNumber = Annotated[int, Field(ge=1, le=100_000), AfterValidator(_near)]
-"""Comes after the fields `limit` and `after`."""
+PageNumber = Annotated[int, Field(ge=1, le=100_000), AfterValidator(_within_offset_limit)]
+"""Number of a page. The field must be declared after `limit` and `after`."""
 
 
 class QuestionsQuery(Filter):
@@ -155,7 +158,7 @@ class QuestionsQuery(Filter):
 
     limit: int = Field(25, ge=1, le=100, description="Questions on a page.")
     after: Annotated[str | None, BeforeValidator(_blank_is_none), _after(_ID)] = Field(
-        None, description="`next` of the last page: it goes on from there. With the orders newest and oldest."
+        None, description="`next` of the previous page. Only with the orders newest and oldest."
     )
     page: PageNumber = Field(1, description=f"Without `after`, only of the first {MAX_OFFSET:,} questions.")
 
@@ -163,12 +166,12 @@ class QuestionsQuery(Filter):
     @classmethod
     def _is_in_order_of_time(cls, after: str | None, info: ValidationInfo) -> str | None:
         if after and info.data.get("sort") not in ("newest", "oldest"):
-            raise ValueError("goes with the orders newest and oldest alone")
+            raise ValueError("works only with the orders newest and oldest")
         return after
 
 
 class QuestionPath(Input):
-    """Which question."""
+    """The id of a question."""
 
     question_id: QuestionId
 
@@ -186,19 +189,19 @@ class DeadLettersQuery(Input):
 
     limit: int = Field(25, ge=1, le=100, description="Dead letters on a page.")
     after: Annotated[str | None, BeforeValidator(_blank_is_none), _after(_LETTER_ID)] = Field(
-        None, description="`next` of the last page: it goes on from there."
+        None, description="`next` of the previous page."
     )
     page: PageNumber = Field(1, description=f"Without `after`, only of the first {MAX_OFFSET:,} dead letters.")
 
 
 class LetterPath(Input):
-    """Which dead letter."""
+    """The id of a dead letter."""
 
     letter_id: LetterId
 
 
 class Ask(BaseModel):
-    """A question to the fleet; storage-service looks at it more closely."""
+    """A question to the fleet; storage-service validates it further."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -208,11 +211,11 @@ class Ask(BaseModel):
 
 
 class Nothing(Input):
-    """A request without content."""
+    """A request without a body."""
 
 
 class Output(BaseModel):
-    """What an endpoint returns."""
+    """A reply."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -220,7 +223,7 @@ class Output(BaseModel):
 class QuestionCounts(Output):
     """Questions by status."""
 
-    asked: int = Field(description="Times that any question was asked: the sum of `times_asked`.")
+    asked: int = Field(description="How often questions were asked: the sum of `times_asked`.")
     total: int = Field(description="Different questions.")
     pending: int
     completed: int
@@ -233,15 +236,15 @@ class AnswerCounts(Output):
     total: int
     accepted: int
     max_retries_reached: int
-    self_check_accepted: int = Field(description="Without reference: they agree with further answers of the model.")
-    self_check_max_retries_reached: int = Field(description="Without reference: they agree too little.")
+    self_check_accepted: int = Field(description="Without reference; agrees with further answers of the model.")
+    self_check_max_retries_reached: int = Field(description="Without reference; agrees too little.")
     unscored: int
 
 
 class ScoreSummary(Output):
-    """Scores of the kept answers against their references; self-checks are on another scale and not among them.
+    """Scores of the kept answers against their references, without self-checks, which are on another scale.
 
-    All null when there is none, `deviation` also when there is one.
+    All values are null without scores; `deviation` is also null with only one.
     """
 
     count: int
@@ -253,41 +256,41 @@ class ScoreSummary(Output):
 
 
 class AttemptShare(Output):
-    """Kept answers that took so many attempts."""
+    """Kept answers with the same number of attempts."""
 
     attempts: int
     answers: int
-    accepted: int = Field(description="Of these, those that were accepted.")
-    share: float = Field(description="Of all kept answers, 0 to 1.")
+    accepted: int = Field(description="Accepted ones among these answers.")
+    share: float = Field(description="Share of all kept answers, 0 to 1.")
 
 
 class LlmUse(Output):
-    """What the answers cost."""
+    """Calls, tokens and cost of the answers."""
 
     calls: int = Field(description="Generations behind the kept answers: the sum of `processing_attempts`.")
-    calls_per_accepted: float | None = Field(description="Calls for each accepted answer; null when there is none.")
-    overhead_percent: float | None = Field(description="Calls beyond one for each answer: what the feedback loop adds.")
-    prompt_tokens: int = Field(description="Of all attempts, and of failed calls that took tokens.")
+    calls_per_accepted: float | None = Field(description="Calls per accepted answer; null if there is none.")
+    overhead_percent: float | None = Field(description="Calls beyond one per answer, which the feedback loop adds.")
+    prompt_tokens: int = Field(description="Tokens of all attempts, and of failed calls that used tokens.")
     completion_tokens: int
-    tokens_per_accepted: float | None = Field(description="Tokens of both kinds for each accepted answer.")
+    tokens_per_accepted: float | None = Field(description="Tokens of both kinds per accepted answer.")
     cost: Cost | None = Field(
-        description="Of the same calls, in the currency of `LLM_PRICES`, where the price is known; null when none is."
+        description="Cost of those calls with a known price, in the currency of `LLM_PRICES`; null without any."
     )
-    cost_per_accepted: Cost | None = Field(description="The whole cost for each accepted answer with a known price.")
+    cost_per_accepted: Cost | None = Field(description="Total cost per accepted answer with a known price.")
     cost_per_point: Cost | None = Field(
-        description="For each point of `bert_score` against a reference that was kept; without self-checked questions."
+        description="Cost per point of kept `bert_score` against a reference; without self-checked questions."
     )
 
 
 class ProcessingTime(Output):
-    """From the question to its kept answer, in milliseconds."""
+    """Time from the question to its kept answer, in milliseconds."""
 
     p50: float | None
     p95: float | None
 
 
 class Statistics(Output):
-    """The headline numbers."""
+    """The key figures."""
 
     generated_at: Time
     threshold: float
@@ -310,20 +313,22 @@ class Point(Output):
 class Timeseries(Output):
     """Scores over time. Buckets without a scored answer are left out."""
 
-    since: Time = Field(description="First scored answer of the last `hours`, or their start when there is none.")
+    since: Time = Field(
+        description="Time of the first scored answer of the last `hours`, or their start if there is none."
+    )
     until: Time
-    hours: int | None = Field(description="How far back; null: to the first answer.")
+    hours: int | None = Field(description="How far back; null: back to the first answer.")
     bucket_seconds: int
     points: list[Point]
 
 
 class Bin(Output):
-    """Scores from `lower` (included) to `upper` (excluded, but for 1)."""
+    """Scores from `lower` (included) to `upper` (excluded, except 1)."""
 
     lower: float
     upper: float
     count: int
-    side: Side = Field(description="Of the threshold. Bins are counted from the threshold: none is on both sides.")
+    side: Side = Field(description="Side of the threshold. Bins start at the threshold: none is on both sides.")
 
 
 class ScoreRange(Output):
@@ -332,7 +337,7 @@ class ScoreRange(Output):
     lower: float | None = Field(description="Null: no lower end.")
     upper: float
     count: int
-    share: float | None = Field(description="Of all scored answers, 0 to 1; null when there is none.")
+    share: float | None = Field(description="Share of all scored answers, 0 to 1; null if there are none.")
     side: Side
 
 
@@ -343,17 +348,17 @@ class Histogram(Output):
     bin_width: float
     count: int = Field(description="Scored answers.")
     at_or_above_threshold: int
-    bins: list[Bin] = Field(description="All from the lowest to the highest score, empty ones included.")
+    bins: list[Bin] = Field(description="All bins from the lowest to the highest score, including empty ones.")
     ranges: list[ScoreRange]
 
 
 class AttemptScore(Output):
-    """Scores of questions that took so many attempts; different questions for each number of attempts."""
+    """Scores of the questions with the same number of attempts."""
 
     attempts: int
     count: int
-    mean_score: float = Field(description="Of the kept answers.")
-    mean_first_score: float | None = Field(description="Of the first answers to the same questions.")
+    mean_score: float = Field(description="Mean of the kept answers.")
+    mean_first_score: float | None = Field(description="Mean of the first answers to the same questions.")
 
 
 class Interval(Output):
@@ -364,26 +369,26 @@ class Interval(Output):
 
 
 class Regeneration(Output):
-    """The same questions before and after: first answer against kept answer, where there was a second attempt."""
+    """First and kept answers of the same questions, of those with at least two attempts."""
 
     count: int
     improved: int = Field(description="Questions whose kept answer scores higher than the first.")
     mean_first_score: float | None
     mean_kept_score: float | None
-    mean_gain: float | None = Field(description="The best attempt is kept, so that no single gain is negative.")
-    gain_interval: Interval | None = Field(description="Of `mean_gain`; null for fewer than two questions.")
-    relative_gain_percent: float | None = Field(description="`mean_gain` of `mean_first_score`.")
+    mean_gain: float | None = Field(description="Never negative, because the best attempt is kept.")
+    gain_interval: Interval | None = Field(description="Interval of `mean_gain`; null for fewer than two questions.")
+    relative_gain_percent: float | None = Field(description="`mean_gain` in percent of `mean_first_score`.")
 
 
 class Improvement(Output):
-    """What the feedback loop brings."""
+    """Effect of the feedback loop on scores."""
 
     by_attempts: list[AttemptScore]
     regenerated: Regeneration
 
 
 class Question(Output):
-    """A question with its kept answer; the answer's fields are null while there is none."""
+    """A question with its kept answer, whose fields are null until there is one."""
 
     question_id: str
     question_text: str = Field(description="Its first 500 characters.")
@@ -397,7 +402,7 @@ class Question(Output):
 
 
 class TopQuestions(Output):
-    """Questions that stand out; best and worst by scores against a reference."""
+    """Most asked, best and worst questions; best and worst by scores against a reference."""
 
     most_asked: list[Question]
     best: list[Question]
@@ -408,14 +413,14 @@ class Figure(Output):
     """A chart, ready for `Plotly.react`."""
 
     name: FigureName
-    empty: bool = Field(description="There is nothing to show yet.")
-    summary: str = Field(description="What the chart says, in words: its caption and its text for screen readers.")
+    empty: bool = Field(description="Whether there is nothing to show yet.")
+    summary: str = Field(description="The content of the chart in words: its caption and its text for screen readers.")
     data: list[dict[str, Any]]
     layout: dict[str, Any]
 
 
 class QuestionRow(Output):
-    """A question in the list; the answer's fields are null while there is none."""
+    """A question in the list; the answer's fields are null until there is one."""
 
     question_id: str
     question_text: str = Field(description="Its first 300 characters.")
@@ -432,12 +437,16 @@ class QuestionRow(Output):
 class Questions(Output):
     """A page of the list of questions."""
 
-    total: int = Field(description="Questions that the filter lets through.")
-    total_is_minimum: bool = Field(False, description="There are more than `total`: nobody has counted on.")
+    total: int = Field(description="Questions that match the filter.")
+    total_is_minimum: bool = Field(
+        False, description="Whether there are more than `total`, which is where counting stops."
+    )
     page: int
     limit: int
-    next: str | None = Field(None, description="`after` of the next page, in the orders newest and oldest; null: none.")
-    has_next: bool = Field(False, description="There are questions beyond this page.")
+    next: str | None = Field(
+        None, description="`after` of the next page, in the orders newest and oldest; null: no next page."
+    )
+    has_next: bool = Field(False, description="Whether there is a next page.")
     questions: list[QuestionRow]
 
 
@@ -448,28 +457,30 @@ class DeadLetter(Output):
     """A message that a service could not read or handle."""
 
     id: int
-    topic: str = Field(description="Where its letter stands.")
+    topic: str = Field(description="Topic of the dead letter.")
     partition: int
     offset: int
-    source_topic: str | None = Field(description="Where the message was rejected; null: not known.")
+    source_topic: str | None = Field(description="Topic of the rejected message; null: unknown.")
     source_partition: int | None
     source_offset: int | None
     reason: Rejection
     error: str
-    value_bytes: int | None = Field(description="Size of the message; null: it has no value, or was not forwarded.")
-    kept_bytes: int | None = Field(description="How many of them are kept; a message that was cut cannot be replayed.")
-    preview: str | None = Field(
-        description=f"The first {PREVIEW_CHARACTERS} characters of the message; what is no UTF-8 is replaced."
+    value_bytes: int | None = Field(
+        description="Size of the message; null: it has no value, or its value was not forwarded."
     )
-    question_id: str | None = Field(description="The message's key, where it is the id of a question.")
-    question_text: str | None = Field(description="Its first 120 characters; null: no such question is known.")
+    kept_bytes: int | None = Field(description="Number of bytes kept; a truncated message cannot be replayed.")
+    preview: str | None = Field(
+        description=f"The first {PREVIEW_CHARACTERS} characters of the message; invalid UTF-8 is replaced."
+    )
+    question_id: str | None = Field(description="The message's key, if it is the id of a question.")
+    question_text: str | None = Field(description="Its first 120 characters; null: the question is unknown.")
     failed_at: Time
     received_at: Time
     replayed_at: Time | None
 
     @property
     def whole(self) -> bool:
-        """Whether all of its bytes are kept."""
+        """Whether all bytes are kept."""
         return self.kept_bytes is not None and self.kept_bytes == self.value_bytes
 
 
@@ -477,11 +488,13 @@ class DeadLetters(Output):
     """A page of the list of dead letters, the newest first."""
 
     total: int
-    total_is_minimum: bool = Field(False, description="There are more than `total`: nobody has counted on.")
+    total_is_minimum: bool = Field(
+        False, description="Whether there are more than `total`, which is where counting stops."
+    )
     page: int
     limit: int
-    next: str | None = Field(None, description="`after` of the next page; null: none.")
-    has_next: bool = Field(False, description="There are dead letters beyond this page.")
+    next: str | None = Field(None, description="`after` of the next page; null: no next page.")
+    has_next: bool = Field(False, description="Whether there is a next page.")
     dead_letters: list[DeadLetter]
 
 
@@ -495,13 +508,13 @@ class Attempt(Output):
     llm_latency_ms: int
     prompt_tokens: int
     completion_tokens: int
-    reasoning_tokens: int = Field(0, description="Of the completion's, those of what the model thought.")
-    cost: Cost | None = Field(description="In the currency of `LLM_PRICES`; null: no price was known.")
+    reasoning_tokens: int = Field(0, description="Completion tokens that the model used for reasoning.")
+    cost: Cost | None = Field(description="In the currency of `LLM_PRICES`; null: no price is known.")
     generated_at: Time
 
 
 class CallError(Output):
-    """Calls to the model that failed at the same attempt and retry: the last one, and when it is (or was) due again."""
+    """Failed calls of the same attempt and retry: the last one, and when its retry is (or was) due."""
 
     attempt: int
     retry: int
@@ -510,10 +523,10 @@ class CallError(Output):
     status_code: int | None
     message: str
     counts_as_retry: bool = Field(
-        True, description="False: the provider did not admit it, or was unavailable for everybody; no retry was spent."
+        True, description="False: no retry was used up, because the provider was limited or unavailable for all calls."
     )
-    times: int = Field(1, description="How many calls: more than one where the first ones cost no retry.")
-    prompt_tokens: int = Field(0, description="Taken all the same, for an answer that was empty or refused.")
+    times: int = Field(1, description="Number of calls; more than one if the first ones used up no retry.")
+    prompt_tokens: int = Field(0, description="Tokens that the call used nevertheless, for an empty or refused answer.")
     completion_tokens: int = 0
     cost: Cost | None = None
     failed_at: Time
@@ -521,15 +534,15 @@ class CallError(Output):
 
 
 class Usage(Output):
-    """What a question took: all its attempts, and calls that took tokens and brought nothing."""
+    """Tokens and cost of a question: all attempts, and failed calls that used tokens."""
 
     prompt_tokens: int
     completion_tokens: int
-    cost: Cost | None = Field(description="Of those whose price was known; null when none was.")
+    cost: Cost | None = Field(description="Cost of the calls with a known price; null if there are none.")
 
 
 class KeptAnswer(Output):
-    """The answer that was kept."""
+    """The kept answer."""
 
     llm_response: str
     bert_score: float | None
@@ -553,7 +566,7 @@ class Failure(Output):
 
 
 class QuestionDetail(Output):
-    """All that is known about a question."""
+    """A question with its answer and history."""
 
     question_id: str
     question_text: str
@@ -568,16 +581,16 @@ class QuestionDetail(Output):
     failure: Failure | None
     attempts: list[Attempt]
     errors: list[CallError]
-    usage: Usage | None = Field(description="Null: no call has brought or taken anything yet.")
+    usage: Usage | None = Field(description="Null: no call has used tokens yet.")
 
     @property
     def self_checked(self) -> bool:
-        """Whether its scores, if it has any, are those of a self-check."""
+        """Whether its scores, if any, are from a self-check."""
         return self.answer.quality in SELF_CHECKED if self.answer else self.original_answer is None
 
     @property
     def kept_attempt(self) -> int | None:
-        """Which attempt was kept: the first one with the best score."""
+        """Number of the kept attempt: the first one with the best score."""
         if not self.answer or not self.attempts:
             return None
         same = [each for each in self.attempts if each.llm_response == self.answer.llm_response]
@@ -585,24 +598,28 @@ class QuestionDetail(Output):
 
 
 class WhatIf(Output):
-    """What a threshold would do to the stored attempts.
+    """Effect that a threshold would have on the stored attempts.
 
-    Questions that were accepted early have no further attempts; where a threshold would have asked for one, the rest
-    is unknown, and the numbers say so.
+    A question that was accepted has no further attempts. If the threshold would have required one, its result is
+    unknown, and the numbers are ranges or limits.
     """
 
     threshold: float
-    questions: int = Field(description="Questions with a scored first attempt: what all this rests on.")
+    questions: int = Field(description="Questions with a scored first attempt: the basis of all numbers.")
     passed: list[int] = Field(description="Questions whose first passing attempt is number 1, 2, …")
-    exhausted: int = Field(description="All attempts made and all below: the best answer would be kept.")
-    unknown: int = Field(description="Below so far, and never asked again since the threshold then was lower.")
-    calls_min: int = Field(description="Calls to the model, if unknown questions passed at the next attempt.")
-    calls_max: int = Field(description="Calls to the model, if unknown questions used up all attempts.")
-    mean_score: float | None = Field(description="Of the answers to keep; of unknown questions the best so far.")
+    exhausted: int = Field(
+        description="All attempts were made and are below the threshold: the best answer would be kept."
+    )
+    unknown: int = Field(description="Below the threshold so far, but accepted by the lower threshold at that time.")
+    calls_min: int = Field(description="Calls to the model if all unknown questions passed at the next attempt.")
+    calls_max: int = Field(description="Calls to the model if all unknown questions used up all attempts.")
+    mean_score: float | None = Field(
+        description="Mean of the answers that would be kept; for unknown questions the best so far."
+    )
 
 
 class WaitingError(Output):
-    """A question that waits to be asked again."""
+    """A failed call that waits for its retry."""
 
     question_id: str
     question_text: str = Field(description="Its first 120 characters.")
@@ -619,26 +636,26 @@ class WaitingError(Output):
 
 
 class Waiting(Output):
-    """Errors that wait for their due time, as they were seen last on their topics."""
+    """Errors that wait for their due time, in the last sample of their topics."""
 
-    overload: int = Field(description="Errors on the topic that the retry consumer has still to finish.")
+    overload: int = Field(description="Errors on the topic that the retry consumer has not finished.")
     quota: int
-    next: list[WaitingError] = Field(description="Those that are due next.")
+    next: list[WaitingError] = Field(description="The errors that are due next.")
 
 
 class TopicState(Output):
-    """A topic as it was seen last; null is what could not be read."""
+    """A topic in the last sample; null: could not be read."""
 
     name: str
-    group: str | None = Field(description="Consumer group; null: nobody reads it.")
-    messages: int | None = Field(description="Messages written since the topic was made.")
-    lag: int | None = Field(description="Messages that the group has still to finish.")
+    group: str | None = Field(description="Consumer group; null: none reads it.")
+    messages: int | None = Field(description="Messages written since the topic was created.")
+    lag: int | None = Field(description="Messages that the group has not finished.")
     rate: float | None = Field(description="Messages written per second, over the last 30 s.")
-    stalled: bool = Field(description="It has work that does not have to wait, and finishes none of it.")
+    stalled: bool = Field(description="Whether the group has work that is due and finishes none of it.")
 
 
 class GroupState(Output):
-    """A consumer group as it was seen last."""
+    """A consumer group in the last sample."""
 
     name: str
     topics: list[str]
@@ -650,37 +667,37 @@ class GroupState(Output):
 class Flink(Output):
     """The Flink job."""
 
-    state: str | None = Field(description="Null: there is no job.")
+    state: str | None = Field(description="Null: no job exists.")
     tasks: int
     tasks_running: int
     since: Time | None
-    working: bool = Field(description="All of its tasks are at work.")
+    working: bool = Field(description="Whether all tasks run.")
 
 
-class Why(Output):
-    """Why a neighbour gave no usable answer: a kind, which the catalogues have words for."""
+class FailureReason(Output):
+    """Why a service gave no usable answer. The catalogues have a text for each kind."""
 
     kind: Literal["no-connection", "no-answer", "not-found", "no-topics", "status", "unexpected", "said"] = Field(
-        description="`not-found`: its name is unknown, no container runs; `said`: the neighbour's own words."
+        description="`not-found`: no container runs, its name is unknown; `said`: the service's own message."
     )
-    detail: str = Field("", description="HTTP status, kind of error, or the neighbour's own words, as they are.")
+    detail: str = Field("", description="HTTP status, kind of error, or the service's own message, unchanged.")
 
     def __str__(self) -> str:
-        """Returns it in a few words, for logs and problem+json."""
+        """Returns a short text for logs and problem+json."""
         return f"{self.kind.replace('-', ' ')} {self.detail}".strip() if self.kind != "said" else self.detail
 
 
 class ServiceState(Output):
-    """A service as it was seen last."""
+    """A service in the last sample."""
 
     name: str
     healthy: bool
-    instances: int = Field(description="Containers that answer.")
-    why: Why | None = Field(description="Why it is not healthy.")
+    instances: int = Field(description="Number of containers that answer.")
+    why: FailureReason | None = Field(description="Why it is not healthy.")
 
 
 class Alert(Output):
-    """Something that needs attention."""
+    """A condition that needs attention."""
 
     kind: Literal[
         "kafka-away",
@@ -698,34 +715,34 @@ class Alert(Output):
         "pending-long",
         "dead-letters",
     ]
-    values: dict[str, str | float] = Field(description="What its text tells.")
+    values: dict[str, str | float] = Field(description="Values for its text.")
 
 
 class Pipeline(Output):
-    """The state of the pipeline, as it was seen last."""
+    """The state of the pipeline in the last sample."""
 
-    sampled_at: Time | None = Field(description="Null: not looked at yet.")
+    sampled_at: Time | None = Field(description="Null: no sample yet.")
     age_seconds: float | None
-    kafka_error: Why | None
+    kafka_error: FailureReason | None
     topics: list[TopicState]
     groups: list[GroupState]
     flink: Flink | None
-    flink_error: Why | None
+    flink_error: FailureReason | None
     services: list[ServiceState]
-    providers: list[ProviderStatus] = Field(description="Of the model; empty: nothing is known of them.")
-    cache_hit_rate: float | None = Field(description="Of storage-service's replies since its start, 0 to 1.")
+    providers: list[ProviderStatus] = Field(description="Providers of the model; empty: unknown.")
+    cache_hit_rate: float | None = Field(description="Share of storage-service's replies since its start, 0 to 1.")
 
 
 class PipelineReport(Pipeline):
-    """The same with what waits in the database, and the alerts."""
+    """The state of the pipeline with waiting errors and alerts."""
 
-    waiting: Waiting | None = Field(description="Null: not known, Kafka is away.")
+    waiting: Waiting | None = Field(description="Null: unknown, because Kafka is unavailable.")
     alerts: list[Alert]
 
 
 class Overview(Output):
-    """All that the overview shows beside its charts."""
+    """The content of the overview without its charts."""
 
-    statistics: Statistics | None = Field(description="Null: the database is away.")
+    statistics: Statistics | None = Field(description="Null: the database is unavailable.")
     pipeline: PipelineReport
-    top: TopQuestions | None = Field(description="Null: the database is away.")
+    top: TopQuestions | None = Field(description="Null: the database is unavailable.")

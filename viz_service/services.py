@@ -1,4 +1,4 @@
-"""What the pages and the JSON routes call."""
+"""The dependencies of a request, and the views that combine them."""
 
 import threading
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Flask, current_app
 
 from pipeline.errors import Unavailable
-from viz_service import flow
+from viz_service import pipeline_state
 from viz_service.queries import Queries
 from viz_service.sampler import State, pipeline_of
 from viz_service.schemas import Alert, Overview, PipelineReport
@@ -18,22 +18,22 @@ TOP = 10
 """Questions in each list of the overview."""
 
 MAX_EXPORTS = 2
-"""Exports at the same time. Each keeps the ids of its questions in memory, and a thread until it is read."""
+"""Limit of concurrent exports. Each keeps the ids of its questions in memory and occupies a thread."""
 
 _KEY = "services"
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that a request needs.
+    """The dependencies of a request.
 
     Attributes:
-        settings: Of the service.
+        settings: Settings of the service.
         queries: Reads PostgreSQL.
         storage: Calls storage-service.
         state: Samples of the pipeline.
-        streams: One permit for each event stream that may be open.
-        exports: One permit for each export that may be under way.
+        streams: One permit for each open event stream.
+        exports: One permit for each running export.
     """
 
     settings: VizSettings
@@ -44,7 +44,7 @@ class Services:
     exports: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_EXPORTS))
 
     def report(self) -> PipelineReport:
-        """Returns the state of the pipeline and the alerts. The sampler's view is shown even without the database."""
+        """Returns the state of the pipeline and the alerts; works without the database."""
         settings = self.settings
         unavailable: list[Alert] = []
         scored, below = 0, 0
@@ -54,15 +54,15 @@ class Services:
             unavailable = [Alert(kind="postgres-away", values={"why": "said", "detail": str(error)})]
         samples, age = self.state.samples(), self.state.age_seconds()
         limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
-        found = flow.alerts(samples, age, below, scored, limit, stale_after, settings.llm_patience)
+        found = pipeline_state.alerts(samples, age, below, scored, limit, stale_after, settings.llm_patience)
         return PipelineReport(
             **dict(pipeline_of(self.state)),
-            waiting=flow.waiting(samples, datetime.now(UTC)),
+            waiting=pipeline_state.waiting(samples, datetime.now(UTC)),
             alerts=unavailable + found,
         )
 
     def overview(self) -> Overview:
-        """Returns the state of the pipeline with the database's numbers, if the database is available."""
+        """Returns the state of the pipeline and, if the database is available, its numbers."""
         report = self.report()
         numbers, top = None, None
         if not any(each.kind == "postgres-away" for each in report.alerts):

@@ -11,15 +11,17 @@ _URL = r"^https?://[^/]+$"
 class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSettings, GateSettings):
     """Environment of the container."""
 
-    # Not the owner of the tables: the dashboard reads, and its role can do nothing else (sql/roles.sql).
-    postgres_user: str = Field("reader", min_length=1, description="Role that is logged in: it can only read.")
-    postgres_password: SecretStr = Field(SecretStr("reader"), description="Of `POSTGRES_USER`.")
+    # Not the owner of the tables: the role of the dashboard can only read (sql/roles.sql).
+    postgres_user: str = Field("reader", min_length=1, description="Role of the connection; it can only read.")
+    postgres_password: SecretStr = Field(SecretStr("reader"), description="Password of `POSTGRES_USER`.")
 
     storage_url: str = Field("http://storage-service:5001", pattern=_URL, description="Address of storage-service.")
     score_validator_url: str = Field("http://score-validator:8000", pattern=_URL, description="Address of the scorer.")
     flink_jobmanager_url: str = Field("http://flink-jobmanager:8081", pattern=_URL, description="Flink's REST API.")
     viz_refresh_seconds: int = Field(5, ge=1, le=3600, description="Seconds between two updates of an open page.")
-    viz_sample_seconds: float = Field(5, ge=1, le=60, description="Seconds between two looks at Kafka and Flink.")
+    viz_sample_seconds: float = Field(
+        5, ge=1, le=60, description="Seconds between two probes of Kafka, Flink and the services."
+    )
     viz_max_retries_limit: float = Field(
         0.75, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
     )
@@ -33,5 +35,5 @@ class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSetti
 
     @property
     def max_streams(self) -> int:
-        """How many event streams may be open at the same time, so that they never take all threads."""
+        """Limit of open event streams, so that they never occupy all threads."""
         return self.viz_threads // 2

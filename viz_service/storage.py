@@ -1,4 +1,4 @@
-"""Client of storage-service: what the dashboard changes, it changes through the API that everybody has."""
+"""Client of storage-service. The dashboard makes all changes through its public API."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import requests
 
 from pipeline import http
 from pipeline.errors import Unavailable
-from viz_service.schemas import Why
+from viz_service.schemas import FailureReason
 
 TIMEOUT_SECONDS = 8.0
 SILENCE_SECONDS = 40.0
-"""An event stream says something at least every 15 s; one that is silent for so long is dead."""
+"""Read timeout of an event stream, which sends something at least every 15 s."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What storage-service said, to be handed on as it is.
+    """A reply of storage-service, forwarded unchanged.
 
     Attributes:
         status: HTTP status.
@@ -37,25 +37,25 @@ class EventStream:
         self._reply = reply
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yields its bytes as they come; ends quietly when the connection breaks, for browsers then ask again."""
+        """Yields its bytes as they arrive; ends silently if the connection breaks, because browsers then reconnect."""
         try:
             yield from self._reply.iter_content(chunk_size=None)
         except requests.RequestException:
             return
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the stream."""
         self._reply.close()
 
 
 class Storage(Protocol):
-    """What the routes ask for. Each method raises `Unavailable` when storage-service is away."""
+    """The interface for the routes. Each method raises `Unavailable` if storage-service is unavailable."""
 
     def ask(self, body: Mapping[str, Any]) -> Reply:
         """Asks a question."""
 
     def events(self, question_id: str, last_event_id: str | None) -> EventStream | Reply:
-        """Opens the stream of what happens to a question, or returns why there is none."""
+        """Opens the event stream of a question, or returns the reply if there is no stream."""
 
     def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """Lists failed questions."""
@@ -64,16 +64,16 @@ class Storage(Protocol):
         """Asks a failed question again."""
 
     def replay(self, letter_id: int) -> Reply:
-        """Writes a dead letter's message to its topic again."""
+        """Writes the message of a dead letter to its topic again."""
 
     def statistics(self) -> dict[str, Any]:
-        """Returns its figures."""
+        """Returns the statistics of storage-service."""
 
     def budget(self) -> dict[str, Any]:
         """Returns the day's budget."""
 
     def providers(self) -> dict[str, Any]:
-        """Returns how the providers of the model stand."""
+        """Returns the state of the model's providers."""
 
 
 class HttpStorage:
@@ -95,8 +95,8 @@ class HttpStorage:
         with reply:
             try:
                 return _reply(reply)
-            except requests.RequestException as error:  # it broke off within the reply
-                raise Unavailable(f"storage-service: {Why(kind='unexpected')}") from error
+            except requests.RequestException as error:  # the connection broke within the reply
+                raise Unavailable(f"storage-service: {FailureReason(kind='unexpected')}") from error
 
     def failed(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """See `Storage`."""
@@ -136,7 +136,7 @@ class HttpStorage:
         try:
             return self._http.call(method, path, **arguments)
         except http.NoReply as error:
-            raise Unavailable(f"storage-service: {Why(kind=error.kind)}") from error
+            raise Unavailable(f"storage-service: {FailureReason(kind=error.kind)}") from error
 
 
 def _reply(reply: requests.Response) -> Reply:

@@ -1,7 +1,7 @@
-"""The texts of the pages: one catalogue for each language, `locales/*.json`. Pure but for reading those files.
+"""The texts of the pages: one catalogue for each language, `locales/*.json`.
 
-Keys are flat. A text has named gaps, `{count}`; one that depends on a number has two entries, `KEY.one` and
-`KEY.other`. `static/core.js` fills the same texts in the browser in the same way.
+Keys are flat. Texts have named placeholders such as `{count}`. A text that depends on a number has two entries,
+`KEY.one` and `KEY.other`. `static/format.js` fills the same texts in the browser in the same way.
 """
 
 import json
@@ -17,53 +17,53 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 LOCALES = Path(__file__).parent / "locales"
 
 NONE = "\u2013"
-"""Stands for a number that does not exist yet."""
+"""Shown for a number that does not exist yet."""
 
 
 class Texts:
-    """The texts of one language, and how it writes numbers."""
+    """The texts and number formats of one language."""
 
     def __init__(self, language: Language, entries: dict[str, str]) -> None:
         self.language = language
         self.entries = entries
 
     def __call__(self, key: str, **values: Any) -> str:
-        """Returns a text with its gaps filled.
+        """Returns a text with its placeholders filled.
 
         Raises:
-            KeyError: There is no such text, or a gap has no value.
+            KeyError: The text does not exist, or a placeholder has no value.
         """
         return self.entries[key].format_map(values)
 
     def plural(self, key: str, count: int, **values: Any) -> str:
-        """Returns the text for this number; the gap `count` takes the number itself."""
+        """Returns the text for this number, which replaces the placeholder `count`."""
         form = "one" if count == 1 else "other"
         return self(f"{key}.{form}", count=self.number(count), **values)
 
     def number(self, value: float | None, digits: int = 0) -> str:
-        """Writes a number with this language's marks and a real minus sign."""
+        """Formats a number with this language's separators and a real minus sign."""
         if value is None:
             return NONE
         text = f"{value:,.{digits}f}".replace("-", "\u2212")
         if self.language == "es":
-            # Spanish groups digits from five on.
+            # Spanish groups digits of numbers with at least five digits.
             return (text.replace(",", "") if abs(value) < 10_000 else text).translate(str.maketrans(",.", ".,"))
         return text
 
     def percent(self, share: float | None, digits: int = 1) -> str:
-        """Writes a share (0 to 1) in percent."""
+        """Formats a share (0 to 1) in percent."""
         if share is None:
             return NONE
         return self.number(share * 100, digits) + ("\u00a0%" if self.language == "es" else "%")
 
     def cost(self, value: Decimal | None) -> str:
-        """Writes an amount of money: hundredths from one on, three digits that count below."""
+        """Formats an amount of money: two decimals from 1 up, three significant digits below."""
         if not value:
             return NONE if value is None else self.number(0)
         return self.number(float(value), 2 if value >= 1 else 2 - value.adjusted())
 
     def duration(self, milliseconds: float | None) -> str:
-        """Writes a duration with the unit that suits its size."""
+        """Formats a duration with a suitable unit."""
         if milliseconds is None:
             return NONE
         if milliseconds < 1000:
@@ -80,11 +80,11 @@ def catalogue(language: Language) -> Texts:
 
 
 def choose(asked: str | None, kept: str | None, accepted: LanguageAccept) -> Language:
-    """Chooses a language: the one asked for now, or the reader's earlier choice, or the browser's, or English.
+    """Chooses a language: that of the address, or the cookie, or the browser, or English.
 
     Args:
-        asked: Of the address.
-        kept: Of the cookie.
+        asked: Language in the address.
+        kept: Language in the cookie.
         accepted: The header `Accept-Language`.
     """
     for each in LANGUAGES:
@@ -93,7 +93,7 @@ def choose(asked: str | None, kept: str | None, accepted: LanguageAccept) -> Lan
     for each in LANGUAGES:
         if kept == each:
             return each
-    # Not `best_match`: it prefers an exact `en` of low quality to `es-MX`.
+    # `best_match` would prefer an exact `en` of low quality to `es-MX`.
     for tag in accepted.values():
         for each in LANGUAGES:
             if tag.split("-")[0].lower() == each:

@@ -1,4 +1,4 @@
-"""The way of one question, from asked to kept, in the order in which it happened. Pure."""
+"""The history of one question, from asked to kept, in chronological order. Pure functions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,13 @@ Kind = Literal["asked", "published", "attempt", "error", "waiting", "retried", "
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happened.
+    """A step in the history of a question.
 
     Attributes:
-        kind: What.
-        at: When; None: it is not known, or has not happened yet.
-        attempt: The generation, of `attempt`.
-        error: The failed call, of `error`, `waiting` and `retried`.
+        kind: Kind of the step.
+        at: Its time; None if it is unknown or has not happened yet.
+        attempt: The generation, for `attempt`.
+        error: The failed call, for `error`, `waiting` and `retried`.
     """
 
     kind: Kind
@@ -27,10 +27,10 @@ class Step:
 
 
 def steps(question: QuestionDetail, now: datetime) -> list[Step]:
-    """Returns the steps, the first one first.
+    """Returns the steps in chronological order.
 
     Args:
-        question: All that is known about it.
+        question: The question with its history.
         now: Decides whether an error still waits for its due time.
     """
     happened = [Step("published", question.published_at)] if question.published_at else []
@@ -40,7 +40,7 @@ def steps(question: QuestionDetail, now: datetime) -> list[Step]:
         if each.due_at and each.due_at <= now:
             happened.append(Step("retried", each.due_at, error=each))
     happened.sort(key=lambda step: step.at or now)
-    # Nothing comes before the question: a clock that is off by some milliseconds must not say so.
+    # The question is always first, even if the clocks of two services differ by some milliseconds.
     found = [Step("asked", question.asked_at), *happened]
     if question.answer:
         return [*found, Step("kept", question.answer.created_at)]

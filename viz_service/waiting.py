@@ -1,8 +1,8 @@
-"""The errors on their way: calls that failed, read from the two error topics, and when they are due again.
+"""Reads the errors that wait for a retry, and their due times, from the two error topics.
 
-The database hears of an error with the question's next record only. Who waits is on the topics: the retry consumers
-commit an error once it has been asked again. Each message is read once; nothing is committed, this is no member of any
-group.
+An error is written to the database only with the question's next record. Until then it is only on its topic; the retry
+consumers commit it once the question was asked again. Each message is read once. Nothing is committed: this reader is
+not a member of a group.
 """
 
 import time
@@ -24,13 +24,13 @@ from viz_service.settings import VizSettings
 
 ERROR_TOPICS: Mapping[str, Delays] = {topics.ERROR_OVERLOAD: OVERLOAD, topics.ERROR_QUOTA: QUOTA}
 REMEMBERED = timedelta(minutes=10)
-"""How long an error that was asked again is remembered: until then, most are in the database."""
-MOST = 5_000
-"""Errors that are remembered at most; the oldest go first."""
-MOST_DUE = 100_000
-"""Due times that are remembered at most, of each partition."""
+"""How long an error is remembered after its due time; by then, most are in the database."""
+MAX_ERRORS = 5_000
+"""Limit of remembered errors; the oldest are dropped first."""
+MAX_DUE_TIMES = 100_000
+"""Limit of remembered due times, for each partition."""
 FULL_METADATA_BYTES = MAX_METADATA_BYTES - 32
-"""Metadata of a commit that are as long, or longer, had no room for the next run."""
+"""From this length on, the metadata of a commit may lack ranges, because they did not fit."""
 READ_SECONDS = 1.5
 TEXT_CHARACTERS = 120
 
@@ -42,11 +42,11 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True)
 class Errors:
-    """What is known of the errors on their way.
+    """The errors that wait for a retry.
 
     Attributes:
-        known: Those that wait, or waited not long ago, by due time.
-        due: When the first message that is not finished is due, or was, by topic.
+        known: Errors that wait or waited recently, by due time.
+        due: Due time of the first unfinished message, by topic; it may have passed.
     """
 
     known: list[WaitingError]
@@ -54,15 +54,15 @@ class Errors:
 
 
 def read_error(topic: str, key: bytes | None, value: bytes | None, settings: PatienceSettings) -> WaitingError | None:
-    """Reads a message of an error topic; None for one that cannot be read, or is not tried again. Pure."""
+    """Parses a message of an error topic; None if it is unreadable or not retried. Pure."""
     try:
         failed = messages.read(topic, key, value)
     except Unreadable:
         return None
     if not isinstance(failed, FailedCall):
         return None
-    most = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
-    if failed.error.counts_as_retry and failed.retry_count >= (MAX_RETRIES if most is None else most):
+    max_retries = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
+    if failed.error.counts_as_retry and failed.retry_count >= (MAX_RETRIES if max_retries is None else max_retries):
         return None
     delays = replace(
         ERROR_TOPICS[topic], longest_seconds=settings.retry_after_max, patience_seconds=settings.llm_patience
@@ -79,19 +79,19 @@ def read_error(topic: str, key: bytes | None, value: bytes | None, settings: Pat
         counts_as_retry=failed.error.counts_as_retry,
         times=failed.errors[-1].times if failed.errors else 1,
         failed_at=failed.failed_at,
-        # Without the jitter, which is drawn when the retry is scheduled: a quarter of a second at most.
+        # Without the jitter of the retry, which is at most a quarter of a second.
         due_at=delays.due_at(failed, 0),
     )
 
 
 def remembered(known: Iterable[WaitingError], now: datetime) -> dict[Key, WaitingError]:
-    """Returns those that are still of interest, the last `MOST` by due time. Pure."""
+    """Returns the errors to keep, the last `MAX_ERRORS` by due time. Pure."""
     recent = sorted((each for each in known if each.due_at >= now - REMEMBERED), key=lambda each: each.due_at)
-    return {(each.question_id, each.attempt, each.retry): each for each in recent[-MOST:]}
+    return {(each.question_id, each.attempt, each.retry): each for each in recent[-MAX_ERRORS:]}
 
 
 def as_call_errors(known: Iterable[WaitingError], question_id: str) -> list[CallError]:
-    """Returns the errors of one question as its page shows them. Pure."""
+    """Returns the errors of one question, in the form for its page. Pure."""
     return [
         CallError.model_validate(each.model_dump(include=set(CallError.model_fields)))
         for each in known
@@ -111,10 +111,10 @@ def unfinished(due: Mapping[int, datetime], progress: Progress) -> dict[int, dat
 
 
 def first_due(due: Mapping[int, datetime], progress: Progress) -> datetime | None:
-    """Returns when the first of the unfinished messages is due, or was; None without one. Pure.
+    """Returns the due time of the first unfinished message, which may have passed; None if there is none. Pure.
 
-    Of messages beyond what had room in the metadata of the commit nobody knows whether they are finished: they are left
-    out.
+    For messages beyond the ranges that fit into the metadata of the commit it is unknown whether they are finished.
+    They are left out.
     """
     full = len(progress.metadata) >= FULL_METADATA_BYTES
     return min((at for offset, at in due.items() if not full or offset < progress.ahead[-1].stop), default=None)
@@ -129,17 +129,17 @@ class ErrorReader:
         self._positions: dict[Partition, int] = {}
         self._known: dict[Key, WaitingError] = {}
         self._due: dict[Partition, dict[int, datetime]] = {}
-        """Of messages that may be unfinished, by offset."""
+        """Due times of messages that may be unfinished, by offset."""
 
     def read(self, ends: Mapping[Partition, int], done: Mapping[Partition, Progress]) -> Errors:
-        """Reads what is new and returns what is known.
+        """Reads new messages and returns all known errors.
 
         Args:
             ends: Offset after the last message by topic and partition.
-            done: What is finished on a partition, or gone; reading begins after that.
+            done: Finished messages by partition; reading begins after them.
 
         Raises:
-            KafkaException: The broker is away.
+            KafkaException: The broker is unavailable.
         """
         partitions = {each: end for each, end in ends.items() if each[0] in ERROR_TOPICS}
         self._assign(partitions, done)
@@ -160,7 +160,7 @@ class ErrorReader:
         return any(self._positions[each] < end for each, end in partitions.items())
 
     def _assign(self, partitions: Mapping[Partition, int], done: Mapping[Partition, Progress]) -> None:
-        # A position beyond the end means that the topic was made anew.
+        # A position beyond the end means that the topic was recreated.
         new = [each for each, end in partitions.items() if self._positions.get(each, end + 1) > end]
         if not new:
             return
@@ -177,7 +177,7 @@ class ErrorReader:
         if error:
             raise KafkaException(error)
         topic, partition, offset = record.topic(), record.partition(), record.offset()
-        # A record without error has all three.
+        # A record without an error has all three.
         assert topic is not None
         assert partition is not None
         assert offset is not None
@@ -185,6 +185,6 @@ class ErrorReader:
         found = read_error(topic, record.key(), record.value(), self._settings)
         if found:
             self._known[found.question_id, found.attempt, found.retry] = found
-        if len(self._due[topic, partition]) < MOST_DUE:
-            # What waits for nothing is due at once.
+        if len(self._due[topic, partition]) < MAX_DUE_TIMES:
+            # A message that does not wait is due now.
             self._due[topic, partition][offset] = found.due_at if found else datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""An empty Flask view, the least that an answer over HTTP can cost; for studies/fleet/api.py."""
+"""An empty Flask view, the minimal cost of an HTTP reply; for studies/fleet/api.py."""
 
 from flask import Flask
 
@@ -7,5 +7,5 @@ app = Flask(__name__)
 
 @app.post("/query")
 def query() -> str:
-    """Answers with nothing."""
+    """Returns an empty reply."""
     return ""

@@ -2,9 +2,9 @@
 
 `python -m studies.baselines.plain_consumer IN OUT`
 
-What one would write without Flink: records are scored, so many at a time, what follows is produced, and an offset is
-committed once everything before it is acknowledged. It uses the job's own client of the scorer and its own decision; it
-tells no copies apart and keeps no state, which the job does.
+A consumer without Flink: it scores records concurrently, produces the resulting records, and commits an offset once all
+earlier ones are acknowledged. It uses the job's own client of the scorer and its own decision. Unlike the job, it does
+not detect copies and has no state.
 """
 
 import argparse
@@ -25,14 +25,14 @@ BATCH = 100
 
 
 async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
-    """Consumes for ever."""
+    """Consumes without end."""
     loop = asyncio.get_running_loop()
     consumer = confluent_kafka.Consumer(
         {
             **CLIENT,
             "group.id": "benchmark-plain",
             "auto.offset.reset": "earliest",
-            "enable.auto.offset.store": False,  # what is stored is committed in the background
+            "enable.auto.offset.store": False,  # stored offsets are committed in the background
         }
     )
     producer = confluent_kafka.Producer(
@@ -67,7 +67,7 @@ async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
                 done.set_result(None)
 
         def delivered(error: confluent_kafka.KafkaError | None, _message: confluent_kafka.Message) -> None:
-            loop.call_soon_threadsafe(settle, error)  # it is called in the thread that polls
+            loop.call_soon_threadsafe(settle, error)  # this callback runs in the polling thread
 
         producer.produce(target, value, key, on_delivery=delivered)
         return done
@@ -76,7 +76,7 @@ async def work(source: str, target: str, settings: FlinkJobSettings) -> None:
         while True:
             await asyncio.to_thread(producer.poll, 0.1)
 
-    async with asyncio.TaskGroup() as tasks:  # the first error ends it all
+    async with asyncio.TaskGroup() as tasks:  # the first error ends all tasks
         tasks.create_task(acknowledgements())
         while True:
             for message in await asyncio.to_thread(consumer.consume, BATCH, 0.1):
@@ -94,7 +94,7 @@ def main() -> None:
     """Consumes until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="IN", help="topic of answers")
-    parser.add_argument("target", metavar="OUT", help="topic of what follows")
+    parser.add_argument("target", metavar="OUT", help="topic of the resulting records")
     options = parser.parse_args()
     asyncio.run(work(options.source, options.target, FlinkJobSettings()))
 

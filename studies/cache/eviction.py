@@ -1,28 +1,28 @@
-"""What share of independent draws a full cache answers, by its rule of eviction alone. Pure.
+"""Predicts the hit rate of a full cache for independent draws, by its eviction policy. Pure functions.
 
-The caches hold a number of items of equal size and are asked for item i with probability p(i), its share of the
-weights, independently of all draws before (the independent reference model). All three predictions are for the steady
-state.
+The caches hold a number of items of equal size. Item i is requested with probability p(i), its share of the weights,
+independently of earlier requests (the independent reference model). All three predictions are for the steady state.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
-# A cache that holds all but a billionth of an item is as full as it can be told to be.
+# Tolerance of the capacity, in items, and relative tolerance of the solution.
 PRECISION = 1e-9
 
 
 def lru_hit_rate(weights: Sequence[float], capacity: float) -> float:
-    """Predicts the hit rate of a cache that drops what was not asked for for the longest time.
+    """Predicts the hit rate of a cache that evicts the least recently used item (LRU).
 
-    Che's approximation: an item is there if it was asked for within the characteristic time T, which is the same for
-    all of them, so that the sum of 1 - exp(-p(i) T) is the capacity (Che, Tung, Wang: Hierarchical Web Caching Systems:
-    Modeling, Design and Experimental Results, IEEE Journal on Selected Areas in Communications 20, 2002; why it is so
-    exact: Fricker, Robert, Roberts: A Versatile and Accurate Approximation for LRU Cache Performance, ITC 24, 2012).
+    Che's approximation: an item is cached if it was requested within the characteristic time T, which is the same for
+    all items, so that the sum of 1 - exp(-p(i) T) is the capacity (Che, Tung, Wang: Hierarchical Web Caching Systems:
+    Modeling, Design and Experimental Results, IEEE Journal on Selected Areas in Communications 20, 2002; its accuracy
+    is explained by Fricker, Robert, Roberts: A Versatile and Accurate Approximation for LRU Cache Performance, ITC 24,
+    2012).
 
     Args:
         weights: Above 0, one for each item, in any unit.
-        capacity: Items that the cache holds.
+        capacity: Number of items that the cache holds.
     """
     shares = _shares(weights)
     if capacity >= len(shares):
@@ -32,7 +32,7 @@ def lru_hit_rate(weights: Sequence[float], capacity: float) -> float:
 
 
 def characteristic_draws(weights: Sequence[float], capacity: float) -> float:
-    """Returns Che's characteristic time of a cache, in draws: for how many an item that is not asked for stays there.
+    """Returns Che's characteristic time of a cache, in draws: how long an item that is not requested stays cached.
 
     It is infinite for a cache that holds all items.
     """
@@ -43,16 +43,16 @@ def characteristic_draws(weights: Sequence[float], capacity: float) -> float:
 
 
 def random_hit_rate(weights: Sequence[float], capacity: float) -> float:
-    """Predicts the hit rate of a cache that drops any item with the same chance.
+    """Predicts the hit rate of a cache that evicts a random item.
 
-    An item stays for T draws in the mean, so it is there for p(i) T / (1 + p(i) T) of the time, with a T for which the
+    An item stays for T draws on average, so it is cached for p(i) T / (1 + p(i) T) of the time, with a T for which the
     sum of these is the capacity (Gelenbe: A Unified Approach to the Evaluation of a Class of Replacement Algorithms,
     IEEE Transactions on Computers C-22, 1973; in this form: Martina, Garetto, Leonardi: A Unified Approach to the
     Performance Analysis of Caching Systems, INFOCOM 2014).
 
     Args:
         weights: Above 0, one for each item, in any unit.
-        capacity: Items that the cache holds.
+        capacity: Number of items that the cache holds.
     """
     shares = _shares(weights)
     if capacity >= len(shares):
@@ -62,14 +62,14 @@ def random_hit_rate(weights: Sequence[float], capacity: float) -> float:
 
 
 def most_popular_hit_rate(weights: Sequence[float], capacity: float) -> float:
-    """Predicts the hit rate of a cache that holds the most popular items and no other.
+    """Predicts the hit rate of a cache that holds only the most popular items.
 
-    No rule that does not know the future does better with independent draws; counting how often each item was asked
-    for (LFU) comes close in time.
+    No policy that does not know the future is better for independent draws. Counting requests (LFU) approaches it over
+    time.
 
     Args:
         weights: Above 0, one for each item, in any unit.
-        capacity: Items that the cache holds; of a fraction of an item that fraction counts.
+        capacity: Number of items that the cache holds; a fraction counts in proportion.
     """
     shares = sorted(_shares(weights), reverse=True)
     if capacity >= len(shares):
@@ -84,7 +84,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 
 
 def _solve(filled: Callable[[float], float], capacity: float) -> float:
-    """Returns the number of draws for which `filled`, which grows with it, is the capacity."""
+    """Returns the number of draws for which `filled`, an increasing function, equals the capacity."""
     most = 1.0
     while filled(most) < capacity - PRECISION:
         most *= 2

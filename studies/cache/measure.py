@@ -1,8 +1,8 @@
-"""How well does the answer cache do, by size, rule of eviction and distribution? Measured on a real Redis of its own.
+"""Measures hit rate and latency of the answer cache by size, eviction policy and distribution, on a separate Redis.
 
-storage-service looks every question up in the cache, and stores there what it had to read from the database. The study
-does the same with the same code (`pipeline.cache.Cache`), one lookup after the other, for questions that all have an
-answer: real answers of the fleet under many ids, drawn by the distributions of the traffic generator.
+storage-service looks up each question in the cache, and caches answers that it read from the database. The study does
+the same with the same code (`pipeline.cache.Cache`), one lookup after the other, for questions that all have an answer:
+real answers of the fleet under many ids, drawn by the distributions of the traffic generator.
 """
 
 import hashlib
@@ -34,28 +34,28 @@ PREDICTIONS: dict[Policy, Callable[[Sequence[float], float], float]] = {
 
 MEBIBYTES = (4, 8, 16, 24)
 EXPONENTS = (0.0, 0.8, 1.0)
-"""Of the distributions that are studied; 0 is the uniform one."""
+"""Exponents of the studied distributions; 0 is the uniform one."""
 
 CLIENT = "cache-study"
 FEWEST_ANSWERS = 10
-LOOK_SECONDS = 15
-# The number of keys changes little once the cache is full: so many looks at it are enough.
-LOOKS_AT_SIZE = 20
+REQUEST_TIMEOUT_SECONDS = 15
+# How often the number of keys is read; it changes little once the cache is full.
+SIZE_SAMPLES = 20
 
 
 class StudyError(Exception):
-    """The study cannot be made; the message says why, and what would help."""
+    """The study cannot run; the message gives the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookupPlan:
-    """How much is asked of each cache.
+    """The lookups of each cache.
 
     Attributes:
-        questions: Different ones.
-        warm_up: Lookups that are not measured, from an empty cache on.
-        lookups: Lookups that are.
-        seed: Decides what is drawn; the same for each size and policy.
+        questions: Number of different questions.
+        warm_up: Lookups before the measurement, from an empty cache.
+        lookups: Measured lookups.
+        seed: Seed of the draws; the same for each size and policy.
     """
 
     questions: int
@@ -69,17 +69,17 @@ class Result:
     """One cache under one distribution.
 
     Attributes:
-        exponent: Of the Zipf distribution; 0: uniform.
+        exponent: Exponent of the Zipf distribution; 0: uniform.
         mebibytes: Size of Redis (`maxmemory`).
-        policy: Rule of eviction (`maxmemory-policy`).
-        held: Answers that were there, in the mean.
+        policy: Eviction policy (`maxmemory-policy`).
+        held: Mean number of cached answers.
         hit_rate: Share of the lookups that found their answer.
-        predicted: The same, by the prediction for `held` answers of equal size; None of a cache that never filled:
-            what it misses was never asked before, whatever the rule of eviction.
-        get_microseconds: Of each lookup, found or not: until the answer is read and checked.
-        evicted: Answers that were dropped meanwhile.
-        lookups_per_second: How fast the study went.
-        characteristic_seconds: For how long LRU keeps an answer that is not asked for, by Che's approximation at this
+        predicted: Prediction of the hit rate for `held` answers of equal size; None for a cache that never filled: its
+            misses are first requests, with any eviction policy.
+        get_microseconds: Time of each lookup, hit or miss, until the answer is read and validated.
+        evicted: Answers evicted during the measurement.
+        lookups_per_second: Speed of the study.
+        characteristic_seconds: How long LRU keeps an answer that is not requested, by Che's approximation at this
             speed.
     """
 
@@ -105,12 +105,12 @@ class Result:
 
 
 def name_of(exponent: float) -> str:
-    """Returns what a distribution is called."""
+    """Returns the name of a distribution."""
     return f"zipf {exponent:g}" if exponent else "uniform"
 
 
 def order(exponent: float, questions: int, count: int, seed: int) -> tuple[Sequence[int], Sequence[float]]:
-    """Draws which of the questions are looked up, and returns the weights that they were drawn with."""
+    """Draws the questions to look up; returns them and the weights of the draws."""
     numbered = [Question("", f"{number}", "", "") for number in range(questions)]
     traffic = Traffic(
         interval_seconds=0,
@@ -119,12 +119,12 @@ def order(exponent: float, questions: int, count: int, seed: int) -> tuple[Seque
         zipf_exponent=exponent or 1.0,
     )
     planned = plan.make(numbered, traffic, seed)
-    assert planned.weights is not None  # both distributions draw
+    assert planned.weights is not None  # both distributions are drawn independently
     return planned.order, planned.weights
 
 
 def multiplied(answers: Sequence[Answer], count: int) -> list[Answer]:
-    """Makes `count` answers with ids of their own out of fewer, so that their sizes are spread as those of the few.
+    """Returns `count` answers with different ids, made from fewer answers, so that sizes are distributed as in these.
 
     Raises:
         ValueError: There is no answer.
@@ -140,16 +140,16 @@ def multiplied(answers: Sequence[Answer], count: int) -> list[Answer]:
 
 
 class _Known(BaseModel):
-    """What the study needs of `GET /status/ID`."""
+    """The fields of `GET /status/ID` that the study uses."""
 
     result: Answer | None = None
 
 
 def known_answers(url: str, questions: Iterable[Question]) -> list[Answer]:
-    """Looks which questions of a set the fleet has answered; asks nothing.
+    """Returns the fleet's answers to the questions of a set; asks no question.
 
     Raises:
-        StudyError: The storage service does not answer, or knows too few.
+        StudyError: storage-service does not answer, or has too few answers.
     """
     found = []
     with requests.Session() as session:
@@ -157,7 +157,7 @@ def known_answers(url: str, questions: Iterable[Question]) -> list[Answer]:
         for question in questions:
             identity = question_id(question.text, question.context or None)
             try:
-                reply = session.get(f"{url.rstrip('/')}/status/{identity}", timeout=LOOK_SECONDS)
+                reply = session.get(f"{url.rstrip('/')}/status/{identity}", timeout=REQUEST_TIMEOUT_SECONDS)
                 if reply.status_code == requests.codes.not_found:
                     continue
                 reply.raise_for_status()
@@ -175,13 +175,13 @@ def known_answers(url: str, questions: Iterable[Question]) -> list[Answer]:
 
 
 class StudyRedis:
-    """The Redis that is studied: emptied and set for each cache."""
+    """The Redis of the study; it is emptied and configured for each cache."""
 
     def __init__(self, url: str) -> None:
         """Connects.
 
         Raises:
-            StudyError: It does not answer, or it may be in use: it has a limit or holds something.
+            StudyError: It does not answer, or it may be in use: it has a memory limit or keys.
         """
         self.url = url
         self._client = redis.Redis.from_url(url, socket_timeout=10)
@@ -198,31 +198,31 @@ class StudyRedis:
         self.version = str(self._client.info("server")["redis_version"])
 
     def reset(self, mebibytes: int, policy: Policy) -> None:
-        """Empties it and sets size and policy."""
+        """Empties Redis and sets size and policy."""
         self._client.flushall()
         self._client.config_set("maxmemory-policy", policy)
         self._client.config_set("maxmemory", f"{mebibytes}mb")
         self._client.config_resetstat()
 
     def release(self) -> None:
-        """Empties it and removes the limit, as it was found."""
+        """Empties Redis and removes the limit, as before the study."""
         self._client.flushall()
         self._client.config_set("maxmemory", "0")
 
     def size(self) -> int:
-        """Returns how many answers it holds."""
+        """Returns the number of cached answers."""
         return int(self._client.dbsize())
 
     def evicted(self) -> int:
-        """Returns how many answers it has dropped since it was reset."""
+        """Returns the number of answers evicted since the reset."""
         return int(self._client.info("stats")["evicted_keys"])
 
 
 def look_up(cache: Cache, answer: Answer) -> tuple[bool, float]:
-    """Does what storage-service does when a question is asked; returns whether it was a hit, and seconds of the lookup.
+    """Looks up an answer as storage-service does; returns whether it was a hit, and the seconds of the lookup.
 
     Raises:
-        StudyError: What was found is another answer.
+        StudyError: Another answer was found.
     """
     began = time.perf_counter()
     found = cache.get(answer.question_id)
@@ -237,7 +237,7 @@ def look_up(cache: Cache, answer: Answer) -> tuple[bool, float]:
 def measure(
     server: StudyRedis, answers: Sequence[Answer], exponent: float, mebibytes: int, policy: Policy, asked: LookupPlan
 ) -> Result:
-    """Studies one cache."""
+    """Measures one cache."""
     drawn, weights = order(exponent, asked.questions, asked.warm_up + asked.lookups, asked.seed)
     server.reset(mebibytes, policy)
     cache = Cache(CacheSettings(redis_url=server.url), CLIENT)
@@ -247,7 +247,7 @@ def measure(
     seconds: list[float] = []
     sizes: list[int] = []
     hits = 0
-    every = max(1, asked.lookups // LOOKS_AT_SIZE)
+    every = max(1, asked.lookups // SIZE_SAMPLES)
     began = time.perf_counter()
     for place, number in enumerate(drawn[asked.warm_up :]):
         if place % every == 0:
@@ -256,7 +256,7 @@ def measure(
         hits += hit
         seconds.append(took)
     speed = asked.lookups / (time.perf_counter() - began)
-    cache.ping()  # to the cache an unavailable Redis is like an empty one: then this raises, and nothing was measured
+    cache.ping()  # raises if Redis is unavailable, which the cache treats like a miss
     held = sum(sizes) / len(sizes)
     evicted = server.evicted() - evicted_before
     return Result(
@@ -276,7 +276,7 @@ def measure(
 def study(
     server: StudyRedis, answers: Sequence[Answer], asked: LookupPlan, sizes: Sequence[int] = MEBIBYTES
 ) -> Iterator[Result]:
-    """Studies each cache under each distribution; the policies take turns, so that a drift of the machine hits all."""
+    """Measures each cache with each distribution; policies alternate, so that drift of the machine affects all."""
     try:
         for exponent in EXPONENTS:
             for mebibytes in sizes:
@@ -287,7 +287,7 @@ def study(
 
 
 def row(result: Result) -> dict[str, Any]:
-    """Returns a result as a row of figures."""
+    """Returns a result as a row of the table."""
     return {
         "distribution": result.distribution,
         "Redis": f"{result.mebibytes} MiB",

@@ -1,4 +1,4 @@
-"""The page about the answer cache, with its plots. Values only."""
+"""Renders the page about the answer cache, and its plots. No I/O."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from studies.reporting.tables import table_of
 from studies.reporting.templates import render
 
 PLOTS = {"hits": "images/cache-study-hits.png", "latency": "images/cache-study-latency.png"}
-"""Beside the page."""
+"""Paths of the plots, relative to the page."""
 
 COLOURS: dict[Policy, str] = {
     "allkeys-lru": plots.BLUE,
@@ -22,7 +22,7 @@ COLOURS: dict[Policy, str] = {
     "allkeys-random": plots.GREY,
 }
 TICK_SECONDS = 1.0
-"""Redis knows the age of a key in steps of this (`LRU_CLOCK_RESOLUTION`)."""
+"""Resolution of the age of a key in Redis (`LRU_CLOCK_RESOLUTION`)."""
 
 
 def document(
@@ -32,11 +32,11 @@ def document(
 
     Args:
         results: At least one.
-        asked: What each cache was asked.
-        known: Real answers that the sizes were taken from.
-        mean_bytes: Mean size of what is kept for an answer.
-        redis_version: Of the server.
-        machine: Where it was measured.
+        asked: The lookups of each cache.
+        known: Number of real answers that the sizes were taken from.
+        mean_bytes: Mean size of a cached answer.
+        redis_version: Version of the server.
+        machine: Description of the machine.
     """
     return render(
         "cache/templates/cache-study.md.j2",
@@ -53,7 +53,7 @@ def document(
 
 
 def findings(results: Sequence[Result]) -> list[str]:
-    """Says in sentences what the figures say."""
+    """Returns the findings as sentences."""
     said = []
     for policy, by in (("allkeys-lru", "Che's approximation"), ("allkeys-random", "its prediction")):
         own = [
@@ -96,7 +96,7 @@ def findings(results: Sequence[Result]) -> list[str]:
 
 
 def figures(results: Sequence[Result]) -> dict[str, Figure]:
-    """Draws the two plots, by their names in `PLOTS`."""
+    """Returns the two plots by their names in `PLOTS`."""
     names = list(dict.fromkeys(each.distribution for each in results))
     (hits, hit_axes), (latency, latency_axes) = (
         plots.panels(len(names), (11, 4.2), share_y=True) for _ in ("hits", "latency")
@@ -126,7 +126,7 @@ def _each(axes: Any) -> list[Any]:
 
 
 def _pairs(results: Sequence[Result], one: Policy, other: Policy) -> list[tuple[Result, Result]]:
-    """Returns the results of two policies that differ in nothing else."""
+    """Returns pairs of results that differ only in the policy."""
     by = {(each.exponent, each.mebibytes): each for each in results if each.policy == one}
     return [
         (by[each.exponent, each.mebibytes], each)

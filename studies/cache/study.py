@@ -1,6 +1,6 @@
 """Measures the answer cache and writes docs/cache-study.md with its plots: `python -m studies.cache.study`.
 
-It asks the fleet no question: it reads the answers that the fleet has and looks them up in a Redis of its own.
+It asks the fleet no questions: it reads the fleet's answers and looks them up in a separate Redis.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from traffic_generator import dataset
 from traffic_generator.dataset import DatasetError
 from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
 
-# Seeds that are drawn are short enough to be typed again.
+# Drawn seeds are short, so that they can be typed again.
 SEEDS = 1_000_000
 FEWEST_QUESTIONS, MOST_QUESTIONS = 100, 1_000_000
 
@@ -58,16 +58,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="different questions; each cache is warmed by 2 N lookups and measured for N (default: 50000)",
     )
     parser.add_argument("--output", type=Path, default=Path("docs/cache-study.md"), help="page (default: %(default)s)")
-    parser.add_argument("--dataset", type=Path, default=dataset.DEFAULT_PATH, help="questions that the fleet may know")
-    parser.add_argument("--sample", type=int, default=dataset.SAMPLE, help="of a larger set (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="decides what is drawn; drawn and reported if not given")
-    parser.add_argument("--url", type=_url, help="of the storage service (default: STORAGE_URL)")
+    parser.add_argument(
+        "--dataset", type=Path, default=dataset.DEFAULT_PATH, help="questions that the fleet may have answered"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=dataset.SAMPLE, help="questions to draw from a larger set (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="seed of the draws; drawn and reported by default")
+    parser.add_argument("--url", type=_url, help="address of storage-service (default: STORAGE_URL)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and writes the page with its plots; returns 2 where that cannot be done."""
+    """Measures and writes the page with its plots; returns 2 if it cannot."""
     options = _options(arguments)
     count = options.questions
     seed = random.randrange(SEEDS) if options.seed is None else options.seed

@@ -1,8 +1,8 @@
-"""How fast is the API? `python -m studies.fleet.api`, in the tests' container.
+"""Measures the latency of the API: `python -m studies.fleet.api`, in the tests' container.
 
-A cached answer beside an empty Flask view under the same gunicorn settings, and a new question (202) beside the least
-that its promise takes: one insert and one acknowledged write to a topic, in a loop over as many connections, without
-HTTP. The two of a pair take turns in rounds; the median of each counts.
+Compares a cached answer with an empty Flask view under the same gunicorn settings, and a new question (202) with the
+minimum for its guarantee: one insert and one acknowledged write to a topic, in a loop over the same number of
+connections, without HTTP. Both sides alternate in rounds; the median of each counts.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from tests.workers import SERVICE, Workers
 WORKERS = 2
 EMPTY_URL = "http://empty-view:5001"
 SCRATCH = "benchmark-bare"
-"""Topic and table of the bare loop."""
+"""Name of the topic and the table of the bare loop."""
 
 WARM_UP = 200
 CACHED, EMPTY, ACCEPTED, BARE = "cached answer", "empty view", "accepted question", "bare insert and produce"
@@ -51,7 +51,7 @@ for its acknowledgement."""
 
 
 def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> Run:
-    """Returns one round: requests a second, and percentiles of their times in milliseconds."""
+    """Returns the numbers of one round: requests per second, and percentiles of latencies in milliseconds."""
     return {
         "case": case,
         "round": number,
@@ -93,7 +93,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
 
 @contextmanager
 def empty_view(fleet: Fleet) -> Iterator[None]:
-    """Serves the empty view beside the fleet."""
+    """Runs the empty view on the fleet's network."""
     settings = StorageSettings()
     gunicorn = f"gunicorn --worker-class gthread --workers 1 --threads {settings.http_threads} --keep-alive 30"
     container = run_container(
@@ -116,13 +116,13 @@ def empty_view(fleet: Fleet) -> Iterator[None]:
 
 
 class Bare:
-    """Inserts and produces, and nothing else."""
+    """The bare loop: inserts a row and produces a message."""
 
     def __init__(self, connections: int) -> None:
-        """Makes table and topic.
+        """Creates table and topic.
 
         Args:
-            connections: Threads that do it at the same time.
+            connections: Number of concurrent threads.
         """
         self._threads = connections
         self._database = Database()
@@ -144,7 +144,7 @@ class Bare:
         self._poller.start()
 
     def run(self, bodies: Sequence[bytes]) -> tuple[float, list[float]]:
-        """Does it once for each body; returns how often a second, and the seconds of each."""
+        """Runs the loop for each body; returns the rate per second, and the seconds of each."""
         pool = [connect() for _ in range(StorageSettings().postgres_pool_size)]
         free, lock = threading.Semaphore(len(pool)), threading.Lock()
 
@@ -184,7 +184,7 @@ class Bare:
                 each.close()
 
     def close(self) -> None:
-        """Removes table and topic."""
+        """Deletes table and topic."""
         self._stop.set()
         self._poller.join()
         self._drop()
@@ -208,8 +208,8 @@ def _load_run(case: str, number: int, load: Load) -> Run:
 @study(
     "How fast are a cached answer and the acceptance of a new question?",
     METHOD,
-    option("--requests", type=int, default=5000, help="of each round of answers (default: 5000)"),
-    option("--questions", type=int, default=2000, help="of each round of new ones (default: 2000)"),
+    option("--requests", type=int, default=5000, help="cached answers of each round (default: 5000)"),
+    option("--questions", type=int, default=2000, help="new questions of each round (default: 2000)"),
     option("--rounds", type=int, default=3, help="(default: 3)"),
     option("--connections", type=int, default=32, help="(default: 32)"),
 )

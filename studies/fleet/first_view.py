@@ -1,4 +1,4 @@
-"""How soon does the dashboard show something? `python -m studies.fleet.first_view`, in the tests' container.
+"""Measures how fast the dashboard opens: `python -m studies.fleet.first_view`, in the tests' container.
 
 A real browser opens the overview, each time with an empty cache, with thousands of answers in the database.
 """
@@ -42,8 +42,8 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     )
 
 
-def look(browser: Browser) -> dict[str, float]:
-    """Opens the overview once; returns the milliseconds until its parts were there."""
+def open_overview(browser: Browser) -> dict[str, float]:
+    """Opens the overview once; returns the milliseconds until its parts were shown."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     try:
         page = context.new_page()
@@ -65,7 +65,7 @@ def look(browser: Browser) -> dict[str, float]:
 @study(
     "How soon does the dashboard show something, with {answers} answers?",
     METHOD,
-    option("--answers", type=int, default=10_000, help="in the database, at least (default: 10000)"),
+    option("--answers", type=int, default=10_000, help="minimum of answers in the database (default: 10000)"),
     option("--rounds", type=int, default=9, help="(default: 9)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
@@ -75,7 +75,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
         answers = fill(database, options.answers)
         database.close()
         for number in range(-WARM_UP, options.rounds):
-            times = look(browser)
+            times = open_overview(browser)
             if number >= 0:
                 runs.add({"answers": answers, "round": number + 1, **times})
     return Findings(compare(runs), facts={"answers": answers, "rounds": options.rounds})

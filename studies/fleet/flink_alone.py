@@ -1,8 +1,8 @@
-"""What does Flink itself carry? `python -m studies.fleet.flink_alone`, in the tests' container.
+"""Measures the throughput of the Flink job: `python -m studies.fleet.flink_alone`, in the tests' container.
 
-Answers are written to the job's topic at once, with a fake scorer that takes 20 ms; the decisions that come out are
-counted. The same answers go to a plain asyncio consumer (baselines/plain_consumer.py) that does the same, by turns.
-The job is measured as it runs: for the figure at parallelism 2, FLINK_PARALLELISM=2 has to be set in its container.
+Answers are written to the job's topic at once, with a fake scorer that takes 20 ms, and the resulting decisions are
+counted. A plain asyncio consumer (baselines/plain_consumer.py) processes the same answers, alternating with the job.
+The job is measured as it runs: for parallelism 2, FLINK_PARALLELISM=2 must be set in its container.
 """
 
 import argparse
@@ -42,7 +42,7 @@ topic without a consumer. The job tells copies apart and takes checkpoints; the 
 
 
 def answers(count: int) -> list[Response]:
-    """Makes answers of the model to new questions."""
+    """Returns answers of the model to new questions."""
     now = datetime.now(UTC)
     made = []
     for text in unique_questions(count)[1]:
@@ -67,7 +67,7 @@ def compare(runs: Sequence[Run], parallelism: int) -> Comparison:
 
 
 def time_decisions(source: str, target: str, made: Sequence[Response]) -> float:
-    """Writes answers to a topic and follows what comes out of another; returns the seconds that it took."""
+    """Writes answers to a topic and reads the decisions from another; returns the seconds that it took."""
     consumer = confluent_kafka.Consumer({**CLIENT, "group.id": f"benchmark-{uuid.uuid4()}"})
     producer = confluent_kafka.Producer({**CLIENT, "linger.ms": 2, "compression.type": "lz4"})
     records = [(each.question_id.encode(), each.to_bytes()) for each in made]
@@ -101,7 +101,7 @@ def time_decisions(source: str, target: str, made: Sequence[Response]) -> float:
 
 @contextmanager
 def plain_consumer(fleet: Fleet) -> Iterator[None]:
-    """Runs the plain consumer on topics of its own, with as many partitions as the job's."""
+    """Runs the plain consumer on its own topics, with the same number of partitions as the job's."""
     admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def delete() -> None:
@@ -135,7 +135,7 @@ def plain_consumer(fleet: Fleet) -> Iterator[None]:
 
 @contextmanager
 def without_writer(fleet: Fleet) -> Iterator[None]:
-    """Stops storage-writer meanwhile; afterwards it skips the answers to questions that are not in the database."""
+    """Stops storage-writer during the measurement; later it skips answers to questions that are not in the database."""
     [writer] = fleet.containers(WRITER)
     writer.stop(timeout=15)
     try:
@@ -148,9 +148,9 @@ def without_writer(fleet: Fleet) -> Iterator[None]:
 @study(
     "What does the Flink job alone carry, beside a plain asyncio consumer?",
     METHOD,
-    option("--records", type=int, default=10_000, help="of each run (default: 10000)"),
+    option("--records", type=int, default=10_000, help="records of each run (default: 10000)"),
     option("--rounds", type=int, default=3, help="(default: 3)"),
-    option("--parallelism", type=int, default=1, help="that the job runs with (default: 1)"),
+    option("--parallelism", type=int, default=1, help="parallelism of the running job (default: 1)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""

@@ -1,8 +1,8 @@
-"""What does a question take, part by part? `python -m studies.fleet.footprint`, in the tests' container.
+"""Measures the resources that a question takes: `python -m studies.fleet.footprint`, in the tests' container.
 
-One question with one attempt, through the fleet with fakes of model and scorer that cost next to nothing: the CPU time
-of each service, what the broker, PostgreSQL and Redis are given to keep and how often they are spoken to. These are the
-figures from which the needs of more questions a second are computed.
+Measures one question with one attempt through the fleet, with fakes of model and scorer of negligible cost: CPU time of
+each service, bytes stored in Kafka, PostgreSQL and Redis, and the number of transactions and commands. scale.py
+computes the needs of more questions per second from these figures.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tests.fleet import STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
 WARM_UP = 10_000
-"""Questions that do not count, until the JVMs have compiled what runs often."""
+"""Unmeasured questions, until the JVMs have compiled their hot code."""
 WORKERS = 2
 CONNECTIONS = 32
 LONGEST_SECONDS = 300
@@ -40,11 +40,11 @@ stand for has figures of its own. Topics: their log on the broker's disk. Postgr
 write-ahead log, and transactions. Redis: what one more answer occupies in memory, and commands."""
 
 Levels = Mapping[tuple[str, str], float]
-"""What was used up by when, by name and unit."""
+"""Cumulative usage by name and unit."""
 
 
 def per_question(before: Levels, after: Levels, count: int) -> list[Run]:
-    """Returns what each of `count` questions took; what was not there before began at 0."""
+    """Returns the usage per question; values that did not exist before count from 0."""
     return [
         {"what": name, "unit": unit, "per question": (level - before.get((name, unit), 0)) / count}
         for (name, unit), level in after.items()
@@ -55,7 +55,7 @@ def topic_bytes(counted: str) -> dict[str, int]:
     """Adds up the sizes of each topic's segments.
 
     Args:
-        counted: What `wc -c` writes about them: bytes and `.../TOPIC-PARTITION/SEGMENT.log`, and a total.
+        counted: Output of `wc -c`: bytes and `.../TOPIC-PARTITION/SEGMENT.log`, and a total.
 
     Returns:
         Bytes by topic.
@@ -70,7 +70,7 @@ def topic_bytes(counted: str) -> dict[str, int]:
 
 
 def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
-    """Reads all that a question may raise."""
+    """Reads all counters that a question may increase."""
     services: dict[str, list[Container]] = {SERVICE: workers.containers}
     for each in fleet.containers():  # without its own llm-consumers, which are stopped
         services.setdefault(each.labels["com.docker.compose.service"], []).append(each)

@@ -1,6 +1,6 @@
-"""Does a question cost more the more there are? `python -m studies.fleet.growth`, in the tests' container.
+"""Measures the cost of a question by the number stored: `python -m studies.fleet.growth`, in the tests' container.
 
-The first figure of throughput.py, of the fleet alone, with more and more completed questions in PostgreSQL.
+The first figure of throughput.py, only for the fleet, with increasing numbers of completed questions in PostgreSQL.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from studies.reporting.study import Findings, Runs, option, study
 
 GROWTH = 1.1
 WARM_UP = 10_000
-"""Questions that do not count, until the JVMs have compiled what runs often; they are deleted again."""
+"""Unmeasured questions, until the JVMs have compiled their hot code; they are deleted again."""
 
 METHOD = """\
 Completed questions with their attempts and answer are written into the tables until as many are there, and the
@@ -58,10 +58,16 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
 @study(
     "Does a question cost more the more there are?",
     METHOD,
-    option("--stored", type=int, nargs="+", default=[1000, 10_000, 50_000], help="in growing order"),
-    option("--questions", type=int, default=2000, help="of each run (default: 2000)"),
-    option("--rounds", type=int, default=2, help="runs with as many stored (default: 2)"),
-    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option(
+        "--stored",
+        type=int,
+        nargs="+",
+        default=[1000, 10_000, 50_000],
+        help="numbers of stored questions, in ascending order",
+    ),
+    option("--questions", type=int, default=2000, help="questions of each run (default: 2000)"),
+    option("--rounds", type=int, default=2, help="runs for each number (default: 2)"),
+    option("--connections", type=int, default=32, help="connections of the client (default: 32)"),
     option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:

@@ -1,8 +1,8 @@
-"""What does a question wait for beside model and scorer? `python -m studies.fleet.latency`, in the tests' container.
+"""Measures the latency in addition to model and scorer: `python -m studies.fleet.latency`, in the tests' container.
 
-One question a second is asked of the fleet and of the Celery baseline by turns. Model and scorer are fakes that answer
-at once, so that all of the time from `POST /query` to the row in PostgreSQL is added by what is around them; the stages
-between are told by the time stamps that the rows carry.
+The fleet and the Celery baseline alternately get one question per second. Model and scorer are fakes that answer at
+once, so that the time from `POST /query` to the row in PostgreSQL is the latency of the other parts. The time stamps of
+the rows show the stages.
 """
 
 import argparse
@@ -36,20 +36,20 @@ WARM_UP = 10
 JOBMANAGER = "http://flink-jobmanager:8081"
 WORKERS = 2
 THREADS = 16
-"""Questions that may be under way at the same time."""
+"""Limit of questions in flight."""
 
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 LONGEST_SECONDS = 30.0
 FLEET, CELERY, EXACTLY_ONCE = "fleet", "celery", "fleet, exactly once"
 CHECKPOINT_SECONDS = 30.0
 SELDOM_SECONDS = 0.25
-"""Between looks at a question that takes as long as a checkpoint: dozens are under way then."""
+"""Time between polls of a question that takes as long as a checkpoint, when dozens are in flight."""
 WAITING_THREADS = 40
 WAITING_SECONDS = 120.0
 
 METHOD = f"""\
 Questions are due at a steady rate, however long the ones before take. Each is posted, and from then on its row is
-looked for by its id every {LOOK_SECONDS * 1000:g} ms, on both sides alike: the times are late by that at most. Nothing
+looked for by its id every {POLL_SECONDS * 1000:g} ms, on both sides alike: the times are late by that at most. Nothing
 is subtracted for the fakes of model and scorer, which answer at once. Stages: until the model has answered; until the
 score is decided on (for the baseline: until it writes); until the row is seen. Exactly once: the same fleet,
 last, with the job submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint every
@@ -62,9 +62,9 @@ class Way:
     """The times of one question, in milliseconds from its `POST`.
 
     Attributes:
-        answered: When the model had answered.
-        decided: When the answer was judged.
-        kept: When the row was seen.
+        answered: Time of the model's answer.
+        decided: Time of the decision.
+        kept: Time at which the row was seen.
     """
 
     answered: float
@@ -90,7 +90,7 @@ def summary(side: str, number: int, ways: Sequence[Way]) -> Run:
 
 
 def compare(ways: Sequence[Way], exactly_once: Sequence[Way] = ()) -> tuple[Comparison, ...]:
-    """Compares all of the fleet's ways with the goals, and with those through transactional sinks if there are any."""
+    """Compares the fleet's latencies with the goals, and with those of transactional sinks if measured."""
     kept = [way.kept for way in ways]
     goals = tuple(
         Comparison(
@@ -122,10 +122,10 @@ def compare(ways: Sequence[Way], exactly_once: Sequence[Way] = ()) -> tuple[Comp
 
 @contextmanager
 def exactly_once_job(fleet: Fleet) -> Iterator[None]:
-    """Runs the job with transactional sinks in the place of the fleet's; it begins at the committed offsets.
+    """Runs the job with transactional sinks instead of the fleet's; it starts at the committed offsets.
 
-    The fleet's job comes back from its own newest checkpoint: what was scored meanwhile is scored once more, and
-    storage-writer knows it already.
+    Afterwards the fleet's job is restored from its own newest checkpoint. It scores the same answers again, and
+    storage-writer ignores them as duplicates.
     """
     [submitter] = fleet.containers("flink-job")
     cluster = Cluster(JOBMANAGER)
@@ -167,7 +167,7 @@ def exactly_once_job(fleet: Fleet) -> Iterator[None]:
 
 
 class Asking:
-    """Asks at a steady rate and follows each question to its row."""
+    """Asks at a steady rate and polls each question until its row exists."""
 
     def __init__(
         self,
@@ -176,21 +176,21 @@ class Asking:
         rate: float,
         *,
         threads: int = THREADS,
-        look_seconds: float = LOOK_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
-        """Takes where to ask and to look.
+        """Creates the client.
 
         Args:
-            url: Of the API.
-            database: Its name; None: the fleet's.
-            rate: Questions a second.
-            threads: Questions that may be under way at the same time, each with a connection of its own.
-            look_seconds: Between looks for a row.
-            longest_seconds: After which a row is missed.
+            url: Address of the API.
+            database: Name of the database; None: the fleet's.
+            rate: Questions per second.
+            threads: Limit of questions in flight, each with its own connection.
+            poll_seconds: Time between polls for a row.
+            longest_seconds: Time after which a missing row is an error.
         """
         self._threads = threads
-        self._look = look_seconds
+        self._poll_seconds = poll_seconds
         self._longest = longest_seconds
         self._url = f"{url}/query"
         self._database = database
@@ -199,7 +199,7 @@ class Asking:
         self._opened: list[Database] = []
 
     def ask(self, texts: Sequence[str]) -> list[Way]:
-        """Asks and waits until every question is followed."""
+        """Asks all questions and waits for their rows."""
         began = time.monotonic() + 0.5
         try:
             with ThreadPoolExecutor(self._threads, initializer=self._connect) as pool:
@@ -237,15 +237,15 @@ class Asking:
                 return Way((float(answered) - posted) * 1000, (float(decided) - posted) * 1000, kept * 1000)
             if kept > self._longest:
                 raise MeasurementError(f"no row of {question_id} within {self._longest:g} s")
-            time.sleep(self._look)
+            time.sleep(self._poll_seconds)
 
 
 @study(
     "What does a question wait for beside model and scorer, at 1 question/s? In milliseconds.",
     METHOD,
-    option("--questions", type=int, default=100, help="of each round (default: 100)"),
-    option("--rounds", type=int, default=2, help="of each side, by turns (default: 2)"),
-    option("--rate", type=float, default=1, help="questions a second (default: 1)"),
+    option("--questions", type=int, default=100, help="questions of each round (default: 100)"),
+    option("--rounds", type=int, default=2, help="rounds of each side, alternating (default: 2)"),
+    option("--rate", type=float, default=1, help="questions per second (default: 1)"),
     option("--exactly-once", type=int, default=90, help="questions through transactional sinks, 0: none (default: 90)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
@@ -277,7 +277,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
                     None,
                     options.rate,
                     threads=WAITING_THREADS,
-                    look_seconds=SELDOM_SECONDS,
+                    poll_seconds=SELDOM_SECONDS,
                     longest_seconds=WAITING_SECONDS,
                 )
                 with exactly_once_job(fleet):

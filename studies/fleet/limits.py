@@ -1,7 +1,7 @@
-"""What does a provider's limit cost? `python -m studies.fleet.limits`, in the tests' container.
+"""Measures the cost of a provider's limit: `python -m studies.fleet.limits`, in the tests' container.
 
-A fake model admits so many calls, or tokens, in any minute and refuses the rest; or it is down for minutes. Three times
-as many questions as it admits a minute are asked at once.
+A fake model admits a number of calls, or of tokens, in any minute and refuses the others; or it is down for minutes.
+Three times as many questions as it admits per minute are asked at once.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.limited import allowed_seconds, ask_all
 from tests.scripted_provider import TOKENS, RateLimit, ScriptedProvider, answer
 
 LONGER, SLACK_SECONDS = 1.15, 20.0
-"""What the fleet may take beside what the limit itself asks for."""
+"""Time that the fleet may take in addition to the time that the limit requires."""
 OUTAGE_QUESTIONS = 500
 FLUSH_SECONDS = 30.0
 DOWN_AFTER_SECONDS = 3.0
@@ -36,11 +36,11 @@ class Case:
     """One run.
 
     Attributes:
-        name: What the provider tells.
-        limit: What it admits; None: all.
+        name: Information that the provider gives.
+        limit: Limit of the provider; None: none.
         workers: Replicas of llm-consumer.
         most_refused: Share of refused calls that the goal allows.
-        flushed: Redis is emptied meanwhile.
+        flushed: Whether Redis is emptied during the run.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Case:
 
 
 def cases(per_minute: int) -> list[Case]:
-    """Returns the runs for a limit of so many calls a minute."""
+    """Returns the runs for a limit of calls per minute."""
     silent, telling = RateLimit(per_minute), RateLimit(per_minute, headers=True)
     found = [
         Case(name, limit, workers, most)
@@ -116,7 +116,7 @@ def limited(fleet: Fleet, case: Case, per_minute: int) -> Run:
 
 
 def outage(fleet: Fleet, seconds: float) -> Run:
-    """Measures what an outage of so many seconds costs."""
+    """Measures the cost of an outage."""
     provider = ScriptedProvider(lambda _: [[answer(ANSWER, 1.0)]])
     steps = [(DOWN_AFTER_SECONDS, provider.go_down), (DOWN_AFTER_SECONDS + seconds, provider.come_up)]
 
@@ -141,8 +141,8 @@ def outage(fleet: Fleet, seconds: float) -> Run:
 @study(
     "What does a provider's limit cost, and an outage?",
     METHOD,
-    option("--per-minute", type=int, default=20, help="calls that are admitted (default: 20)"),
-    option("--outage", type=float, default=300, help="seconds that the provider is down (default: 300)"),
+    option("--per-minute", type=int, default=20, help="admitted calls per minute (default: 20)"),
+    option("--outage", type=float, default=300, help="duration of the outage in seconds (default: 300)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""

@@ -1,6 +1,6 @@
-"""Writes docs/benchmarks.md from what the programs measured: `python -m studies.fleet.report`.
+"""Writes docs/benchmarks.md from the results of the programs: `python -m studies.fleet.report`.
 
-Each program leaves one file of raw numbers; the newest of each makes the document.
+Each program stores one file of raw numbers; the document contains the newest of each.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from studies.reporting.templates import render
 
 DOCUMENT = Path("docs/benchmarks.md")
 PLOT = Path("images/benchmarks.png")
-"""Beside the document."""
+"""Path of the plot, relative to the document."""
 
 
 def document(measurements: Sequence[Measurement]) -> str:

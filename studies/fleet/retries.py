@@ -1,8 +1,7 @@
-"""1,000 quota errors at once: when are all asked again? `python -m studies.fleet.retries`, in the tests' container.
+"""Measures when 1,000 quota errors are retried: `python -m studies.fleet.retries`, in the tests' container.
 
-Each has to wait for 60 s, and none longer because of the others. The failed calls are written to their topic at once;
-the clock of the record that asks again, which the broker sets, tells when. The memory of the consumer that holds them
-is watched meanwhile.
+Each must wait for 60 s, and none longer because of the others. The failed calls are written to their topic at once; the
+broker's timestamp of the record that asks again gives the time. The memory of the waiting consumer is measured, too.
 """
 
 import argparse
@@ -33,7 +32,7 @@ CONSUMER = "retry-quota-consumer"
 WAIT_SECONDS = QUOTA.seconds[0]
 LONGEST_SECONDS = WAIT_SECONDS + 120
 GROWTH = 1.1
-"""Memory is flat when it ends below this many times what it began with."""
+"""Memory counts as flat if it grows by less than this factor."""
 
 METHOD = f"""\
 The messages are those of llm-consumer after a refusal for quota, all with the same time of failure; a wait is
@@ -43,7 +42,7 @@ after. A fake model answers the questions."""
 
 
 def failed_calls(count: int, failed_at: datetime) -> list[FailedCall]:
-    """Makes failed calls of new questions; they have no reference, so that nothing is scored."""
+    """Returns failed calls of new questions; they have no reference, so that nothing is scored."""
     calls = []
     for text in unique_questions(count)[1]:
         question = Question(question_id=question_id(text), question_text=text, asked_at=failed_at)
@@ -58,7 +57,7 @@ def summary(failed_at: float, republished: Sequence[float], memory: Sequence[flo
     Args:
         failed_at: When the calls failed, in seconds since the epoch.
         republished: When each question was asked again.
-        memory: MiB of the consumer: before, on the way, after.
+        memory: MiB of the consumer: before, during, after.
     """
     late = [at - failed_at - WAIT_SECONDS for at in republished]
     return {
@@ -99,23 +98,23 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
     )
 
 
-def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], None]) -> dict[str, float]:
-    """Follows `questions-pending` until every one of these questions is there.
+def asked_again(ids: set[str], on_poll: Callable[[], object], fail: Callable[[], None]) -> dict[str, float]:
+    """Reads `questions-pending` until all of these questions were asked again.
 
     Args:
-        ids: Which.
-        look: Called about twice a second.
+        ids: Ids of the questions.
+        on_poll: Called about twice per second.
         fail: Writes the errors; called when the end of the topic is known.
 
     Returns:
-        When the broker took each, in seconds since the epoch.
+        The broker's timestamp of each question, in seconds since the epoch.
     """
     deadline, found = time.monotonic() + LONGEST_SECONDS, dict[str, float]()
     batches = follow(topics.QUESTIONS_PENDING, new=True)
-    next(batches)  # it follows from here on
+    next(batches)  # reads from here on
     fail()
     for batch in batches:
-        look()
+        on_poll()
         for each in batch:
             if each.question_id in ids:
                 found.setdefault(each.question_id, each.at)
@@ -127,7 +126,7 @@ def asked_again(ids: set[str], look: Callable[[], object], fail: Callable[[], No
 
 
 def produce(calls: Sequence[FailedCall]) -> None:
-    """Writes failed calls to their topic, acknowledged."""
+    """Writes failed calls to their topic and waits for acknowledgements."""
     producer = confluent_kafka.Producer(dict(CLIENT))
     for each in calls:
         producer.produce(topics.ERROR_QUOTA, each.to_bytes(), each.question_id.encode())
@@ -137,14 +136,14 @@ def produce(calls: Sequence[FailedCall]) -> None:
 
 
 def one_round(holder: Container, count: int) -> Run:
-    """Lets so many calls fail at once, and follows them and the memory of the container that holds them."""
+    """Writes failed calls at once; measures their retries and the memory of the waiting consumer."""
     now = datetime.now(UTC)
     failed_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
     calls = failed_calls(count, failed_at)
     memory = [memory_mib(holder)]
     found = asked_again(
         {each.question_id for each in calls},
-        look=lambda: memory.append(memory_mib(holder)),
+        on_poll=lambda: memory.append(memory_mib(holder)),
         fail=lambda: produce(calls),
     )
     memory.append(memory_mib(holder))
@@ -154,8 +153,8 @@ def one_round(holder: Container, count: int) -> Run:
 @study(
     "1,000 quota errors at once: when are all asked again, and what does waiting cost in memory?",
     METHOD,
-    option("--errors", type=int, default=1000, help="at once (default: 1000)"),
-    option("--rounds", type=int, default=2, help="one after another (default: 2)"),
+    option("--errors", type=int, default=1000, help="errors at once (default: 1000)"),
+    option("--rounds", type=int, default=2, help="consecutive rounds (default: 2)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""

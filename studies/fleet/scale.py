@@ -1,8 +1,8 @@
-"""What does the fleet need for more questions a second? `python -m studies.fleet.scale`, which needs no fleet.
+"""Computes the needs of the fleet for more questions per second: `python -m studies.fleet.scale`, which needs no fleet.
 
-It fills the tables of docs/scale.md, which lie between comments that name them, from the raw numbers of the other
-studies (footprint.py above all), and checks the small simulation behind the numbers of consumers and
-partitions against the measured points. Pure but for `main`.
+It fills the tables of docs/scale.md, which are between comments with their names, from the raw numbers of the other
+studies (mainly footprint.py). It also compares the simulation of consumers and partitions with measured values. Pure,
+except `main`.
 """
 
 import argparse
@@ -23,32 +23,32 @@ DOCUMENT = Path("docs/scale.md")
 RATES = (10, 1_000, 100_000)
 
 BUSY = 0.6
-"""Share of a core, or of the calls in flight, that is used on average, so that peaks find room."""
+"""Mean utilisation of cores and of calls in flight, which leaves room for peaks."""
 
 SCORED_ON_GPU = 1_200.0
-"""Pairs/s of one scorer on an NVIDIA H100 with the embedded encoder, as studies/scorer/gpu.py measured it."""
+"""Pairs/s of one scorer on an NVIDIA H100 with the embedded encoder, measured by studies/scorer/gpu.py."""
 
 PARTITIONS_FOR_EACH = 4
-"""Partitions for each llm-consumer: a consumer that has one more than another has a quarter more to do at most."""
+"""Partitions per llm-consumer: a consumer with one more than another has at most a quarter more work."""
 
 BROKER_CORES, BROKER_BYTES = 8, 100e6
-"""Of a usual broker: cores, and bytes/s that it takes in, copies for other brokers included."""
+"""A usual broker: cores, and incoming bytes/s, including replication."""
 
 COPIES = 3
-"""Of each message on as many brokers, where there is more than one."""
+"""Replicas of each message, if there is more than one broker."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides how many questions/s a fleet answers.
+    """Parameters that determine how many questions/s a fleet answers.
 
     Attributes:
-        partitions: Of `questions-pending`.
+        partitions: Partitions of `questions-pending`.
         consumers: Replicas of llm-consumer.
-        concurrency: Calls in flight in each of them.
-        model_seconds: Of a call.
-        cpu_seconds: Of a question, in all services together.
-        cores: That they share.
+        concurrency: Calls in flight of each replica.
+        model_seconds: Duration of a call.
+        cpu_seconds: CPU time of a question, in all services together.
+        cores: Cores that the services share.
     """
 
     partitions: int
@@ -60,10 +60,10 @@ class Shape:
 
 
 def simulate(shape: Shape, questions: int, seed: int = 0) -> float:
-    """Lets a fleet answer questions that are all there at the beginning.
+    """Simulates a fleet that answers questions which all exist at the start.
 
-    Each question lies in a partition drawn at random and belongs to the consumer that has it; a call in flight takes
-    CPU time on the first core that is free, in turn, and then the model's time.
+    Each question is in a random partition and belongs to its consumer. A call in flight takes CPU time on the first
+    free core, in order, and then the model's time.
 
     Returns:
         Questions/s until the last answer.
@@ -93,8 +93,8 @@ def checks(scaled: Measurement, concurrency: int) -> list[Run]:
     """Simulates what was measured with several llm-consumers and partitions.
 
     Args:
-        scaled: What `studies/fleet/scaling.py` measured.
-        concurrency: Calls in flight in each llm-consumer then.
+        scaled: Results of `studies/fleet/scaling.py`.
+        concurrency: Calls in flight of each llm-consumer in those runs.
     """
     found: list[Run] = []
     for run in scaled.runs:
@@ -121,13 +121,13 @@ def checks(scaled: Measurement, concurrency: int) -> list[Run]:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked for.
+    """The target load.
 
     Attributes:
         rate: Questions/s.
-        generations: Answers that a question takes on average.
-        model_seconds: Of one of them.
-        concurrency: Calls in flight in each llm-consumer.
+        generations: Mean number of answers per question.
+        model_seconds: Duration of a call.
+        concurrency: Calls in flight of each llm-consumer.
         scored: Pairs/s that a core of the scorer scores.
         scored_on_gpu: Pairs/s that a scorer with a GPU scores.
     """
@@ -141,16 +141,16 @@ class Load:
 
 
 def taken_by(measured: Measurement) -> dict[str, float]:
-    """Returns what a question takes, by name."""
+    """Returns the usage of a question by name."""
     return {str(run["what"]): float(run["per question"]) for run in measured.runs}
 
 
 def needs(load: Load, taken: Mapping[str, float]) -> Run:
-    """Reckons what a load needs.
+    """Computes the needs of a load.
 
     Args:
         load: The load.
-        taken: What a question with one attempt takes, by the names of `studies/fleet/footprint.py`.
+        taken: Usage of a question with one attempt, by the names of `studies/fleet/footprint.py`.
     """
     answers = load.rate * load.generations
 
@@ -185,16 +185,16 @@ def needs(load: Load, taken: Mapping[str, float]) -> Run:
 
 
 def across(rows: Sequence[Run]) -> list[Run]:
-    """Turns a table round: what was a column becomes a row, named by the first column's values."""
+    """Transposes a table: columns become rows, named by the values of the first column."""
     first, *others = rows[0]
     return [{first: name, **{f"{row[first]:,}": row[name] for row in rows}} for name in others]
 
 
 def fill(document: str, name: str, rows: Sequence[Run]) -> str:
-    """Puts a table between the comments `<!-- NAME -->` and `<!-- end of NAME -->` of a document.
+    """Inserts a table between the comments `<!-- NAME -->` and `<!-- end of NAME -->` of a document.
 
     Raises:
-        ValueError: They are not there.
+        ValueError: The comments are missing.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, _, rest = document.partition(begin)
@@ -205,17 +205,19 @@ def fill(document: str, name: str, rows: Sequence[Run]) -> str:
 
 
 def main() -> None:
-    """Prints what was checked, and what is needed, and puts it into the document."""
+    """Prints the comparison and the needs, and writes them into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"raw numbers (default: {RESULTS})")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"that is filled (default: {DOCUMENT})")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"document to fill (default: {DOCUMENT})")
     parser.add_argument("--rate", type=float, nargs="+", default=RATES, help="questions/s (default: %(default)s)")
     parser.add_argument("--generations", type=float, default=1.3, help="answers for each question (default: 1.3)")
-    parser.add_argument("--model-seconds", type=float, default=1, help="of a call (default: 1)")
+    parser.add_argument("--model-seconds", type=float, default=1, help="duration of a call (default: 1)")
     parser.add_argument("--concurrency", type=int, default=64, help="calls in each llm-consumer (default: 64)")
     parser.add_argument("--scored", type=float, required=True, help="pairs/s that a core of the scorer scores")
     parser.add_argument("--scored-on-gpu", type=float, default=SCORED_ON_GPU, help="pairs/s (default: %(default)s)")
-    parser.add_argument("--scaling-concurrency", type=int, default=16, help="that scaling.py ran with (default: 16)")
+    parser.add_argument(
+        "--scaling-concurrency", type=int, default=16, help="calls in each llm-consumer of scaling.py (default: 16)"
+    )
     options = parser.parse_args()
     measured = {each.program: each for each in read(options.results)}
     if footprint.main.program not in measured:

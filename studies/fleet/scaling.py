@@ -1,7 +1,7 @@
-"""What do more llm-consumers and more partitions bring? `python -m studies.fleet.scaling`, in the tests' container.
+"""Measures the effect of more llm-consumers and partitions: `python -m studies.fleet.scaling`, in the tests' container.
 
-The second figure of throughput.py, of the fleet alone, with a few calls in flight in each consumer, so that
-calls, not the machine, are what it is short of.
+The second figure of throughput.py, only for the fleet, with few calls in flight in each consumer, so that the calls and
+not the machine are the bottleneck.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from studies.reporting.study import Findings, Runs, option, study
 
 SCALING = 1.9
 OCCUPIED = 0.95
-"""Share of the calls that may be in flight."""
+"""Share of the allowed calls in flight."""
 MODEL_SECONDS = 1.0
 
 METHOD = f"""\
@@ -27,11 +27,11 @@ fakes, what they do anyway included."""
 
 
 def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
-    """Compares twice as many consumers with half as many, for each number of partitions that has both.
+    """Compares twice as many consumers with half as many, for each number of partitions with both.
 
     Args:
-        runs: With a model of `MODEL_SECONDS`.
-        concurrency: Calls in flight in each consumer.
+        runs: Runs with a model of `MODEL_SECONDS`.
+        concurrency: Calls in flight of each consumer.
     """
     found = []
     for partitions in dict.fromkeys(int(run["partitions"]) for run in runs):
@@ -67,12 +67,12 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
     "What do more llm-consumers and more partitions bring?",
     METHOD,
     option("--consumers", type=int, nargs="+", default=[2, 4], help="llm-consumers (default: 2 4)"),
-    option("--questions", type=int, default=2000, help="of each run (default: 2000)"),
+    option("--questions", type=int, default=2000, help="questions of each run (default: 2000)"),
     option("--rounds", type=int, default=2, help="runs of each number of llm-consumers (default: 2)"),
-    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--connections", type=int, default=32, help="connections of the client (default: 32)"),
     option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
     option(
-        "--raise-partitions", type=int, nargs="*", default=[], help="of questions-pending, for good, and measure again"
+        "--raise-partitions", type=int, nargs="*", default=[], help="raise questions-pending permanently and repeat"
     ),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:

@@ -1,8 +1,8 @@
-"""How many answers/s are scored through Flink and HTTP? `python -m studies.fleet.scored`, in the tests' container.
+"""Measures scored answers/s through Flink and HTTP: `python -m studies.fleet.scored`, in the tests' container.
 
-Real answers of the embedded model with their references are written to the job's topic at once, and scored by the
-fleet's real scorer; the decisions that come out are counted. Beside it the same pairs are scored by the same engine in
-process, in a container of the scorer's image, at several batch sizes of which the best counts. They take turns.
+Real answers of the embedded model with their references are written to the job's topic at once and scored by the
+fleet's real scorer; the resulting decisions are counted. The same engine scores the same pairs in process, in a
+container of the scorer's image, with several batch sizes, of which the best counts. Both sides alternate.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Pair = tuple[str, str]
 
 
 def pairs(lines: Sequence[str], count: int) -> list[Pair]:
-    """Takes (answer, reference) of recorded attempts, again from the beginning when they are used up.
+    """Returns (answer, reference) of recorded attempts, repeated if there are too few.
 
     Raises:
         ValueError: None of them has a reference.
@@ -56,7 +56,7 @@ def pairs(lines: Sequence[str], count: int) -> list[Pair]:
 
 
 def responses(of: Sequence[Pair]) -> list[Response]:
-    """Makes answers of the last attempt to new questions."""
+    """Returns answers of the last attempt to new questions."""
     now = datetime.now(UTC)
     made = []
     for text, (answer, reference) in zip(unique_questions(len(of))[1], of, strict=True):
@@ -74,7 +74,7 @@ def responses(of: Sequence[Pair]) -> list[Response]:
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compares the medians; in process that of the best batch size."""
+    """Compares the medians; in process, that of the best batch size."""
     fleet = median([run for run in runs if run["side"] == FLEET], "answers/s")
     by_size = {
         size: median([run for run in runs if run["batch size"] == size], "answers/s")
@@ -116,7 +116,7 @@ def alone(fleet: Fleet, of: Sequence[Pair], sizes: Sequence[int]) -> dict[int, f
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """Packs files, readable by anybody."""
+    """Returns a tar archive of files that all users can read."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, body in files.items():
@@ -129,8 +129,8 @@ def archive(files: dict[str, bytes]) -> bytes:
 @study(
     "How many answers/s are scored through Flink and HTTP, beside the same engine in process?",
     METHOD,
-    option("--answers", type=int, default=600, help="of each run (default: 600)"),
-    option("--rounds", type=int, default=3, help="of each side, by turns (default: 3)"),
+    option("--answers", type=int, default=600, help="answers of each run (default: 600)"),
+    option("--rounds", type=int, default=3, help="rounds of each side, alternating (default: 3)"),
     option("--batch-sizes", type=int, nargs="+", default=list(BATCH_SIZES), help="in process"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:

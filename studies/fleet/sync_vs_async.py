@@ -1,8 +1,8 @@
-"""What do queues bring, and what do they cost? `python -m studies.fleet.sync_vs_async`, in the tests' container.
+"""Measures benefits and costs of queues: `python -m studies.fleet.sync_vs_async`, in the tests' container.
 
-The same questions, the same fake model and the real scorer behind a synchronous service (studies/baselines/synchronous)
-and behind the fleet, by turns: under steady load, a burst, a model that fails now and then, and with the service killed
-in the middle. Writes docs/sync-vs-async.md with its plots beside the raw numbers.
+Runs the same questions, with the same fake model and the real scorer, through a synchronous service
+(studies/baselines/synchronous) and through the fleet, alternately: with steady load, a burst, a model with errors, and
+with the service killed during the run. Writes docs/sync-vs-async.md with its plots, and the raw numbers.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from studies.fleet.environment.fakes import ANSWER, REFERENCE
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import question
 from studies.fleet.environment.questions import unique_questions
-from studies.fleet.environment.visitors import PATIENCE_SECONDS, Fate, visit
+from studies.fleet.environment.visitors import PATIENCE_SECONDS, VisitResult, visit
 from studies.fleet.environment.waiting import POLL_SECONDS, wait_for_members, wait_for_port
 from studies.reporting import plots
 from studies.reporting.files import write
@@ -43,7 +43,7 @@ from tests.workers import SERVICE, Workers
 SYNC, FLEET = "synchronous", "fleet"
 DOCUMENT = Path("docs/sync-vs-async.md")
 PLOTS = {"times": "images/sync-vs-async-times.png", "shares": "images/sync-vs-async-shares.png"}
-"""Beside the document."""
+"""Paths of the plots, relative to the document."""
 
 IMAGE, ALIAS, DATABASE = "askfleet/sync-service", "sync-service", "sync_service"
 STORAGE_SERVICE = "storage-service"
@@ -52,7 +52,7 @@ BAD_ANSWER = "Bananas are yellow."
 DOWN_SECONDS = 5.0
 OUTAGE_SECONDS = 15.0
 SETTLE_SECONDS = 150.0
-"""After the last visitor has left: for what is still on its way, quota waits of 60 s among it."""
+"""Wait after the last visitor, for questions in flight, which may include quota waits of 60 s."""
 
 METHOD = f"""\
 Each question is a visitor with a connection of their own who comes when it is due, whatever becomes of the others (an
@@ -75,10 +75,10 @@ class Scenario:
 
     Attributes:
         name: Shown in the table.
-        due: When each question comes, in seconds from the start.
-        faulty: Whether the model is busy now and then.
-        outage_at: When the model begins to refuse everybody, in seconds from the start; None: never.
-        kill_at: When the service is killed, in seconds from the start; None: not.
+        due: When each question is due, in seconds from the start.
+        faulty: Whether the model sometimes replies with errors.
+        outage_at: When the model starts to refuse all calls, in seconds from the start; None: never.
+        kill_at: When the service is killed, in seconds from the start; None: never.
     """
 
     name: str
@@ -92,9 +92,9 @@ def scenarios(rate: float, seconds: float, burst: int) -> list[Scenario]:
     """Returns the loads.
 
     Args:
-        rate: Questions a second of the steady ones.
-        seconds: How long they last.
-        burst: Questions that come at once.
+        rate: Questions per second of the steady loads.
+        seconds: Duration of the steady loads.
+        burst: Questions of the burst.
     """
     steady = tuple(number / rate for number in range(round(rate * seconds)))
     return [
@@ -106,13 +106,13 @@ def scenarios(rate: float, seconds: float, burst: int) -> list[Scenario]:
 
 
 def script(text: str, latency_seconds: float, faulty: bool) -> ByAttempt:
-    """Tells what the model says to a question: the same for each side, for the text's number decides.
+    """Returns the model's replies to a question, which depend only on the number in its text: equal for both sides.
 
-    A fifth of the first answers is bad. With faults a fifth of the questions meets 503 twice.
+    A fifth of the first answers is bad. With errors, a fifth of the questions gets 503 twice.
 
     Args:
-        text: Of the question, from whose number alone it follows.
-        latency_seconds: Of an answer; errors come at once.
+        text: Text of the question.
+        latency_seconds: Latency of an answer; errors are immediate.
         faulty: Whether there are errors.
     """
     number = text.partition("question ")[2].partition(":")[0]
@@ -127,14 +127,14 @@ def script(text: str, latency_seconds: float, faulty: bool) -> ByAttempt:
 
 
 def refused_to_all(seconds_left: float) -> ByAttempt:
-    """Returns what the model says to every question while it wants to be left alone."""
+    """Returns the model's reply to all questions during an outage."""
     return [[refusal(429, "too many requests", {"Retry-After": str(math.ceil(seconds_left))})]]
 
 
 def summary(
     scenario: Scenario,
     side: str,
-    fates: Sequence[Fate],
+    fates: Sequence[VisitResult],
     kept: Collection[int],
     pending: Collection[int],
     calls: int,
@@ -143,11 +143,11 @@ def summary(
 
     Args:
         scenario: The load.
-        side: Who was asked.
-        fates: One for each question.
-        kept: Places of those that have an answer in the end.
-        pending: Places of those that may still get one.
-        calls: Of the model.
+        side: Name of the side.
+        fates: Results of the visitors, one for each question.
+        kept: Indices of the questions that have an answer in the end.
+        pending: Indices of the questions that may still get one.
+        calls: Number of calls of the model.
     """
     outcomes = Counter(each.outcome for each in fates)
     replies = [each.first_reply for each in fates if each.first_reply is not None]
@@ -156,7 +156,7 @@ def summary(
     for name, values in (("first reply", replies), ("answer", answers)):
         for share in (0.5, 0.99):
             run[f"{name} p{share * 100:.0f}, s"] = percentile(values, share) if values else ""
-    # Until the last one has the answer: with a steady load no more can be answered than is asked.
+    # Until the last answer: with a steady load the rate of answers is limited by that of questions.
     ends = [at + each.answer for at, each in zip(scenario.due, fates, strict=True) if each.answer is not None]
     return run | {
         "answered/s": len(ends) / max(ends) if ends else 0.0,
@@ -186,10 +186,10 @@ class Visits:
 
         Args:
             scenario: The load.
-            side: Name of who is asked.
-            url: Its address.
-            database: Where its answers are.
-            killed: Containers that are killed if the load says so.
+            side: Name of the side.
+            url: Address of the side.
+            database: Database of its answers.
+            killed: Containers to kill, if the load includes that.
         """
         beginning, texts = unique_questions(len(scenario.due))
         before = sum(self._provider.counts().values())
@@ -205,7 +205,7 @@ class Visits:
         self._provider.default = said
         visiting = self._pool.submit(visit, url, [question(text, REFERENCE) for text in texts], scenario.due, start)
         if scenario.kill_at is not None:
-            time.sleep(start + scenario.kill_at - time.time())  # it is due then, whatever the state
+            time.sleep(start + scenario.kill_at - time.time())  # at a fixed time, in any state
             for each in killed:
                 each.kill()
             time.sleep(DOWN_SECONDS)
@@ -221,7 +221,7 @@ class Visits:
 
 
 def await_settled(database: Database, beginning: str, seconds: float) -> dict[str, str]:
-    """Waits until no question is pending, but for so long at most; returns their statuses by their texts."""
+    """Waits until no question is pending, at most `seconds`; returns statuses by texts."""
     deadline = time.monotonic() + seconds
     while True:
         rows = database.rows("SELECT question_text, status FROM questions WHERE question_text LIKE %s", f"{beginning}%")
@@ -233,7 +233,7 @@ def await_settled(database: Database, beginning: str, seconds: float) -> dict[st
 
 @contextmanager
 def synchronous(fleet: Fleet, provider_url: str, concurrency: int) -> Iterator[tuple[Container, Database]]:
-    """Runs the synchronous service on the fleet's network, with a database of its own."""
+    """Runs the synchronous service on the fleet's network, with its own database."""
     database = create_database(DATABASE)
     container = None
     try:
@@ -272,7 +272,7 @@ def document(measurement: Measurement) -> str:
 
 
 def findings(runs: Sequence[Run]) -> list[str]:
-    """Says in sentences what the figures say, load by load."""
+    """Returns the findings as sentences, for each load."""
     said = []
     for load in dict.fromkeys(str(run["load"]) for run in runs):
         by_side = {str(run["side"]): run for run in runs if run["load"] == load}
@@ -295,7 +295,7 @@ def _seconds(value: str | int | float) -> str:
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
-    """Draws the plots, by their names in `PLOTS`."""
+    """Returns the plots by their names in `PLOTS`."""
     colours = {SYNC: plots.BAD, FLEET: plots.GOOD}
     loads = list(dict.fromkeys(run["load"] for run in runs))
     drawn = {}
@@ -325,10 +325,10 @@ def write_page(options: argparse.Namespace, measurement: Measurement) -> None:
 @study(
     "What do queues bring, and what do they cost? More: [sync-vs-async.md](sync-vs-async.md).",
     METHOD,
-    option("--rate", type=float, default=8, help="questions a second, but for the burst (default: 8)"),
-    option("--seconds", type=float, default=60, help="of asking, but for the burst (default: 60)"),
+    option("--rate", type=float, default=8, help="questions per second, except the burst (default: 8)"),
+    option("--seconds", type=float, default=60, help="duration, except the burst (default: 60)"),
     option("--burst", type=int, default=1000, help="questions at once (default: 1000)"),
-    option("--latency", type=float, default=1, help="seconds that the model takes (default: 1)"),
+    option("--latency", type=float, default=1, help="latency of the model in seconds (default: 1)"),
     option("--concurrency", type=int, default=16, help="calls in flight on each side (default: 16)"),
     option("--output", type=Path, default=DOCUMENT, help=f"page (default: {DOCUMENT})"),
     finish=write_page,

@@ -1,10 +1,11 @@
-"""How many questions a second become rows, beside Celery? `python -m studies.fleet.throughput`, in the tests'
+"""Measures completed questions per second, compared with Celery: `python -m studies.fleet.throughput`, in the tests'
 container.
 
-From the first `POST /query` to the row of the last answer in PostgreSQL, for unique questions, with a fake model and a
-fake scorer that cost next to nothing, so that what is left is the machinery. The fleet and the baseline
-(studies/baselines/celery) take turns in rounds, on the same machine, with the same fakes, the same PostgreSQL and as
-many processes; the median of each counts, and the baseline's best layout and concurrency is the one to beat.
+Measures from the first `POST /query` to the row of the last answer in PostgreSQL, for unique questions, with fakes of
+model and scorer of negligible cost, so that only the other parts count. The fleet and the baseline
+(studies/baselines/celery) alternate in rounds, on the same machine, with the same fakes, the same PostgreSQL and the
+same number of processes. The median of each counts; the fleet is compared with the baseline's best layout and
+concurrency.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def sides(layouts: Sequence[Layout], fleet_concurrency: int, concurrencies: Sequ
 
 
 def schedule(of: Sequence[Side], rounds: int) -> list[tuple[int, Side]]:
-    """Returns who is measured when: every second round in reverse, so that a drift of the machine hits all alike."""
+    """Returns the order of the sides: every second round is reversed, so that drift of the machine affects all."""
     return [(number + 1, each) for number in range(rounds) for each in (of if number % 2 == 0 else of[::-1])]
 
 
@@ -59,7 +60,7 @@ def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
     """Compares the fleet with the best baseline.
 
     Raises:
-        ValueError: One of them was not measured.
+        ValueError: Fleet or baseline was not measured.
     """
     by_side = rates(runs)
     fleet = by_side.pop("fleet", None)
@@ -72,17 +73,17 @@ def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
 @study(
     "How many questions a second become rows, beside Celery?",
     METHOD,
-    option("--questions", type=int, default=5000, help="of each run with 0 ms (default: 5000)"),
-    option("--slow-questions", type=int, default=6000, help="of each run with 1 s (default: 6000)"),
+    option("--questions", type=int, default=5000, help="questions of each run with 0 ms (default: 5000)"),
+    option("--slow-questions", type=int, default=6000, help="questions of each run with 1 s (default: 6000)"),
     option("--rounds", type=int, default=3, help="(default: 3)"),
-    option("--connections", type=int, default=32, help="of the client (default: 32)"),
+    option("--connections", type=int, default=32, help="connections of the client (default: 32)"),
     option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
-    option("--slow-concurrency", type=int, default=128, help="the same of the fleet with 1 s (default: 128)"),
+    option("--slow-concurrency", type=int, default=128, help="the same for the fleet with 1 s (default: 128)"),
+    option("--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="values for Celery with 1 s"),
     option(
-        "--celery-slow-concurrency", type=int, nargs="+", default=[64, 128, 192], help="those that are tried with 1 s"
+        "--raise-partitions", type=int, default=0, help="raise questions-pending permanently before the runs with 1 s"
     ),
-    option("--raise-partitions", type=int, default=0, help="of questions-pending, for good, before the runs with 1 s"),
-    option("--model", choices=("0", "1", "both"), default="both", help="seconds that the model takes"),
+    option("--model", choices=("0", "1", "both"), default="both", help="latency of the model in seconds"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""

@@ -1,8 +1,8 @@
-"""What does the fleet leave of the embedded model's speed? `python -m studies.fleet.tokens`, in the tests' container.
+"""Measures the fleet's share of the model's speed: `python -m studies.fleet.tokens`, in the tests' container.
 
-The same questions go through the whole fleet, and straight to llm-server with the requests that llm-consumer makes of
-them and as many in flight. They have no reference answer, so that each is asked exactly once. The two take turns in
-rounds; completion tokens/s from the first question to the last answer count.
+The same questions go through the whole fleet, and directly to llm-server with the requests of llm-consumer and the same
+number in flight. They have no reference answer, so that each is asked exactly once. Both sides alternate in rounds;
+completion tokens/s from the first question to the last answer count.
 """
 
 import argparse
@@ -47,19 +47,19 @@ the last row."""
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What one side took.
+class TokenUsage:
+    """Tokens and time of one side.
 
     Attributes:
         tokens: Completion tokens.
-        seconds: From the first question to the last answer.
+        seconds: Time from the first question to the last answer.
     """
 
     tokens: int
     seconds: float
 
 
-def summary(side: str, number: int, count: int, spent: Spent) -> Run:
+def summary(side: str, number: int, count: int, spent: TokenUsage) -> Run:
     """Returns the raw numbers of one run."""
     return {
         "side": side,
@@ -88,7 +88,7 @@ def settings_of(environment: Sequence[str]) -> LlmSettings:
     """Reads the settings of llm-consumer from the environment of one of its containers.
 
     Args:
-        environment: NAME=VALUE each.
+        environment: Entries `NAME=VALUE`.
     """
     values: dict[str, Any] = dict(each.split("=", 1) for each in environment)
     values = {name.lower(): value for name, value in values.items() if value}
@@ -98,14 +98,14 @@ def settings_of(environment: Sequence[str]) -> LlmSettings:
 
 
 def texts(count: int) -> tuple[str, list[str]]:
-    """Takes questions of the question set, made unique; returns the beginning that they share, and their texts."""
+    """Returns unique questions based on the question set: their common beginning, and their texts."""
     known = itertools.cycle(dataset.load().questions)
     beginning, numbered = unique_questions(count)
     return beginning, [f"{text.partition(': ')[0]}: {next(known).text}" for text in numbered]
 
 
-async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) -> Spent:
-    """Asks llm-server itself."""
+async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) -> TokenUsage:
+    """Sends questions directly to llm-server."""
     free = asyncio.Semaphore(in_flight)
     timeout = aiohttp.ClientTimeout(settings.llm_timeout * len(asked))
 
@@ -127,11 +127,11 @@ async def straight(settings: LlmSettings, in_flight: int, asked: Sequence[str]) 
 
         began = time.perf_counter()
         tokens = sum(await asyncio.gather(*map(ask, asked)))
-        return Spent(tokens, time.perf_counter() - began)
+        return TokenUsage(tokens, time.perf_counter() - began)
 
 
-def through_fleet(client: Client, database: Database, beginning: str, asked: Sequence[str]) -> Spent:
-    """Asks the fleet."""
+def through_fleet(client: Client, database: Database, beginning: str, asked: Sequence[str]) -> TokenUsage:
+    """Sends questions through the fleet."""
     since = time.time()
     asking = client.post(f"{STORAGE}/query", [body_of(text) for text in asked], CONNECTIONS)
     finished = wait_until_completed(database, beginning, len(asked), since, LONGEST_SECONDS)
@@ -143,14 +143,14 @@ def through_fleet(client: Client, database: Database, beginning: str, asked: Seq
         """,
         f"{beginning}%",
     )
-    return Spent(int(tokens), finished - load.started)
+    return TokenUsage(int(tokens), finished - load.started)
 
 
 @study(
     "What does the fleet leave of the embedded model's tokens/s?",
     METHOD,
-    option("--questions", type=int, default=50, help="of each round (default: 50)"),
-    option("--rounds", type=int, default=2, help="of each side, by turns (default: 2)"),
+    option("--questions", type=int, default=50, help="questions of each round (default: 50)"),
+    option("--rounds", type=int, default=2, help="rounds of each side, alternating (default: 2)"),
 )
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""

@@ -1,11 +1,11 @@
-"""Files that a study writes. Where it runs as root, in a container, they belong to the owner of their folder."""
+"""Writes files of studies. If a study runs as root in a container, they get the owner of their folder."""
 
 import os
 from pathlib import Path
 
 
 def write(path: Path, body: bytes) -> None:
-    """Writes a file; its folder is made if there is none."""
+    """Writes a file; creates its folder if needed."""
     _make(path.parent)
     path.write_bytes(body)
     _own(path)
@@ -18,7 +18,7 @@ def _make(folder: Path) -> None:
 
 
 def _own(path: Path) -> None:
-    """Gives a path to the owner of its folder."""
+    """Sets the owner of a path to that of its folder."""
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid)

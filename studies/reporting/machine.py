@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Machine(BaseModel):
-    """Where it was measured.
+    """The machine of a measurement.
 
     Attributes:
-        processor: Its model.
-        cores: Of the machine.
-        memory_bytes: Of the machine.
-        load: Load average of the last minute before the measurement began: what else the machine was doing.
+        processor: Model of the processor.
+        cores: Number of cores.
+        memory_bytes: Size of the memory.
+        load: Load average of the minute before the measurement, caused by other programs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,7 +24,7 @@ class Machine(BaseModel):
     load: float
 
     def line(self) -> str:
-        """Returns it as one phrase."""
+        """Returns a description in one phrase."""
         memory = self.memory_bytes / 2**30
         return f"{self.processor}, {self.cores} cores, {memory:.1f} GiB, load {self.load:.2f} before the start"
 

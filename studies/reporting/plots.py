@@ -1,4 +1,4 @@
-"""Pictures of the studies, with matplotlib."""
+"""Plots of the studies, with matplotlib."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,29 +11,29 @@ from studies.reporting.results import Comparison
 
 GOOD, BAD, BLUE, GREY = "#2a7f62", "#c0504d", "#2a6f97", "#7f7f7f"
 LONGEST_BAR = 4.0
-"""What exceeds its goal by more is cut there; its number tells."""
+"""Longer bars are cut; their number shows the value."""
 
 
 def panels(columns: int = 1, size: tuple[float, float] | None = None, *, share_y: bool = False) -> tuple[Figure, Any]:
-    """Returns a figure and its axes: one, or an array where there are several columns.
+    """Returns a figure and its axes: one, or an array for several columns.
 
     Args:
-        columns: Panels beside each other.
+        columns: Number of panels side by side.
         size: Width and height in inches.
-        share_y: Whether they have one scale upwards.
+        share_y: Whether they share the y axis.
     """
     figure = Figure(figsize=size or (8 if columns == 1 else 11, 4), layout="constrained")
     return figure, figure.subplots(1, columns, sharey=share_y)
 
 
 def legend_above(figure: Figure, axis: Any) -> None:
-    """Explains the lines or bars of one panel, which are those of all, above the panels."""
+    """Adds a legend above the panels, from one panel, because all have the same lines or bars."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
 
 def png(figure: Figure) -> bytes:
-    """Returns a figure as PNG: without the program's version in it, the same figures give the same file."""
+    """Returns a figure as PNG, without the program's version, so that the same figure gives the same file."""
     body = io.BytesIO()
     figure.savefig(body, dpi=110, format="png", metadata={"Software": None})
     return body.getvalue()
@@ -60,7 +60,7 @@ def dots(
 
 
 def goals(comparisons: Sequence[Comparison]) -> Figure:
-    """Draws how far each goal is reached."""
+    """Draws the share of each goal that is reached."""
     figure, axis = panels(size=(10, 1 + 0.36 * len(comparisons)))
     longest = min(max(1.2, *(each.share for each in comparisons)), LONGEST_BAR)
     shares = [min(each.share, longest) for each in comparisons]

@@ -1,4 +1,4 @@
-"""What a study found: raw numbers, and figures with goals, kept as one JSON file for each program."""
+"""Results of a study: raw numbers, and figures with goals, stored as one JSON file for each program."""
 
 import math
 import statistics
@@ -21,12 +21,12 @@ class Comparison(BaseModel):
 
     Attributes:
         figure: What was measured.
-        unit: Of both values.
+        unit: Unit of both values.
         fleet: The fleet's value.
-        against: The value that it is compared with; None: the goal is one for the value itself.
-        baseline: What it is compared with.
-        goal: Of fleet / against, or of the fleet's value where there is nothing to compare with.
-        sense: Which side of the goal is good.
+        against: The baseline's value; None: the goal is for the fleet's value itself.
+        baseline: Description of the baseline.
+        goal: Goal for fleet / against, or for the fleet's value without a baseline.
+        sense: Whether the goal is a minimum or a maximum.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Comparison(BaseModel):
 
     @property
     def judged(self) -> float:
-        """The number that the goal is for: the ratio, or the value itself."""
+        """The number that is compared with the goal: the ratio, or the value itself."""
         if self.against is None:
             return self.fleet
         return self.fleet / self.against if self.against else math.inf
@@ -53,13 +53,13 @@ class Comparison(BaseModel):
 
     @property
     def share(self) -> float:
-        """How far the goal is reached: 1 is just met, more is better."""
+        """Share of the goal that is reached: 1 is just met, more is better."""
         if self.sense == "at least":
             return self.judged / self.goal
         return self.goal / self.judged if self.judged else math.inf
 
     def line(self) -> str:
-        """Returns it as one line for a terminal."""
+        """Returns the comparison as one line for a terminal."""
         compared = f" / {self.against:.4g} of {self.baseline} = {self.judged:.2f} x" if self.against is not None else ""
         verdict = "met" if self.met else f"missed, {self.share:.0%} of it"
         return f"{self.figure}: {self.fleet:.4g} {self.unit}{compared} (goal: {self.sense} {self.goal:g}: {verdict})"
@@ -70,14 +70,14 @@ Run = dict[str, str | int | float]
 
 
 class Measurement(BaseModel):
-    """What one program measured.
+    """The results of one program.
 
     Attributes:
-        program: Its name.
-        question: What it answers.
-        method: How, in Markdown.
-        at: When it ended.
-        machine: Where.
+        program: Name of the program.
+        question: The question that it answers.
+        method: The method, in Markdown.
+        at: Time of its end.
+        machine: Machine of the measurement.
         comparisons: The figures with goals.
         runs: The raw numbers, in the order in which they were taken.
     """
@@ -94,12 +94,12 @@ class Measurement(BaseModel):
 
 
 def median(runs: Sequence[Run], column: str) -> float:
-    """Returns the median of a column; it is the round that other load on the machine disturbs least."""
+    """Returns the median of a column, which other load on the machine affects least."""
     return statistics.median(float(run[column]) for run in runs)
 
 
 def now() -> datetime:
-    """Returns the time to the second."""
+    """Returns the current time, rounded to seconds."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -109,7 +109,7 @@ def read(folder: Path) -> list[Measurement]:
 
 
 def keep(measurement: Measurement, folder: Path) -> None:
-    """Prints a measurement and leaves its raw numbers for the document."""
+    """Prints a measurement and stores its raw numbers for the document."""
     print(table_of(measurement.runs))
     for comparison in measurement.comparisons:
         print(comparison.line())

@@ -1,4 +1,4 @@
-"""Statistics of the studies. Pure; what scipy does is left to scipy."""
+"""Statistics of the studies, based on scipy. Pure functions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def roc(higher: Sequence[float], lower: Sequence[float]) -> tuple[Floats, Floats
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
-    """Returns the rank correlation of two series; NaN where one is constant."""
+    """Returns the rank correlation of two series; NaN if one is constant."""
     if min(len(set(left)), len(set(right))) < 2:
         return math.nan
     return float(stats.spearmanr(left, right).statistic)
@@ -73,10 +73,10 @@ def bootstrap(
     """Returns a figure with its 95 % percentile interval over resampled units.
 
     Args:
-        units: What is drawn, such as questions: the answers to one question are scored against the same reference.
-        figure: Computes the figure for a list of units, in which one may occur several times.
-        resamples: Draws.
-        seed: Of the draws.
+        units: The units to resample, such as questions: answers to one question share a reference.
+        figure: Computes the figure for a list of units, which may contain a unit several times.
+        resamples: Number of draws.
+        seed: Seed of the draws.
     """
 
     value = figure(units)

@@ -1,4 +1,4 @@
-"""The frame that the studies of the fleet share: options, the machine, raw numbers, and the result that is kept."""
+"""Common frame of the studies of the fleet: options, machine, raw numbers, and the stored result."""
 
 import argparse
 import sys
@@ -12,22 +12,22 @@ from studies.reporting.results import RESULTS, Comparison, Measurement, Run, kee
 
 
 class Runs(list[Run]):
-    """The raw numbers so far."""
+    """The raw numbers of a study."""
 
     def add(self, *runs: Run) -> None:
-        """Keeps and prints runs."""
+        """Adds and prints runs."""
         self.extend(runs)
         print(*runs, sep="\n", flush=True)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study found beside its raw numbers.
+    """Results of a study in addition to its raw numbers.
 
     Attributes:
         comparisons: The figures with goals.
-        suffix: Of the name under which the result is kept, where there is one for each of several settings.
-        facts: Numbers of this run that the question and the method name as `{NAME}`.
+        suffix: Suffix of the stored result's name, if there are results for several settings.
+        facts: Numbers of this run for the placeholders `{NAME}` in question and method.
     """
 
     comparisons: Sequence[Comparison] = ()
@@ -41,7 +41,7 @@ Finish = Callable[[argparse.Namespace, Measurement], None]
 
 
 def option(*flags: str, **settings: Any) -> Option:
-    """Returns an option of a study, as `ArgumentParser.add_argument` takes it."""
+    """Returns an option of a study, for `ArgumentParser.add_argument`."""
     return flags, settings
 
 
@@ -50,12 +50,12 @@ class Study:
     """A program that answers a question by measuring; call it to run it.
 
     Attributes:
-        program: Its name.
-        question: What it answers.
-        method: How, in Markdown.
-        options: Of its command line, beside `--results`.
-        measure: Measures; adds raw numbers to the runs as they come.
-        finish: Called with the result once it is kept.
+        program: Name of the program.
+        question: The question that it answers.
+        method: The method, in Markdown.
+        options: Options of its command line, in addition to `--results`.
+        measure: Function that measures and adds raw numbers to the runs.
+        finish: Called with the result after it was stored.
     """
 
     program: str
@@ -66,7 +66,7 @@ class Study:
     finish: Finish
 
     def __call__(self, arguments: Sequence[str] | None = None) -> Measurement:
-        """Measures, and keeps and returns the result."""
+        """Measures, stores the result and returns it."""
         options = self._parse(arguments)
         where, runs = machine(), Runs()
         found = self.measure(options, runs)
@@ -97,10 +97,10 @@ class Study:
 def study(
     question: str, method: str, *options: Option, finish: Finish = lambda _options, _measurement: None
 ) -> Callable[[Measure], Study]:
-    """Makes a study of the function that measures; it is named like its module."""
+    """Decorates the function that measures, to make it a study named like its module."""
 
     def decorated(measure: Measure) -> Study:
-        program = Path(measure.__code__.co_filename).stem  # its module is `__main__` where it is run
+        program = Path(measure.__code__.co_filename).stem  # its module is `__main__` if it is run directly
         return Study(program, question, method, options, measure, finish)
 
     return decorated

@@ -1,4 +1,4 @@
-"""Documents from templates: prose states the rule, and numbers come from the run."""
+"""Renders documents from templates: texts are in the template, numbers come from the run."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def render(name: str, **values: Any) -> str:
     """Returns a document.
 
     Args:
-        name: Of the template, such as `fleet/templates/benchmarks.md.j2`.
-        values: What it shows; one that it shows and lacks is an error.
+        name: Name of the template, such as `fleet/templates/benchmarks.md.j2`.
+        values: Its variables; a missing one is an error.
     """
     return _ENVIRONMENT.get_template(name).render(**values)

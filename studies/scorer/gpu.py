@@ -1,10 +1,9 @@
-"""How many pairs a second does the scorer score on a GPU? `python -m studies.scorer.gpu`, in its image with torch.
+"""Measures pairs/s of the scorer on a GPU: `python -m studies.scorer.gpu`, in its image with torch.
 
-One run, the same texts, for encoders of three usual sizes with random weights: only their speed is looked at, and
-random numbers are multiplied as fast as others. Texts are the attempts that the threshold study uses, as often as asked
-for, with their words moved round so that no two are alike; the embedded encoder's tokenizer cuts them. Prints pairs/s,
-best of the rounds, of bert-score called with one pair at a time, of bert-score on the whole list in batches, and of the
-service's engine in single precision and in bfloat16, called with as many pairs at a time.
+One run with the same texts, for encoders of three usual sizes with random weights, which do not affect the speed. Texts
+are the attempts of the threshold study, repeated with rotated words so that all are different, and tokenised by the
+embedded encoder's tokenizer. Prints pairs/s, best of the rounds, of bert-score with one pair at a time, of bert-score
+on the whole list in batches, and of the service's engine in single precision and in bfloat16 with the same batch sizes.
 """
 
 import argparse
@@ -41,10 +40,10 @@ class Shape(NamedTuple):
     """An encoder's size.
 
     Attributes:
-        layers: Up to the one that is compared.
-        width: Numbers for a token.
-        heads: Of attention.
-        inner: Width of the feed-forward part.
+        layers: Number of layers, up to the one that is compared.
+        width: Size of the vector of a token.
+        heads: Number of attention heads.
+        inner: Width of the feed-forward network.
     """
 
     layers: int
@@ -58,11 +57,11 @@ SHAPES = {
     "roberta-base, layer 10": Shape(10, 768, 12, 3072),
     "roberta-large, layer 17": Shape(17, 1024, 16, 4096),
 }
-"""The embedded encoder, and two of bert-score's with the layers that it compares."""
+"""The embedded encoder, and two of bert-score with the layers that it compares."""
 
 
 def write_encoder(shape: Shape, tokenizer: Path, folder: Path) -> None:
-    """Writes an encoder of random weights that bert-score can load."""
+    """Writes an encoder with random weights that bert-score can load."""
     torch.manual_seed(1)
     config = BertConfig(
         num_hidden_layers=shape.layers,
@@ -76,27 +75,27 @@ def write_encoder(shape: Shape, tokenizer: Path, folder: Path) -> None:
         shutil.copy(tokenizer / name, folder)
 
 
-def moved(text: str, by: int) -> str:
-    """Returns a text whose first words are at its end."""
+def rotated(text: str, by: int) -> str:
+    """Returns a text whose first words were moved to its end."""
     words = text.split()
     by %= len(words)
     return " ".join(words[by:] + words[:by])
 
 
 def in_batches(score: Callable[[Pairs], object], size: int, pairs: Pairs) -> None:
-    """Scores pairs, so many at a time."""
+    """Scores pairs in batches of a size."""
     for start in range(0, len(pairs), size):
         score(pairs[start : start + size])
 
 
 def whole(bert: BERTScorer, size: int, pairs: Pairs) -> None:
-    """Scores pairs with bert-score, which makes its batches itself."""
+    """Scores pairs with bert-score, which splits them into batches."""
     candidates, references = map(list, zip(*pairs, strict=True))
     bert.score(candidates, references, batch_size=size)
 
 
 def rate(call: Callable[[Pairs], object], pairs: Pairs, rounds: int) -> float:
-    """Returns pairs/s of the best round, after a short one to get warm."""
+    """Returns pairs/s of the best round, after a short warm-up."""
     call(pairs[:WARM_PAIRS])
     seconds = []
     for _ in range(rounds):
@@ -107,7 +106,7 @@ def rate(call: Callable[[Pairs], object], pairs: Pairs, rounds: int) -> float:
 
 
 def main() -> None:
-    """Measures, and prints a table as Markdown."""
+    """Measures and prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE)
@@ -116,11 +115,11 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=300, help="pairs that are scored one by one (default: 300)")
     parser.add_argument("--size", type=int, nargs="+", default=[32, 256], help="pairs at a time (default: 32 256)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="on the CPU (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads on the CPU (default: 1)")
     options = parser.parse_args()
     with options.attempts.open(encoding="utf-8") as lines:
         attempts = list(read_attempts(lines)) * options.times
-    pairs = [(moved(each.answer, by), moved(each.reference, by)) for by, each in enumerate(attempts)]
+    pairs = [(rotated(each.answer, by), rotated(each.reference, by)) for by, each in enumerate(attempts)]
     device = torch.cuda.get_device_name() if options.device.startswith("cuda") else machine().processor
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(f"{device}, torch {torch.__version__}, {len(pairs)} pairs, best of {options.rounds} rounds, pairs/s\n")

@@ -1,7 +1,7 @@
 """The scorer in process: pairs/s by batch size, as JSON.
 
 studies/fleet/scored.py runs this in a container of the scorer's image:
-`python in_process.py PAIRS SIZE …`, where PAIRS holds a JSON array [candidate, reference] a line.
+`python in_process.py PAIRS SIZE …`, where PAIRS is a file with a JSON array [candidate, reference] a line.
 """
 
 import json
@@ -14,7 +14,7 @@ from score_validator.settings import ScorerSettings
 
 
 def main() -> None:
-    """Measures each size with an engine of its own, so that none knows the references of another."""
+    """Measures each size with a new engine, so that no references are cached from another size."""
     path, *sizes = sys.argv[1:]
     pairs = [(candidate, reference) for candidate, reference in map(json.loads, Path(path).read_text().splitlines())]
     rates = {}

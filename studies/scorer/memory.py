@@ -1,7 +1,7 @@
-"""Does the scorer's memory stay flat? `python -m studies.scorer.memory`, from the root of the repository.
+"""Measures whether the scorer's memory stays flat: `python -m studies.scorer.memory`, from the root of the repository.
 
 Scores many pairs of new texts of very different lengths through the queue and the engine, and prints the memory of the
-process on the way. The cache is full before the first figure counts.
+process during that. Memory is flat if it stops growing once the cache is full.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def resident_mib() -> float:
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=50_000)
     options = parser.parse_args()
@@ -32,7 +32,7 @@ def main() -> None:
     words = " ".join(read_references(QUESTIONS_FILE)).split()
 
     def text() -> str:
-        # Mostly short, so that so many take minutes; some as long as the encoder reads.
+        # Mostly short, so that all pairs take minutes; some have the maximum length of the encoder.
         length = 400 if chance.random() < 0.001 else chance.randint(1, 8)
         return " ".join(chance.choices(words, k=length))
 

@@ -1,19 +1,19 @@
-"""How fast is the scorer? `python -m studies.scorer.speed`, from the root of the repository, where torch is installed.
+"""Measures the speed of the scorer: `python -m studies.scorer.speed`, in the root of the repository, with torch.
 
 One run, the same texts, the same threads; prints pairs/s and the ratios that matter:
 
-- engine / bert-score called for each pair, and engine / bert-score on the whole list at its best batch size;
-- the HTTP service under concurrent clients / the same engine called in this process;
-- how far the other precisions move raw F1 of the labelled answers, and whether these keep their order;
-- latency of one request with no load / the engine called directly.
+- engine / bert-score called for each pair, and engine / bert-score on the whole list with its best batch size;
+- the HTTP service with concurrent clients / the same engine called in this process;
+- how much the other precisions change raw F1 of the labelled answers, and whether these keep their order;
+- latency of one request without load / the engine called directly.
 
-The ways take turns in rounds, and the best of each counts. The engines are compared by pairs for each second of CPU
-time, which other load on the machine changes little; on an idle machine with one thread that is the time on the clock,
-which is printed beside it. HTTP is compared both ways, by the clock and by the CPU time of the service.
+All ways alternate in rounds, and the best round of each counts. The engines are compared by pairs per second of CPU
+time, which other load on the machine changes little. On an idle machine with one thread this equals wall time, which is
+also printed. HTTP is compared by wall time and by the CPU time of the service.
 
-The texts are the attempts of the model that the threshold study uses: three answers for each reference, as in the
-fleet; bert-score on a whole list embeds equal texts once, too. `--first` takes the first answers alone, so that no two
-pairs share a reference. 'References new' starts each round with an empty cache, 'references known' has seen them all.
+The texts are the attempts of the threshold study: three answers for each reference, as in the fleet. bert-score on a
+whole list also embeds equal texts only once. `--first` uses only the first answers, so that no two pairs share a
+reference. 'References new' starts each round with an empty cache; with 'references known' all are cached.
 """
 
 import argparse
@@ -47,7 +47,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
 
 
 class Rate(NamedTuple):
-    """Pairs/s, by CPU time and by the clock."""
+    """Pairs/s, by CPU time and by wall time."""
 
     cpu: float
     clock: float
@@ -61,10 +61,10 @@ def rate(pairs: Sequence[TextPair], call: Callable[[], object], cpu: Callable[[]
 
 
 class Service:
-    """The HTTP service in a process of its own."""
+    """The HTTP service in a separate process."""
 
     def __init__(self, settings: ScorerSettings, port: int) -> None:
-        """Starts it and waits until it listens."""
+        """Starts the service and waits until it listens."""
         self.port = port
         environment = os.environ | {
             "SCORER_PORT": str(port),
@@ -84,7 +84,7 @@ class Service:
                 time.sleep(0.2)
 
     def cpu(self) -> float:
-        """Seconds of CPU time that the service has taken: gunicorn's arbiter and its worker."""
+        """Returns the CPU seconds of the service: gunicorn's arbiter and its worker."""
         ticks = 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -96,7 +96,7 @@ class Service:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops the service."""
         self.process.terminate()
         self.process.wait(30)
 
@@ -123,7 +123,7 @@ def post(connection: http.client.HTTPConnection, pair: TextPair) -> None:
 
 
 def latencies(pairs: Sequence[TextPair], calls: Sequence[Callable[[TextPair], object]]) -> list[float]:
-    """Medians of calls that take turns, pair by pair."""
+    """Returns the medians of calls that alternate, pair by pair."""
     seconds: list[list[float]] = [[] for _ in calls]
     for pair in pairs:
         for own, call in zip(seconds, calls, strict=True):
@@ -134,7 +134,7 @@ def latencies(pairs: Sequence[TextPair], calls: Sequence[Callable[[TextPair], ob
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE)
     parser.add_argument("--first", action="store_true", help="one answer for each reference")
@@ -180,7 +180,7 @@ def main() -> None:
         f"HTTP, {CLIENTS} clients, references known": lambda: service.clients(pairs),
     }
     try:
-        service.clients(pairs)  # now the service and the engines have seen the references
+        service.clients(pairs)  # caches the references in the service and the engines
         for each in others:
             known(each)
         rates: dict[str, list[Rate]] = {way: [] for way in ways}

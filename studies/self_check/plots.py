@@ -1,4 +1,4 @@
-"""The picture of the self-check study."""
+"""Plot of the self-check study."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,14 +15,14 @@ def agreement(
     reference: Sequence[float],
     threshold: float,
 ) -> Figure:
-    """Draws the agreement of each kind of answer with the model's samples, and that of its own beside the reference.
+    """Draws the agreement of each kind of answer with the model's samples, and agreement against reference scores.
 
     Args:
         kinds: Agreement of the labelled answers, by label.
         chance: Agreement with samples of other questions.
         own: Agreement of the model's first answers.
         reference: Scores of those first answers against their references, in the same order.
-        threshold: For agreement.
+        threshold: Threshold of agreement.
     """
     figure, (left, right) = plots.panels(2)
     rows = {"other questions": chance, "first answers": own} | dict(kinds)

@@ -1,8 +1,8 @@
-"""What agreement with further answers can tell where there is no reference: `python -m studies.self_check.study`.
+"""Measures what agreement with further answers detects without a reference: `python -m studies.self_check.study`.
 
-The idea is SelfCheckGPT's (Manakul, Liusie and Gales, EMNLP 2023, arXiv:2303.08896): a model that knows says the same
-again, one that guesses says something else each time. Reads the labelled answers and samples of the model for the same
-questions; scores each answer against each sample as the fleet does; writes `self-check-study.md` and its picture.
+The idea is SelfCheckGPT's (Manakul, Liusie and Gales, EMNLP 2023, arXiv:2303.08896): a model that knows the answer
+repeats it, and a model that guesses gives different answers. Reads the labelled answers and the model's samples for the
+same questions, scores each answer against each sample as the fleet does, and writes `self-check-study.md` and its plot.
 """
 
 import argparse
@@ -40,10 +40,10 @@ class Sampled(NamedTuple):
 
     Attributes:
         question: Its text.
-        reference: Its reference answer, which only the study looks at.
+        reference: Its reference answer, which only the study uses.
         answer: The first answer.
         samples: Further answers to the same prompt.
-        model: That gave them.
+        model: The model that gave the answers.
     """
 
     question: str
@@ -57,7 +57,7 @@ def read_samples(lines: Iterable[str]) -> list[Sampled]:
     """Reads answers and samples, one JSON object a line.
 
     Raises:
-        ValueError: A line is none.
+        ValueError: A line is invalid.
     """
     found = []
     for number, line in enumerate(lines, 1):
@@ -71,7 +71,7 @@ def read_samples(lines: Iterable[str]) -> list[Sampled]:
 
 
 def agreements(scores: Scores, asked: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
-    """Returns for each answer the mean of its scores against its samples, as the fleet computes it."""
+    """Returns the mean score of each answer against its samples, as the fleet computes it."""
     pairs: list[TextPair] = [(answer, sample) for answer, samples in asked for sample in samples]
     scored = iter(scores.of(pairs))
     return [float(np.mean([next(scored) for _ in samples])) for _, samples in asked]
@@ -88,7 +88,7 @@ def unrelated_samples(sampled: Sequence[Sampled], times: int, seed: int) -> list
 
 
 class Advice(NamedTuple):
-    """A threshold and what it rests on.
+    """A threshold and its bounds.
 
     Attributes:
         threshold: The recommended one, to two places.
@@ -102,7 +102,7 @@ class Advice(NamedTuple):
 
 
 def advise(chance: Sequence[float], good: Sequence[float], hard: Interval) -> Advice:
-    """Chooses a threshold: it never lets chance pass, and asks for more only if more agreement means better.
+    """Chooses a threshold that chance does not pass; it is higher only if more agreement means better answers.
 
     Args:
         chance: Agreement with samples of other questions.
@@ -115,7 +115,7 @@ def advise(chance: Sequence[float], good: Sequence[float], hard: Interval) -> Ad
 
 
 def verdict(hard: Interval) -> str:
-    """Says what an AUC of good answers against wrong ones means for users."""
+    """Returns the meaning of an AUC of good against wrong answers, as a sentence for users."""
     if hard.low > 0.5:
         return "a hint, no proof."
     does = "does not know what is right" if hard.high >= 0.5 else "**prefers the wrong ones**"
@@ -131,16 +131,16 @@ def document(
     images: Path,
     day: date,
 ) -> str:
-    """Scores, draws the picture, and returns the document.
+    """Scores, draws the plot, and returns the document.
 
     Args:
-        scores: Of the service's scorer.
-        name: Of that scorer.
-        answers: The labelled ones; those to questions without samples are left out.
+        scores: Scores of the service's scorer.
+        name: Name of that scorer.
+        answers: The labelled answers; those to questions without samples are left out.
         sampled: First answers and samples of the model.
-        threshold: At which an answer with a reference is accepted, to compare with.
-        images: Folder of the picture.
-        day: Of the run.
+        threshold: Threshold for answers with a reference, for comparison.
+        images: Folder of the plot.
+        day: Date of the run.
 
     Raises:
         ValueError: Too few of the labelled questions have samples.
@@ -209,12 +209,12 @@ def document(
 
 
 def main() -> int:
-    """Writes the document and its picture; 2 if something that it needs cannot be had."""
+    """Writes the document and its plot; returns 2 if input or encoder cannot be loaded."""
     parser = argparse.ArgumentParser(prog="python -m studies.self_check.study", description=__doc__)
     parser.add_argument("--samples", type=Path, default=SAMPLES_FILE, help="answers and samples, JSON lines")
     parser.add_argument("--labelled", type=Path, default=LABELLED_FILE, help="CSV of labelled answers")
     parser.add_argument("--threshold", type=float, default=0.32, help="QUALITY_THRESHOLD to compare with")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the document and images/ go")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the document and of images/")
     options = parser.parse_args()
 
     settings = load(ScorerSettings)

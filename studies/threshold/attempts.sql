@@ -1,4 +1,4 @@
--- The fleet's attempts at questions with a reference answer, one JSON object a line: what the threshold study reads.
+-- Input of the threshold study: the fleet's attempts at questions with a reference answer, one JSON object a line.
 -- A fleet asks again only after a low score; with QUALITY_THRESHOLD=1 every question has all attempts.
 SELECT json_build_object(
     'question_id', question_id,

@@ -1,9 +1,9 @@
-"""Measures what unrelated texts score with the encoder of the settings: `python -m studies.threshold.calibrate`.
+"""Measures the score of unrelated texts with the encoder of the settings: `python -m studies.threshold.calibrate`.
 
 Reference answers of the question set are paired with those of other questions, drawn at random, and scored. Their mean
-F1 is the baseline, 0 on the calibrated scale. It is written to `score_validator/baselines/`, with what it rests on.
+F1 is the baseline, 0 on the calibrated scale. It is written to `score_validator/baselines/`, with its provenance.
 
-For the embedded encoder the tokens of the reference answers are counted first: the idf weights of its scores.
+For the embedded encoder the tokens of the reference answers are counted first, for the idf weights.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def unrelated_pairs(texts: Sequence[str], count: int, seed: int) -> list[TextPai
     """Draws ordered pairs of different texts, each at most once.
 
     Raises:
-        ValueError: There are not as many.
+        ValueError: There are fewer pairs than `count`.
     """
     possible = len(texts) * (len(texts) - 1)
     if count > possible:
@@ -58,7 +58,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def write_idf(texts: Sequence[str], source: str) -> None:
-    """Counts the tokens of texts as the embedded encoder splits them, and writes the counts."""
+    """Counts the tokens of texts with the embedded encoder's tokenizer, and writes the counts."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(embedded_folder() / "tokenizer.json"))
@@ -80,12 +80,12 @@ def _provenance(settings: ScorerSettings) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measures and writes; 2 if the encoder or the question set cannot be had."""
+    """Measures and writes; returns 2 if the encoder or the question set cannot be loaded."""
     parser = argparse.ArgumentParser(prog="python -m studies.threshold.calibrate", description=__doc__)
     parser.add_argument("--questions", type=Path, default=QUESTIONS_FILE, help="CSV with a column `original_answer`")
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the baseline is written")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the baseline")
     options = parser.parse_args()
 
     settings = load(ScorerSettings)

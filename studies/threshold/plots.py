@@ -1,4 +1,4 @@
-"""Pictures of the threshold study."""
+"""Plots of the threshold study."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,7 +54,7 @@ def separation(scores: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def cost(rows: Sequence[AtThreshold], threshold: float) -> Figure:
-    """Draws what passes, and calls and kept score, at each threshold."""
+    """Draws the share that passes, the calls and the kept score at each threshold."""
     figure, (left, right) = plots.panels(2)
     at = [row.threshold for row in rows]
     left.plot(at, [row.first for row in rows], color="#2166ac", label="first answers that pass")

@@ -12,13 +12,13 @@ LABELS: tuple[Label, ...] = get_args(Label)
 
 
 class Labelled(NamedTuple):
-    """An answer with the judgement of a person or a model.
+    """An answer with a label.
 
     Attributes:
-        question: Its text.
+        question: Text of the question.
         reference: The reference answer.
-        label: What the answer is.
-        answer: It.
+        label: Judgement of the answer.
+        answer: Text of the answer.
     """
 
     question: str
@@ -28,7 +28,7 @@ class Labelled(NamedTuple):
 
 
 def read_references(path: Path) -> list[str]:
-    """Returns the reference answers of a question set that differ, in their order."""
+    """Returns the different reference answers of a question set, in order."""
     with path.open(newline="", encoding="utf-8") as lines:
         return list(dict.fromkeys(row["original_answer"] for row in csv.DictReader(lines) if row["original_answer"]))
 

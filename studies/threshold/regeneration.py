@@ -1,4 +1,4 @@
-"""What asking again gains and costs, from questions with several scored attempts. Pure."""
+"""Gain and cost of regeneration, from questions with several scored attempts. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -12,11 +12,11 @@ class Attempt(NamedTuple):
     """One scored answer of the model.
 
     Attributes:
-        question_id: Its question.
+        question_id: Id of its question.
         number: 1 for the first answer.
         answer: Its text.
         reference: The reference answer.
-        model: That gave it.
+        model: The model that gave it.
     """
 
     question_id: str
@@ -27,15 +27,15 @@ class Attempt(NamedTuple):
 
 
 class AtThreshold(NamedTuple):
-    """What happens at a threshold, each a mean over questions.
+    """Results at a threshold, as means over questions.
 
     Attributes:
         threshold: Score at or above which an answer is accepted.
         first: Share of first answers that pass.
         accepted: Share of questions with an answer that passes.
-        calls: Of the model for one question.
-        kept: Score of the answer that is kept.
-        gain: Of that score above the first answer's.
+        calls: Calls of the model per question.
+        kept: Score of the kept answer.
+        gain: Difference of that score to the first answer's.
     """
 
     threshold: float
@@ -47,15 +47,15 @@ class AtThreshold(NamedTuple):
 
     @property
     def calls_for_a_point(self) -> float:
-        """Further calls for 0.01 of mean score; infinite when nothing is gained."""
+        """Further calls per 0.01 of mean score; infinite without a gain."""
         return (self.calls - 1) / (self.gain * 100) if self.gain > 0 else float("inf")
 
 
 def complete(scores: Iterable[tuple[str, int, float]], attempts: int) -> list[list[float]]:
-    """Returns the scores of the questions that have all attempts, in their order.
+    """Returns the scores of the questions that have all attempts, in order.
 
-    A fleet asks again only after a low score: its questions with all attempts are its bad ones. Let it run with a
-    threshold of 1 to measure without that bias.
+    A fleet regenerates only after a low score, so its questions with all attempts are biased towards bad ones. A
+    threshold of 1 avoids that bias.
     """
     by_question: dict[str, dict[int, float]] = {}
     for question, number, score in scores:
@@ -65,11 +65,11 @@ def complete(scores: Iterable[tuple[str, int, float]], attempts: int) -> list[li
 
 
 def at_threshold(questions: Sequence[Sequence[float]], threshold: float) -> AtThreshold:
-    """Plays the loop of the fleet: the first answer that passes is kept, else the best of all.
+    """Simulates the loop of the fleet: the first answer that passes is kept, otherwise the best one.
 
     Args:
-        questions: Scores of the attempts of each.
-        threshold: At or above which an answer passes.
+        questions: Scores of the attempts of each question.
+        threshold: Score at or above which an answer passes.
     """
     calls, kept = [], []
     for scores in questions:
@@ -88,18 +88,18 @@ def at_threshold(questions: Sequence[Sequence[float]], threshold: float) -> AtTh
 
 
 def best_of(questions: Sequence[Sequence[float]], count: int) -> Interval:
-    """Returns by how much the best of the first `count` answers is above the first, with its 95 % interval."""
+    """Returns the gain of the best of the first `count` answers over the first, with its 95 % interval."""
     gains = {str(index): max(scores[:count]) - scores[0] for index, scores in enumerate(questions)}
     return bootstrap(list(gains), lambda drawn: float(np.mean([gains[each] for each in drawn])))
 
 
 class Recommendation(NamedTuple):
-    """A threshold and what bounds it.
+    """A threshold and its bounds.
 
     Attributes:
         threshold: The recommended one, to two places.
-        floor: The 99th percentile of unrelated pairs: below it chance passes.
-        ceiling: The 5th percentile of good answers: above it right answers are refused.
+        floor: The 99th percentile of unrelated pairs: below it, chance passes.
+        ceiling: The 5th percentile of good answers: above it, right answers are rejected.
     """
 
     threshold: float
@@ -110,13 +110,13 @@ class Recommendation(NamedTuple):
 def recommend(
     unrelated: Sequence[float], good: Sequence[float], questions: Sequence[Sequence[float]], budget: float
 ) -> Recommendation:
-    """Chooses the highest threshold that good answers pass and the model can pay for.
+    """Chooses the highest threshold that good answers pass within the budget of calls.
 
     Args:
         unrelated: Scores of unrelated pairs.
         good: Scores of good answers.
         questions: Scores of the attempts of each question.
-        budget: Calls of the model for a question, in the mean.
+        budget: Mean number of calls of the model per question.
     """
     floor, ceiling = float(np.percentile(unrelated, 99)), float(np.percentile(good, 5))
     steps = [step / 100 for step in range(int(np.ceil(floor * 100)), int(np.floor(ceiling * 100)) + 1)]

@@ -1,4 +1,4 @@
-"""Scores of answers as the service gives them, and how the studies group them."""
+"""Scores answers as the service does, and groups the scores for the studies."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from studies.threshold.questions import LABELS, Labelled
 BATCH = 256
 
 PERCENTILES = ("answers", "number", "mean", "5 %", "25 %", "median", "75 %", "95 %", "highest")
-"""Head of a table of `percentiles`."""
+"""Header of a table of `percentiles`."""
 
 
 def score_all(scorer: Scorer, pairs: Sequence[TextPair]) -> list[Scored]:
@@ -29,12 +29,12 @@ class Scores:
     """Calibrated scores of one scorer."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Args: one that has a baseline."""
+        """Takes a scorer with a baseline."""
         self._scorer = scorer
         self._baseline = scorer.baseline or 0.0
 
     def of(self, pairs: Sequence[TextPair]) -> list[float]:
-        """Scores pairs; a blank answer as the service does."""
+        """Scores pairs; blank answers are scored as by the service."""
         asked = [pair for pair in pairs if pair[0].strip()]
         scored = iter(score_all(self._scorer, asked))
         raw = [next(scored) if candidate.strip() else EMPTY_ANSWER for candidate, _ in pairs]
@@ -62,6 +62,6 @@ def by_label(answers: Sequence[Labelled], scores: Sequence[float]) -> dict[str, 
 
 
 def percentiles(name: str, values: Sequence[float]) -> list[object]:
-    """Returns a row: name, number, and percentiles."""
+    """Returns a row of a table: name, number, mean and percentiles."""
     shown = (f"{each:.2f}" for each in np.percentile(values, [5, 25, 50, 75, 95]))
     return [name, len(values), f"{np.mean(values):.3f}", *shown, f"{max(values):.2f}"]

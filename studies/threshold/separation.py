@@ -1,4 +1,4 @@
-"""How well a score tells two labels apart, with intervals over the questions. Pure."""
+"""Measures how well a score separates two labels, with intervals over the questions. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ def separation(scores: ByQuestion, higher: str, lower: str) -> Interval:
 
 
 def gain(scores: ByQuestion, other: ByQuestion, higher: str, lower: str) -> Interval:
-    """Returns by how much the AUC of `scores` is above that of `other`, on the same draws of questions."""
+    """Returns the difference of the AUCs of `scores` and `other`, on the same draws of questions."""
     questions = [question for question, labels in scores.items() if higher in labels and lower in labels]
     return bootstrap(
         questions,

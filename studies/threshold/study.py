@@ -1,7 +1,7 @@
-"""What the score can tell, and which threshold follows: `python -m studies.threshold.study`.
+"""Measures what the score detects, and recommends a threshold: `python -m studies.threshold.study`.
 
-Reads attempts of the model (JSON lines; `make study S=threshold` takes them out of PostgreSQL), the labelled answers
-and the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its pictures.
+Reads attempts of the model (JSON lines; `make study S=threshold` reads them from PostgreSQL), the labelled answers and
+the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its plots.
 """
 
 import argparse
@@ -34,21 +34,21 @@ from studies.threshold.variants import variants
 ATTEMPTS_FILE = Path("studies/threshold/data/attempts.jsonl")
 ATTEMPTS = 3
 BUDGET = 2.0
-"""Calls of the model for a question, in the mean, that the recommended threshold may cost."""
+"""Mean number of calls of the model per question that the recommended threshold may cost."""
 
 OLD_THRESHOLD = 0.85
-"""That of the demonstration, for raw F1."""
+"""The threshold of the demonstration, for raw F1."""
 
 SHUFFLES = 10
 SEED = 1
 HARD = "wrong"
 COMPARED = ("wrong", "partly", "off_topic")
 GOALS = {"wrong": 0.80, "off_topic": 0.99}
-"""AUC of good answers against these, from which on the score is said to tell them apart."""
+"""Minimum AUC of good answers against these labels, to call them separated."""
 
 EMBEDDED = "all-MiniLM-L6-v2"
-SERVICE_WAY = f"layer {EMBEDDED_LAYER} idf F1"
-"""Of the embedded encoder, as the service scores."""
+SERVICE_VARIANT = f"layer {EMBEDDED_LAYER} idf F1"
+"""The variant of the embedded encoder that the service uses."""
 
 
 def read_attempts(lines: Iterable[str]) -> list[Attempt]:
@@ -82,13 +82,13 @@ def shuffled(attempts: Sequence[Attempt], times: int, seed: int) -> list[TextPai
     return pairs
 
 
-class Way(NamedTuple):
-    """How well one way to score tells answers apart.
+class Variant(NamedTuple):
+    """How well one variant of the score separates answers.
 
     Attributes:
-        name: Of the way.
+        name: Name of the variant.
         hard: AUC of good answers against wrong ones.
-        gain: Of that AUC over plain F1 of the encoder's last layer.
+        gain: Gain of that AUC over plain F1 of the encoder's last layer.
         others: AUC of good answers against the other labels that are compared.
         own: AUC of the model's first answers against unrelated pairs.
     """
@@ -101,18 +101,18 @@ class Way(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """All ways with one encoder.
+    """All variants with one encoder.
 
     Attributes:
         last: Name of plain F1 of its last layer.
-        ways: The best in the hard case first.
+        ways: The variants, the best in the hard case first.
     """
 
     last: str
-    ways: list[Way]
+    ways: list[Variant]
 
     def table(self) -> str:
-        """Returns them as a table in Markdown."""
+        """Returns the variants as a table in Markdown."""
         return table(
             ("way", "good/wrong", f"gain over {self.last}", "good/partly", "good/off topic", "model's answers/chance"),
             [
@@ -125,7 +125,7 @@ class Evaluation(NamedTuple):
 def evaluate_variants(
     folder: Path, answers: Sequence[Labelled], first_attempts: Sequence[Attempt], references: Sequence[str]
 ) -> Evaluation:
-    """Scores the labels that are compared and the model's first answers in every way with one encoder."""
+    """Scores the compared labels and the model's first answers with all variants of one encoder."""
     compared = [answer for answer in answers if answer.label in ("good", *COMPARED)]
     pairs = [(answer.answer, answer.reference) for answer in compared]
     own = [(attempt.answer, attempt.reference) for attempt in first_attempts if attempt.answer.strip()]
@@ -137,7 +137,7 @@ def evaluate_variants(
     for name, values in found.items():
         scores = labelled[name]
         ways.append(
-            Way(
+            Variant(
                 name,
                 separation(scores, "good", HARD),
                 gain(scores, labelled[last], "good", HARD),
@@ -156,11 +156,11 @@ def without_own_weights(folder: Path, answers: Sequence[Labelled], references: S
     hard = [answer for answer in answers if answer.label in ("good", HARD)]
     others = sorted(set(references) - {answer.reference for answer in answers})
     scores = variants(folder, [(answer.answer, answer.reference) for answer in hard], others)
-    return separation(by_question(hard, scores[SERVICE_WAY]), "good", HARD)
+    return separation(by_question(hard, scores[SERVICE_VARIANT]), "good", HARD)
 
 
 def length_effect(answers: Sequence[Labelled], scores: Sequence[float], label: str) -> Interval:
-    """Returns the rank correlation of score and length, in words for each word of the reference, of one label."""
+    """Returns the rank correlation of score and relative length (words per word of the reference) of one label."""
     own = {
         str(place): (len(answer.answer.split()) / len(answer.reference.split()), score)
         for place, (answer, score) in enumerate(zip(answers, scores, strict=True))
@@ -220,17 +220,17 @@ def document(
     images: Path,
     day: date,
 ) -> str:
-    """Scores, draws the pictures, and returns the document.
+    """Scores, draws the plots, and returns the document.
 
     Args:
-        scorer: Of the service.
-        answers: The labelled ones.
-        attempts: Of the model.
-        origin: Where they come from, for the reader.
-        evaluations: Of all ways to score, by name of the encoder.
-        held_out: AUC of the hard case with idf weights that have not seen the references of the labelled answers.
-        images: Folder of the pictures.
-        day: Of the run.
+        scorer: The service's scorer.
+        answers: The labelled answers.
+        attempts: The attempts of the model.
+        origin: Origin of the attempts, for the reader.
+        evaluations: Evaluations of all variants, by name of the encoder.
+        held_out: AUC of the hard case with idf weights from other references than those of the labelled answers.
+        images: Folder of the plots.
+        day: Date of the run.
 
     Raises:
         ValueError: No question has all attempts.
@@ -251,7 +251,7 @@ def document(
     advice = recommend(chance, labels["good"], attempt_series, BUDGET)
 
     kinds = {"unrelated pairs": chance, "first answers of the model": first, "good answers": labels["good"]}
-    # The recommended threshold among them, whatever the steps.
+    # Includes the recommended threshold, which may lie between the steps.
     steps = sorted({*(step / 50 for step in range(36)), advice.threshold})
     pictures = {
         "distribution": plots.distribution(kinds, advice.threshold),
@@ -316,11 +316,11 @@ def document(
         old_good=reaching(labels["good"], old),
         old_first=reaching(first, old),
         old_taken_for_calibrated=reaching(labels["good"], OLD_THRESHOLD),
-        service_way=SERVICE_WAY,
+        service_way=SERVICE_VARIANT,
         ranks={
             name: (place, len(each.ways), each.ways[place - 1], each.last)
             for name, each in evaluations.items()
-            for place in [1 + [way.name for way in each.ways].index(SERVICE_WAY)]
+            for place in [1 + [way.name for way in each.ways].index(SERVICE_VARIANT)]
             if name == EMBEDDED
         },
         held_out=held_out,
@@ -329,13 +329,13 @@ def document(
 
 
 def main() -> int:
-    """Writes the document and its pictures; 2 if something that it needs cannot be had."""
+    """Writes the document and its plots; returns 2 if input or encoder cannot be loaded."""
     parser = argparse.ArgumentParser(prog="python -m studies.threshold.study", description=__doc__)
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE, help="attempts of the model, JSON lines")
     parser.add_argument(
         "--origin",
         default="asked outside the fleet with its model, prompts and settings (`studies/threshold/data/README.md`)",
-        help="where the attempts come from, for the document",
+        help="origin of the attempts, for the document",
     )
     parser.add_argument("--labelled", type=Path, default=LABELLED_FILE, help="CSV of labelled answers")
     parser.add_argument("--questions", type=Path, default=QUESTIONS_FILE, help="CSV of the question set")
@@ -344,9 +344,9 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="a further encoder for the table of what was tried; may be repeated",
+        help="a further encoder for the table of variants; may be repeated",
     )
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the document and images/ go")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the document and of images/")
     options = parser.parse_args()
 
     settings = load(ScorerSettings)

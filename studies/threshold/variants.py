@@ -1,6 +1,6 @@
-"""Ways to score that were tried: every layer of an encoder, with and without idf weights, precision, recall, F1, tails.
+"""Variants of the score: each layer of an encoder, with and without idf weights, precision, recall, F1, tails.
 
-For the study alone: torch, one text at a time, nothing of the service.
+Only for the study: torch, one text at a time, without the service's engine.
 """
 
 import math
@@ -32,9 +32,9 @@ def variants(folder: Path, pairs: Sequence[TextPair], references: Sequence[str])
     """Scores pairs in many ways with one encoder.
 
     Args:
-        folder: Of the encoder, in the format of transformers, with a frame of one token at each end.
+        folder: Folder of the encoder, in the format of transformers, with one special token at each end of a text.
         pairs: Candidates and references; both have words.
-        references: From which the idf weights are counted.
+        references: Texts for the idf weights.
 
     Returns:
         A score for each pair, by name of the variant, for example `layer 6 F1`; `tail` is the mean of the worst matched
@@ -57,7 +57,7 @@ def variants(folder: Path, pairs: Sequence[TextPair], references: Sequence[str])
         with torch.inference_mode():
             states: Any = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
         layers = [state[0].numpy() for state in states]
-        # bert-score's weights: log((texts + 1) / (texts with the token + 1)); none for the frame.
+        # bert-score's weights: log((texts + 1) / (texts with the token + 1)); none for special tokens.
         idf = np.array([math.log((len(references) + 1) / (seen_in[token] + 1)) for token in ids], dtype=np.float32)
         plain = np.ones(len(ids), dtype=np.float32)
         for weights in (plain, idf):

@@ -104,7 +104,7 @@ def stages():
     """Returns the running job and the parallelism of its stages, or None while it is not running."""
     cluster = Cluster(FLINK)
     active = cluster.jobs().active
-    if len(active) != 1 or not active[0].working:
+    if len(active) != 1 or not active[0].fully_running:
         return None
     vertices = requests.get(f"{FLINK}/jobs/{active[0].id}", timeout=10).json()["vertices"]
     return active[0], {each["parallelism"] for each in vertices}

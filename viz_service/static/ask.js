@@ -1,4 +1,4 @@
-// Asks a question and follows it to its answer, in the page.
+// Asks a question and shows its progress until it is final.
 import { part, post, t } from "./core.js";
 import { follow } from "./live.js";
 

@@ -1,17 +1,17 @@
-// The charts: figures come ready from the server, Plotly draws them.
+// The charts: the server returns complete figures, Plotly draws them.
 import { get, Problem, t, theme } from "./core.js";
 
 const language = document.documentElement.lang;
 const TICK_PX = 100;
-// Plotly runs after the modules of the page, which have shown the numbers and asked for the figures by then.
+// Plotly runs after the modules of the page, which by then have shown the numbers and requested the figures.
 const library = new Promise((resolve, reject) => {
   const script = document.getElementById("plotly");
   script.addEventListener("load", resolve);
   script.addEventListener("error", () => reject(new Problem(t("problem.charts"))));
 });
-library.catch(() => {}); // each update says so
+library.catch(() => {}); // each update shows this error
 
-// Names of months and days as the reader's language has them; Plotly's own are English.
+// Names of months and days in the reader's language; Plotly's own are English.
 function locale() {
   const names = (count, options, moment) =>
     Array.from({ length: count }, (_, index) =>
@@ -30,7 +30,7 @@ function locale() {
 
 const config = { displayModeBar: false, responsive: true, ...locale() };
 
-// Times come in UTC without an offset; the axis shows them in the reader's zone.
+// Times arrive in UTC without an offset; the axis shows them in the reader's zone.
 function inReadersZone(figure) {
   if (figure.layout.xaxis?.type !== "date") return;
   const two = (value) => String(value).padStart(2, "0");
@@ -42,7 +42,7 @@ function inReadersZone(figure) {
   }
 }
 
-// Only as many labels of times side by side as there is room for.
+// Limits the labels of a time axis to the available width.
 function thinOut(axis, width) {
   if (axis?.type === "date") axis.nticks = Math.max(2, Math.min(axis.nticks, Math.floor(width / TICK_PX)));
 }
@@ -56,25 +56,25 @@ async function show(card, figure) {
   caption.textContent = figure.empty ? "" : figure.summary;
   if (figure.empty) return;
   const drawn = JSON.stringify([figure.data, figure.layout]);
-  if (card.drawn === drawn) return; // drawing again what is there would cost half a second on a small machine
+  if (card.drawn === drawn) return; // redrawing an unchanged chart would take half a second on a small machine
   card.drawn = drawn;
   inReadersZone(figure);
   thinOut(figure.layout.xaxis, plot.clientWidth);
   await globalThis.Plotly.react(plot, figure.data, figure.layout, config);
 }
 
-// Asks for all charts of the last `hours` (empty: everything); returns what shows them.
+// Requests all charts of the last `hours` (empty: everything); returns a function that shows them.
 export function charts(hours) {
   const cards = [...document.querySelectorAll("[data-figure]")];
   const query = new URLSearchParams({ theme: theme(), language });
   if (hours) query.set("hours", hours);
   const fetched = Promise.all([...cards.map((card) => get(`/api/figures/${card.dataset.figure}?${query}`)), library]);
-  fetched.catch(() => {}); // it is for the caller to hear of, who may have another problem before
+  fetched.catch(() => {}); // the caller handles the error when it awaits; it may fail earlier for another reason
   return async () => {
     const figures = await fetched;
     for (const [index, card] of cards.entries()) {
       await show(card, figures[index]);
-      await new Promise((resolve) => setTimeout(resolve)); // the page stays at hand between two charts
+      await new Promise((resolve) => setTimeout(resolve)); // keeps the page responsive between two charts
     }
   };
 }

@@ -1,14 +1,14 @@
-// What all pages share: texts, formats, requests. Texts go into the page by textContent only, never as markup.
+// Shared by all pages: texts, formats, requests. Texts are inserted by textContent only, never as markup.
 import { fill, formatter, pluralForm } from "./format.js";
 
 const language = document.documentElement.lang;
-// The reader's own variant of the page's language: it decides about 12 or 24 hours, and about the order of a date.
+// The reader's variant of the page's language; it determines 12 or 24 hours, and the order of a date.
 const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
 const TIMEOUT_MS = 10_000;
 
 export const format = formatter(locale);
 
-// Fills the gaps of a text of the catalogue, as viz_service/texts.py does.
+// Fills the placeholders of a text of the catalogue, as viz_service/texts.py does.
 export function t(key, values = {}) {
   const text = globalThis.TEXTS[key];
   if (text === undefined) throw new Error(`no text ${key}`);
@@ -32,7 +32,7 @@ export function time(kind, moment) {
   return times[kind].format(new Date(moment));
 }
 
-// Writes the times below `root` in the reader's zone.
+// Converts the times below `root` to the reader's zone.
 export function localise(root) {
   for (const each of root.querySelectorAll("time[data-when]")) {
     const moment = new Date(each.dateTime);
@@ -49,7 +49,7 @@ export function element(name, classes = "", text = null) {
   return made;
 }
 
-// Puts new children in only when they differ, so that neither focus nor selection is lost without need.
+// Replaces children only if they differ, so that focus and selection are kept otherwise.
 export function replace(parent, children) {
   const made = parent.cloneNode(false);
   made.append(...children);
@@ -78,7 +78,8 @@ export async function get(address, signal) {
   return body;
 }
 
-// Asks for a change. The header marks it as a request of a page of this dashboard: see viz_service/security.py.
+// Sends a request that changes something. Its header proves that it comes from this dashboard: see
+// viz_service/security.py.
 export async function post(address, body = {}) {
   const reply = await answer(address, {
     method: "POST",
@@ -90,7 +91,7 @@ export async function post(address, body = {}) {
   return said;
 }
 
-// Fetches a page and returns its part of this name, with times in the reader's zone; null when it has none.
+// Fetches a page and returns its part of this name, with times in the reader's zone; null if it has none.
 export async function part(address, name) {
   const reply = await answer(address, { headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await reply.text(), "text/html");
@@ -102,7 +103,7 @@ export async function part(address, name) {
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 
-// The theme that is shown: the reader's choice or the system's.
+// The current theme: the reader's choice or the system's.
 export function theme() {
   const chosen = document.documentElement.dataset.theme;
   return chosen === "light" || chosen === "dark" ? chosen : system.matches ? "dark" : "light";

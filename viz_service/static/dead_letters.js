@@ -19,7 +19,7 @@ async function replay(id) {
   result.classList.toggle("failed", problem !== null);
   result.hidden = false;
   for (const each of buttons()) each.disabled = false;
-  document.activeElement?.blur(); // what had the focus is about to go
+  document.activeElement?.blur(); // the focused element is about to be removed
   await swap(list(), location.href).catch(() => {});
 }
 

@@ -1,4 +1,4 @@
-// Selects failed questions and asks them again.
+// Retries selected failed questions.
 import { format, plural, post, t } from "./core.js";
 import { swap } from "./live.js";
 
@@ -37,7 +37,7 @@ async function retry(ids) {
   result.hidden = false;
   for (const each of document.querySelectorAll("[data-retry]")) each.disabled = false;
   for (const each of boxes()) each.checked = false;
-  document.activeElement?.blur(); // what had the focus is about to go
+  document.activeElement?.blur(); // the focused element is about to be removed
   await swap(list(), location.href).catch(() => {});
   update();
 }

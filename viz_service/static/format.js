@@ -1,8 +1,8 @@
-// Numbers and texts as people read them. Pure: nothing here touches the page.
+// Formats numbers and texts for people. Pure functions: nothing here changes the page.
 
 const NONE = "–";
 
-// Fills the gaps of a text: "{count} of {total}". A gap without a value stays.
+// Fills the placeholders of a text: "{count} of {total}". A placeholder without a value stays.
 export function fill(text, values = {}) {
   return text.replace(/\{([\w.-]+)\}/g, (gap, name) => values[name] ?? gap);
 }
@@ -12,7 +12,7 @@ export function pluralForm(locale, count) {
   return new Intl.PluralRules(locale).select(count) === "one" ? "one" : "other";
 }
 
-// Returns a function that writes a value of a kind ("score", "duration", …) in a locale.
+// Returns a function that formats a value of a kind ("score", "duration", …) in a locale.
 export function formatter(locale) {
   const number = (digits, more = {}) =>
     new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, ...more });

@@ -1,10 +1,10 @@
-// Keeps the part of a page that is marked data-live up to date: the server renders, this swaps.
+// Updates the part of a page that is marked data-live: the server renders it, this replaces it.
 import { part } from "./core.js";
 
 const refreshMs = Number(document.body.dataset.refreshSeconds) * 1000;
-const FOLLOW_MS = 1500; // between looks at a question in flight; events make it look at once
+const FOLLOW_MS = 1500; // between refreshes of a question in flight; events refresh it immediately
 
-// Swaps a live part for a newer one; returns the part that is in the page then. What the reader has chosen stays.
+// Replaces a live part by a newer one; returns the part that is in the page then. The reader's selection is kept.
 export async function swap(shown, address) {
   const fresh = await part(address, shown.dataset.live);
   if (!fresh) return shown;
@@ -21,14 +21,14 @@ export async function swap(shown, address) {
   return fresh;
 }
 
-// Follows a question until it is final: by events, and by looking now and then, for attempts send none.
+// Follows a question until it is final: by events and by polling, because attempts send no events.
 export function follow(shown, address, done = () => {}) {
   const id = shown.dataset.questionId;
   const source = new EventSource(`/api/questions/${id}/events`);
   let timer;
   let busy = false;
   let again = false;
-  async function look() {
+  async function refresh() {
     if (busy) {
       again = true;
       return;
@@ -38,7 +38,7 @@ export function follow(shown, address, done = () => {}) {
     try {
       shown = await swap(shown, address);
     } catch {
-      // away for a moment: the next look tells
+      // temporarily unavailable: the next refresh retries
     }
     busy = false;
     if (shown.dataset.status !== "pending") {
@@ -46,16 +46,16 @@ export function follow(shown, address, done = () => {}) {
       done(shown);
     } else if (again) {
       again = false;
-      look();
+      refresh();
     } else {
-      timer = setTimeout(look, FOLLOW_MS);
+      timer = setTimeout(refresh, FOLLOW_MS);
     }
   }
-  for (const kind of ["pending", "completed", "failed"]) source.addEventListener(kind, look);
+  for (const kind of ["pending", "completed", "failed"]) source.addEventListener(kind, refresh);
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) look();
+    if (source.readyState === EventSource.CLOSED) refresh();
   });
-  look();
+  refresh();
 }
 
 function start() {
@@ -66,12 +66,12 @@ function start() {
     return;
   }
   async function loop() {
-    // A hidden page asks for nothing; it updates when it is seen again.
+    // A hidden page sends no requests; it updates when it is visible again.
     if (!document.hidden) {
       try {
         shown = await swap(shown, location.href);
       } catch {
-        // the list stays as it is; the next try comes soon
+        // the list stays unchanged; the next update retries
       }
     }
     setTimeout(loop, refreshMs);

@@ -1,4 +1,4 @@
-// The overview: fetches everything and shows it, every few seconds while the page is seen and not paused.
+// The overview: fetches and shows everything, every few seconds while the page is visible and not paused.
 import { element, format, get, onTheme, plural, reason, replace, t, time } from "./core.js";
 import { charts } from "./charts.js";
 import { showPicture } from "./picture.js";
@@ -9,17 +9,17 @@ const threshold = Number(document.body.dataset.threshold);
 const at = (id) => document.getElementById(id);
 const [picture, pause, updated] = ["picture", "pause", "updated"].map(at);
 let top = null;
-// What the page was delivered with, for the first update.
+// The data embedded in the page, for the first update.
 let known = JSON.parse(at("overview-script").dataset.known ?? "null");
 
-// How a value inside a note is written, by its path.
+// Format of a value inside a note, by its path.
 const NOTES = {
   "llm.cost_per_accepted": "cost",
   "scores.median": "score",
   threshold: "threshold",
   "total_processing_time_ms.p95": "duration",
 };
-// Alerts about what works as it was told to.
+// Alerts about conditions that follow from settings: shown as warnings.
 const TOLERABLE = new Set(["max-retries", "budget-used-up", "provider-limited"]);
 const PROVIDER_DOTS = { open: "accepted", limited: "below", unavailable: "failed" };
 const lookUp = (path, values) => path.split(".").reduce((part, key) => part?.[key], values);
@@ -65,7 +65,7 @@ function showNumbers(statistics, pipeline) {
   at("accepted-note").textContent = notes.filter(Boolean).join(" · ");
 }
 
-// What is spent of what, for each limit of the day's budget that is reached.
+// Amount used and limit, for each limit of the day's budget that is reached.
 function budgetText(values) {
   const spent = [
     ["tokens", "count"],
@@ -81,7 +81,7 @@ function budgetText(values) {
   return t("alert.budget-used-up", { spent: spent.join(", "), time: time("short", values.resumes_at) });
 }
 
-// A provider as people know it: its address without scheme, and without a key that may stand in it.
+// Name of a provider: its address without scheme, and without a key that it may contain.
 function providerName(address) {
   if (!URL.canParse(address)) return address;
   const { host, pathname } = new URL(address);
@@ -92,7 +92,7 @@ const HALF_A_DAY_MS = 12 * 3600 * 1000;
 const until = ({ waiting_until: moment }) =>
   moment ? time(new Date(moment) - Date.now() < HALF_A_DAY_MS ? "time" : "short", moment) : format("count", null);
 
-// The limits of a provider, and its last minute.
+// The limits of a provider, and its calls in the last minute.
 function providerFacts(status) {
   const number = (value) => format(Number.isInteger(value) ? "count" : "rate", value);
   const limits = [
@@ -184,7 +184,7 @@ function showPipeline(pipeline) {
     pipeline.groups.map((each) => {
       const row = cells(each.name, each.members === null ? "–" : count(each.members), count(each.lag));
       if (each.name === "score-validator") {
-        // Flink's group has no members: it assigns partitions itself.
+        // Flink's group has no members, because Flink assigns partitions itself.
         row.cells[0].textContent = "score-validator (Flink)";
         row.cells[1].textContent = "–";
         row.title = t("groups.by_checkpoint");
@@ -278,7 +278,7 @@ function showTop() {
 }
 
 function setState(state, problem = "") {
-  // Written only when it changes: screen readers announce these two, and not each update.
+  // Written only when it changes, because screen readers announce each change.
   document.body.dataset.state = state;
   const text = t(`state.${state}`);
   if (at("state").textContent !== text) at("state").textContent = text;
@@ -307,11 +307,11 @@ async function update() {
       showTop();
       setState(paused() ? "paused" : "live");
       await showCharts();
-      // The slider's numbers follow the data, but not while somebody drags it.
+      // The slider's numbers follow the data, except while it is dragged.
       if (!at("threshold").matches(":active")) await showWhatIf();
       setState(paused() ? "paused" : "live");
     } else {
-      // The alert says why; what is shown of the answers is old.
+      // The alert shows the reason; the shown statistics are from an earlier update.
       if (!top) nothingToShow();
       setState("stale");
     }
@@ -327,7 +327,7 @@ let timer;
 let running = false;
 let again = false;
 
-// One update at a time; what is asked for meanwhile comes right after.
+// One update at a time; a request during an update runs another one immediately afterwards.
 async function loop() {
   clearTimeout(timer);
   if (running) {
@@ -345,7 +345,7 @@ async function loop() {
 
 function schedule() {
   clearTimeout(timer);
-  // A hidden page asks for nothing; it updates when it is seen again.
+  // A hidden page sends no requests; it updates when it is visible again.
   if (!paused() && !document.hidden) timer = setTimeout(loop, refreshMs);
 }
 

@@ -1,4 +1,4 @@
-// On every page: the theme's switch, and times in the reader's zone.
+// On every page: the switch of the theme, and times in the reader's zone.
 import { localise, t } from "./core.js";
 
 const YEAR_SECONDS = 31_536_000;

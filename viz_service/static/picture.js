@@ -1,8 +1,8 @@
-// The living picture: services as boxes, topics as pills, in a wide and in a tall arrangement.
+// The live diagram: services as boxes, topics as pills, in a wide and in a tall layout.
 import { format, reason, t } from "./core.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDE_FROM = 900; // pixels; below, texts of the wide picture would be too small to read
+const WIDE_FROM = 900; // pixels; below, texts of the wide layout would be too small to read
 
 const TOPICS = {
   pending: "questions-pending",
@@ -16,7 +16,7 @@ const TOPICS = {
 const SERVICES = {
   storage: "storage-service",
   consumer: "llm-consumer",
-  flink: null, // its state is the job's
+  flink: null, // its state is that of the job
   scorer: "score-validator",
   retryOverload: "retry-overload-consumer",
   retryQuota: "retry-quota-consumer",
@@ -24,7 +24,7 @@ const SERVICES = {
   stores: null,
 };
 
-// Places are centres; an edge is a path and the topic whose flow it shows (null: none is counted).
+// Nodes have their centres; an edge has a path and the topic whose messages it shows (null: none).
 // prettier-ignore
 const WIDE = {
   size: [1264, 372],
@@ -81,7 +81,7 @@ function svg(name, attributes, ...children) {
 
 function topicState(topic) {
   if (!topic || (topic.lag === null && topic.messages === null)) return ["unknown", t("way.unknown")];
-  // A group that has not begun has no lag yet, though messages may come.
+  // A group that has not started has no lag yet, although messages may arrive.
   const lag = topic.group
     ? topic.lag !== null && t("way.waiting", { lag: format("count", topic.lag) })
     : t("way.record", { messages: format("count", topic.messages) });
@@ -132,7 +132,7 @@ function node(key, layout, pipeline) {
 }
 
 function flowing(kind, rates) {
-  // An answer below the threshold is on both: recorded, and (mostly) asked again. An error comes back when it is due.
+  // An answer below the threshold takes both edges: it is recorded, and usually asked again. An error returns when due.
   if (kind === "again") return rates["low-quality-responses"] > 0;
   if (kind === "due") return rates["llm-responses-error-overload"] > 0 || rates["llm-responses-error-quota"] > 0;
   return kind !== null && rates[TOPICS[kind]] > 0;
@@ -177,13 +177,13 @@ function draw(layout, pipeline) {
 
 let seen = null;
 
-// Draws the picture; without a state it draws the last one again.
+// Draws the diagram; without a state it redraws the last one.
 export function showPicture(place, pipeline = seen) {
   if (!pipeline) return;
   seen = pipeline;
   const wide = place.clientWidth >= WIDE_FROM;
   place.classList.toggle("tall", !wide);
   const made = draw(wide ? WIDE : TALL, pipeline);
-  // What flows goes on flowing: an equal picture is left alone.
+  // An unchanged diagram is not replaced, so that its animation continues.
   if (!place.firstElementChild?.isEqualNode(made)) place.replaceChildren(made);
 }

@@ -16,7 +16,7 @@ function outcome(tone, value, name, note = "") {
   return made;
 }
 
-// Fills a bar with shares; a part that is not there takes no room.
+// Fills a bar with shares; empty parts take no space.
 export function fill(bar, parts) {
   replace(
     bar,
@@ -71,7 +71,7 @@ function show(found) {
   });
 }
 
-// Asks for the threshold that the slider stands at; an older question that is still open is dropped.
+// Requests the result for the slider's threshold; an older request that is still open is ignored.
 export async function showWhatIf() {
   shown.textContent = format("threshold", Number(slider.value));
   running?.abort();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Initialises an empty data folder as the official image's documentation describes, then becomes the given command.
+# Initialises an empty data folder as documented for the official image, then executes the given command.
 set -euo pipefail
 
 initialise() {
@@ -11,11 +11,11 @@ initialise() {
     exit 1
   fi
 
-  initdb --username="$user" --pwfile=<(printf '%s\n' "$password") --auth=trust # this machine, like the official image
+  initdb --username="$user" --pwfile=<(printf '%s\n' "$password") --auth=trust # for this machine, like the official image
   echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
   echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
 
-  # Without TCP nobody takes the half-made database for a ready one.
+  # Without TCP, so that no client sees an incomplete database as ready.
   pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start
   if [ "$database" != postgres ]; then createdb --username="$user" "$database"; fi
   for file in /docker-entrypoint-initdb.d/*; do

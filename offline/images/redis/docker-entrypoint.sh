@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The official redis-server is compiled without protected mode (which refuses clients from other hosts); Debian's is told.
+# The official redis-server is compiled without protected mode, which rejects clients from other hosts. Debian's needs an
+# option for that.
 set -euo pipefail
 
 case ${1:-} in -* | *.conf) set -- redis-server "$@" ;; esac

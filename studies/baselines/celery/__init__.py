@@ -1,1 +1,1 @@
-"""The fleet's job as one would write it with Celery, Redis, Flask and PostgreSQL."""
+"""The fleet's job with Celery, Redis, Flask and PostgreSQL."""

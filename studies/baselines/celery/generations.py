@@ -1,4 +1,4 @@
-"""What a score means for a question, and what is kept of it in the end. Pure."""
+"""Judges generations by their score, and builds the final row of a question. Pure functions."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,11 +8,11 @@ from typing import Any
 def judged(
     question: Mapping[str, Any], result: Mapping[str, Any] | None, threshold: float, max_attempts: float
 ) -> dict[str, Any]:
-    """Returns the question with its newest generation judged; it has a `quality` once it is not to be asked again.
+    """Returns the question with its newest generation judged; it has a `quality` if it is final.
 
     Args:
-        question: With the newest generation, not scored yet, at the end of its `attempts`.
-        result: What the scorer says of it; None: there is no reference to score it against.
+        question: The question; its newest generation, without a score, is the last of its `attempts`.
+        result: The scorer's reply; None: there is no reference to score against.
         threshold: Score at which an answer is accepted.
         max_attempts: Generations after which the best one is kept.
     """
@@ -33,7 +33,7 @@ def judged(
 
 
 def final(question: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Returns what is kept of a judged question."""
+    """Returns the final row of a judged question."""
     best, elapsed = question["best"], now - datetime.fromisoformat(question["asked_at"])
     return {
         "question_id": question["question_id"],

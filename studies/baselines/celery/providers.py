@@ -1,4 +1,4 @@
-"""The calls of the model and the scorer, and what their errors mean."""
+"""Clients of the model and the scorer, and the classification of their errors."""
 
 import threading
 import time
@@ -20,11 +20,11 @@ _OVERLOAD = {429, 502, 503, 504, 529}
 
 
 class EmptyAnswer(Exception):
-    """The model answered with nothing."""
+    """The answer of the model is empty."""
 
 
 class _Http:
-    """Posts JSON, with connections of its own for each thread: a session is not safe to share."""
+    """Posts JSON with a session for each thread, because sessions are not thread-safe."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = url
@@ -41,7 +41,7 @@ class _Http:
 
 
 class Model:
-    """Asks the model. Not through OpenAI's SDK, which takes ten times the processor time."""
+    """Client of the model. It does not use OpenAI's SDK, which takes ten times the processor time."""
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.llm_model
@@ -52,7 +52,7 @@ class Model:
 
         Raises:
             requests.RequestException: There was no answer.
-            EmptyAnswer: It said nothing.
+            EmptyAnswer: The answer is empty.
         """
         asked = "\n\n".join(filter(None, (question["question_text"], question["question_context"])))
         messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
@@ -81,11 +81,11 @@ class Model:
 
 
 def wait_seconds(error: Exception, retries: int) -> float | None:
-    """Returns after how many seconds to ask again, or None for an error that will not get better.
+    """Returns the seconds until the retry, or None if a retry would fail, too.
 
     Args:
-        error: Of the call.
-        retries: How often this generation was retried already.
+        error: Error of the call.
+        retries: How often this generation was already retried.
     """
     if isinstance(error, EmptyAnswer | requests.ConnectionError | requests.Timeout):
         return OVERLOAD_SECONDS[min(retries, MAX_RETRIES - 1)]
@@ -102,7 +102,7 @@ def wait_seconds(error: Exception, retries: int) -> float | None:
 
 
 def retry_after_seconds(error: Exception) -> float:
-    """Returns how long the provider asked to be left alone; 0 if it did not say, or gave a date."""
+    """Returns the provider's `Retry-After` in seconds; 0 without it, or if it is a date."""
     if not isinstance(error, requests.HTTPError):
         return 0.0
     try:
@@ -112,7 +112,7 @@ def retry_after_seconds(error: Exception) -> float:
 
 
 class Scorer:
-    """Asks the scorer."""
+    """Client of the scorer."""
 
     def __init__(self, settings: Settings) -> None:
         self._http = _Http(f"{settings.scorer_url}/score", SCORER_SECONDS)
@@ -121,6 +121,6 @@ class Scorer:
         """Returns the score of an answer.
 
         Raises:
-            requests.RequestException: There is none now.
+            requests.RequestException: The scorer did not reply with a score.
         """
         return self._http.post({"candidate": candidate, "reference": reference})

@@ -5,27 +5,27 @@ from dataclasses import dataclass, field
 
 
 def text(name: str, default: str) -> str:
-    """Makes a field that is read from the environment."""
+    """Returns a field that is read from the environment."""
     return field(default_factory=lambda: os.environ.get(name, default))
 
 
 def number(name: str, default: float) -> float:
-    """Makes a field that is read from the environment."""
+    """Returns a field that is read from the environment."""
     return field(default_factory=lambda: float(os.environ.get(name, default)))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What web server and workers read.
+    """Settings of web server and workers.
 
     Attributes:
-        broker_url: Redis that keeps the tasks.
-        cache_url: Redis that keeps known answers; it may forget them.
+        broker_url: Redis for the tasks.
+        cache_url: Redis for known answers; it may evict them.
         postgres_url: Address of a database with the fleet's tables.
         postgres_pool_size: Connections of each process.
         llm_base_url: Address of an OpenAI-compatible API.
-        llm_model: Model that is asked.
-        llm_timeout: Seconds after which a call is given up.
+        llm_model: Name of the model.
+        llm_timeout: Timeout of a call, in seconds.
         scorer_url: Address of the scorer.
         threshold: Score at which an answer is accepted.
         max_attempts: Generations after which the best answer so far is kept.

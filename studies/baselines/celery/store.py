@@ -38,7 +38,7 @@ _FORGET = text("DELETE FROM questions WHERE question_id = :question_id AND statu
 
 _FIND = text("SELECT * FROM responses WHERE question_id = :question_id")
 
-# A question leaves `pending` once, so that a task that runs twice changes nothing.
+# A question leaves `pending` only once, so that a task that runs twice changes nothing.
 _COMPLETE = text("""
     WITH final AS (
         UPDATE questions SET status = 'completed'
@@ -78,7 +78,7 @@ _FAIL = text("""
 
 
 class Store:
-    """What web server and workers keep. Safe to use from several threads."""
+    """Storage of web server and workers. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._pool = create_engine(
@@ -93,7 +93,7 @@ class Store:
         return row.new, row.status
 
     def forget(self, question_id: str) -> None:
-        """Takes back a new question."""
+        """Deletes a new question."""
         with self._pool.begin() as connection:
             connection.execute(_FORGET, {"question_id": question_id})
 
@@ -110,7 +110,7 @@ class Store:
             return shown(dict(connection.execute(_FIND, {"question_id": question_id}).mappings().one()))
 
     def complete(self, answer: dict[str, Any]) -> None:
-        """Keeps the answer of a pending question, and then in the cache."""
+        """Stores the answer of a pending question, and then caches it."""
         with self._pool.begin() as connection:
             kept = connection.execute(_COMPLETE, answer | {"attempts": json.dumps(answer["attempts"])}).first()
         if kept:
@@ -118,7 +118,7 @@ class Store:
                 self._cache.set(answer["question_id"], json.dumps(shown(answer)), ex=CACHE_SECONDS)
 
     def fail(self, question_id: str, reason: str, retry_count: int, last_error: str) -> None:
-        """Gives up a pending question."""
+        """Marks a pending question as failed."""
         values = {
             "question_id": question_id,
             "reason": reason,
@@ -131,7 +131,7 @@ class Store:
 
 
 def shown(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what users see of an answer, as JSON can carry it."""
+    """Returns the fields of an answer that users see, as JSON values."""
     score, created_at = answer["bert_score"], answer["created_at"]
     return {name: answer[name] for name in _SHOWN} | {
         "bert_score": None if score is None else float(score),

@@ -2,8 +2,8 @@
 
 `celery --app studies.baselines.celery.tasks worker --pool threads`, with `--queues` for workers of one kind.
 
-A task is acknowledged after it has run, and what follows from it is in the broker before that: a worker that dies loses
-nothing. Results are not kept, they travel along the chain. A retry waits in the broker by its `countdown`.
+A task is acknowledged after it has run and after its successor is in the broker, so that a worker that dies loses
+nothing. Results are not stored; they are passed along the chain. A retry waits in the broker for its `countdown`.
 """
 
 from datetime import UTC, datetime
@@ -31,12 +31,12 @@ app.conf.update(
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,
     worker_prefetch_multiplier=int(settings.prefetch),
-    # Longer than any countdown: a task that is reserved for longer is given to another worker.
+    # Longer than any countdown, because a task that is reserved for longer is given to another worker.
     broker_transport_options={"visibility_timeout": 3600},
     broker_connection_retry_on_startup=True,
     task_routes={f"{__name__}.{name}": {"queue": name} for name in ("generate", "score", "persist")},
 )
-# Clients connect at their first use. The pool is threads: nothing is forked after this.
+# Clients connect at their first use. The pool uses threads, so nothing is forked after this.
 store, model, scorer = Store(settings), Model(settings), Scorer(settings)
 
 Question = dict[str, Any]
@@ -44,7 +44,7 @@ Question = dict[str, Any]
 
 @app.task(bind=True, max_retries=None)
 def generate(self: Task, question: Question) -> Question:
-    """Asks the model once; an error that may get better is retried, three times at most."""
+    """Asks the model once; retryable errors are retried at most three times."""
     retries = self.request.retries
     try:
         generation = model.ask(question)
@@ -84,5 +84,5 @@ def persist(self: Task, question: Question) -> None:
 
 
 def start(question: Question) -> None:
-    """Puts a question into the broker; it is there when this returns."""
+    """Sends a question to the broker, which has it when this returns."""
     chain(generate.s(question | {"best": None, "attempts": []}), score.s(), persist.s()).apply_async()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, request
-from kombu.exceptions import OperationalError as BrokerAway
+from kombu.exceptions import OperationalError as BrokerUnavailable
 
 from pipeline.question import question_id
 
@@ -15,7 +15,7 @@ app = Flask(__name__)
 
 @app.post("/query")
 def query() -> Any:
-    """Answers a question if its answer is known, sends it on its way otherwise."""
+    """Returns the answer of a question if it is known; otherwise sends the question to the broker."""
     body = request.get_json()
     text = body.get("question_text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not text.strip():
@@ -39,7 +39,7 @@ def query() -> Any:
     if new:
         try:
             start(question)
-        except BrokerAway:
+        except BrokerUnavailable:
             store.forget(asked)
             return {"title": "the broker is unavailable"}, 503
     return {"status": "pending", "question_id": asked}, 202
@@ -47,5 +47,5 @@ def query() -> Any:
 
 @app.get("/health")
 def health() -> Any:
-    """Says that it serves."""
+    """Returns that the server runs."""
     return {"status": "ok"}

@@ -1,1 +1,1 @@
-"""The fleet's job as one would write it without queues: each request waits for its answer."""
+"""The fleet's job without queues: each request waits for its answer."""

@@ -1,4 +1,4 @@
-"""One question from asking to keeping, while its client waits."""
+"""Answers a question while its client waits."""
 
 import random
 import threading
@@ -25,8 +25,8 @@ class GaveUp(Exception):
     """There is no answer for this client.
 
     Attributes:
-        status: HTTP status that says so.
-        retry_after: Seconds after which it may be worth asking again; None: it will not be.
+        status: HTTP status of the reply.
+        retry_after: Seconds after which a retry may succeed; None: a retry would fail, too.
     """
 
     def __init__(self, status: int, title: str, retry_after: float | None = None) -> None:
@@ -42,13 +42,13 @@ class Store(Protocol):
         """Records a question; returns whether it is new, and its status."""
 
     def forget(self, question_id: str) -> None:
-        """Takes it back."""
+        """Deletes a new question."""
 
     def read(self, question_id: str) -> dict[str, Any]:
         """Returns the kept answer."""
 
     def complete(self, answer: dict[str, Any]) -> None:
-        """Keeps an answer."""
+        """Stores an answer."""
 
 
 class Model(Protocol):
@@ -66,15 +66,15 @@ class Scorer(Protocol):
 
 
 def pause_seconds(error: Exception, retries: int, chance: float) -> float | None:
-    """Returns after how many seconds to ask again, or None for an error that will not get better.
+    """Returns the seconds until the retry, or None if a retry would fail, too.
 
-    Somebody waits on the line, so the first pauses are short; they double, and are spread so that those who failed
-    together do not come back together. What the provider asks for is kept to.
+    The client waits, so the first pauses are short. They double, with jitter, so that calls that failed together are
+    not retried together. The provider's `Retry-After` is respected.
 
     Args:
-        error: Of the call.
-        retries: How often this generation was retried already.
-        chance: From 0 to 1.
+        error: Error of the call.
+        retries: How often this generation was already retried.
+        chance: Random number from 0 to 1.
     """
     patient: float | None = wait_seconds(error, 0)
     if patient is None or patient >= QUOTA_SECONDS:
@@ -84,7 +84,7 @@ def pause_seconds(error: Exception, retries: int, chance: float) -> float | None
 
 
 class Answering:
-    """Answers questions, each in the thread of its request; the same question asked meanwhile joins the first."""
+    """Answers questions, each in the thread of its request; concurrent requests of one question share an answer."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Answering:
         """Returns the kept answer.
 
         Raises:
-            GaveUp: There is none within the budget.
+            GaveUp: There is no answer within the budget.
         """
         until = self._clock() + self._budget
         asked = question["question_id"]
@@ -137,7 +137,7 @@ class Answering:
                 del self._flights[asked]
 
     def _answer(self, question: Question, until: float) -> dict[str, Any]:
-        # A pending row without a request in this process was left by a process that died: it is answered again.
+        # A pending row without a request in this process was left by a process that died, so it is answered again.
         _, status = self._store.ask(question)
         if status == "completed":
             return self._store.read(question["question_id"])
@@ -167,7 +167,7 @@ class Answering:
             except (requests.RequestException, EmptyAnswer) as error:
                 pause, said = pause_seconds(error, retries, random.random()), str(error)[:200]
             finally:
-                self._slots.release()  # waiting for the next try needs no slot
+                self._slots.release()  # the pause before the next try needs no slot
             if pause is None:
                 raise GaveUp(502, f"the model refused: {said}")
             self._wait(pause, until, said)

@@ -7,12 +7,12 @@ from studies.baselines.celery.settings import Settings, number
 
 @dataclass(frozen=True)
 class SyncSettings(Settings):
-    """What it reads beside what the Celery baseline does.
+    """Settings in addition to those of the Celery baseline.
 
     Attributes:
         llm_concurrency: Calls of the model in flight.
-        budget: Seconds after which a request is answered with an error: just before its client gives up, so that the
-            client learns why.
+        budget: Seconds after which a request gets an error, just before its client gives up, so that the client gets
+            the reason.
     """
 
     llm_concurrency: float = number("LLM_CONCURRENCY", 16)

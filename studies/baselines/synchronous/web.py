@@ -30,7 +30,7 @@ app = Flask(__name__)
 
 @app.post("/query")
 def query() -> Any:
-    """Answers a question, however long that takes."""
+    """Answers a question; the request waits for the answer."""
     body = request.get_json()
     text = body.get("question_text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not text.strip():
@@ -56,5 +56,5 @@ def query() -> Any:
 
 @app.get("/health")
 def health() -> Any:
-    """Says that it serves."""
+    """Returns that the server runs."""
     return {"status": "ok"}

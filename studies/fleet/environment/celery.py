@@ -1,4 +1,4 @@
-"""The Celery baseline in containers beside the fleet."""
+"""Runs the Celery baseline in containers on the fleet's network."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ _PACKAGE = "studies.baselines.celery"
 Layout = Literal["kinds", "alike"]
 """How the baseline's worker processes share the work.
 
-kinds: as in the fleet, two generate, one scores, one persists; alike: two that do everything.
+kinds: as in the fleet, two generate, one scores, one persists; alike: two do everything.
 """
 
 _QUEUES: dict[Layout, Sequence[str]] = {
@@ -30,20 +30,20 @@ _QUEUES: dict[Layout, Sequence[str]] = {
     "alike": ("generate,score,persist", "generate,score,persist"),
 }
 _OTHER_THREADS = {"score": 32, "persist": 8}
-"""As many as the fleet has calls of the scorer in flight, and twice its writes."""
+"""As many as the fleet's scorer calls in flight, and twice its writes."""
 
 
 @dataclass
 class Baseline(AbstractContextManager["Baseline"]):
-    """The Celery baseline in containers of its own, on the fleet's PostgreSQL (in a database of its own).
+    """The Celery baseline in its own containers, on the fleet's PostgreSQL (in its own database).
 
-    Its broker is a Redis of its own: the fleet's forgets what is least used when it is full, and keeps nothing on disk.
+    Its broker is its own Redis, because the fleet's evicts keys when it is full, and writes nothing to disk.
 
     Attributes:
         fleet: The fleet, whose network and PostgreSQL it uses.
         provider_url: Address of the model.
         layout: How the workers share the work.
-        concurrency: Threads of each worker that generates.
+        concurrency: Threads of each generating worker.
         prefetch: Tasks that a worker reserves for each of its threads.
     """
 
@@ -59,7 +59,7 @@ class Baseline(AbstractContextManager["Baseline"]):
 
     @property
     def database(self) -> Database:
-        """Where its answers are."""
+        """The database of its answers."""
         assert self._database
         return self._database
 
@@ -93,7 +93,7 @@ class Baseline(AbstractContextManager["Baseline"]):
         self._run(
             redis_image,
             "celery-redis",
-            # What is acknowledged is on disk within a second, and never makes room for something else.
+            # Acknowledged writes are on disk within a second and are never evicted.
             command=["redis-server", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--dir", "/tmp"],
         )
         wait_for_port("celery-redis", 6379)
@@ -119,7 +119,7 @@ class Baseline(AbstractContextManager["Baseline"]):
 
         def online() -> bool:
             output = newest.exec_run(ping).output
-            assert isinstance(output, bytes)  # no stream was asked for
+            assert isinstance(output, bytes)  # no stream was requested
             return f"{count} nodes online" in output.decode(errors="replace")
 
         eventually(online, f"{count} workers of the baseline are online", 90)

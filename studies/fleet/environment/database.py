@@ -10,10 +10,10 @@ from pipeline.settings import PostgresSettings
 
 
 class Database:
-    """A connection to watch what the fleet or the baseline writes."""
+    """A connection that reads what the fleet or the baseline writes."""
 
     def __init__(self, name: str | None = None) -> None:
-        """Opens it.
+        """Opens the connection.
 
         Args:
             name: Name of the database; None: the fleet's.
@@ -47,7 +47,7 @@ def connect(name: str | None = None) -> psycopg2.extensions.connection:
 
 
 def create_database(name: str) -> Database:
-    """Makes an empty database with the fleet's tables on the fleet's server, and connects to it."""
+    """Creates an empty database with the fleet's tables on the fleet's server, and connects to it."""
     drop_database(name)
     server = Database()
     try:
@@ -61,7 +61,7 @@ def create_database(name: str) -> Database:
 
 
 def drop_database(name: str) -> None:
-    """Removes a database if it is there, even if clients are connected to it."""
+    """Drops a database if it exists, even if clients are connected to it."""
     server = Database()
     try:
         server.rows(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

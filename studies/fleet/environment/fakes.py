@@ -1,4 +1,4 @@
-"""Fakes of the model and the scorer, which cost next to nothing."""
+"""Fakes of model and scorer with negligible cost."""
 
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -19,13 +19,13 @@ _SCORER_ALIASES = [_SCORER, "score_validator"]
 
 
 def instant_provider(latency_seconds: float = 0) -> ScriptedProvider:
-    """A fake model that gives every question the same answer after the same time."""
+    """Returns a fake model that gives each question the same answer after the same time."""
     script = [[answer(ANSWER, latency_seconds)]]
     return ScriptedProvider(lambda _text: script)
 
 
 class ScriptedScorer(AbstractContextManager["ScriptedScorer"]):
-    """Replaces the real scorer on the fleet's network by the fake one."""
+    """Replaces the real scorer on the fleet's network by a fake."""
 
     def __init__(self, fleet: Fleet, delay_ms: float = 0) -> None:
         self._fleet = fleet

@@ -1,7 +1,7 @@
-"""The fleet as a study finds it and leaves it.
+"""Prepares the fleet for a study and restores it.
 
-Like the system tests, the studies run in a container on the fleet's network (see `tests.fleet`). Everything here is
-undone at the end of its context, also when the study is stopped.
+Like the system tests, the studies run in a container on the fleet's network (see `tests.fleet`). All changes are undone
+at the end of their context, even if the study is stopped.
 """
 
 import signal
@@ -22,7 +22,7 @@ _ASKED = "storage-service"
 @contextmanager
 def idle_fleet() -> Iterator[Fleet]:
     """Yields the fleet once it is idle; at the end, the questions of the study are deleted."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was changed is undone
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that changes are undone
     fleet = Fleet()
     pending = "SELECT count(*) AS n FROM questions WHERE status = 'pending'"
     eventually(lambda: fleet.sql(pending)[0]["n"] == 0, "no question is pending", QUIET_SECONDS, interval=1)
@@ -30,13 +30,13 @@ def idle_fleet() -> Iterator[Fleet]:
     wait_until_drained(fleet)
     try:
         yield fleet
-        wait_until_drained(fleet)  # what comes later would be rows again
+        wait_until_drained(fleet)  # later messages would write rows again
     finally:
         delete_benchmark_rows(fleet)
 
 
 def partition_count() -> int:
-    """Returns how many partitions questions-pending has."""
+    """Returns the number of partitions of questions-pending."""
     admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
     return len(admin.list_topics(topics.QUESTIONS_PENDING, timeout=10).topics[topics.QUESTIONS_PENDING].partitions)
 
@@ -44,7 +44,7 @@ def partition_count() -> int:
 def raise_partitions(fleet: Fleet, wanted: int) -> None:
     """Raises the number of partitions of questions-pending, permanently, and waits until the broker knows them.
 
-    storage-service reads the number every five minutes: it is restarted to know them at once.
+    storage-service reads the number only every five minutes, so it is restarted.
     """
     if partition_count() < wanted:
         admin = confluent_kafka.admin.AdminClient(dict(CLIENT))

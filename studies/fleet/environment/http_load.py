@@ -1,4 +1,4 @@
-"""Load over HTTP, from a process of its own: what is measured must not wait for the one who measures."""
+"""HTTP load from a separate process, so that the measurement does not slow it down."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Load:
-    """What became of requests.
+    """The results of requests.
 
     Attributes:
         started: When the first one was sent, in seconds since the epoch.
         finished: When the last one was answered.
-        latencies: Seconds of each, in no order.
-        statuses: How many of each HTTP status there were.
+        latencies: Seconds of each request, unordered.
+        statuses: Number of replies by HTTP status.
     """
 
     started: float
@@ -37,10 +37,10 @@ class Load:
         return len(self.latencies) / (self.finished - self.started)
 
     def require(self, *statuses: int) -> "Load":
-        """Returns itself.
+        """Returns itself if all statuses are allowed.
 
         Raises:
-            SystemExit: There was another status than these: nothing was measured.
+            SystemExit: There was another status.
         """
         if other := {status: count for status, count in self.statuses.items() if status not in statuses}:
             raise SystemExit(f"could not measure: answered with {other} (status: count)")
@@ -54,17 +54,17 @@ def question(text: str, reference: str | None = None) -> bytes:
 
 
 def post(url: str, bodies: Sequence[bytes], connections: int) -> Load:
-    """Posts bodies over so many connections, each as soon as its connection is free, and waits for all replies."""
+    """Posts bodies over a number of connections, each as soon as a connection is free; waits for all replies."""
     return asyncio.run(_all(url, "POST", bodies, connections))
 
 
 def get(url: str, count: int, connections: int) -> Load:
-    """Gets an address so often, over so many connections."""
+    """Sends `count` GET requests over a number of connections."""
     return asyncio.run(_all(url, "GET", [b""] * count, connections))
 
 
 class Client:
-    """A process that makes load. Start it before what is measured begins."""
+    """A process that sends load. Start it before the measurement."""
 
     def __init__(self) -> None:
         # A fork would inherit this process's threads and clients.
@@ -72,11 +72,11 @@ class Client:
         self._pool.submit(time.time).result()
 
     def post(self, url: str, bodies: Sequence[bytes], connections: int) -> "Future[Load]":
-        """Begins `post` there."""
+        """Starts `post` in the process."""
         return self._pool.submit(post, url, bodies, connections)
 
     def get(self, url: str, count: int, connections: int) -> "Future[Load]":
-        """Begins `get` there."""
+        """Starts `get` in the process."""
         return self._pool.submit(get, url, count, connections)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""New questions for the fleet, and completed questions written into PostgreSQL without asking a model.
+"""New questions for the fleet, and completed questions written to PostgreSQL without a model.
 
-The scores of the completed questions are made up, spread evenly from 0 to 0.62. `delete_benchmark_rows` deletes both.
+The scores of the completed questions are artificial, uniform from 0 to 0.62. `delete_benchmark_rows` deletes both.
 """
 
 import uuid
@@ -15,7 +15,7 @@ _QUESTIONS = """
     FROM (SELECT n, now() - n * interval '24 hours' / %s AS asked_at FROM generate_series(1, %s) AS n) AS asked
 """
 
-# A third is accepted at the first attempt, the others are tried three times.
+# A third is accepted at the first attempt, the others have three attempts.
 _ATTEMPTS = """
     INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
                           completion_tokens, generated_at)
@@ -41,7 +41,7 @@ _RESPONSES = """
 
 
 def unique_questions(count: int) -> tuple[str, list[str]]:
-    """Makes new questions; returns the beginning that they share, and their texts."""
+    """Returns new questions: their common beginning, and their texts."""
     beginning = f"Benchmark {uuid.uuid4().hex[:12]}"
     return beginning, [
         f"{beginning}, question {number}: at what temperature does water boil?" for number in range(count)
@@ -49,19 +49,19 @@ def unique_questions(count: int) -> tuple[str, list[str]]:
 
 
 def fill(database: Database, wanted: int) -> int:
-    """Writes completed questions of the last 24 hours, with attempts and answer, until so many questions are stored.
+    """Writes completed questions of the last 24 hours, with attempts and answer, until `wanted` questions are stored.
 
-    The statistics of the tables are renewed, as autovacuum does in time.
+    Also updates the statistics of the tables, as autovacuum would do later.
 
     Returns:
-        How many questions are stored.
+        The number of stored questions.
     """
     [(stored,)] = database.rows("SELECT count(*) FROM questions")
     missing = wanted - int(stored)
     if missing > 0:
         beginning, _ = unique_questions(0)
         database.rows(_QUESTIONS, beginning, beginning, missing, missing)
-        # One after the other: a part of one statement does not see what another part of it has written.
+        # Separate statements, because parts of one statement do not see each other's writes.
         for statement in (_ATTEMPTS, _RESPONSES):
             database.rows(statement, f"{beginning}%")
         for table in ("questions", "responses", "attempts"):
@@ -70,7 +70,7 @@ def fill(database: Database, wanted: int) -> int:
 
 
 def delete_benchmark_rows(fleet: Fleet) -> None:
-    """Deletes the studies' questions from the database: fakes answered them, and the dashboard would show them."""
+    """Deletes the studies' questions from the database, because they have answers of fakes."""
     asked = "SELECT question_id FROM questions WHERE question_text ~ '^Benchmark [0-9a-f]{12}, question [0-9]+: '"
     for name in ("responses", "attempts", "call_errors", "failed_questions", "questions"):
         fleet.sql(

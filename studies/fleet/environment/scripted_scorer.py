@@ -1,7 +1,7 @@
 """A fake scorer, for benchmarks only: `python -m studies.fleet.environment.scripted_scorer --delay-ms 0`.
 
-It takes the scorer's name on the fleet's network while what surrounds it is measured. It computes no score: it accepts
-every answer, and says so in the name of the scorer that is kept with each of them.
+It replaces the scorer on the fleet's network while the other services are measured. It computes no score: it accepts
+every answer, and its name, which is stored with each score, says so.
 """
 
 import argparse
@@ -26,10 +26,10 @@ BODY = json.dumps(
 
 
 def application(delay_seconds: float) -> web.Application:
-    """Makes the server.
+    """Creates the server.
 
     Args:
-        delay_seconds: Before each answer.
+        delay_seconds: Delay of each answer.
     """
 
     async def score(request: web.Request) -> web.Response:
@@ -46,7 +46,7 @@ def application(delay_seconds: float) -> web.Application:
 def main() -> None:
     """Serves until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delay-ms", type=float, default=0, help="before each answer (default: 0)")
+    parser.add_argument("--delay-ms", type=float, default=0, help="delay of each answer (default: 0)")
     parser.add_argument("--port", type=int, default=PORT, help=f"(default: {PORT})")
     options = parser.parse_args()
     web.run_app(application(options.delay_ms / 1000), port=options.port, print=None, access_log=None)

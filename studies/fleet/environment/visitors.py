@@ -1,4 +1,4 @@
-"""Visitors who ask one question each and give up after a while, from a process of its own."""
+"""Simulates visitors who ask one question each and give up after a timeout."""
 
 import asyncio
 import json
@@ -10,27 +10,27 @@ from typing import Any, Literal
 import aiohttp
 
 PATIENCE_SECONDS = 60.0
-"""After this time a browser's page, a load balancer or its user gives up: defaults of the usual ones are 30 to 60 s."""
+"""Timeout of a visitor; usual defaults of browsers and load balancers are 30 to 60 s."""
 
 CONNECT_SECONDS = 1.0
-"""Between tries while no server listens."""
+"""Time between tries while no server listens."""
 
-LOOK_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""Between looks at a pending question when the service does not hold them back; the last repeats."""
+POLL_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Time between polls of a pending question if the service does not delay its replies; the last one repeats."""
 HOLD_SECONDS = 10
 
 Outcome = Literal["answered", "gave up", "refused", "broken"]
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of one visitor. Times are seconds from when the question was due.
+class VisitResult:
+    """The result of one visitor. Times are seconds from when the question was due.
 
     Attributes:
-        outcome: answered; gave up waiting; refused: an error status; broken: the connection ended without a reply.
-        accepted: Whether the service said that it has the question.
-        first_reply: When there was any reply; None: never.
-        answer: When there was an answer; None: never.
+        outcome: answered; gave up: timeout; refused: an error status; broken: the connection ended without a reply.
+        accepted: Whether the service accepted the question.
+        first_reply: Time of the first reply; None: no reply.
+        answer: Time of the answer; None: no answer.
     """
 
     outcome: Outcome
@@ -39,19 +39,19 @@ class Fate:
     answer: float | None
 
 
-def visit(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float) -> list[Fate]:
-    """Asks each question when it is due, whatever becomes of the others, and waits for all fates.
+def visit(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float) -> list[VisitResult]:
+    """Asks each question when it is due, independent of the others, and waits for all results.
 
     Args:
-        url: Of the service; a reply of 202 is followed by looks at `/status/ID`.
-        bodies: Of `POST /query`.
-        due: Seconds from the start, one for each.
-        start: Seconds since the epoch.
+        url: Address of the service; after a reply of 202 `/status/ID` is polled.
+        bodies: Bodies of `POST /query`.
+        due: When each question is due, in seconds from the start.
+        start: Start time, in seconds since the epoch.
     """
     return asyncio.run(_all(url, bodies, due, start))
 
 
-async def _all(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float) -> list[Fate]:
+async def _all(url: str, bodies: Sequence[bytes], due: Sequence[float], start: float) -> list[VisitResult]:
     async with aiohttp.ClientSession(
         # A connection for each visitor, so that none waits for another.
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -64,7 +64,7 @@ async def _all(url: str, bodies: Sequence[bytes], due: Sequence[float], start: f
         )
 
 
-async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: float) -> Fate:
+async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: float) -> VisitResult:
     await asyncio.sleep(max(0.0, due - time.monotonic()))
     first: float | None = None
     accepted = False
@@ -73,20 +73,20 @@ async def _visitor(session: aiohttp.ClientSession, url: str, body: bytes, due: f
             try:
                 status, said = await _ask(session, f"{url}/query", body)
             except aiohttp.ClientError:
-                return Fate("broken", False, None, None)
+                return VisitResult("broken", False, None, None)
             first = time.monotonic() - due
             if status == 200:
-                return Fate("answered", True, first, first)
+                return VisitResult("answered", True, first, first)
             if status != 202:
-                return Fate("refused", False, first, None)
+                return VisitResult("refused", False, first, None)
             accepted = True
             return await _follow(session, f"{url}/status/{json.loads(said)['question_id']}", due, first)
     except TimeoutError:
-        return Fate("gave up", accepted, first, None)
+        return VisitResult("gave up", accepted, first, None)
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, bytes]:
-    """Returns status and body of the reply, and tries again while no server listens."""
+    """Returns status and body of the reply; retries while no server listens."""
     while True:
         try:
             async with session.post(url, data=body) as reply:
@@ -95,23 +95,23 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[i
             await asyncio.sleep(CONNECT_SECONDS)
 
 
-async def _follow(session: aiohttp.ClientSession, url: str, due: float, first: float) -> Fate:
-    looks = 0
+async def _follow(session: aiohttp.ClientSession, url: str, due: float, first: float) -> VisitResult:
+    polls = 0
     while True:
         began = time.monotonic()
-        found = await _look(session, url)
+        found = await _poll(session, url)
         if found.get("status") == "completed":
-            return Fate("answered", True, first, time.monotonic() - due)
+            return VisitResult("answered", True, first, time.monotonic() - due)
         if found.get("status") == "failed":
-            return Fate("refused", True, first, None)
-        pause = LOOK_SECONDS[min(looks, len(LOOK_SECONDS) - 1)]
+            return VisitResult("refused", True, first, None)
+        pause = POLL_SECONDS[min(polls, len(POLL_SECONDS) - 1)]
         if (held := time.monotonic() - began) < pause:
-            looks += 1  # not held back: too many wait, or the service is unavailable
+            polls += 1  # the reply was not delayed: too many clients wait, or the service is unavailable
             await asyncio.sleep(pause - held)
 
 
-async def _look(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    """Returns the status of a question; nothing while the service is unavailable."""
+async def _poll(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """Returns the status of a question; empty while the service is unavailable."""
     try:
         async with session.get(url, params={"wait": HOLD_SECONDS}) as reply:
             return dict(await reply.json()) if reply.status == 200 else {}

@@ -1,4 +1,4 @@
-"""Waits for what a study needs before it goes on."""
+"""Waits for conditions of the fleet and of the baselines."""
 
 import socket
 import time
@@ -14,11 +14,11 @@ from tests.fleet import CLIENT, Fleet, eventually
 QUIET_SECONDS = 400
 MARKERS = 3 * len(topics.ALL)
 POLL_SECONDS, LAST_POLL_SECONDS, LAST = 0.5, 0.05, 0.9
-"""Time between polls of how many questions are completed: until this share of them is, and from then on."""
+"""Time between polls of the completed questions, before and after the share `LAST` is completed."""
 
 
 def wait_until_drained(fleet: Fleet) -> None:
-    """Waits until all consumers have read their topics to the end; call it before fakes that still answer are stopped.
+    """Waits until all consumers have read their topics to the end; call it before stopping fakes that are still used.
 
     A transaction leaves a marker at the end of a partition, which no consumer reads: `MARKERS` messages may remain.
     """
@@ -40,7 +40,7 @@ def wait_until_completed(
     seconds: float,
     watch: Callable[[], object] = lambda: None,
 ) -> float:
-    """Waits until so many questions are completed.
+    """Waits until `count` questions are completed.
 
     Args:
         database: The database that has the questions.
@@ -48,7 +48,7 @@ def wait_until_completed(
         count: Their number.
         since: A time before the first was asked, in seconds since the epoch; it keeps the query small.
         seconds: The longest wait.
-        watch: Called at each poll; it raises when waiting has become pointless.
+        watch: Called at each poll; raises if waiting is pointless.
 
     Returns:
         The time of completion in seconds since the epoch, late by `LAST_POLL_SECONDS` and a query at most.
@@ -76,7 +76,7 @@ def wait_until_completed(
 
 
 def wait_for_members(group: str, count: int) -> None:
-    """Waits until a consumer group has so many members and is settled."""
+    """Waits until a consumer group has `count` members and is stable."""
     admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def settled() -> bool:
@@ -87,7 +87,7 @@ def wait_for_members(group: str, count: int) -> None:
 
 
 def wait_for_port(host: str, port: int, seconds: float = 30) -> None:
-    """Waits until a server listens there."""
+    """Waits until a server listens at an address."""
 
     def listening() -> bool:
         try:

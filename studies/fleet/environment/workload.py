@@ -1,4 +1,4 @@
-"""One load, measured at the fleet and at the baseline by turns."""
+"""One workload, measured alternately with the fleet and the baseline."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ from tests.fleet import STORAGE, Fleet
 from tests.workers import SERVICE, Workers
 
 WARM_UP = 3000
-"""Questions of each side that do not count: JVMs compile what runs often, and are slower before."""
+"""Unmeasured questions of each side, because JVMs are slow until they have compiled their hot code."""
 WORKERS = 2
 BACKGROUND = ("postgres", "redis")
-"""Services of the fleet that work for the baseline, too."""
+"""Services of the fleet that the baseline also uses."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Workload:
     def __init__(
         self, fleet: Fleet, client: Client, latency_seconds: float, count: int, connections: int, workers: int = WORKERS
     ) -> None:
-        """Takes the scenario.
+        """Creates the workload of a scenario.
 
         Args:
-            fleet: With the fake scorer in place.
-            client: The process that asks.
-            latency_seconds: Time that the fake model takes.
+            fleet: The fleet, with the fake scorer.
+            client: The process that sends requests.
+            latency_seconds: Latency of the fake model.
             count: Questions of each run.
             connections: Connections of the client.
             workers: Replicas of llm-consumer.
@@ -91,7 +91,7 @@ class Workload:
             finally:
                 database.close()
             return run
-        # Tasks of 0 ms are fetched ahead; of long ones that would leave one worker idle while they wait in the other.
+        # Short tasks are prefetched. Prefetching long ones would leave a worker idle while they wait in another.
         prefetch = 1 if self._latency else 4
         with Baseline(self._fleet, provider_url, side.layout, side.concurrency, prefetch) as baseline:
             before = cpu_seconds(idle)
@@ -112,7 +112,7 @@ class Workload:
         }
 
     def _ask(self, url: str, database: Database, count: int) -> tuple[float, float]:
-        """Asks new questions; returns how many were accepted a second, and the seconds until the last row."""
+        """Asks new questions; returns the accepted questions per second, and the seconds until the last row."""
         beginning, texts = unique_questions(count)
         bodies = [question(text, REFERENCE) for text in texts]
         since = time.time()

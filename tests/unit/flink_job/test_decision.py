@@ -3,7 +3,7 @@ import json
 import pytest
 
 from flink_job.decision import Record, decide
-from flink_job.scoring import Refused
+from flink_job.scoring import Rejected
 from pipeline import messages, topics
 from pipeline.messages import Attempt, BestAnswer
 from pipeline.routing import BertScore, Gate
@@ -52,7 +52,7 @@ def test_an_unreadable_record_becomes_a_dead_letter_with_its_bytes(changes):
 
 
 def test_an_answer_rejected_by_the_scorer_fails_permanently():
-    found = decide(record(), Refused(422, "reference: is empty"), GATE, samples.NOW)
+    found = decide(record(), Rejected(422, "reference: is empty"), GATE, samples.NOW)
     [sent] = found.sent
     message = messages.read(topics.PERMANENT, sent.key, sent.value)
     assert (message.reason, message.error.status_code) == ("not_retryable", 422)
@@ -130,7 +130,7 @@ def test_an_answer_rejected_by_the_scorer_is_replaced_by_the_best_so_far():
         llm_response="It is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m", scorer="s"
     )
     answer = samples.response(processing_attempts=2, best=best)
-    [sent] = decide(record(answer), Refused(422, "reference: is empty"), GATE, samples.NOW).sent
+    [sent] = decide(record(answer), Rejected(422, "reference: is empty"), GATE, samples.NOW).sent
     message = messages.read(topics.VALIDATED, sent.key, sent.value)
     assert (message.quality, message.llm_response, message.scorer) == ("max_retries_reached", "It is.", "s")
     assert "reference: is empty" in message.errors[-1].message
@@ -138,5 +138,5 @@ def test_an_answer_rejected_by_the_scorer_is_replaced_by_the_best_so_far():
 
 def test_log_fields_contain_ids_and_no_texts():
     found = decide(record(), score(0.1), GATE, samples.NOW)
-    assert found.about["question_id"] == samples.question().question_id
-    assert "scattering" not in json.dumps(found.about)
+    assert found.log_fields["question_id"] == samples.question().question_id
+    assert "scattering" not in json.dumps(found.log_fields)

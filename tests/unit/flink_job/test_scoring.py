@@ -8,7 +8,7 @@ import time
 import pytest
 from werkzeug import Response
 
-from flink_job.scoring import MAX_REPLY_BYTES, Refused, ScorerClient, parse
+from flink_job.scoring import MAX_REPLY_BYTES, Rejected, ScorerClient, parse
 from pipeline.routing import BertScore
 
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
@@ -89,7 +89,7 @@ def test_retry_after_of_a_busy_scorer_is_respected(httpserver):
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_rejection_by_the_scorer_is_not_retried(httpserver, status):
     httpserver.expect_request("/score").respond_with_json({"detail": "reference: is empty"}, status)
-    assert score(httpserver.url_for("")) == Refused(status, "reference: is empty")
+    assert score(httpserver.url_for("")) == Rejected(status, "reference: is empty")
     assert len(httpserver.log) == 1
 
 
@@ -102,7 +102,7 @@ def test_a_pair_is_refused_when_it_alone_makes_the_scorer_fail(httpserver):
 
     httpserver.expect_request("/score").respond_with_handler(only_others)
     result = score(httpserver.url_for(""))
-    assert isinstance(result, Refused)
+    assert isinstance(result, Rejected)
     assert result.status_code == 500
 
 
@@ -183,7 +183,7 @@ def test_only_the_beginning_of_an_endless_reply_is_read(httpserver, status, expe
 
     httpserver.expect_request("/score").respond_with_handler(endless)
     result = score(httpserver.url_for(""))
-    assert isinstance(result, Refused)
+    assert isinstance(result, Rejected)
     assert result.status_code == expected
     assert len(result.message) < 1000
     assert sent < 10_000 * 65_536, "the whole reply was read"
@@ -199,7 +199,7 @@ def test_a_compressed_reply_is_not_decompressed(httpserver):
         return Response(packed, headers={"Content-Encoding": "gzip"}, content_type="application/json")
 
     httpserver.expect_request("/score").respond_with_handler(compressed)
-    assert isinstance(score(httpserver.url_for("")), Refused)
+    assert isinstance(score(httpserver.url_for("")), Rejected)
 
 
 def test_a_redirect_is_not_followed(httpserver):
@@ -211,11 +211,11 @@ def test_a_redirect_is_not_followed(httpserver):
     httpserver.expect_request("/score").respond_with_handler(elsewhere)
     httpserver.expect_request("/elsewhere").respond_with_json(SCORE)
     result = score(httpserver.url_for(""))
-    assert isinstance(result, Refused)
+    assert isinstance(result, Rejected)
     assert result.status_code == 307
 
 
 @pytest.mark.parametrize("said", ["[" * 60_000, "<html>", '{"detail": 5}', ""])
 def test_a_rejection_with_any_body_is_not_retried(httpserver, said):
     httpserver.expect_request("/score").respond_with_data(said, 422)
-    assert score(httpserver.url_for("")) == Refused(422, said[:300])
+    assert score(httpserver.url_for("")) == Rejected(422, said[:300])

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from flink_job import scoring
-from flink_job.scoring import Refused, ScorerClient
+from flink_job.scoring import Rejected, ScorerClient
 from pipeline.routing import BertScore
 from score_validator.scoring import STUCK_SECONDS
 from tests.unit.flink_job import virtual_clock
@@ -137,7 +137,7 @@ def test_a_slow_scorer_spends_most_of_its_time_on_pairs_still_waited_for(seconds
 def test_a_pair_that_alone_always_times_out_is_refused_and_the_others_go_on():
     _, results = simulate(lambda candidate: 200 if candidate == "endless" else 2, 3000.5, "endless")
     [refused] = [result for candidate, result in results if candidate == "endless"]
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejected)
     assert refused.status_code == 504
     assert "no answer within 50 s" in refused.message
     others = [result for candidate, result in results if candidate != "endless"]

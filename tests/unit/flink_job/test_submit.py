@@ -135,9 +135,9 @@ def supervised(folder, tmp_path):
     def make(cluster, answer=None, source=None):
         submitted = []
 
-        def submit(checkpoint, in_part, _stop):
+        def submit(checkpoint, allow_non_restored, _stop):
             path = checkpoint.path if checkpoint else None
-            submitted.append((path, "in part") if in_part else path)
+            submitted.append((path, "in part") if allow_non_restored else path)
             return answer
 
         heartbeat = tmp_path / "heartbeat"
@@ -254,7 +254,7 @@ def test_a_checkpoint_is_not_restored_after_its_topic_was_created_again(supervis
     supervisor, submitted, _ = supervised(FakeCluster())
     supervisor.step(threading.Event())
     assert submitted == [None]
-    assert "created anew" in str(logs)
+    assert "recreated" in str(logs)
 
 
 def test_a_checkpoint_of_the_same_topic_is_preferred_to_a_newer_one_of_another_topic(supervised, folder):
@@ -439,7 +439,7 @@ def test_an_invalid_reply_to_a_checkpoint_request_raises_unreachable(httpserver)
 
 
 def test_replies_of_the_jobmanager_are_read():
-    assert read_overview(overview()).active[0].working
+    assert read_overview(overview()).active[0].fully_running
     assert read_overview(overview(state="FAILED")).active == ()
     assert read_overview(overview(name="another")).all == ()
     with pytest.raises(Unreachable):
@@ -478,14 +478,14 @@ def test_the_command_submits_the_job_without_a_checkpoint():
     assert "-s" not in command(checkpoint)
     assert command(None)[:3] == ["flink", "run", "-d"]
     assert Path(command(None)[-1]).name == "job.py"
-    assert "--allowNonRestoredState" not in command(None, in_part=True)
+    assert "--allowNonRestoredState" not in command(None, allow_non_restored=True)
 
 
 def test_the_command_skips_unmatched_state_only_in_part_mode(folder):
     found = newest(find(folder))
     assert command(found)[3:5] == ["-s", (folder / JOB / "chk-8").as_uri()]
     assert "--allowNonRestoredState" not in command(found)
-    assert command(found, in_part=True)[5] == "--allowNonRestoredState"
+    assert command(found, allow_non_restored=True)[5] == "--allowNonRestoredState"
 
 
 def test_the_summary_of_a_stack_trace_is_its_causes():

@@ -2,7 +2,15 @@ import json
 
 import pytest
 
-from score_validator.artifact import ENCODER_FILE, INT8_FILE, MANIFEST_FILE, TOKENIZER_FILE, Damaged, check, sha256_of
+from score_validator.artifact import (
+    ENCODER_FILE,
+    INT8_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    DamagedArtifact,
+    check,
+    sha256_of,
+)
 from score_validator.encoder import EncoderError
 from score_validator.scorer import load_scorer
 from score_validator.settings import ScorerSettings
@@ -25,7 +33,7 @@ def test_a_whole_folder_passes(folder):
 @pytest.mark.parametrize("name", [ENCODER_FILE, INT8_FILE, TOKENIZER_FILE, MANIFEST_FILE])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(Damaged, match=name):
+    with pytest.raises(DamagedArtifact, match=name):
         check(folder)
 
 
@@ -33,7 +41,7 @@ def test_a_missing_file_is_named(folder, name):
 def test_a_damaged_file_is_named(folder, name):
     with (folder / name).open("ab") as file:
         file.write(b"x")
-    with pytest.raises(Damaged, match=rf"{name}.* is damaged"):
+    with pytest.raises(DamagedArtifact, match=rf"{name}.* is damaged"):
         check(folder)
 
 
@@ -41,7 +49,7 @@ def test_a_manifest_that_leaves_a_file_out_is_damaged(folder):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     del manifest["files"][TOKENIZER_FILE]
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
-    with pytest.raises(Damaged, match="does not name all files"):
+    with pytest.raises(DamagedArtifact, match="does not name all files"):
         check(folder)
 
 

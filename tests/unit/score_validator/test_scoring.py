@@ -146,7 +146,7 @@ def test_check_finds_a_model_that_hangs(scorer, monkeypatch):
 def test_a_pair_that_nobody_waits_for_any_more_is_never_computed(scorer):
     engine = Scoring(scorer, 2)
     first = hold(scorer, engine)
-    with pytest.raises(Expired, match=r"0\.01 s: too much was before it") as expired:
+    with pytest.raises(Expired, match=r"0\.01 s: the queue is too long") as expired:
         engine.score([("abandoned", "a")], wait_seconds=0.01)
     assert not expired.value.begun
     # Its place is free again while the first one is still computed.

@@ -36,19 +36,19 @@ def problem(status: int, title: str, detail: str, **headers: str) -> Response:
 class Storage:
     """The API as a test scripts it: `on_query` and `on_status` may be replaced; what came in is kept.
 
-    By default a question is pending at first, and completed at the first look.
+    By default a question is pending at first, and completed at the first poll.
     """
 
     def __init__(self, server: HTTPServer) -> None:
         self.url = server.url_for("").rstrip("/")
         self.lock = threading.Lock()
         self.queries: list[dict] = []
-        self.looks: dict[str, list[str | None]] = defaultdict(list)
+        self.polls: dict[str, list[str | None]] = defaultdict(list)
         self.readiness: list[int] = []
         self.on_query: Callable[[dict, str], Response] = lambda body, question_id: reply(
             {"status": "pending", "question_id": question_id}, 202
         )
-        self.on_status: Callable[[str, int], Response] = lambda question_id, look: reply(
+        self.on_status: Callable[[str, int], Response] = lambda question_id, poll: reply(
             {"question_id": question_id, "status": "completed", "result": {"llm_response": "Yes."}, "error": None}
         )
         self.on_ready: Callable[[int], int] = lambda attempt: 200
@@ -75,9 +75,9 @@ class Storage:
     def _status(self, request: Request) -> Response:
         question_id = request.path.removeprefix("/status/")
         with self.lock:
-            self.looks[question_id].append(request.args.get("wait"))
-            look = len(self.looks[question_id])
-        return self.on_status(question_id, look)
+            self.polls[question_id].append(request.args.get("wait"))
+            poll = len(self.polls[question_id])
+        return self.on_status(question_id, poll)
 
 
 class _Status(URIPattern):

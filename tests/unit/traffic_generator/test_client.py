@@ -34,16 +34,16 @@ def test_a_reply_is_typed(storage: Storage) -> None:
     assert (answer.status, answer.source, answer.question_id) == ("completed", "database", "id-Why")
 
 
-def test_a_look_hands_the_wait_on(storage: Storage) -> None:
-    assert StorageClient(storage.url).look("abc", wait_seconds=7).status == "completed"
-    assert storage.looks == {"abc": ["7"]}
+def test_a_poll_hands_the_wait_on(storage: Storage) -> None:
+    assert StorageClient(storage.url).poll("abc", wait_seconds=7).status == "completed"
+    assert storage.polls == {"abc": ["7"]}
 
 
 def test_a_failure_says_why(storage: Storage) -> None:
-    storage.on_status = lambda question_id, look: reply(
+    storage.on_status = lambda question_id, poll: reply(
         {"question_id": question_id, "status": "failed", "error": {"reason": "retries_exhausted", "last_error": "503"}}
     )
-    assert StorageClient(storage.url).look("abc", 0).reason == "failed: retries_exhausted: 503"
+    assert StorageClient(storage.url).poll("abc", 0).reason == "failed: retries_exhausted: 503"
 
 
 @pytest.mark.parametrize(

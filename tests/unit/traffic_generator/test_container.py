@@ -124,11 +124,11 @@ def test_the_other_questions_wait_for_the_answer_to_the_first(
 ) -> None:
     asked_before_the_answer = []
 
-    def answer_at_the_second_look(question_id: str, look: int) -> Response:
+    def answer_at_the_second_poll(question_id: str, poll: int) -> Response:
         asked_before_the_answer.append(len(storage.queries))
-        return reply({"question_id": question_id, "status": "pending" if look == 1 else "completed", "error": None})
+        return reply({"question_id": question_id, "status": "pending" if poll == 1 else "completed", "error": None})
 
-    storage.on_status = answer_at_the_second_look
+    storage.on_status = answer_at_the_second_poll
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=3, traffic_interval_ms=0)
     until(events, "began to idle")
     assert asked_before_the_answer == [1, 1]
@@ -139,7 +139,7 @@ def test_the_other_questions_wait_for_the_answer_to_the_first(
 def test_a_first_question_without_an_answer_in_time_does_not_hold_back_the_others(
     storage: Storage, events: list[dict], heartbeat: Path
 ) -> None:
-    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
     served = Served(
         heartbeat,
         storage_url=storage.url,
@@ -182,7 +182,7 @@ def test_a_service_that_never_is_ready_ends_it_with_status_1(
 def test_a_stop_while_the_first_question_waits_for_its_answer_ends_it(
     storage: Storage, events: list[dict], heartbeat: Path
 ) -> None:
-    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5)
     until(events, "began to ask")
     assert served.end() == 0

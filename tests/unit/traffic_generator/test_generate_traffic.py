@@ -37,7 +37,7 @@ def test_twenty_distinct_questions_are_asked_by_default(storage: Storage, ask) -
     result = ask()
     assert result.exit_code == 0, result.output
     assert len(set(storage.texts)) == len(storage.texts) == 20
-    assert storage.looks == {}
+    assert storage.polls == {}
     assert storage.queries[0].keys() == {"question_text", "original_answer", "topic"}
 
 
@@ -83,18 +83,18 @@ def test_the_report_is_json_alone_on_the_output(storage: Storage, ask) -> None:
 
 
 def test_waiting_lasts_until_all_are_completed(storage: Storage, ask) -> None:
-    storage.on_status = lambda question_id, look: reply(
-        {"question_id": question_id, "status": "completed" if look == 2 else "pending", "result": None, "error": None}
+    storage.on_status = lambda question_id, poll: reply(
+        {"question_id": question_id, "status": "completed" if poll == 2 else "pending", "result": None, "error": None}
     )
     result = ask("--num-requests", "4", "--wait", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["completed"] == 4
-    assert {len(waits) for waits in storage.looks.values()} == {2}
-    assert {0 < int(wait or 0) <= 30 for waits in storage.looks.values() for wait in waits} == {True}
+    assert {len(waits) for waits in storage.polls.values()} == {2}
+    assert {0 < int(wait or 0) <= 30 for waits in storage.polls.values() for wait in waits} == {True}
 
 
 def test_a_failed_question_is_exit_status_1(storage: Storage, ask) -> None:
-    storage.on_status = lambda question_id, look: reply(
+    storage.on_status = lambda question_id, poll: reply(
         {"question_id": question_id, "status": "failed", "result": None, "error": {"reason": "retries_exhausted"}}
     )
     result = ask("--num-requests", "2", "--wait")
@@ -103,10 +103,10 @@ def test_a_failed_question_is_exit_status_1(storage: Storage, ask) -> None:
 
 
 def test_time_up_is_exit_status_1(storage: Storage, ask) -> None:
-    storage.on_status = lambda question_id, look: reply({"question_id": question_id, "status": "pending"})
+    storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
     result = ask("--num-requests", "2", "--wait", "--timeout", "0.3")
     assert result.exit_code == 1
-    assert "the time was up with 2 questions pending" in result.stdout
+    assert "timed out with 2 questions pending" in result.stdout
 
 
 def test_a_problem_is_exit_status_1_and_told(storage: Storage, ask) -> None:
@@ -357,8 +357,8 @@ def test_help_has_examples() -> None:
     assert "python generate_traffic.py --num-requests 50 --interval 500" in result.stdout
 
 
-def test_the_readme_names_each_option_and_setting() -> None:
-    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+def test_the_document_names_each_option_and_setting() -> None:
+    document = (FOLDER.parent / "docs" / "traffic.md").read_text(encoding="utf-8")
     options = {name for option in generate_traffic.main.params for name in (*option.opts, *option.secondary_opts)}
     settings = {name.upper() for name in TrafficSettings.model_fields} - {"METRICS_PORT"}
-    assert {name for name in options | settings if f"`{name}" not in readme} == set()
+    assert {name for name in options | settings if f"`{name}" not in document} == set()

@@ -222,7 +222,7 @@ def test_what_is_drawn_is_what_was_predicted(distribution: Distribution, count: 
     ],
 )
 def test_how_many_can_be_in_flight(traffic: Traffic, most: int) -> None:
-    assert plan.most_in_flight(traffic, reply_seconds=30.0) == most
+    assert plan.max_in_flight(traffic, reply_seconds=30.0) == most
 
 
 @given(intervals, st.floats(min_value=0.1, max_value=30), st.sampled_from([Arrivals.STEADY, Arrivals.BURST]))
@@ -230,7 +230,7 @@ def test_no_window_of_the_reply_time_holds_more(interval: float, reply_seconds: 
     traffic = Traffic(interval, count=200, arrivals=arrivals)
     due = plan.due_seconds(traffic, seed=1)
     most = max(sum(start <= each < start + reply_seconds for each in due) for start in set(due))
-    assert most <= plan.most_in_flight(traffic, reply_seconds)
+    assert most <= plan.max_in_flight(traffic, reply_seconds)
 
 
 def test_it_says_what_it_is() -> None:

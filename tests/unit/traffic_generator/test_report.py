@@ -97,8 +97,8 @@ def test_remarks_tell_reasons_and_lateness() -> None:
     assert "up to 2.5 s late" in remarks
     assert "counted from when they were due, reply p50 / p95 are 1.0 s / 3.0 s" in remarks
     assert "1 answered at once although new to this run" in remarks
-    assert "for up to 700 ms (p95) before they were seen" in remarks
-    assert "the time was up with 1 questions pending" in remarks
+    assert "detected up to 700 ms (p95) late" in remarks
+    assert "timed out with 1 questions pending" in remarks
     assert "stopped before the end" in remarks
 
 
@@ -114,7 +114,7 @@ def test_a_question_that_joined_the_first_is_told() -> None:
     tally.sent(repeated=True)
     tally.accepted_for_later(0.01, repeated=True)
     assert Report(tally, 1.0, 1.0, PREDICTED).remarks() == [
-        "1 asked again while the first was pending: no hit, and no second call"
+        "1 asked again while the first was pending: neither a hit nor a second call"
     ]
 
 

@@ -31,15 +31,15 @@ class Api:
     def __init__(
         self,
         ask: Callable[[str], Reply] = lambda text: Reply(status="pending", question_id=text),
-        look: Callable[[str, int], Progress] = lambda text, look: Progress(question_id=text, status="completed"),
+        poll: Callable[[str, int], Progress] = lambda text, poll: Progress(question_id=text, status="completed"),
     ) -> None:
-        self._ask, self._look = ask, look
+        self._ask, self._poll = ask, poll
         self._lock = threading.Lock()
         self.asked: list[str] = []
-        self.looks: Counter[str] = Counter()
+        self.polls: Counter[str] = Counter()
         self.waits: list[int] = []
-        self.most_asking = self.most_looking = 0
-        self._asking = self._looking = 0
+        self.most_asking = self.max_polling_seen = 0
+        self._asking = self._polling = 0
 
     def ask(self, question: Question) -> Reply:
         with self._lock:
@@ -52,18 +52,18 @@ class Api:
             with self._lock:
                 self._asking -= 1
 
-    def look(self, question_id: str, wait_seconds: int) -> Progress:
+    def poll(self, question_id: str, wait_seconds: int) -> Progress:
         with self._lock:
-            self.looks[question_id] += 1
+            self.polls[question_id] += 1
             self.waits.append(wait_seconds)
-            number = self.looks[question_id]
-            self._looking += 1
-            self.most_looking = max(self.most_looking, self._looking)
+            number = self.polls[question_id]
+            self._polling += 1
+            self.max_polling_seen = max(self.max_polling_seen, self._polling)
         try:
-            return self._look(question_id, number)
+            return self._poll(question_id, number)
         finally:
             with self._lock:
-                self._looking -= 1
+                self._polling -= 1
 
 
 def barrier_reply(parties: int) -> Callable[[str], Reply]:
@@ -104,7 +104,7 @@ def test_questions_go_out_in_their_order_and_not_before_they_are_due() -> None:
 
 
 def test_questions_that_fell_due_during_a_hold_up_go_out_together() -> None:
-    # By sleeps from one question to the next, each look at the counts would find one more at most.
+    # By sleeps from one question to the next, each check of the counts would find at most one more.
     counts: list[int] = []
 
     def hold_up_once(tally: Tally) -> None:
@@ -116,33 +116,33 @@ def test_questions_that_fell_due_during_a_hold_up_go_out_together() -> None:
     assert counts[1] - counts[0] >= 3
 
 
-def test_without_waiting_nobody_looks() -> None:
+def test_without_waiting_nobody_polls() -> None:
     api = Api()
     report = runner.run(steady(3), api, runner.Options())
-    assert (report.tally.pending, report.tally.completed, api.looks) == (3, 0, Counter())
+    assert (report.tally.pending, report.tally.completed, api.polls) == (3, 0, Counter())
     assert report.ok
 
 
 def test_waiting_follows_each_question_to_its_end() -> None:
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         if text == "q1":
             return Progress(question_id=text, status="failed", error={"reason": "not_retryable"})
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
-    api = Api(look=look)
+    api = Api(poll=poll)
     report = runner.run(steady(3), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert report.tally.line() == "asked 3  cached 0  pending 0  completed 2  failed 1  errors 0"
     assert report.tally.reasons == {"failed: not_retryable": 1}
-    assert api.looks == {"q0": 2, "q1": 1, "q2": 2}
+    assert api.polls == {"q0": 2, "q1": 1, "q2": 2}
     assert len(report.tally.answer_seconds) == 2
     # A server that says 'pending' without waiting is not asked again at once.
-    assert min(report.tally.answer_seconds) >= runner.LOOK_INTERVAL_SECONDS
+    assert min(report.tally.answer_seconds) >= runner.POLL_INTERVAL_SECONDS
 
 
-def test_looking_is_bounded_and_each_question_gets_its_turn() -> None:
+def test_polling_is_bounded_and_each_question_gets_its_turn() -> None:
     stop = threading.Event()
 
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         time.sleep(0.01)
         # The first ones never end: they must not keep the others from being seen.
         return Progress(question_id=text, status="pending" if text in ("q0", "q1") else "completed")
@@ -151,73 +151,73 @@ def test_looking_is_bounded_and_each_question_gets_its_turn() -> None:
         if tally.completed == 6:
             stop.set()
 
-    api = Api(look=look)
-    options = runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2)
+    api = Api(poll=poll)
+    options = runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_polling=2)
     report = runner.run(steady(8), api, options, stop=stop, on_progress=stop_after_six)
     assert (report.tally.completed, report.tally.pending) == (6, 2)
-    assert api.most_looking == 2
+    assert api.max_polling_seen == 2
 
 
 def test_time_up_leaves_questions_pending() -> None:
-    api = Api(look=lambda text, number: Progress(question_id=text, status="pending"))
+    api = Api(poll=lambda text, number: Progress(question_id=text, status="pending"))
     report = runner.run(steady(2), api, runner.Options(wait=True, timeout_seconds=0.1))
     assert (report.tally.pending, report.timed_out, report.ok) == (2, True, False)
     # The server is not asked to hold a reply back for longer than there is time left.
     assert set(api.waits) == {0}
 
 
-@pytest.mark.parametrize(("pending", "wait"), [(2, runner.LONG_LOOK_SECONDS), (8, runner.SHORT_LOOK_SECONDS)])
-def test_looks_are_long_while_there_is_a_thread_for_each(pending: int, wait: int) -> None:
+@pytest.mark.parametrize(("pending", "wait"), [(2, runner.LONG_POLL_SECONDS), (8, runner.SHORT_POLL_SECONDS)])
+def test_polls_are_long_while_there_is_a_thread_for_each(pending: int, wait: int) -> None:
     everybody_asked = threading.Barrier(pending)
 
     def ask(text: str) -> Reply:
         everybody_asked.wait(DEADLINE_SECONDS)
         return Reply(status="pending", question_id=text)
 
-    def look(text: str, number: int) -> Progress:
-        # Long enough for the replies to all questions to be seen before the second look.
+    def poll(text: str, number: int) -> Progress:
+        # Long enough for the replies to all questions to be seen before the second poll.
         time.sleep(0.1)
         return Progress(question_id=text, status="completed")
 
-    api = Api(ask=ask, look=look)
+    api = Api(ask=ask, poll=poll)
     runner.run(
         steady(pending),
         api,
-        runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_looking=2),
+        runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS, max_polling=2),
     )
     assert wait in api.waits
 
 
-def test_a_look_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LOOK_RETRY_SECONDS", 0.01)
+def test_a_poll_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         if number < 3:
             raise RequestFailed("503 Service Unavailable")
         return Progress(question_id=text, status="completed")
 
-    api = Api(look=look)
+    api = Api(poll=poll)
     report = runner.run(steady(1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
-    assert (report.tally.completed, report.tally.errors, api.looks["q0"]) == (1, 0, 3)
+    assert (report.tally.completed, report.tally.errors, api.polls["q0"]) == (1, 0, 3)
 
 
-def test_a_look_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LOOK_RETRY_SECONDS", 0.01)
+def test_a_poll_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         raise RequestFailed("503 Service Unavailable", retry_after_seconds=30)
 
-    api = Api(look=look)
+    api = Api(poll=poll)
     report = runner.run(steady(1), api, runner.Options(wait=True, timeout_seconds=0.5))
-    assert api.looks["q0"] == 1
+    assert api.polls["q0"] == 1
     assert report.timed_out
 
 
 def test_a_pending_question_that_the_server_lost_is_an_error() -> None:
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         raise RequestFailed("404 Not Found", permanent=True)
 
-    report = runner.run(steady(2), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
+    report = runner.run(steady(2), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert report.tally.line() == "asked 2  cached 0  pending 0  completed 0  failed 0  errors 2"
 
 
@@ -233,13 +233,13 @@ def test_errors_are_counted_and_not_repeated() -> None:
 
 
 def test_a_question_asked_again_while_pending_joins_the_first() -> None:
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
-    api = Api(look=look)
+    api = Api(poll=poll)
     report = runner.run(steady(3, different=1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert (report.tally.completed, report.tally.pending, len(report.tally.answer_seconds)) == (3, 0, 3)
-    assert api.looks == {"q0": 2}
+    assert api.polls == {"q0": 2}
     assert (report.tally.repeated, report.tally.joined, report.tally.distinct) == (2, 2, 1)
 
 
@@ -276,25 +276,25 @@ def test_lateness_counts_from_when_a_question_was_due() -> None:
 
 
 def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LOOK_INTERVAL_SECONDS", 0.3)
+    monkeypatch.setattr(runner, "POLL_INTERVAL_SECONDS", 0.3)
 
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
-    tally = runner.run(steady(1), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
-    # Nobody looked between the end of the first look and the beginning of the second.
+    tally = runner.run(steady(1), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
+    # Nobody polled between the end of the first poll and the beginning of the second.
     assert 0.2 <= tally.unseen_seconds[0] <= tally.answer_seconds[0]
 
 
-def test_a_look_that_was_held_back_leaves_nothing_unseen() -> None:
-    def look(text: str, number: int) -> Progress:
+def test_a_poll_that_was_held_back_leaves_nothing_unseen() -> None:
+    def poll(text: str, number: int) -> Progress:
         if number == 1:
-            time.sleep(runner.LOOK_INTERVAL_SECONDS)
+            time.sleep(runner.POLL_INTERVAL_SECONDS)
         return Progress(question_id=text, status="completed" if number == 2 else "pending")
 
-    tally = runner.run(steady(1), Api(look=look), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
-    # The second look began as the first one ended.
-    assert tally.unseen_seconds[0] < runner.LOOK_INTERVAL_SECONDS <= tally.answer_seconds[0]
+    tally = runner.run(steady(1), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
+    # The second poll began as the first one ended.
+    assert tally.unseen_seconds[0] < runner.POLL_INTERVAL_SECONDS <= tally.answer_seconds[0]
 
 
 def test_no_more_threads_are_started_than_needed() -> None:
@@ -344,13 +344,13 @@ def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
 def test_a_stop_ends_the_waiting() -> None:
     stop = threading.Event()
 
-    def look(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> Progress:
         stop.set()
         return Progress(question_id=text, status="pending")
 
     report = runner.run(
         steady(1),
-        Api(look=look),
+        Api(poll=poll),
         runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS),
         stop=stop,
     )

@@ -11,7 +11,7 @@ from pipeline.errors import Unavailable
 from viz_service import buckets, queries
 from viz_service.app import create_app
 from viz_service.export import COLUMNS
-from viz_service.flow import Sample
+from viz_service.pipeline_state import Sample
 from viz_service.schemas import (
     AnswerCounts,
     Attempt,

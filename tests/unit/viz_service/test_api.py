@@ -20,9 +20,9 @@ from tests.unit.viz_service.fakes import (
     client_for,
     question,
 )
-from viz_service.flow import Sample
 from viz_service.pages import CHARTS
-from viz_service.queries import TooMany
+from viz_service.pipeline_state import Sample
+from viz_service.queries import TooManyQuestions
 from viz_service.schemas import FigureName
 
 DATA = (
@@ -209,7 +209,7 @@ def test_exports_that_fail_to_start_do_not_count_as_running(rows: FakeQueries) -
 
 def test_an_export_that_is_too_large_is_422_with_a_remedy(rows: FakeQueries, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_many(_query: object) -> Iterator[dict[str, object]]:
-        raise TooMany("narrow the filter")
+        raise TooManyQuestions("narrow the filter")
         yield {}
 
     monkeypatch.setattr(rows, "export", too_many)

@@ -27,7 +27,7 @@ from tests.unit.viz_service.fakes import (
     waiting_error,
 )
 from viz_service import assets, figures
-from viz_service.flow import Sample
+from viz_service.pipeline_state import Sample
 from viz_service.schemas import Alert, CallError, Failure, FigureName, Usage
 from viz_service.settings import VizSettings
 
@@ -258,7 +258,7 @@ def test_the_status_of_a_question_is_shown(client: FlaskClient, rows: FakeQuerie
     rows.detail = question(status="pending", answer=None)
     content = page(client, QUESTION)
     assert content.named("article")[0]["data-status"] == "pending"
-    assert "On its way" in content.text
+    assert "In flight. This page follows it" in content.text
 
 
 @pytest.mark.parametrize(
@@ -318,12 +318,18 @@ def uncharged(**changes: Any) -> CallError:
 
 def test_failed_calls_are_shown_with_cause_number_and_retries(client: FlaskClient, rows: FakeQueries) -> None:
     content = page(client, QUESTION).text
-    for text in ("rate limit", "another cause", "the last one is shown", "no retry was spent", "Due to be asked again"):
+    for text in (
+        "rate limit",
+        "another cause",
+        "the last one is shown",
+        "no retry was used up",
+        "Due to be asked again",
+    ):
         assert text not in content, text
     assert "Due for retry 1" in content
     rows.detail = question(attempts=[], errors=[uncharged()])
     content = page(client, QUESTION).text
-    for text in ("rate limit", "3 calls, the last one is shown", "no retry was spent", "Due to be asked again"):
+    for text in ("rate limit", "3 calls, the last one is shown", "no retry was used up", "Due to be asked again"):
         assert text in content, text
     assert "Due for retry" not in content
     rows.detail = question(status="pending", answer=None, attempts=[], errors=[uncharged(due_at=FAR)])
@@ -335,11 +341,11 @@ def test_failed_calls_are_shown_with_cause_number_and_retries(client: FlaskClien
 
 
 def test_reasoning_tokens_of_an_attempt_are_shown(client: FlaskClient, rows: FakeQueries) -> None:
-    assert "thoughts" not in page(client, QUESTION).text
+    assert "for reasoning" not in page(client, QUESTION).text
     rows.detail = question(
         attempts=[each.model_copy(update={"reasoning_tokens": 32}) for each in question().attempts[:1]]
     )
-    assert page(client, QUESTION).text.count("32 of them thoughts") == 1
+    assert page(client, QUESTION).text.count("32 of them for reasoning") == 1
 
 
 def test_each_quality_has_the_colour_of_its_outcome() -> None:

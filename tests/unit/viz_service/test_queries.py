@@ -186,5 +186,5 @@ def test_an_export_holds_no_connection_while_rows_are_read(monkeypatch: pytest.M
 def test_an_export_that_is_too_large_is_rejected_before_its_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_EXPORTED", 2)
     rows, _ = exporting([f"{number:032x}" for number in range(3)], monkeypatch)
-    with pytest.raises(queries.TooMany):
+    with pytest.raises(queries.TooManyQuestions):
         next(iter(rows.export(Filter())))

@@ -14,10 +14,18 @@ from pytest_httpserver import HTTPServer
 from pipeline import topics
 from pipeline.offsets import Progress
 from tests.unit.viz_service.fakes import NOW, FakeStorage, waiting_error
-from viz_service import flow, sampler
-from viz_service.flow import Sample
-from viz_service.sampler import BudgetLook, FlinkLook, KafkaProbe, ProvidersLook, Sampler, ServicesLook, StorageLook
-from viz_service.schemas import Why
+from viz_service import pipeline_state, sampler
+from viz_service.pipeline_state import Sample
+from viz_service.sampler import (
+    BudgetProbe,
+    FlinkProbe,
+    KafkaProbe,
+    ProvidersProbe,
+    Sampler,
+    ServicesProbe,
+    StorageProbe,
+)
+from viz_service.schemas import FailureReason
 from viz_service.settings import VizSettings
 from viz_service.waiting import Errors
 
@@ -47,43 +55,43 @@ def test_without_a_job_the_state_is_unknown_and_not_working() -> None:
 
 def test_the_job_is_read_from_flink(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/jobs/overview").respond_with_json({"jobs": [JOB]})
-    assert FlinkLook(httpserver.url_for("").rstrip("/"))()["flink"].working
+    assert FlinkProbe(httpserver.url_for("").rstrip("/"))()["flink"].working
 
 
 @pytest.mark.parametrize("answer", ["not JSON", '{"jobs": [{}]}', '{"other": 1}'])
 def test_an_invalid_reply_of_flink_is_an_error(httpserver: HTTPServer, answer: str) -> None:
     httpserver.expect_request("/jobs/overview").respond_with_data(answer, content_type="application/json")
-    assert FlinkLook(httpserver.url_for("").rstrip("/"))()["flink_error"]
+    assert FlinkProbe(httpserver.url_for("").rstrip("/"))()["flink_error"]
 
 
 def test_an_unreachable_flink_is_an_error() -> None:
-    assert FlinkLook("http://127.0.0.1:1")() == {"flink_error": Why(kind="no-connection")}
+    assert FlinkProbe("http://127.0.0.1:1")() == {"flink_error": FailureReason(kind="no-connection")}
 
 
 def test_services_are_healthy_or_have_a_reason(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     httpserver.expect_request("/ready").respond_with_json({"detail": "kafka: timed out"}, status=503)
     httpserver.expect_request("/metrics").respond_with_data("# metrics")
     url = httpserver.url_for("").rstrip("/")
-    monkeypatch.setattr(sampler, "LOOPS", ("localhost", "no-such-host.invalid"))
+    monkeypatch.setattr(sampler, "CONSUMER_SERVICES", ("localhost", "no-such-host.invalid"))
     settings = VizSettings(storage_url=url, score_validator_url="http://127.0.0.1:1", metrics_port=httpserver.port)
-    found = {each.name: each for each in ServicesLook(settings)()["services"]}
+    found = {each.name: each for each in ServicesProbe(settings)()["services"]}
     assert (found["storage-service"].healthy, str(found["storage-service"].why)) == (False, "kafka: timed out")
     assert (found["score-validator"].healthy, str(found["score-validator"].why)) == (False, "no connection")
     assert (found["localhost"].healthy, found["localhost"].instances) == (True, 1)
     missing = found["no-such-host.invalid"]
-    assert (missing.healthy, missing.why) == (False, Why(kind="not-found"))
+    assert (missing.healthy, missing.why) == (False, FailureReason(kind="not-found"))
 
 
 def test_replies_are_read_from_storage_service() -> None:
-    assert StorageLook(FakeStorage())()["replies"]["cache"] == 3
-    assert StorageLook(FakeStorage(unavailable=True))() == {}
+    assert StorageProbe(FakeStorage())()["replies"]["cache"] == 3
+    assert StorageProbe(FakeStorage(unavailable=True))() == {}
 
 
 @pytest.mark.parametrize("oldest", [None, 2.125])
 def test_the_oldest_pending_question_and_dead_letters_are_read_from_storage_service(oldest: float | None) -> None:
     storage = FakeStorage()
     storage.figures["oldest_pending_seconds"] = oldest
-    sample = Sample(at=0, taken_at=NOW, **StorageLook(storage)())
+    sample = Sample(at=0, taken_at=NOW, **StorageProbe(storage)())
     assert (sample.oldest_pending_seconds, sample.dead_letters) == (oldest, 3)
 
 
@@ -91,56 +99,56 @@ def test_the_oldest_pending_question_and_dead_letters_are_read_from_storage_serv
 def test_invalid_statistics_are_unknown(figures: dict[str, Any]) -> None:
     storage = FakeStorage()
     storage.figures = storage.figures | figures if figures else {}
-    assert StorageLook(storage)() == {}
+    assert StorageProbe(storage)() == {}
 
 
 def test_the_budget_is_read_from_storage_service() -> None:
-    budget = BudgetLook(FakeStorage())()["budget"]
+    budget = BudgetProbe(FakeStorage())()["budget"]
     assert (budget.paused, budget.spent_tokens, budget.resumes_at) == (True, 100_004, datetime(2026, 3, 5, tzinfo=UTC))
 
 
 def test_an_unavailable_or_invalid_budget_is_unknown() -> None:
-    assert BudgetLook(FakeStorage(unavailable=True))() == {}
+    assert BudgetProbe(FakeStorage(unavailable=True))() == {}
     invalid = FakeStorage()
     invalid.day = {"day": "yesterday"}
-    assert BudgetLook(invalid)() == {}
+    assert BudgetProbe(invalid)() == {}
 
 
 def test_provider_statuses_are_read_from_storage_service() -> None:
-    [provider] = ProvidersLook(FakeStorage())()["providers"]
+    [provider] = ProvidersProbe(FakeStorage())()["providers"]
     assert (provider.state, provider.requests_per_minute, provider.cause) == ("limited", 10, "rate_limit")
     assert provider.waiting_until == datetime(2026, 3, 4, 12, 31, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("standing", [{}, {"providers": None}, {"providers": [{"state": "asleep"}]}])
 def test_unavailable_or_invalid_provider_statuses_are_unknown(standing: dict[str, Any]) -> None:
-    assert ProvidersLook(FakeStorage(unavailable=True))() == {}
+    assert ProvidersProbe(FakeStorage(unavailable=True))() == {}
     invalid = FakeStorage()
     invalid.standing = standing
-    assert ProvidersLook(invalid)() == {}
+    assert ProvidersProbe(invalid)() == {}
 
 
-@pytest.mark.parametrize("look", [BudgetLook, ProvidersLook])
-def test_the_sampler_probes_the_budget_and_the_providers(look: type) -> None:
-    looks = sampler.sampler(VizSettings(), FakeStorage())._looks
-    assert [type(each) for each in looks].count(look) == 1
+@pytest.mark.parametrize("probe", [BudgetProbe, ProvidersProbe])
+def test_the_sampler_probes_the_budget_and_the_providers(probe: type) -> None:
+    probes = sampler.sampler(VizSettings(), FakeStorage())._probes
+    assert [type(each) for each in probes].count(probe) == 1
 
 
 def test_the_number_of_kept_samples_is_limited() -> None:
     kept = Sampler([dict], 5)._samples.maxlen
     assert kept is not None
-    assert 2 * flow.STALL_SECONDS / 5 <= kept <= 200
+    assert 2 * pipeline_state.STALL_SECONDS / 5 <= kept <= 200
 
 
 def test_an_unreachable_kafka_is_an_error() -> None:
     found = KafkaProbe(VizSettings(kafka_bootstrap_servers="127.0.0.1:1"))()
-    assert found["kafka_error"] in (Why(kind="no-connection"), Why(kind="no-answer"))
+    assert found["kafka_error"] in (FailureReason(kind="no-connection"), FailureReason(kind="no-answer"))
 
 
 def test_rare_errors_of_kafka_keep_their_message() -> None:
-    assert sampler.why_kafka(KafkaError(KafkaError._TRANSPORT)) == Why(kind="no-connection")
+    assert sampler.kafka_failure(KafkaError(KafkaError._TRANSPORT)) == FailureReason(kind="no-connection")
     rare = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
-    assert sampler.why_kafka(rare) == Why(kind="said", detail=rare.str())
+    assert sampler.kafka_failure(rare) == FailureReason(kind="said", detail=rare.str())
 
 
 def test_offsets_are_read_from_kafka() -> None:
@@ -215,11 +223,11 @@ class FakeReader:
 def test_messages_finished_out_of_order_are_read_from_the_commit_metadata(
     offset: int, metadata: str | None, progress: Progress, lag: int
 ) -> None:
-    look, reader = KafkaProbe(VizSettings()), FakeReader()
-    look._errors = reader  # type: ignore[assignment]
-    sample = Sample(at=0, taken_at=NOW, **look._look(FakeAdmin(offset, metadata)))  # type: ignore[arg-type]
+    probe, reader = KafkaProbe(VizSettings()), FakeReader()
+    probe._errors = reader  # type: ignore[assignment]
+    sample = Sample(at=0, taken_at=NOW, **probe._probe(FakeAdmin(offset, metadata)))  # type: ignore[arg-type]
     assert reader.done == {(topics.ERROR_QUOTA, 0): progress, (topics.ERROR_OVERLOAD, 0): Progress(5)}
-    assert flow.lag(sample, "retry-quota-consumer", topics.ERROR_QUOTA) == lag
+    assert pipeline_state.lag(sample, "retry-quota-consumer", topics.ERROR_QUOTA) == lag
     assert sample.due == {topics.ERROR_QUOTA: NOW + timedelta(days=1)}
     assert [each.type for each in sample.errors] == ["quota"]
 
@@ -228,10 +236,10 @@ def test_a_failed_probe_does_not_affect_the_others() -> None:
     def broken() -> dict[str, object]:
         raise RuntimeError("a fault of ours")
 
-    made = Sampler([broken, lambda: {"kafka_error": Why(kind="no-answer")}], 5)
+    made = Sampler([broken, lambda: {"kafka_error": FailureReason(kind="no-answer")}], 5)
     with ThreadPoolExecutor(2) as pool:
         made.sample(pool)
-    assert [each.kafka_error for each in made.samples()] == [Why(kind="no-answer")]
+    assert [each.kafka_error for each in made.samples()] == [FailureReason(kind="no-answer")]
     assert made.age_seconds() is not None
 
 

@@ -71,7 +71,7 @@ def test_every_kind_and_state_has_a_text(language: Language) -> None:
     kinds = get_args(schemas.Alert.model_fields["kind"].annotation)
     for key in (
         *(f"alert.{each}" for each in kinds),
-        *(f"why.{each}" for each in get_args(schemas.Why.model_fields["kind"].annotation)),
+        *(f"why.{each}" for each in get_args(schemas.FailureReason.model_fields["kind"].annotation)),
         *(f"sort.{each}" for each in get_args(schemas.Sort)),
         *(f"reason.{each}" for each in get_args(schemas.Reason)),
         *(f"state.{each}" for each in (*get_args(schemas.Status), *get_args(schemas.Quality))),

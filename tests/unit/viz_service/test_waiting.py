@@ -99,7 +99,7 @@ def test_old_errors_and_errors_over_the_limit_are_dropped(monkeypatch: pytest.Mo
     first = waiting_error(retry=1, due_at=NOW + timedelta(seconds=1))
     second = waiting_error(retry=2, due_at=NOW + timedelta(seconds=2))
     assert list(waiting.remembered([second, old, first], NOW).values()) == [first, second]
-    monkeypatch.setattr(waiting, "MOST", 1)
+    monkeypatch.setattr(waiting, "MAX_ERRORS", 1)
     assert list(waiting.remembered([second, old, first], NOW).values()) == [second]
 
 

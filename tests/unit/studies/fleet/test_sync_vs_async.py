@@ -11,7 +11,7 @@ from werkzeug import Response
 
 from studies.fleet import sync_vs_async
 from studies.fleet.environment import visitors
-from studies.fleet.environment.visitors import Fate
+from studies.fleet.environment.visitors import VisitResult
 from studies.fleet.sync_vs_async import FLEET, SYNC, Scenario
 from studies.reporting.machine import Machine
 from studies.reporting.results import Measurement
@@ -52,10 +52,10 @@ LOAD = Scenario("killed", (0.0, 3.0, 4.0, 5.0))
 
 def fates():
     return [
-        Fate("answered", True, 1.0, 1.0),
-        Fate("answered", True, 3.0, 5.0),
-        Fate("gave up", True, 2.0, None),
-        Fate("broken", False, None, None),
+        VisitResult("answered", True, 1.0, 1.0),
+        VisitResult("answered", True, 3.0, 5.0),
+        VisitResult("gave up", True, 2.0, None),
+        VisitResult("broken", False, None, None),
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_receipt_is_followed_until_the_answer(httpserver: HTTPServer, address)
     httpserver.expect_ordered_request("/status/7").respond_with_json({"status": "completed"})
     fate = visit(address)
     assert (fate.outcome, fate.accepted) == ("answered", True)
-    assert fate.answer - fate.first_reply >= visitors.LOOK_SECONDS[0] * 0.9
+    assert fate.answer - fate.first_reply >= visitors.POLL_SECONDS[0] * 0.9
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(503, "refused"), (502, "refused")])

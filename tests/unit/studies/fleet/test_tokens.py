@@ -1,5 +1,5 @@
 from studies.fleet import tokens
-from studies.fleet.tokens import Spent
+from studies.fleet.tokens import TokenUsage
 
 
 def test_settings_are_those_of_the_running_consumer():
@@ -16,7 +16,7 @@ def test_questions_are_new_each_time_and_share_their_beginning():
 
 
 def test_medians_of_the_rates_are_compared():
-    fleet = [tokens.summary(tokens.FLEET, 1, 50, Spent(each, 10)) for each in (900, 800, 100)]
-    straight = [tokens.summary(tokens.STRAIGHT, 1, 50, Spent(1000, 10))]
+    fleet = [tokens.summary(tokens.FLEET, 1, 50, TokenUsage(each, 10)) for each in (900, 800, 100)]
+    straight = [tokens.summary(tokens.STRAIGHT, 1, 50, TokenUsage(1000, 10))]
     found = tokens.compare([*fleet, *straight])
     assert (found.fleet, found.against, found.met) == (80, 100, False)

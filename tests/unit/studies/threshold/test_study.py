@@ -5,7 +5,7 @@ from datetime import date
 from studies.reporting.statistics import Interval
 from studies.threshold.questions import LABELS, Labelled
 from studies.threshold.regeneration import Attempt
-from studies.threshold.study import EMBEDDED, SERVICE_WAY, Evaluation, Way, document
+from studies.threshold.study import EMBEDDED, SERVICE_VARIANT, Evaluation, Variant, document
 from tests.unit.score_validator.fakes import FakeScorer
 
 TEXTS = {
@@ -20,7 +20,7 @@ TEXTS = {
 
 def way(name, hard):
     interval = Interval(hard, hard - 0.1, hard + 0.1)
-    return Way(name, interval, interval, (0.9, 1.0), 0.99)
+    return Variant(name, interval, interval, (0.9, 1.0), 0.99)
 
 
 def test_the_document_has_its_threshold_its_pictures_and_where_the_way_of_the_service_ranks(tmp_path):
@@ -35,7 +35,7 @@ def test_the_document_has_its_threshold_its_pictures_and_where_the_way_of_the_se
         for question in questions
         for number in (1, 2, 3)
     ]
-    evaluation = Evaluation("layer 6 F1", [way("layer 5 tail F1", 0.8), way(SERVICE_WAY, 0.6)])
+    evaluation = Evaluation("layer 6 F1", [way("layer 5 tail F1", 0.8), way(SERVICE_VARIANT, 0.6)])
     text = document(
         FakeScorer(),
         answers,

@@ -1,7 +1,7 @@
-"""The state of the pipeline, from samples of it. Pure.
+"""Computes the state of the pipeline from samples: lags, rates and alerts. Pure functions.
 
-The sampler looks at Kafka, Flink and the services every few seconds; what is here turns its samples into lags, rates
-and alerts. Offsets that cannot be read are None, and what follows from them is None as well: never a made-up zero.
+The sampler probes Kafka, Flink and the services every few seconds. Offsets that cannot be read are None, and so are the
+values computed from them: an unknown value is never shown as zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,27 +13,37 @@ from itertools import pairwise
 from pipeline import topics
 from pipeline.budget import Budget
 from pipeline.provider import ProviderStatus
-from viz_service.schemas import Alert, Flink, GroupState, Pipeline, ServiceState, TopicState, Waiting, WaitingError, Why
+from viz_service.schemas import (
+    Alert,
+    FailureReason,
+    Flink,
+    GroupState,
+    Pipeline,
+    ServiceState,
+    TopicState,
+    Waiting,
+    WaitingError,
+)
 
 RATE_SECONDS = 30.0
-"""Rates are means over this time, in seconds: long enough to be calm, short enough to be live."""
+"""Period of the mean rates, in seconds: long enough to be stable, short enough to be current."""
 
 STALL_SECONDS = 90.0
-"""A group that has work and commits nothing for this long is stalled, in seconds. The Flink job commits with its
-checkpoints, every 30 s."""
+"""Seconds without a commit after which a group that has work is stalled. The Flink job commits with its checkpoints,
+every 30 s."""
 
 KEPT_SECONDS = 600.0
-"""How long samples are kept, in seconds: an alert about a stalled group tells no longer time, and dead letters are new
-for so long."""
+"""How long samples are kept, in seconds. It limits the duration in an alert about a stalled group, and the time for
+which dead letters count as new."""
 
 PENDING_GRACE_SECONDS = 3600.0
-"""For how much longer than the patience with a provider, in seconds, a question may be pending without an alert."""
+"""Seconds beyond the patience with a provider for which a question may be pending without an alert."""
 
 MIN_ANSWERS = 20
-"""Fewer scored answers make no share to be alarmed about."""
+"""Minimum of scored answers for an alert about their share."""
 
 MODEL_GROUP = "llm-consumer"
-"""The one whose calls wait for the day's budget and for the providers."""
+"""The group whose calls wait for the day's budget and for the providers."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     group: tuple(each.name for each in topics.ALL if each.group == group)
@@ -43,7 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 SHOWN_ERRORS = 5
 SHOWN_CHARACTERS = 160
-"""Of what a provider says, in an alert."""
+"""Limit of a provider's message in an alert."""
 
 _RETRIES = (
     ("retry-overload-consumer", topics.ERROR_OVERLOAD),
@@ -54,7 +64,7 @@ _ERROR_TOPICS = {topics.ERROR_OVERLOAD, topics.ERROR_QUOTA}
 
 @dataclass(frozen=True)
 class Member:
-    """A consumer group as the broker knows it."""
+    """A consumer group as described by the broker."""
 
     state: str
     members: int
@@ -62,39 +72,39 @@ class Member:
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at everything.
+    """One sample of the whole pipeline.
 
     Attributes:
         at: Monotonic time, in seconds.
-        taken_at: The same on the clock.
+        taken_at: Wall-clock time.
         kafka_error: Why Kafka could not be read, or None.
         first: First offset by topic and partition.
         ends: Offset after the last message by topic and partition.
-        committed: Committed offset by group, topic and partition; -1: none yet.
-        ahead: How many messages beyond that one are finished already, likewise; none where it is not told.
-        groups: What the broker says of the groups.
-        flink: The job, or None when Flink is away.
-        flink_error: Why, or None.
+        committed: Committed offset by group, topic and partition; -1 if there is none yet.
+        ahead: Number of messages finished beyond the committed offset, by the same keys; missing if unknown.
+        groups: The groups as described by the broker.
+        flink: The job, or None if Flink is unavailable.
+        flink_error: Why Flink could not be read, or None.
         services: Health by service.
         replies: Replies of storage-service by source since its start, or None.
-        budget: What calls of the model took today and may take, or None when nobody has told.
-        providers: How the providers of the model stand; empty when nobody has told.
-        oldest_pending_seconds: Age of the pending question that was asked first; None without one, or when not told.
-        dead_letters: Rejected messages that were not replayed, or None when nobody has told.
-        errors: Failed calls that were seen on their topics, by due time; of the newest sample only.
-        due: When the first unfinished message of an error topic is due, or was, by topic; none without one.
+        budget: Used and allowed budget of model calls today, or None if unknown.
+        providers: State of the model's providers; empty if unknown.
+        oldest_pending_seconds: Age of the oldest pending question; None if there is none or it is unknown.
+        dead_letters: Number of rejected messages that were not replayed, or None if unknown.
+        errors: Failed calls on the error topics, by due time; in the newest sample only.
+        due: Due time of the first unfinished message of each error topic that has one; it may have passed.
     """
 
     at: float
     taken_at: datetime
-    kafka_error: Why | None = None
+    kafka_error: FailureReason | None = None
     first: Mapping[tuple[str, int], int] = field(default_factory=dict)
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
     committed: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     ahead: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     groups: Mapping[str, Member] = field(default_factory=dict)
     flink: Flink | None = None
-    flink_error: Why | None = None
+    flink_error: FailureReason | None = None
     services: Sequence[ServiceState] = ()
     replies: Mapping[str, int] | None = None
     budget: Budget | None = None
@@ -106,15 +116,15 @@ class Sample:
 
 
 def end(sample: Sample, topic: str) -> int | None:
-    """Returns the sum of a topic's end offsets; None when it could not be read."""
+    """Returns the sum of a topic's end offsets; None if it could not be read."""
     found = [offset for (name, _), offset in sample.ends.items() if name == topic]
     return sum(found) if found else None
 
 
 def position(sample: Sample, group: str, topic: str) -> int | None:
-    """Returns how far a group has come, summed over partitions; without a commit one counts from its start.
+    """Returns the position of a group, summed over partitions; a partition without a commit counts from its start.
 
-    What is finished out of order counts: one message that waits for a day must not hide what is done meanwhile.
+    Messages that are finished out of order count: one message that waits for a day must not hide later progress.
     """
     partitions = [each for each in sample.ends if each[0] == topic]
     offsets = [sample.committed.get((group, *each)) for each in partitions]
@@ -127,13 +137,13 @@ def position(sample: Sample, group: str, topic: str) -> int | None:
 
 
 def lag(sample: Sample, group: str, topic: str) -> int | None:
-    """Returns how many messages a group has still to finish; None when it is not known."""
+    """Returns the number of messages that a group has not finished; None if unknown."""
     last, done = end(sample, topic), position(sample, group, topic)
     return None if last is None or done is None else max(0, last - done)
 
 
 def rate(samples: Sequence[Sample], topic: str) -> float | None:
-    """Returns messages written to a topic per second, over `RATE_SECONDS`; None before there are two samples."""
+    """Returns the messages written to a topic per second, over `RATE_SECONDS`; None with fewer than two samples."""
     known = [each for each in samples if end(each, topic) is not None]
     if len(known) < 2:
         return None
@@ -141,30 +151,31 @@ def rate(samples: Sequence[Sample], topic: str) -> float | None:
     oldest = next(each for each in known if newest.at - each.at <= RATE_SECONDS or each is known[-2])
     written = (end(newest, topic) or 0) - (end(oldest, topic) or 0)
     seconds = newest.at - oldest.at
-    # Offsets go back when the topics were made anew.
+    # Offsets go back if the topics were recreated.
     return max(0, written) / seconds if seconds > 0 else None
 
 
 def stalled_for(samples: Sequence[Sample], group: str, topic: str) -> float:
-    """Returns for how many seconds a group has had work to do and finished nothing, as far as samples go back."""
+    """Returns for how many seconds a group has had work and finished nothing, limited by the oldest sample."""
     since = None
     done = None
     for sample in reversed(samples):
         current = position(sample, group, topic)
         if current is None:
-            continue  # not known: neither a reason for an alarm nor against one
+            continue  # unknown: neither a sign of a stall nor of progress
         if done is None:
             done = current
-        if current != done or not lag(sample, group, topic) or _waits(sample, group, topic):
+        if current != done or not lag(sample, group, topic) or _is_waiting(sample, group, topic):
             break
         since = sample.at
     return samples[-1].at - since if since is not None else 0.0
 
 
-def _waits(sample: Sample, group: str, topic: str) -> bool:
-    """Returns whether a group leaves its work alone as it is meant to: it is not stalled.
+def _is_waiting(sample: Sample, group: str, topic: str) -> bool:
+    """Returns whether a group waits intentionally, so that it is not stalled.
 
-    Calls of the model wait for the day's budget and for a provider that admits none; an error waits for its due time.
+    Calls of the model wait for the day's budget and for a limited or unavailable provider; an error waits for its due
+    time.
     """
     if group == MODEL_GROUP:
         paused = sample.budget is not None and sample.budget.paused
@@ -176,11 +187,11 @@ def _waits(sample: Sample, group: str, topic: str) -> bool:
 
 
 def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
-    """Makes the state of the pipeline.
+    """Returns the state of the pipeline.
 
     Args:
         samples: Oldest first; the last one is shown.
-        age_seconds: Of the last one; None when there is none.
+        age_seconds: Age of the last sample; None if there is none.
     """
     newest = samples[-1] if samples else None
     return Pipeline(
@@ -198,7 +209,7 @@ def pipeline(samples: Sequence[Sample], age_seconds: float | None) -> Pipeline:
 
 
 def waiting(samples: Sequence[Sample], now: datetime) -> Waiting | None:
-    """Returns what waits for its due time; None when Kafka has not told."""
+    """Returns the errors that wait for their due time; None if Kafka could not be read."""
     if not samples or samples[-1].kafka_error:
         return None
     overload, quota = (lag(samples[-1], group, topic) for group, topic in _RETRIES)
@@ -209,13 +220,13 @@ def waiting(samples: Sequence[Sample], now: datetime) -> Waiting | None:
 
 
 def cache_hit_rate(replies: Mapping[str, int] | None) -> float | None:
-    """Returns the share of replies that came from the cache (0 to 1); None when there was no reply yet."""
+    """Returns the share of replies from the cache (0 to 1); None if there were no replies yet."""
     total = sum(replies.values()) if replies else 0
     return (replies or {}).get("cache", 0) / total if total else None
 
 
 def new_dead_letters(samples: Sequence[Sample]) -> int:
-    """Returns how many dead letters came while samples were kept, of those that are still to be replayed."""
+    """Returns the number of dead letters that arrived within `KEPT_SECONDS` and were not replayed."""
     known = [each.dead_letters for each in samples if each.dead_letters is not None]
     came = sum(max(0, later - earlier) for earlier, later in pairwise(known))
     return min(came, known[-1]) if known else 0
@@ -230,16 +241,16 @@ def alerts(
     stale_after: float,
     patience: float,
 ) -> list[Alert]:
-    """Returns what needs somebody's attention, the gravest first.
+    """Returns the alerts, the most severe first.
 
     Args:
         samples: Oldest first.
-        age_seconds: Of the last one; None when there is none.
+        age_seconds: Age of the last sample; None if there is none.
         below: Scored answers of the last hour that ended at `max_retries_reached`.
         scored: Scored answers of the last hour.
-        limit: Share of those that may be below.
-        stale_after: Seconds after which a sample says nothing about now.
-        patience: Seconds for which a question waits for a provider.
+        limit: Share of scored answers that may be below the threshold.
+        stale_after: Seconds after which a sample is stale.
+        patience: Longest wait of a question for a provider, in seconds.
     """
     found: list[Alert] = []
     if samples and age_seconds is not None and age_seconds > stale_after:
@@ -255,28 +266,30 @@ def _alerts_of(samples: Sequence[Sample], patience: float) -> list[Alert]:
     newest = samples[-1]
     found = []
     if newest.kafka_error:
-        found.append(Alert(kind="kafka-away", values=_reason(newest.kafka_error)))
+        found.append(Alert(kind="kafka-away", values=_reason_values(newest.kafka_error)))
     if newest.flink_error:
-        found.append(Alert(kind="flink-away", values=_reason(newest.flink_error)))
+        found.append(Alert(kind="flink-away", values=_reason_values(newest.flink_error)))
     elif newest.flink and not newest.flink.working:
         state = newest.flink.state
         found.append(
             Alert(kind="job-not-running", values={"state": state}) if state else Alert(kind="no-job", values={})
         )
     found += [
-        Alert(kind="service-unhealthy", values={"service": each.name} | _reason(each.why))
+        Alert(kind="service-unhealthy", values={"service": each.name} | _reason_values(each.why))
         for each in newest.services
         if not each.healthy
     ]
     found += [
-        Alert(kind="provider-unavailable", values=_standing(each))
+        Alert(kind="provider-unavailable", values=_provider_values(each))
         for each in newest.providers
         if each.state == "unavailable"
     ]
     if newest.budget and newest.budget.paused:
-        found.append(Alert(kind="budget-used-up", values=_spent(newest.budget)))
+        found.append(Alert(kind="budget-used-up", values=_budget_values(newest.budget)))
     found += [
-        Alert(kind="provider-limited", values=_standing(each)) for each in newest.providers if each.state == "limited"
+        Alert(kind="provider-limited", values=_provider_values(each))
+        for each in newest.providers
+        if each.state == "limited"
     ]
     for group, names in GROUPS.items():
         for name in names:
@@ -296,8 +309,8 @@ def _alerts_of(samples: Sequence[Sample], patience: float) -> list[Alert]:
     return found
 
 
-def _spent(budget: Budget) -> dict[str, str | float]:
-    """Returns which limits are reached and when calls go on, as values of an alert."""
+def _budget_values(budget: Budget) -> dict[str, str | float]:
+    """Returns which limits are reached and when calls resume, as values of an alert."""
     limits: tuple[tuple[str, int | Decimal | None, int | Decimal | None], ...] = (
         ("tokens", budget.spent_tokens, budget.budget_tokens),
         ("cost", budget.spent_cost, budget.budget_cost),
@@ -311,17 +324,17 @@ def _spent(budget: Budget) -> dict[str, str | float]:
     return values
 
 
-def _standing(provider: ProviderStatus) -> dict[str, str | float]:
-    """Returns how a provider stands, as values of an alert; what it says itself is shortened."""
+def _provider_values(provider: ProviderStatus) -> dict[str, str | float]:
+    """Returns the state of a provider as values of an alert; its message is shortened."""
     values: dict[str, str | float] = provider.model_dump(mode="json", exclude_none=True, exclude={"state", "at"})
     if provider.message:
-        said = " ".join(provider.message.split())
-        values["message"] = said if len(said) <= SHOWN_CHARACTERS else f"{said[: SHOWN_CHARACTERS - 1]}…"
+        text = " ".join(provider.message.split())
+        values["message"] = text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
     return values
 
 
-def _reason(why: Why | None) -> dict[str, str | float]:
-    """Returns the reason as values of an alert: `why` is the kind, `detail` what comes with it."""
+def _reason_values(why: FailureReason | None) -> dict[str, str | float]:
+    """Returns the reason as values of an alert: `why` is its kind, `detail` its detail."""
     return {"why": why.kind, "detail": why.detail} if why else {}
 
 
