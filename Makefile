@@ -143,6 +143,10 @@ venv: .venv/bin/pytest ## Make .venv, with what the unit tests and checks need
 test-unit: venv ## Run the tests that need neither a fleet nor Docker, or T=PATH
 	PATH="$(CURDIR)/.venv/bin:$$PATH" pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
 
+.PHONY: lock
+lock: venv ## Compile the lists of requirements, with hashes (OPTIONS=--upgrade: newer versions)
+	.venv/bin/pip install --quiet uv==0.13.9 && PATH="$(CURDIR)/.venv/bin:$$PATH" tools/lock $(OPTIONS)
+
 .PHONY: format
 format: venv ## Format the code, and correct what can be corrected
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
