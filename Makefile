@@ -143,6 +143,10 @@ venv: .venv/bin/pytest ## Create .venv for the unit tests and checks
 test-unit: venv ## Run the tests that need no Docker, or T=PATH
 	PATH="$(CURDIR)/.venv/bin:$$PATH" pytest --numprocesses auto $(or $(T),tests/unit tests/compose)
 
+.PHONY: lock
+lock: venv ## Compile the lists of requirements, with hashes (OPTIONS=--upgrade: newer versions)
+	.venv/bin/pip install --quiet uv==0.13.9 && PATH="$(CURDIR)/.venv/bin:$$PATH" tools/lock $(OPTIONS)
+
 .PHONY: format
 format: venv ## Format the code and apply automatic fixes
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .

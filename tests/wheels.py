@@ -48,7 +48,8 @@ def report(folder: Path) -> dict[str, str]:
     texts = {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("requirements*.txt"))}
     source = [option for name in FROM_SOURCE for option in ("--no-binary", name)]
     jobs = {name: (text, ["--no-deps"] if "no-deps" in name else source) for name, text in texts.items()}
-    pins = {line for text in texts.values() for line in text.splitlines() if line.partition("==")[0] in FROM_SOURCE}
+    lines = {line.removesuffix(" \\") for text in texts.values() for line in text.splitlines()}
+    pins = {line for line in lines if line.partition("==")[0] in FROM_SOURCE}
     jobs |= {pin: (pin, ["--no-deps"]) for pin in sorted(pins)}
     with ThreadPoolExecutor(4) as pool:
         outcomes = pool.map(lambda job: resolve(job[0], job[1], environment), jobs.values())

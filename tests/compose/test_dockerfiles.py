@@ -37,3 +37,21 @@ class TestEveryDockerfile:
     def test_has_no_syntax_line(self, name):
         """Docker would pull the syntax image from a registry that may be unreachable."""
         assert not DOCKERFILES[name].startswith("# syntax")
+
+
+LISTS = [
+    path
+    for path in [
+        *ROOT.glob("*/requirements*.txt"),
+        *ROOT.glob("*/*/requirements*.txt"),
+        *ROOT.glob("*/*/*/requirements*.txt"),
+    ]
+    if path.name != "requirements-torch.txt"  # its index depends on the machine, and so do the files
+]
+
+
+@pytest.mark.parametrize("path", LISTS, ids=[str(path.relative_to(ROOT)) for path in LISTS])
+def test_every_requirement_has_a_version_and_hashes(path):
+    entries = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", path.read_text(), flags=re.M)).splitlines()
+    assert entries
+    assert [each for each in entries if not re.match(r"\S+==\S+ .*--hash=sha256:[0-9a-f]{64}", each)] == []

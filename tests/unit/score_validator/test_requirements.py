@@ -8,7 +8,7 @@ LISTS = {path.name: path for path in (Path(__file__).parents[3] / "score_validat
 
 def pins(name):
     lines = LISTS[name].read_text().splitlines()
-    return dict(line.split("==") for line in lines if not line.startswith("#"))
+    return dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def test_a_package_has_one_version_in_all_of_them():
