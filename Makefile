@@ -21,7 +21,7 @@ help: ## Show this help
 # --- The fleet -------------------------------------------------------------------------------------------------------
 
 .PHONY: up
-up: prepare build start urls ## Build what changed, start the fleet, and print its addresses
+up: prepare build start urls ## Start the fleet: build what changed, and print its addresses
 
 .PHONY: prepare
 prepare: ## Check Docker, Compose and the base images; get missing ones (see offline/README.md)

@@ -85,7 +85,7 @@ class Study:
 
     def _parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
-            description=sys.modules[self.measure.__module__].__doc__,
+            description=f"{self.question}\n\n{sys.modules[self.measure.__module__].__doc__}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for flags, settings in self.options:

@@ -214,5 +214,5 @@ def test_ready_and_openapi(client):
     assert {"/score", "/score/batch", "/health", "/ready", "/metrics"} <= set(document["paths"])
     pair = document["components"]["schemas"]["Pair"]
     assert set(pair["required"]) == {"candidate", "reference"}
-    assert "scores 0" in pair["properties"]["candidate"]["description"]
+    assert "scores are 0" in pair["properties"]["candidate"]["description"]
     assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503", "504"}

@@ -172,8 +172,14 @@ def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...]) -> None:
         ("--duration 5 --interval 0", "--duration needs a pace: --rate, or --interval above 0"),
         ("--distribution poisson --interval 0", "poisson arrivals need a pace: --rate, or --interval above 0"),
         ("--arrivals burst --interval 0", "burst arrivals need a pace"),
-        ("--distribution burst --arrivals poisson", "--distribution burst says when questions come and so does"),
-        ("--distribution poisson --arrivals steady", "--distribution poisson says when questions come and so does"),
+        (
+            "--distribution burst --arrivals poisson",
+            "--distribution burst and --arrivals poisson both set when questions come",
+        ),
+        (
+            "--distribution poisson --arrivals steady",
+            "--distribution poisson and --arrivals steady both set when questions come",
+        ),
         ("--burst-size 5", "--burst-size is for --arrivals burst"),
         ("--distribution poisson --burst-size 5", "--burst-size is for --arrivals burst"),
         ("--zipf-exponent 1", "--zipf-exponent is for --distribution zipf"),

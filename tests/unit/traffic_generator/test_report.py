@@ -96,7 +96,7 @@ def test_remarks_tell_reasons_and_lateness() -> None:
     assert "1 x 503 Service Unavailable" in remarks
     assert "up to 2.5 s late" in remarks
     assert "counted from when they were due, reply p50 / p95 are 1.0 s / 3.0 s" in remarks
-    assert "1 answered at once although new to this run" in remarks
+    assert "1 answered at once although new in this run" in remarks
     assert "detected up to 700 ms (p95) late" in remarks
     assert "timed out with 1 questions pending" in remarks
     assert "stopped before the end" in remarks
