@@ -41,7 +41,9 @@ def test_the_limit_of_calls_in_flight_is_shared_by_all_workers(fleet, unique, pr
         for question_id in ids:
             assert fleet.finish(question_id, 120)["status"] == "completed"
         assert peak() <= CONCURRENCY
-    assert sum(slow.counts().values()) == len(ids)
+    # What an earlier test has left may be called, too.
+    own = [count for (text, _), count in slow.counts().items() if text.startswith("what is number")]
+    assert sum(own) == len(ids), "a call was made again"
 
 
 def test_a_concurrency_of_one_is_shared_by_all_partitions(fleet, unique, provider):
