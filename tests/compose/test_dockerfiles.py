@@ -41,11 +41,8 @@ class TestEveryDockerfile:
 
 LISTS = [
     path
-    for path in [
-        *ROOT.glob("*/requirements*.txt"),
-        *ROOT.glob("*/*/requirements*.txt"),
-        *ROOT.glob("*/*/*/requirements*.txt"),
-    ]
+    for pattern in ("*/requirements*.txt", "*/*/requirements*.txt", "*/*/*/requirements*.txt")
+    for path in ROOT.glob(pattern)
     if path.name != "requirements-torch.txt"  # its index depends on the machine, and so do the files
 ]
 
@@ -55,3 +52,8 @@ def test_every_requirement_has_a_version_and_hashes(path):
     entries = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", path.read_text(), flags=re.M)).splitlines()
     assert entries
     assert [each for each in entries if not re.match(r"\S+==\S+ .*--hash=sha256:[0-9a-f]{64}", each)] == []
+
+
+@pytest.mark.parametrize("path", [*LISTS, ROOT / "package-lock.json"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_lock_file_names_an_address(path):
+    assert "://" not in path.read_text()
