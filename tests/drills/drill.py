@@ -249,11 +249,8 @@ def _default(mix: Mix) -> Callable[[str], ByAttempt]:
 
 
 def _pending(fleet: Fleet, ids: Collection[str]) -> int:
-    return int(
-        fleet.sql("SELECT count(*) AS n FROM questions WHERE status = 'pending' AND question_id = ANY(%s)", list(ids))[
-            0
-        ]["n"]
-    )
+    statement = "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND question_id = ANY(%s)"
+    return int(fleet.sql(statement, list(ids))[0]["n"])
 
 
 def _unmet(fleet: Fleet, pending: int) -> tuple[list[str], int]:

@@ -1,8 +1,8 @@
 """What goes wrong in a drill: each fault breaks something through Docker's API, and puts it right again.
 
-Whoever runs the fleet would have an orchestrator that starts again what it finds dead. A kill through Docker's API
-counts as wanted, so the restart policy does not act; `undo` starts the container in its place. Nothing else is mended:
-getting well is the fleet's own business.
+An operator would have an orchestrator that restarts what it finds dead. A kill through Docker's API counts as wanted,
+so the restart policy does not act; `undo` starts the container in its place. Nothing else is repaired: the fleet has to
+recover by itself.
 """
 
 from collections.abc import Mapping

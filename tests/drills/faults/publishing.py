@@ -17,11 +17,21 @@ _UNPUBLISHED = "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND
 
 
 @dataclass(frozen=True)
-class KillBeforePublished(Fault):
+class _KillPublisher(Fault):
+    """Kills storage-service at a certain moment, and starts it again."""
+
+    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
+
+    def undo(self, stage: Stage) -> None:
+        for each in stage.containers(SERVICE):
+            each.start()
+
+
+@dataclass(frozen=True)
+class KillBeforePublished(_KillPublisher):
     """Kills storage-service while rows are stored whose messages no broker has acknowledged."""
 
     name: str = "kill-before-published"
-    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         [kafka], [service] = stage.containers("kafka"), stage.containers(SERVICE)
@@ -32,17 +42,12 @@ class KillBeforePublished(Fault):
         finally:
             kafka.unpause()
 
-    def undo(self, stage: Stage) -> None:
-        for each in stage.containers(SERVICE):
-            each.start()
-
 
 @dataclass(frozen=True)
-class KillBeforeNoted(Fault):
+class KillBeforeNoted(_KillPublisher):
     """Kills storage-service while messages are published and no row says so yet."""
 
     name: str = "kill-before-noted"
-    seconds: float = field(default=RESTART_SECONDS, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         [service] = stage.containers(SERVICE)
@@ -51,10 +56,6 @@ class KillBeforeNoted(Fault):
             _await_unpublished(stage)
             eventually(lambda: (stage.fleet.written() or 0) >= written + MIN_STRUCK, "messages are published", 60)
             service.kill()
-
-    def undo(self, stage: Stage) -> None:
-        for each in stage.containers(SERVICE):
-            each.start()
 
 
 def _await_unpublished(stage: Stage) -> None:
