@@ -6,7 +6,7 @@ from typing import Any
 
 from flink_job.scoring import Rejected
 from pipeline import messages, routing, sizes, topics
-from pipeline.messages import CallError, Malformed, Message, RecordPosition, Response, Unreadable, Validated
+from pipeline.messages import DeadLetter, InvalidMessage, Message, ProviderError, RecordPosition, Response, Validated
 from pipeline.routing import BertScore, Gate, Routed
 
 
@@ -60,7 +60,7 @@ def read(record: Record) -> Response:
     """Parses an answer.
 
     Raises:
-        Unreadable: The record is not a valid answer.
+        InvalidMessage: The record is not a valid answer.
     """
     message = messages.read(topics.RESPONSES_SUCCESS, record.key, record.value)
     assert isinstance(message, Response)  # the topic's type
@@ -81,7 +81,7 @@ def decide(record: Record, result: BertScore | Rejected | None, gate: Gate, now:
     """
     try:
         response = read(record)
-    except Unreadable as error:
+    except InvalidMessage as error:
         return _malformed(record, str(error), now)
     log_fields: dict[str, Any] = {"question_id": response.question_id, "attempt": response.processing_attempts}
     if isinstance(result, Rejected):
@@ -127,7 +127,7 @@ def _without_history(message: Message) -> Message:
 
 
 def _failed(record: Record, response: Response, status_code: int | None, reason: str, now: datetime) -> Decision:
-    error = CallError(type="permanent", status_code=status_code, message=reason)
+    error = ProviderError(type="permanent", status_code=status_code, message=reason)
     response = response.model_copy(update={"errors": response.errors_with(error, now)})
     ended = routing.give_up(response, error, "not_retryable", record.source, now)
     log_fields = {"question_id": response.question_id, "attempt": response.processing_attempts, "error": reason}
@@ -138,12 +138,12 @@ def _failed(record: Record, response: Response, status_code: int | None, reason:
 
 
 def _malformed(record: Record, reason: str, now: datetime) -> Decision:
-    malformed = Malformed.of(record.key, record.value, record.source, reason, now)
+    malformed = DeadLetter.of(record.key, record.value, record.source, reason, now)
     value = malformed.to_bytes()
     if not sizes.fits(topics.PERMANENT, record.key, value):
         # Only possible if the topic has a limit of its own.
         reason = f"{reason} (too large to forward: see its source)"
-        value = Malformed.of(record.key, None, record.source, reason, now).to_bytes()
+        value = DeadLetter.of(record.key, None, record.source, reason, now).to_bytes()
     return Decision(
         (Sent(topics.PERMANENT, record.key, value),), "malformed", {"error": reason, **record.source.model_dump()}
     )

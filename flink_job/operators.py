@@ -12,7 +12,7 @@ from flink_job import decision
 from flink_job.decision import Record
 from flink_job.scoring import Rejected, ScorerClient
 from pipeline import logs
-from pipeline.messages import Unreadable
+from pipeline.messages import InvalidMessage
 from pipeline.poison import PoisonLimit
 from pipeline.routing import BertScore, Gate
 
@@ -55,7 +55,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
         result: BertScore | Rejected | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
-        except Unreadable:
+        except InvalidMessage:
             response = None  # the next stage rejects it with the reason
         if response and response.original_answer and self._client:
             result = await self._client.score(response.llm_response, response.original_answer)

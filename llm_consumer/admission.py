@@ -25,7 +25,7 @@ from pipeline.batcher import Batcher
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 from pipeline.provider import ProviderStatus, State
 from pipeline.share import Share
 
@@ -125,7 +125,7 @@ class Admission:
         self._end()
         self._exchanges.do(lambda limiter, now: limiter.answered(call_id, tokens, limits, now))
 
-    def refused(self, call_id: str, error: CallError, limits: Sequence[Limit]) -> None:
+    def refused(self, call_id: str, error: ProviderError, limits: Sequence[Limit]) -> None:
         """Records that the provider did not admit a call."""
         self._end()
         self._exchanges.do(
@@ -134,7 +134,7 @@ class Admission:
             )
         )
 
-    def failed(self, call_id: str, question_id: str, since: datetime | None, error: CallError) -> bool:
+    def failed(self, call_id: str, question_id: str, since: datetime | None, error: ProviderError) -> bool:
         """Records that the provider was unavailable for a call.
 
         Args:

@@ -17,7 +17,7 @@ from llm_consumer.targets import Target
 from pipeline import messages
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.cache import CALL_PREFIX, PAID_PREFIX
-from pipeline.messages import Question, Unreadable
+from pipeline.messages import InvalidMessage, Question
 from pipeline.producer import Outgoing
 
 TTL_SECONDS = 3600
@@ -51,7 +51,7 @@ class CallCache:
         key = question.question_id.encode()
         try:
             return Outgoing(topic.decode(), messages.read(topic.decode(), key, body), key)
-        except (Unreadable, KeyError, UnicodeDecodeError):  # written by another version
+        except (InvalidMessage, KeyError, UnicodeDecodeError):  # written by another version
             return None
 
     def put(self, question: Question, target: Target, outgoing: Outgoing) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_consumer.errors import classify_empty, classify_error_body, classify_status, unusable_response
 from llm_consumer.text import separate_thoughts, storable, whole_sentences
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 
 MAX_TOKENS = 2**31 - 1
 """Maximum of PostgreSQL's integer; larger counts are clamped."""
@@ -93,7 +93,7 @@ class NoCompletion(Exception):
         empty: True: the model returned an empty answer, which may be a coincidence.
     """
 
-    def __init__(self, error: CallError, usage: Usage = Usage(), empty: bool = False) -> None:
+    def __init__(self, error: ProviderError, usage: Usage = Usage(), empty: bool = False) -> None:
         super().__init__(error.message)
         self.error = error
         self.usage = usage
@@ -185,7 +185,7 @@ def _without_choices(objects: list[dict[str, Any]], usage: Usage) -> NoCompletio
     return NoCompletion(unusable_response(f"unreadable answer: it has no choices: {shown}"), usage)
 
 
-def _empty(error: CallError, usage: Usage) -> NoCompletion:
+def _empty(error: ProviderError, usage: Usage) -> NoCompletion:
     return NoCompletion(error.model_copy(update={"cause": "no_answer"}), usage, empty=True)
 
 
@@ -239,7 +239,7 @@ def _choice(body: Mapping[str, Any], streamed: bool) -> dict[str, Any]:
     return {} if streamed and choices[0].get("index") else choices[0]
 
 
-def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) -> CallError | None:
+def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) -> ProviderError | None:
     """Returns the error in a body, even if it has a text as well; None when there is none."""
     for owner in (body, choice):
         error = owner.get("error")
@@ -259,7 +259,7 @@ def _error(body: Mapping[str, Any], choice: Mapping[str, Any], now: datetime) ->
     return None
 
 
-def _classified(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> CallError:
+def _classified(error: Mapping[str, Any], owner: Mapping[str, Any], now: datetime) -> ProviderError:
     """Classifies an error by the status in it, or in the object that contains it."""
     codes = [_count(each.get(key)) for each in (error, owner) for key in _STATUS_KEYS]
     status = next((code for code in codes if 400 <= code <= 599), None)

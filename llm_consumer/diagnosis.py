@@ -8,7 +8,7 @@ from typing import Literal
 
 from llm_consumer.errors import redacted
 from llm_consumer.llm import CallFailed
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 
 Kind = Literal[
     "name",
@@ -128,7 +128,7 @@ def _without_answer(failure: CallFailed, variables: Variables) -> Diagnosis | No
     return None
 
 
-def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
+def _of_message(error: ProviderError, variables: Variables) -> Diagnosis | None:
     """Explains a problem that the client itself has detected and describes in the message."""
     text, http = error.message, _http(error)
     if text.startswith("redirected to"):
@@ -164,14 +164,14 @@ def _of_message(error: CallError, variables: Variables) -> Diagnosis | None:
     )
 
 
-def _of_cause(error: CallError, variables: Variables) -> Diagnosis:
+def _of_cause(error: ProviderError, variables: Variables) -> Diagnosis:
     kind, problem, remedy = _by_cause(error, variables)
     wait = error.retry_after_seconds
     delay = f"; it says to wait {duration(wait)}" if wait else ""
     return Diagnosis(kind, f"{problem}{_http(error)}{delay}", remedy, redacted(error.message))
 
 
-def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
+def _by_cause(error: ProviderError, variables: Variables) -> tuple[Kind, str, str]:
     """Returns the kind, the problem and the remedy."""
     match error.cause:
         case "key":
@@ -251,7 +251,7 @@ def _by_cause(error: CallError, variables: Variables) -> tuple[Kind, str, str]:
     )
 
 
-def _http(error: CallError) -> str:
+def _http(error: ProviderError) -> str:
     return f" (HTTP {error.status_code})" if error.status_code else ""
 
 

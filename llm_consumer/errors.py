@@ -39,7 +39,7 @@ from llm_consumer.wordings import (
     TERMINATED,
     TOMORROW,
 )
-from pipeline.messages import NOT_ADMITTED, CallError, Cause, ErrorType
+from pipeline.messages import NOT_ADMITTED, Cause, ErrorType, ProviderError
 
 LONG_RETRY_AFTER_SECONDS = 30
 """A rate limit with a wait of at least this is treated like a quota."""
@@ -167,7 +167,7 @@ _OTHERWISE: Mapping[int, Cause] = {
 """Causes of statuses when no rule matches the text."""
 
 
-def classify_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> CallError:
+def classify_status(status: int, body: str, headers: Mapping[str, str], now: datetime) -> ProviderError:
     """Classifies an HTTP response that is not a success.
 
     Args:
@@ -181,7 +181,7 @@ def classify_status(status: int, body: str, headers: Mapping[str, str], now: dat
     return _error(_cause(status, _words_of(body)), status, message, wait)
 
 
-def classify_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
+def classify_error_body(error: Mapping[str, Any], now: datetime) -> ProviderError:
     """Classifies an error in the body of a successful response, which some gateways send.
 
     Args:
@@ -199,7 +199,7 @@ def classify_error_body(error: Mapping[str, Any], now: datetime) -> CallError:
     return _error(cause, None, _short(body), wait_seconds({}, body, now))
 
 
-def classify_empty(finish_reason: str, refusal: str | None) -> CallError:
+def classify_empty(finish_reason: str, refusal: str | None) -> ProviderError:
     """Classifies a success without a text: a refusal is final, anything else may be a coincidence.
 
     Args:
@@ -215,7 +215,7 @@ def classify_empty(finish_reason: str, refusal: str | None) -> CallError:
     return unusable_response("empty answer")
 
 
-def unusable_response(why: str) -> CallError:
+def unusable_response(why: str) -> ProviderError:
     """Classifies a call without a usable response: refused, timed out, aborted, unreadable or empty."""
     if why.startswith("redirected to"):
         return _error("other", None, _short(why))
@@ -235,9 +235,9 @@ def redacted(text: str, keys: Iterable[str] = ()) -> str:
     return _SECRET.sub("…", text)
 
 
-def _error(cause: Cause, status: int | None, message: str, wait: float | None = None) -> CallError:
+def _error(cause: Cause, status: int | None, message: str, wait: float | None = None) -> ProviderError:
     kind = _type(cause, wait)
-    return CallError(
+    return ProviderError(
         type=kind,
         cause=cause,
         status_code=status,

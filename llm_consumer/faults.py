@@ -8,7 +8,7 @@ from llm_consumer.llm import Answer, CallFailed
 from llm_consumer.prompt import Prompt
 from llm_consumer.provider import Provider
 from llm_consumer.targets import Target
-from pipeline.messages import CallError, Question
+from pipeline.messages import ProviderError, Question
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FaultyProvider:
         drawn = self.chance()
         if drawn < self.overload_rate:
             raise CallFailed(
-                CallError(
+                ProviderError(
                     type="overload",
                     cause="unavailable",
                     status_code=503,
@@ -46,7 +46,7 @@ class FaultyProvider:
             )
         if drawn < self.overload_rate + self.quota_rate:
             raise CallFailed(
-                CallError(
+                ProviderError(
                     type="quota",
                     cause="quota",
                     status_code=429,

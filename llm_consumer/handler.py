@@ -22,11 +22,11 @@ from pipeline.errors import Unavailable
 from pipeline.messages import (
     MAX_RETRIES,
     MAX_SAMPLE_CHARACTERS,
-    CallError,
-    FailedCall,
+    ProviderError,
     Question,
     RecordPosition,
     Response,
+    RetryableFailure,
 )
 from pipeline.producer import Outgoing
 
@@ -209,7 +209,7 @@ class AskHandler:
             last = question.errors[-1]
             about.warning("gave up waiting for the provider", since=question.waiting_since, error=last.message)
             names = ("type", "cause", "status_code", "message", "counts_as_retry")  # its tokens are already counted
-            last_error = CallError(**{name: getattr(last, name) for name in names})
+            last_error = ProviderError(**{name: getattr(last, name) for name in names})
             return _ended(question, last_error, "patience_exhausted", incoming.source, datetime.now(UTC))
         answer, *samples = (each.answer for each in paid)
         usages = [each.answer.usage for each in paid]
@@ -276,7 +276,7 @@ class AskHandler:
             self._budget.charge(usage.prompt_tokens + usage.completion_tokens, cost)
         return cost
 
-    def _with_tokens(self, failure: CallFailed, target: Target, paid: Sequence[Paid]) -> CallError:
+    def _with_tokens(self, failure: CallFailed, target: Target, paid: Sequence[Paid]) -> ProviderError:
         """Returns the error of an attempt with the tokens and cost of the failed call and of the answers before it."""
         usages = [failure.usage, *(each.answer.usage for each in paid)]
         prompt_tokens = sum(each.prompt_tokens for each in usages)
@@ -294,7 +294,7 @@ class AskHandler:
         )
 
     def _failure(
-        self, question: Question, error: CallError, incoming: Incoming, about: structlog.stdlib.BoundLogger
+        self, question: Question, error: ProviderError, incoming: Incoming, about: structlog.stdlib.BoundLogger
     ) -> Outgoing:
         now = datetime.now(UTC)
         if error.cause == "no_answer" and question.retry_count >= MAX_RETRIES:
@@ -317,13 +317,13 @@ class AskHandler:
             if self._waiting.is_over(question, incoming.now(), 0):
                 return _ended(question, error, "patience_exhausted", incoming.source, now)
             question = question.model_copy(update={"waiting_since": question.waiting_since or now})
-        failed_call = question.convert_to(FailedCall, error=error, failed_at=now)
+        failed_call = question.convert_to(RetryableFailure, error=error, failed_at=now)
         return Outgoing.of(_ERROR_TOPICS[error.type], failed_call)
 
 
 def _ended(
     question: Question,
-    error: CallError,
+    error: ProviderError,
     reason: Literal["patience_exhausted", "not_retryable"],
     source: RecordPosition,
     now: datetime,

@@ -26,7 +26,7 @@ from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
 from llm_consumer.targets import NO_KEY, Target
 from pipeline import http
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class CallFailed(Exception):
         limits: Limits that the provider has reported.
     """
 
-    def __init__(self, error: CallError, usage: Usage = Usage(), limits: Sequence[Limit] = ()) -> None:
+    def __init__(self, error: ProviderError, usage: Usage = Usage(), limits: Sequence[Limit] = ()) -> None:
         super().__init__(error.message)
         self.error = error
         self.usage = usage

@@ -13,7 +13,7 @@ from llm_consumer.llm import Answer, CallFailed, Stopped
 from llm_consumer.prompt import Prompt
 from llm_consumer.targets import Target
 from pipeline.errors import Unavailable
-from pipeline.messages import NOT_ADMITTED, CallError, Question
+from pipeline.messages import NOT_ADMITTED, ProviderError, Question
 
 log = structlog.get_logger()
 
@@ -30,10 +30,10 @@ class Admission(Protocol):
     def answered(self, call_id: str, tokens: int, limits: tuple[Limit, ...], /) -> None:
         """Records that the provider answered."""
 
-    def refused(self, call_id: str, error: CallError, limits: tuple[Limit, ...], /) -> None:
+    def refused(self, call_id: str, error: ProviderError, limits: tuple[Limit, ...], /) -> None:
         """Records that the provider did not admit the call."""
 
-    def failed(self, call_id: str, question_id: str, since: datetime | None, error: CallError, /) -> bool:
+    def failed(self, call_id: str, question_id: str, since: datetime | None, error: ProviderError, /) -> bool:
         """Records that the provider was unavailable; returns whether the question may be at fault."""
 
     def abandoned(self, call_id: str, /) -> None:
@@ -80,7 +80,7 @@ class Provider:
         self.admission.answered(call_id, answer.usage.prompt_tokens + answer.usage.completion_tokens, answer.limits)
         return answer
 
-    def _noted(self, call_id: str, question: Question, failure: CallFailed) -> CallError:
+    def _noted(self, call_id: str, question: Question, failure: CallFailed) -> ProviderError:
         error = failure.error
         if error.cause in NOT_ADMITTED:
             self.admission.refused(call_id, error, failure.limits)

@@ -13,7 +13,7 @@ import structlog
 
 from pipeline import budget, messages, topics
 from pipeline.kafka import client_config
-from pipeline.messages import CallError, Failed, FailedCall, Message, Response, Unreadable
+from pipeline.messages import FailedQuestion, InvalidMessage, Message, ProviderError, Response, RetryableFailure
 from pipeline.settings import KafkaSettings
 from pipeline.topics import MAX_PERMANENT_BYTES
 
@@ -46,11 +46,11 @@ def sum_spending(day: date, outcomes: Iterable[Message]) -> Spending:
     """Adds up the tokens and costs of a day's calls. An outcome that was sent twice is counted once."""
     calls: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
     for each in outcomes:
-        call: Response | CallError
+        call: Response | ProviderError
         match each:
             case Response():
                 call, at = each, each.generated_at
-            case Failed() | FailedCall():  # retries that are used up send the same failure again
+            case FailedQuestion() | RetryableFailure():  # retries that are used up send the same failure again
                 call, at = each.error, each.failed_at
             case _:
                 continue
@@ -128,5 +128,5 @@ def _outcomes_since(
 def _outcome(record: confluent_kafka.Message) -> Message | None:
     try:
         return messages.read(record.topic() or "", record.key(), record.value())
-    except Unreadable:  # not the outcome of a call
+    except InvalidMessage:  # not the outcome of a call
         return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline.messages import FailedCall
+from pipeline.messages import RetryableFailure
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Delays:
     patience_seconds: float = 86_400
     jitter_seconds: float = 0.25
 
-    def due_at(self, failed: FailedCall, chance: float) -> datetime:
+    def due_at(self, failed: RetryableFailure, chance: float) -> datetime:
         """Returns when the question is due: after the strategy's delay or the provider's, whichever is longer.
 
         The delay counts from the failure, so a restarted consumer does not start the wait again.

@@ -99,7 +99,7 @@ Timestamp = Annotated[
 Q = TypeVar("Q", bound="Question")
 
 
-class Unreadable(Exception):
+class InvalidMessage(Exception):
     """A message that cannot be read; the text is the reason, without the payload."""
 
 
@@ -147,8 +147,8 @@ class Attempt(BaseModel):
     generated_at: Timestamp
 
 
-class CallError(BaseModel):
-    """The error of a failed call."""
+class ProviderError(BaseModel):
+    """An error of a provider: why a call has no answer."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -167,8 +167,8 @@ class CallError(BaseModel):
     cost: Cost | None = None
 
 
-class CallFailure(CallError):
-    """Failed calls of one attempt and retry in the history of a question: the last one, and their number."""
+class ErrorRecord(ProviderError):
+    """An error in the history of a question: the last one of an attempt and retry, and the number of failed calls."""
 
     attempt: Annotated[int, Field(ge=1)]
     retry: Annotated[int, Field(ge=0)]
@@ -197,9 +197,9 @@ class Question(Message):
     ] = None
     best: BestAnswer | None = None
     attempts: tuple[Attempt, ...] = ()
-    errors: Annotated[tuple[CallFailure, ...], Field(description="Failed calls so far, of all generations.")] = ()
+    errors: Annotated[tuple[ErrorRecord, ...], Field(description="Failed calls so far, of all generations.")] = ()
 
-    def errors_with(self, error: CallError, failed_at: datetime) -> tuple[CallFailure, ...]:
+    def errors_with(self, error: ProviderError, failed_at: datetime) -> tuple[ErrorRecord, ...]:
         """Returns the history with one more failed call; calls of the same attempt and retry are one entry."""
         earlier, times, took = self.errors, 1, {}
         last = self.errors[-1] if self.errors else None
@@ -210,7 +210,7 @@ class Question(Message):
                 "completion_tokens": last.completion_tokens + error.completion_tokens,
                 "cost": None if last.cost is None and error.cost is None else (last.cost or 0) + (error.cost or 0),
             }
-        failure = CallFailure(
+        failure = ErrorRecord(
             attempt=self.processing_attempts,
             retry=self.retry_count,
             times=times,
@@ -247,10 +247,10 @@ class Response(Question):
     ] = ()
 
 
-class FailedCall(Question):
-    """A failed call that may be repeated (`llm-responses-error-overload`, `llm-responses-error-quota`)."""
+class RetryableFailure(Question):
+    """A question whose call failed; it is called again (`llm-responses-error-overload`, `-quota`)."""
 
-    error: CallError
+    error: ProviderError
     failed_at: Timestamp
 
 
@@ -292,17 +292,17 @@ class RecordPosition(BaseModel):
     offset: int
 
 
-class Failed(Question):
+class FailedQuestion(Question):
     """A question that cannot be answered (`llm-responses-error-permanent`)."""
 
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"]
-    error: CallError
+    error: ProviderError
     source: RecordPosition
     failed_at: Timestamp
 
 
-class Malformed(Message):
-    """A rejected message with its bytes (`llm-responses-error-permanent`)."""
+class DeadLetter(Message):
+    """A message that a service rejected, with its bytes (`llm-responses-error-permanent`)."""
 
     reason: Rejection = "malformed"
     error: str
@@ -320,7 +320,7 @@ class Malformed(Message):
         error: str,
         failed_at: datetime,
         reason: Rejection = "malformed",
-    ) -> "Malformed":
+    ) -> "DeadLetter":
         """Makes the dead letter of a message from its bytes."""
         return cls(
             reason=reason,
@@ -332,13 +332,13 @@ class Malformed(Message):
         )
 
 
-Permanent = Annotated[Failed | Malformed, Field(discriminator="reason")]
+Permanent = Annotated[FailedQuestion | DeadLetter, Field(discriminator="reason")]
 
 BY_TOPIC: dict[str, TypeAdapter[Message]] = {
     topics.QUESTIONS_PENDING: TypeAdapter(Question),
     topics.RESPONSES_SUCCESS: TypeAdapter(Response),
-    topics.ERROR_OVERLOAD: TypeAdapter(FailedCall),
-    topics.ERROR_QUOTA: TypeAdapter(FailedCall),
+    topics.ERROR_OVERLOAD: TypeAdapter(RetryableFailure),
+    topics.ERROR_QUOTA: TypeAdapter(RetryableFailure),
     topics.VALIDATED: TypeAdapter(Validated),
     topics.LOW_QUALITY: TypeAdapter(LowQuality),
     topics.PERMANENT: TypeAdapter(Permanent),
@@ -349,17 +349,17 @@ def read(topic: str, key: bytes | None, value: bytes | None) -> Message:
     """Reads a message of `topic`.
 
     Raises:
-        Unreadable: The message is empty, is not JSON in UTF-8, does not have the topic's type, or its key is not its
-            question id.
+        InvalidMessage: The message is empty, is not JSON in UTF-8, does not have the topic's type, or its key is not
+            its question id.
     """
     if not value:
-        raise Unreadable("empty value" if value is not None else "null value")
+        raise InvalidMessage("empty value" if value is not None else "null value")
     try:
         message = BY_TOPIC[topic].validate_json(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Unreadable(f"{where or 'message'}: {first['msg']}") from None
+        raise InvalidMessage(f"{where or 'message'}: {first['msg']}") from None
     if isinstance(message, Question) and key != message.question_id.encode():
-        raise Unreadable("the key is not the question_id")
+        raise InvalidMessage("the key is not the question_id")
     return message

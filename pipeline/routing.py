@@ -8,9 +8,9 @@ from pipeline import topics
 from pipeline.messages import (
     Attempt,
     BestAnswer,
-    CallError,
-    Failed,
+    FailedQuestion,
     LowQuality,
+    ProviderError,
     Quality,
     Question,
     RecordPosition,
@@ -120,7 +120,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
 
 def give_up(
     question: Question,
-    error: CallError,
+    error: ProviderError,
     reason: Literal["retries_exhausted", "patience_exhausted", "not_retryable"],
     source: RecordPosition,
     now: datetime,
@@ -138,7 +138,7 @@ def give_up(
         now: Time of the decision.
     """
     if question.best is None:
-        failed = question.convert_to(Failed, reason=reason, error=error, source=source, failed_at=now)
+        failed = question.convert_to(FailedQuestion, reason=reason, error=error, source=source, failed_at=now)
         return Routed(topics.PERMANENT, failed)
     used_up = _QUALITIES[bool(question.original_answer)][1]
     return _keep(question, question.best, question.attempts, used_up, question.best.scorer, now)

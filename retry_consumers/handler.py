@@ -8,7 +8,7 @@ import structlog
 from pipeline import routing, topics
 from pipeline.consumer import Incoming
 from pipeline.delays import Delays
-from pipeline.messages import MAX_RETRIES, FailedCall, Question
+from pipeline.messages import MAX_RETRIES, Question, RetryableFailure
 from pipeline.producer import Outgoing
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class RetryHandler:
     def __call__(self, incoming: Incoming) -> Sequence[Outgoing]:
         """Handles one message of an error topic."""
         failed = incoming.message
-        assert isinstance(failed, FailedCall)
+        assert isinstance(failed, RetryableFailure)
         about = log.bind(question_id=failed.question_id, attempt=failed.processing_attempts, retry=failed.retry_count)
         charged = failed.error.counts_as_retry
         if charged and failed.retry_count >= self._max_retries:

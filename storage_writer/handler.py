@@ -4,7 +4,7 @@
   in `call_errors` for the failed calls of each attempt and retry.
 - Low quality: the question stays pending. The same history, and its best answer so far.
 - Failed: the question is `failed`. One row in `failed_questions`, and the same history.
-- Malformed, internal error: one row in `dead_letters`. If its key is the id of a pending question, that question is
+- DeadLetter, internal error: one row in `dead_letters`. If its key is the id of a pending question, that question is
   `failed` with the same reason, unless the message is from `low-quality-responses`: such a question continues.
 """
 
@@ -20,14 +20,14 @@ from pipeline import topics
 from pipeline.cache import Answer
 from pipeline.consumer import Incoming
 from pipeline.messages import (
-    Failed,
+    DeadLetter,
+    FailedQuestion,
+    InvalidMessage,
     LowQuality,
-    Malformed,
     Question,
     QuestionId,
     Reason,
     RecordPosition,
-    Unreadable,
     Validated,
 )
 from pipeline.producer import Outgoing
@@ -58,7 +58,7 @@ class Records(Protocol):
     def fail_known(self, question_id: str, reason: Reason, last_error: str, failed_at: datetime, /) -> bool:
         """Marks a pending question as failed, by its id; returns whether it was known and pending."""
 
-    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None, /) -> bool:
+    def keep_dead_letter(self, place: RecordPosition, letter: DeadLetter, question_id: str | None, /) -> bool:
         """Stores a rejected message; returns False when its question was deleted."""
 
 
@@ -81,7 +81,7 @@ class FinalHandler:
 
         Raises:
             Unavailable: PostgreSQL is unavailable.
-            Unreadable: PostgreSQL refuses the data, or the message has another type.
+            InvalidMessage: PostgreSQL refuses the data, or the message has another type.
         """
         match incoming.message:
             case Validated() as validated:
@@ -89,12 +89,12 @@ class FinalHandler:
             case LowQuality() as low:
                 if self._records.note(low.model_copy(update={"best": best_of(low)})):
                     log.debug("recorded an attempt", question_id=low.question_id, attempt=low.processing_attempts)
-            case Failed() as failed:
+            case FailedQuestion() as failed:
                 self._fail(failed)
-            case Malformed() as malformed:
+            case DeadLetter() as malformed:
                 self._keep_dead_letter(incoming.source, malformed)
             case other:
-                raise Unreadable(f"unexpected here: {type(other).__name__}")
+                raise InvalidMessage(f"unexpected here: {type(other).__name__}")
         return ()
 
     def _keep(self, validated: Validated) -> None:
@@ -112,7 +112,7 @@ class FinalHandler:
             ms=answer.total_processing_time_ms,
         )
 
-    def _fail(self, failed: Failed) -> None:
+    def _fail(self, failed: FailedQuestion) -> None:
         error = failed.error
         status = f" {error.status_code}" if error.status_code else ""
         if not self._records.fail(failed, failed.reason, f"{error.type}{status}: {error.message}", failed.failed_at):
@@ -130,7 +130,7 @@ class FinalHandler:
             ms=round(elapsed.total_seconds() * 1000),
         )
 
-    def _keep_dead_letter(self, place: RecordPosition, malformed: Malformed) -> None:
+    def _keep_dead_letter(self, place: RecordPosition, malformed: DeadLetter) -> None:
         """Stores a rejected message, and marks its question as failed if its key is a question id.
 
         A rejected record of `low-quality-responses` does not fail its question, which continues in another topic.
@@ -176,7 +176,7 @@ def _answer(validated: Validated) -> Answer:
     )
 
 
-def _key(malformed: Malformed) -> str | None:
+def _key(malformed: DeadLetter) -> str | None:
     """Returns the question id in the key of an unreadable message; None if the key is not a question id."""
     try:
         return _QUESTION_ID.validate_python(base64.b64decode(malformed.key_base64 or "").decode())

@@ -4,12 +4,12 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import sizes, topics
-from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, BestAnswer, CallFailure, LowQuality, Question
+from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, BestAnswer, ErrorRecord, LowQuality, Question
 
 log = structlog.get_logger()
 
 _ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
-_ERRORS: TypeAdapter[tuple[CallFailure, ...]] = TypeAdapter(tuple[CallFailure, ...])
+_ERRORS: TypeAdapter[tuple[ErrorRecord, ...]] = TypeAdapter(tuple[ErrorRecord, ...])
 
 
 def best_of(low: LowQuality) -> BestAnswer:

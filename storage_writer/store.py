@@ -23,7 +23,7 @@ from pipeline import postgres
 from pipeline.batcher import Batcher
 from pipeline.cache import Answer
 from pipeline.errors import Unavailable
-from pipeline.messages import Malformed, Question, Reason, RecordPosition, Unreadable
+from pipeline.messages import DeadLetter, InvalidMessage, Question, Reason, RecordPosition
 from storage_writer import history
 from storage_writer.sweep import Candidate
 
@@ -375,8 +375,8 @@ class Old:
 class Store:
     """Writes final states.
 
-    Every method raises `Unavailable` when PostgreSQL is unavailable or its tables are not as expected, and `Unreadable`
-    when PostgreSQL refuses the data.
+    Every method raises `Unavailable` when PostgreSQL is unavailable or its tables are not as expected, and
+    `InvalidMessage` when PostgreSQL refuses the data.
     """
 
     def __init__(self, pool: Engine) -> None:
@@ -483,7 +483,7 @@ class Store:
         with _transaction(self._pool) as connection:
             return connection.execute(statement, {"days": days, "limit": limit}).rowcount
 
-    def keep_dead_letter(self, place: RecordPosition, letter: Malformed, question_id: str | None) -> bool:
+    def keep_dead_letter(self, place: RecordPosition, letter: DeadLetter, question_id: str | None) -> bool:
         """Stores a rejected message; does not change one that is already stored.
 
         Args:
@@ -621,4 +621,4 @@ def _transaction(pool: Engine) -> Iterator[Connection]:
     except ProgrammingError as error:  # the tables have another version; the message is not at fault
         raise Unavailable(f"PostgreSQL: {error.orig}") from error
     except (DataError, IntegrityError) as error:
-        raise Unreadable(f"PostgreSQL refused the data: {str(error.orig).splitlines()[0]}") from error
+        raise InvalidMessage(f"PostgreSQL refused the data: {str(error.orig).splitlines()[0]}") from error

@@ -30,7 +30,7 @@ from viz_service.schemas import (
 )
 from viz_service.services import current
 from viz_service.texts import LANGUAGES, Language, Texts, catalogue, choose
-from viz_service.waiting import as_call_errors
+from viz_service.waiting import as_error_records
 
 CHARTS = ("score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries")
 """Charts of the overview, in order."""
@@ -204,7 +204,7 @@ def _with_waiting_errors(question: QuestionDetail, state: State) -> QuestionDeta
     """Adds the failed calls that are not in the database until the question's next record."""
     samples = state.samples()
     found = {(each.attempt, each.retry): each for each in question.errors}
-    for each in as_call_errors(samples[-1].errors if samples else (), question.question_id):
+    for each in as_error_records(samples[-1].errors if samples else (), question.question_id):
         known = found.get((each.attempt, each.retry))
         # An error from before `asked_at` belongs to an earlier run of the question, which failed and was restarted.
         if each.failed_at >= question.asked_at and (known is None or known.times < each.times):

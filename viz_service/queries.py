@@ -26,10 +26,10 @@ from viz_service.schemas import (
     Attempt,
     AttemptScore,
     AttemptShare,
-    CallError,
     DeadLetter,
     DeadLetters,
     DeadLettersQuery,
+    ErrorRecord,
     Failure,
     Filter,
     Histogram,
@@ -651,7 +651,7 @@ class PostgresQueries:
             answer=KeptAnswer.model_validate(answer[0]) if answer else None,
             failure=Failure.model_validate(failure[0]) if failure else None,
             attempts=[Attempt.model_validate(row) for row in attempts],
-            errors=[CallError.model_validate(row) for row in errors],
+            errors=[ErrorRecord.model_validate(row) for row in errors],
             usage=Usage.model_validate(usage[0]) if usage else None,
         )
 

@@ -513,7 +513,7 @@ class Attempt(Output):
     generated_at: Time
 
 
-class CallError(Output):
+class ErrorRecord(Output):
     """Failed calls of the same attempt and retry: the last one, and when its retry is (or was) due."""
 
     attempt: int
@@ -580,7 +580,7 @@ class QuestionDetail(Output):
     answer: KeptAnswer | None
     failure: Failure | None
     attempts: list[Attempt]
-    errors: list[CallError]
+    errors: list[ErrorRecord]
     usage: Usage | None = Field(description="Null: no call has used tokens yet.")
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from viz_service.schemas import Attempt, CallError, QuestionDetail
+from viz_service.schemas import Attempt, ErrorRecord, QuestionDetail
 
 Kind = Literal["asked", "published", "attempt", "error", "waiting", "retried", "kept", "failed", "pending"]
 
@@ -23,7 +23,7 @@ class Step:
     kind: Kind
     at: datetime | None
     attempt: Attempt | None = None
-    error: CallError | None = None
+    error: ErrorRecord | None = None
 
 
 def steps(question: QuestionDetail, now: datetime) -> list[Step]:

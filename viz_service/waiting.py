@@ -16,10 +16,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pipeline import messages, topics
 from pipeline.delays import OVERLOAD, QUOTA, Delays
 from pipeline.kafka import client_config
-from pipeline.messages import MAX_RETRIES, FailedCall, Unreadable
+from pipeline.messages import MAX_RETRIES, InvalidMessage, RetryableFailure
 from pipeline.offsets import MAX_METADATA_BYTES, Progress
 from pipeline.settings import PatienceSettings
-from viz_service.schemas import CallError, WaitingError
+from viz_service.schemas import ErrorRecord, WaitingError
 from viz_service.settings import VizSettings
 
 ERROR_TOPICS: Mapping[str, Delays] = {topics.ERROR_OVERLOAD: OVERLOAD, topics.ERROR_QUOTA: QUOTA}
@@ -57,9 +57,9 @@ def read_error(topic: str, key: bytes | None, value: bytes | None, settings: Pat
     """Parses a message of an error topic; None if it is unreadable or not retried. Pure."""
     try:
         failed = messages.read(topic, key, value)
-    except Unreadable:
+    except InvalidMessage:
         return None
-    if not isinstance(failed, FailedCall):
+    if not isinstance(failed, RetryableFailure):
         return None
     max_retries = settings.max_quota_retries if topic == topics.ERROR_QUOTA else None
     if failed.error.counts_as_retry and failed.retry_count >= (MAX_RETRIES if max_retries is None else max_retries):
@@ -90,10 +90,10 @@ def remembered(known: Iterable[WaitingError], now: datetime) -> dict[Key, Waitin
     return {(each.question_id, each.attempt, each.retry): each for each in recent[-MAX_ERRORS:]}
 
 
-def as_call_errors(known: Iterable[WaitingError], question_id: str) -> list[CallError]:
+def as_error_records(known: Iterable[WaitingError], question_id: str) -> list[ErrorRecord]:
     """Returns the errors of one question, in the form for its page. Pure."""
     return [
-        CallError.model_validate(each.model_dump(include=set(CallError.model_fields)))
+        ErrorRecord.model_validate(each.model_dump(include=set(ErrorRecord.model_fields)))
         for each in known
         if each.question_id == question_id
     ]

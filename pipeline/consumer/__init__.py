@@ -5,7 +5,7 @@ offset of a message is committed after the broker has acknowledged every message
 finish out of order are committed with it (`pipeline.offsets`): a crash repeats what was in flight and never loses a
 message.
 
-A handler rejects a message by raising `Unreadable`; the loop forwards its bytes to the permanent topic and continues.
+A handler rejects a message by raising `InvalidMessage`; the loop sends its bytes to the permanent topic and continues.
 `Unavailable` makes the loop retry the message later, until the dependency is back; this uses up no attempt of the
 message and occupies no handler. Any other exception is a fault of the service: the message is retried a few times,
 then rejected with the reason `internal_error`, or its question ends with the best answer that it has.

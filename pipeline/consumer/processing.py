@@ -10,7 +10,7 @@ from pipeline import messages, metrics, routing, sizes, topics
 from pipeline.clock import time_of_day
 from pipeline.consumer.in_flight import Ticket
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Malformed, Message, Question, RecordPosition, Rejection, Unreadable
+from pipeline.messages import DeadLetter, InvalidMessage, Message, ProviderError, Question, RecordPosition, Rejection
 from pipeline.poison import PoisonLimit
 from pipeline.producer import Outgoing
 
@@ -70,7 +70,7 @@ class Processor:
             return outgoing
         except Unavailable:
             raise
-        except Unreadable as error:
+        except InvalidMessage as error:
             return [self.reject(ticket, str(error), "malformed")]
         except Exception as error:
             ticket.faults += 1
@@ -109,10 +109,10 @@ class Processor:
         log.warning("rejected a message", reason=reason, error=why, **ticket.source.model_dump())
         self._poison.rejected(why, _place(ticket.source))
         now = datetime.now(UTC)
-        rejected = Malformed.of(ticket.key, ticket.value, ticket.source, why, now, reason)
+        rejected = DeadLetter.of(ticket.key, ticket.value, ticket.source, why, now, reason)
         if not sizes.fits(topics.PERMANENT, ticket.key, rejected.to_bytes()):
             why = f"{why} (too large to forward: see its source)"
-            rejected = Malformed.of(ticket.key, None, ticket.source, why, now, reason)
+            rejected = DeadLetter.of(ticket.key, None, ticket.source, why, now, reason)
         return Outgoing(topics.PERMANENT, rejected, ticket.key)
 
     def fit(self, ticket: Ticket, outgoing: Outgoing) -> Outgoing:
@@ -135,7 +135,7 @@ class Processor:
         if not isinstance(question, Question):
             return self.reject(ticket, why, "internal_error")
         now = datetime.now(UTC)
-        error = CallError(type="permanent", message=why)
+        error = ProviderError(type="permanent", message=why)
         question = question.model_copy(update={"errors": question.errors_with(error, now)})
         ended = routing.give_up(question, error, "not_retryable", ticket.source, now)
         outgoing = Outgoing(ended.topic, sizes.with_short_history(ended.message), ticket.key)

@@ -14,7 +14,7 @@ from docker.models.containers import Container
 
 from pipeline import topics
 from pipeline.delays import QUOTA
-from pipeline.messages import CallError, FailedCall, Question
+from pipeline.messages import ProviderError, Question, RetryableFailure
 from pipeline.question import question_id
 from studies.fleet.environment.containers import memory_mib
 from studies.fleet.environment.errors import MeasurementError
@@ -41,13 +41,13 @@ random part until the broker has the question again. Memory: of {CONSUMER}, with
 after. A fake model answers the questions."""
 
 
-def failed_calls(count: int, failed_at: datetime) -> list[FailedCall]:
+def failed_calls(count: int, failed_at: datetime) -> list[RetryableFailure]:
     """Returns failed calls of new questions; they have no reference, so that nothing is scored."""
     calls = []
     for text in unique_questions(count)[1]:
         question = Question(question_id=question_id(text), question_text=text, asked_at=failed_at)
-        error = CallError(type="quota", status_code=429, message="made by a benchmark")
-        calls.append(question.convert_to(FailedCall, error=error, failed_at=failed_at))
+        error = ProviderError(type="quota", status_code=429, message="made by a benchmark")
+        calls.append(question.convert_to(RetryableFailure, error=error, failed_at=failed_at))
     return calls
 
 
@@ -125,7 +125,7 @@ def asked_again(ids: set[str], on_poll: Callable[[], object], fail: Callable[[],
     return found
 
 
-def produce(calls: Sequence[FailedCall]) -> None:
+def produce(calls: Sequence[RetryableFailure]) -> None:
     """Writes failed calls to their topic and waits for acknowledgements."""
     producer = confluent_kafka.Producer(dict(CLIENT))
     for each in calls:

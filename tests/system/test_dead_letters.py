@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from pipeline import topics
-from pipeline.messages import Malformed, RecordPosition
+from pipeline.messages import DeadLetter, RecordPosition
 from tests.fleet import STORAGE, eventually
 from tests.unit import samples
 
@@ -89,7 +89,7 @@ def test_a_valid_message_is_replayed_and_processed(fleet, scripted, unique):
     scripted.script(question.question_text, REFERENCE)
     key, value = question.question_id.encode(), question.to_bytes()
     source = RecordPosition(topic=topics.QUESTIONS_PENDING, partition=0, offset=time.time_ns() // 1000)
-    rejected = Malformed.of(key, value, source, "KeyError: 'made by a test'", datetime.now(UTC), "internal_error")
+    rejected = DeadLetter.of(key, value, source, "KeyError: 'made by a test'", datetime.now(UTC), "internal_error")
     fleet.produce(topics.PERMANENT, key, rejected.to_bytes())
     letter = letter_from(topics.QUESTIONS_PENDING, (source.partition, source.offset))
     assert (letter["reason"], letter["question_id"]) == ("internal_error", question.question_id)

@@ -9,7 +9,7 @@ import pytest
 import storage_service.store
 from pipeline import postgres
 from pipeline.cache import Answer
-from pipeline.messages import Attempt, Unreadable
+from pipeline.messages import Attempt, InvalidMessage
 from pipeline.settings import PostgresSettings
 from storage_writer.store import Store
 from tests.unit import samples
@@ -147,7 +147,7 @@ def test_an_unreadable_answer_does_not_affect_the_others(fleet, store, pending, 
     bad, *good = pending(12)
     bad = bad.model_copy(update={"attempts": (attempt(1).model_copy(update=wrong),)})
     refused, *results = at_once(completing(store, [bad, *good]))
-    assert isinstance(refused, Unreadable)
+    assert isinstance(refused, InvalidMessage)
     assert results == [True] * 11
     assert kept(fleet, [bad, *good]).keys() == {each.question_id for each in good}
 

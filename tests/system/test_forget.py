@@ -11,7 +11,7 @@ import storage_service.store
 import storage_writer.store
 from pipeline import postgres, topics
 from pipeline.cache import Answer, Cache
-from pipeline.messages import Attempt, Malformed, RecordPosition
+from pipeline.messages import Attempt, DeadLetter, RecordPosition
 from pipeline.settings import CacheSettings, PostgresSettings
 from tests.fleet import STORAGE, eventually
 from tests.unit import samples
@@ -314,7 +314,7 @@ def test_writes_concurrent_with_a_deletion_leave_no_rows(fleet, reader, writer, 
     for number in range(30):
         question = made(number)
         key = question.question_id
-        letter = Malformed.of(key.encode(), b"{", samples.SOURCE, "not JSON", samples.NOW)
+        letter = DeadLetter.of(key.encode(), b"{", samples.SOURCE, "not JSON", samples.NOW)
         place = RecordPosition(topic="made-by-a-test", partition=number, offset=number)
         assert writer.complete(question, answer(question))
         calls = [

@@ -9,7 +9,7 @@ import requests
 
 from flink_job.cluster import Cluster
 from pipeline import topics
-from pipeline.messages import CallError, FailedCall
+from pipeline.messages import ProviderError, RetryableFailure
 from tests.demonstration.document import Step
 from tests.demonstration.runner import Runner
 from tests.fleet import CLIENT, eventually
@@ -82,8 +82,8 @@ def test_a_new_partition_is_consumed(fleet):
 
     now = datetime.now(UTC)
     question = samples.question(question_text=f"growth {uuid.uuid4()}", original_answer=None, asked_at=now)
-    error = CallError(type="overload", status_code=503, message="made by a test")
-    failed = question.convert_to(FailedCall, error=error, failed_at=now)
+    error = ProviderError(type="overload", status_code=503, message="made by a test")
+    failed = question.convert_to(RetryableFailure, error=error, failed_at=now)
     errors = []
     producer.produce(
         topic,

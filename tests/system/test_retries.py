@@ -9,7 +9,7 @@ import requests
 
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
-from pipeline.messages import CallError, FailedCall
+from pipeline.messages import ProviderError, RetryableFailure
 from tests.fleet import CLIENT, STORAGE, eventually, follow
 from tests.unit import samples
 
@@ -31,8 +31,8 @@ def failed_calls(kind, count, delays):
             asked_at=now,
             retry_count=number % len(delays.seconds),
         )
-        error = CallError(type=kind, status_code=503, message="made by a test")
-        made.append(question.convert_to(FailedCall, error=error, failed_at=now))
+        error = ProviderError(type=kind, status_code=503, message="made by a test")
+        made.append(question.convert_to(RetryableFailure, error=error, failed_at=now))
     return made
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.messages import CallError, CallFailure, FailedCall, Question, RecordPosition, Response
+from pipeline.messages import ErrorRecord, ProviderError, Question, RecordPosition, Response, RetryableFailure
 from pipeline.question import question_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -35,8 +35,8 @@ def response(**changes: Any) -> Response:
     return asked.convert_to(Response, **fields | changes)
 
 
-def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
-    error = CallError(
+def failed_call(kind: str = "overload", **changes: Any) -> RetryableFailure:
+    error = ProviderError(
         type=kind,
         status_code=503,
         message="busy",
@@ -45,11 +45,11 @@ def failed_call(kind: str = "overload", **changes: Any) -> FailedCall:
     )
     times = changes.pop("times", 1)
     asked = question(**changes)
-    failure = CallFailure(
+    failure = ErrorRecord(
         attempt=asked.processing_attempts,
         retry=asked.retry_count,
         times=times,
         failed_at=NOW,
         **error.model_dump(),
     )
-    return asked.convert_to(FailedCall, errors=(*asked.errors, failure), error=error, failed_at=NOW)
+    return asked.convert_to(RetryableFailure, errors=(*asked.errors, failure), error=error, failed_at=NOW)

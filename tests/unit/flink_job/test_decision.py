@@ -47,7 +47,7 @@ def test_an_unreadable_record_becomes_a_dead_letter_with_its_bytes(changes):
     [sent] = found.sent
     assert (found.verdict, sent.topic, sent.key) == ("malformed", topics.PERMANENT, poison.key)
     message = messages.read(topics.PERMANENT, sent.key, sent.value)
-    expected = messages.Malformed.of(poison.key, poison.value, poison.source, message.error, samples.NOW)
+    expected = messages.DeadLetter.of(poison.key, poison.value, poison.source, message.error, samples.NOW)
     assert message == expected
 
 

@@ -13,10 +13,10 @@ from pipeline import provider
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 from pipeline.share import Share
 
-REFUSED = CallError(type="quota", cause="quota", status_code=429, message="no more today", retry_after_seconds=600)
+REFUSED = ProviderError(type="quota", cause="quota", status_code=429, message="no more today", retry_after_seconds=600)
 IDENTITY = Identity("http://provider/v1", "sk-secret")
 
 

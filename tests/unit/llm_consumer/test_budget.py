@@ -10,7 +10,7 @@ from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
 from llm_consumer.prompt import prompts
 from llm_consumer.spending import Spending, sum_spending
 from pipeline import budget
-from pipeline.messages import CallError, CallFailure, Failed, FailedCall, Malformed
+from pipeline.messages import DeadLetter, ErrorRecord, FailedQuestion, ProviderError, RetryableFailure
 from tests.unit import samples
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -260,13 +260,13 @@ def test_answers_of_the_day_are_summed_and_duplicates_counted_once():
 
 
 def test_the_cost_of_an_empty_answer_is_counted_once_over_all_its_messages():
-    error = CallError(type="overload", message="empty answer", prompt_tokens=20, cost=Decimal("0.0000001"))
-    earlier = CallFailure(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
+    error = ProviderError(type="overload", message="empty answer", prompt_tokens=20, cost=Decimal("0.0000001"))
+    earlier = ErrorRecord(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
     last = earlier.model_copy(update={"retry": 3, "failed_at": samples.NOW + timedelta(seconds=8)})
     asked = samples.question(retry_count=2)
-    first = asked.convert_to(FailedCall, errors=(earlier,), error=error, failed_at=earlier.failed_at)
-    second = asked.convert_to(FailedCall, errors=(earlier, last), error=error, failed_at=last.failed_at)
-    given_up = second.convert_to(Failed, reason="retries_exhausted", source=samples.SOURCE)
-    unreadable = Malformed.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
+    first = asked.convert_to(RetryableFailure, errors=(earlier,), error=error, failed_at=earlier.failed_at)
+    second = asked.convert_to(RetryableFailure, errors=(earlier, last), error=error, failed_at=last.failed_at)
+    given_up = second.convert_to(FailedQuestion, reason="retries_exhausted", source=samples.SOURCE)
+    unreadable = DeadLetter.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
     spent = sum_spending(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
     assert (spent.tokens, spent.nanocost) == (40, 200)

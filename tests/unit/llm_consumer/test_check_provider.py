@@ -9,7 +9,7 @@ from llm_consumer import check_provider
 from llm_consumer.diagnosis import Variables, diagnose, duration
 from llm_consumer.errors import classify_empty, classify_status, redacted, unusable_response
 from llm_consumer.llm import CallFailed
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 from tests.unit.llm_consumer.provider_responses import RECORDED, completion
 from tests.unit.samples import NOW
 
@@ -163,7 +163,7 @@ def test_each_recorded_error_has_its_diagnosis_and_quotes_the_provider(recorded)
         (classify_status(404, "404 page not found", {}, NOW), "address", "LLM_BASE_URL"),
         (classify_status(405, "", {}, NOW), "address", "LLM_BASE_URL"),
         (classify_status(418, "I am a teapot", {}, NOW), "other", "Do what it says"),
-        (CallError(type="overload", status_code=503, message="made on purpose"), "overload", "Try again"),
+        (ProviderError(type="overload", status_code=503, message="made on purpose"), "overload", "Try again"),
     ],
 )
 def test_other_errors_have_a_diagnosis_too(error, kind, says):

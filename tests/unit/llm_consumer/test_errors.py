@@ -15,7 +15,7 @@ from llm_consumer.errors import (
     redacted,
     unusable_response,
 )
-from pipeline.messages import NOT_ADMITTED, CallError
+from pipeline.messages import NOT_ADMITTED, ProviderError
 from tests.unit.llm_consumer.provider_responses import RECORDED
 from tests.unit.samples import NOW
 
@@ -651,14 +651,14 @@ json_values = st.recursive(
 @given(st.integers(300, 599), st.text() | json_values.map(json.dumps), st.dictionaries(st.text(), st.text()))
 def test_any_status_body_and_headers_are_classified(status, body, headers):
     error = classify_status(status, body, headers, NOW)
-    assert CallError.model_validate_json(error.model_dump_json()) == error
+    assert ProviderError.model_validate_json(error.model_dump_json()) == error
     assert redacted(body) is not None
 
 
 @given(st.dictionaries(st.text(max_size=8), json_values))
 def test_any_error_object_is_classified(error):
     found = classify_error_body(error, NOW)
-    assert CallError.model_validate_json(found.model_dump_json()) == found
+    assert ProviderError.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 100_000, "\\" * 100_000, "1" * 100_000, '"a' * 50_000])

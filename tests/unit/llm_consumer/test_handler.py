@@ -19,7 +19,7 @@ from pipeline import topics
 from pipeline.clock import time_of_day
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import MAX_SAMPLE_CHARACTERS, BestAnswer, Failed, FailedCall, Response
+from pipeline.messages import MAX_SAMPLE_CHARACTERS, BestAnswer, FailedQuestion, Response, RetryableFailure
 from tests.unit import samples
 
 PATH = "/v1/chat/completions"
@@ -211,7 +211,7 @@ def test_temporary_errors_go_to_the_topic_of_their_type(httpserver, ask, status,
     httpserver.expect_request(PATH).respond_with_data(body, status, headers)
     outgoing = ask(retry_count=1)
     assert outgoing.topic == topic
-    assert isinstance(outgoing.message, FailedCall)
+    assert isinstance(outgoing.message, RetryableFailure)
     assert (outgoing.message.error.status_code, outgoing.message.error.retry_after_seconds) == (status, wait)
     assert outgoing.message.retry_count == 1
     [error] = outgoing.message.errors
@@ -223,7 +223,7 @@ def test_a_wrong_key_is_permanent(httpserver, ask):
     httpserver.expect_request(PATH).respond_with_json({"error": {"message": "Incorrect API key"}}, 401)
     outgoing = ask()
     assert outgoing.topic == topics.PERMANENT
-    assert isinstance(outgoing.message, Failed)
+    assert isinstance(outgoing.message, FailedQuestion)
     assert outgoing.message.reason == "not_retryable"
     assert "Incorrect API key" in outgoing.message.error.message
 

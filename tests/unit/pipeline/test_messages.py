@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from pipeline import messages, topics
-from pipeline.messages import Failed, Malformed, Question, Response, Unreadable
+from pipeline.messages import DeadLetter, FailedQuestion, InvalidMessage, Question, Response
 from tests.unit import samples
 
 KEY = samples.question().question_id.encode()
@@ -48,18 +48,18 @@ def test_unknown_fields_of_a_newer_producer_are_ignored():
     ],
 )
 def test_what_cannot_be_read_says_why(value, why):
-    with pytest.raises(Unreadable, match=why):
+    with pytest.raises(InvalidMessage, match=why):
         messages.read(topics.QUESTIONS_PENDING, KEY, value)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"0" * 32])
 def test_the_key_must_be_the_question_id(key):
-    with pytest.raises(Unreadable, match="key"):
+    with pytest.raises(InvalidMessage, match="key"):
         messages.read(topics.QUESTIONS_PENDING, key, samples.question().to_bytes())
 
 
 def test_error_texts_hold_no_payload():
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(InvalidMessage) as caught:
         messages.read(topics.QUESTIONS_PENDING, KEY, changed(processing_attempts="a secret"))
     assert "secret" not in str(caught.value)
 
@@ -73,29 +73,29 @@ def test_become_carries_the_question_on():
 
 
 def test_the_permanent_topic_holds_two_kinds():
-    error = messages.CallError(type="permanent", status_code=401, message="no")
+    error = messages.ProviderError(type="permanent", status_code=401, message="no")
     failed = samples.question().convert_to(
-        Failed, reason="not_retryable", error=error, source=samples.SOURCE, failed_at=samples.NOW
+        FailedQuestion, reason="not_retryable", error=error, source=samples.SOURCE, failed_at=samples.NOW
     )
     assert messages.read(topics.PERMANENT, KEY, failed.to_bytes()) == failed
-    malformed = Malformed.of(None, b"\xff\x00", samples.SOURCE, "no JSON", samples.NOW)
+    malformed = DeadLetter.of(None, b"\xff\x00", samples.SOURCE, "no JSON", samples.NOW)
     assert messages.read(topics.PERMANENT, None, malformed.to_bytes()) == malformed
     assert malformed.value_base64 == "/wA="
 
 
 def test_a_message_that_a_service_failed_on_keeps_its_bytes_too():
-    failed = Malformed.of(b"k", b"{}", samples.SOURCE, "KeyError: 'a bug'", samples.NOW, "internal_error")
+    failed = DeadLetter.of(b"k", b"{}", samples.SOURCE, "KeyError: 'a bug'", samples.NOW, "internal_error")
     assert messages.read(topics.PERMANENT, b"k", failed.to_bytes()) == failed
     assert (failed.reason, failed.value_base64) == ("internal_error", "e30=")
 
 
 def test_the_largest_message_fits_into_the_permanent_topic():
-    malformed = Malformed.of(b"k", b"\x00" * topics.MAX_MESSAGE_BYTES, samples.SOURCE, "no JSON", samples.NOW)
+    malformed = DeadLetter.of(b"k", b"\x00" * topics.MAX_MESSAGE_BYTES, samples.SOURCE, "no JSON", samples.NOW)
     assert len(malformed.to_bytes()) < topics.MAX_PERMANENT_BYTES
 
 
 def test_a_response_is_not_a_question_without_its_answer():
-    with pytest.raises(Unreadable, match="llm_response"):
+    with pytest.raises(InvalidMessage, match="llm_response"):
         messages.read(topics.RESPONSES_SUCCESS, KEY, samples.question().to_bytes())
     assert isinstance(messages.read(topics.RESPONSES_SUCCESS, KEY, samples.response().to_bytes()), Response)
 

@@ -1,5 +1,5 @@
 from pipeline import sizes, topics
-from pipeline.messages import CallError
+from pipeline.messages import ProviderError
 from tests.unit import samples
 
 
@@ -11,7 +11,7 @@ def test_the_limit_counts_key_value_and_what_the_broker_adds():
 
 
 def test_a_history_is_cut_and_the_answer_stays():
-    error = CallError(type="overload", message="busy")
+    error = ProviderError(type="overload", message="busy")
     question = samples.question()
     for retry in range(40):
         question = question.model_copy(
@@ -27,7 +27,7 @@ def test_a_history_is_cut_and_the_answer_stays():
 
 
 def test_failed_calls_of_one_retry_are_one_entry():
-    busy = CallError(type="overload", message="busy", prompt_tokens=3)
+    busy = ProviderError(type="overload", message="busy", prompt_tokens=3)
     question = samples.question()
     for _ in range(3):
         question = question.model_copy(update={"errors": question.errors_with(busy, samples.NOW)})

@@ -5,7 +5,7 @@ import pytest
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.delays import OVERLOAD, QUOTA
-from pipeline.messages import Failed, Question
+from pipeline.messages import FailedQuestion, Question
 from retry_consumers.handler import RetryHandler
 from tests.unit import samples
 
@@ -29,7 +29,7 @@ def test_a_question_without_retries_left_fails_permanently_with_its_history():
     failed = samples.failed_call(retry_count=3)
     [outgoing] = RetryHandler(OVERLOAD)(Incoming(failed, samples.SOURCE))
     assert outgoing.topic == topics.PERMANENT
-    assert isinstance(outgoing.message, Failed)
+    assert isinstance(outgoing.message, FailedQuestion)
     assert (outgoing.message.reason, outgoing.message.error.message) == ("retries_exhausted", "busy")
     assert outgoing.message.source == samples.SOURCE
     assert outgoing.due_at is None

@@ -9,7 +9,16 @@ import structlog
 from pipeline import topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
-from pipeline.messages import CallError, Failed, Malformed, Question, RecordPosition, Response, Unreadable, Validated
+from pipeline.messages import (
+    DeadLetter,
+    FailedQuestion,
+    InvalidMessage,
+    ProviderError,
+    Question,
+    RecordPosition,
+    Response,
+    Validated,
+)
 from pipeline.routing import BertScore, Gate, decide
 from storage_writer.handler import FinalHandler
 from tests.unit import samples
@@ -98,14 +107,14 @@ def validated(score=0.7):
 
 
 def failed(**changes):
-    error = CallError(type="overload", status_code=503, message="busy")
+    error = ProviderError(type="overload", status_code=503, message="busy")
     fields = {"reason": "retries_exhausted", "error": error, "source": SOURCE, "failed_at": LATER}
-    return samples.question(retry_count=3).convert_to(Failed, **fields | changes)
+    return samples.question(retry_count=3).convert_to(FailedQuestion, **fields | changes)
 
 
 def malformed(key, topic=topics.VALIDATED):
     source = RecordPosition(topic=topic, partition=0, offset=3)
-    return Malformed.of(key, b"{", source, "message: not JSON", LATER)
+    return DeadLetter.of(key, b"{", source, "message: not JSON", LATER)
 
 
 def test_an_answer_is_stored_and_cached_with_the_same_content(writer):
@@ -181,7 +190,7 @@ def test_an_answer_after_a_failure_is_ignored(writer):
 
 
 def test_the_last_error_of_a_failure_without_http_status_has_no_status(writer):
-    message = failed(error=CallError(type="permanent", message="empty answer"), reason="not_retryable")
+    message = failed(error=ProviderError(type="permanent", message="empty answer"), reason="not_retryable")
     writer.take(message)
     assert writer.records.final[message.question_id][2] == "permanent: empty answer"
 
@@ -261,7 +270,7 @@ def test_a_malformed_message_with_a_key_that_is_not_base64_is_logged_without_que
     assert base64.b64decode(malformed(b"x").key_base64) == b"x"
 
 
-@pytest.mark.parametrize("error", [Unavailable("no connection"), Unreadable("NUL")])
+@pytest.mark.parametrize("error", [Unavailable("no connection"), InvalidMessage("NUL")])
 def test_errors_of_the_database_are_raised_and_nothing_is_cached(writer, error):
     writer.records.error = error
     with pytest.raises(type(error)):
@@ -270,5 +279,5 @@ def test_errors_of_the_database_are_raised_and_nothing_is_cached(writer, error):
 
 
 def test_a_message_of_another_topic_is_rejected(writer):
-    with pytest.raises(Unreadable):
+    with pytest.raises(InvalidMessage):
         writer.handler(Incoming(samples.question(), SOURCE))

@@ -9,18 +9,18 @@ from typing import get_args
 import pytest
 
 from pipeline import topics
-from pipeline.messages import Attempt, CallFailure, Malformed, Quality, Reason, RecordPosition
+from pipeline.messages import Attempt, DeadLetter, ErrorRecord, Quality, Reason, RecordPosition
 from storage_writer import store
 from tests.unit import samples
 
 MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 TABLES = (MIGRATIONS / "0001_tables.sql").read_text()
-LETTER = Malformed.of(b"key", b"{", samples.SOURCE, "not JSON", samples.NOW)
+LETTER = DeadLetter.of(b"key", b"{", samples.SOURCE, "not JSON", samples.NOW)
 
 
 @pytest.mark.parametrize(
     ("part", "table", "message", "left_out"),
-    [("scored", "attempts", Attempt, set()), ("erred", "call_errors", CallFailure, {"retry_after_seconds"})],
+    [("scored", "attempts", Attempt, set()), ("erred", "call_errors", ErrorRecord, {"retry_after_seconds"})],
 )
 def test_every_field_of_the_history_is_read_inserted_and_replaced(part, table, message, left_out):
     fields = set(message.model_fields) - left_out
@@ -113,7 +113,7 @@ def test_an_invalid_row_in_the_outbox_is_skipped():
 def test_a_dead_letter_keeps_64_kb_of_its_value_and_the_original_size(value, kept, size):
     given = []
     pool = FakePool(lambda _statement, row: given.append(row))
-    letter = Malformed.of(b"key \xff", value, samples.SOURCE, "not \x00 JSON", samples.NOW)
+    letter = DeadLetter.of(b"key \xff", value, samples.SOURCE, "not \x00 JSON", samples.NOW)
     place = RecordPosition(topic=topics.PERMANENT, partition=0, offset=4)
     store.Store(pool).keep_dead_letter(place, letter, None)
     [row] = given

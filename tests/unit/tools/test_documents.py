@@ -27,7 +27,7 @@ def test_no_document_is_left_over():
         (topics.QUESTIONS_PENDING, samples.question()),
         (topics.RESPONSES_SUCCESS, samples.response()),
         (topics.ERROR_QUOTA, samples.failed_call("quota")),
-        (topics.PERMANENT, messages.Malformed.of(b"k", None, samples.SOURCE, "null value", samples.NOW)),
+        (topics.PERMANENT, messages.DeadLetter.of(b"k", None, samples.SOURCE, "null value", samples.NOW)),
     ],
 )
 def test_messages_fit_their_schema(topic, message):

@@ -17,10 +17,10 @@ from viz_service.schemas import (
     Attempt,
     AttemptScore,
     AttemptShare,
-    CallError,
     DeadLetter,
     DeadLetters,
     DeadLettersQuery,
+    ErrorRecord,
     Filter,
     Histogram,
     Improvement,
@@ -82,7 +82,7 @@ def question(**changes: Any) -> QuestionDetail:
         )
         for number, score, cost in ((1, 0.3, None), (2, 0.6, Decimal("0.000118400")))
     ]
-    error = CallError(
+    error = ErrorRecord(
         attempt=1,
         retry=0,
         type="overload",

@@ -28,7 +28,7 @@ from tests.unit.viz_service.fakes import (
 )
 from viz_service import assets, figures
 from viz_service.pipeline_state import Sample
-from viz_service.schemas import Alert, CallError, Failure, FigureName, Usage
+from viz_service.schemas import Alert, ErrorRecord, Failure, FigureName, Usage
 from viz_service.settings import VizSettings
 
 STATIC = assets.STATIC
@@ -310,7 +310,7 @@ def test_tokens_and_cost_of_a_failed_call_are_shown(client: FlaskClient, rows: F
     assert "cost 0.0000124" in content
 
 
-def uncharged(**changes: Any) -> CallError:
+def uncharged(**changes: Any) -> ErrorRecord:
     """Returns a call that the provider has rejected three times."""
     refused = {"cause": "rate_limit", "type": "quota", "times": 3, "counts_as_retry": False}
     return question().errors[0].model_copy(update=refused | changes)

@@ -8,25 +8,25 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from pipeline import topics
-from pipeline.messages import CallError, CallFailure, FailedCall
+from pipeline.messages import ErrorRecord, ProviderError, RetryableFailure
 from pipeline.offsets import Progress
 from tests.unit.viz_service.fakes import KNOWN, NOW, UNKNOWN, waiting_error
 from viz_service import waiting
 from viz_service.settings import VizSettings
 
 
-def failed_call(**changes: object) -> FailedCall:
+def failed_call(**changes: object) -> RetryableFailure:
     known: dict[str, object] = {
         "question_id": KNOWN,
         "question_text": "Why? " * 100,
         "asked_at": NOW,
-        "error": CallError(type="overload", status_code=503, message="server busy"),
+        "error": ProviderError(type="overload", status_code=503, message="server busy"),
         "failed_at": NOW,
     }
-    return FailedCall(**known | changes)  # type: ignore[arg-type]
+    return RetryableFailure(**known | changes)  # type: ignore[arg-type]
 
 
-def read(call: FailedCall, topic: str = topics.ERROR_OVERLOAD, **settings: Any) -> waiting.WaitingError | None:
+def read(call: RetryableFailure, topic: str = topics.ERROR_OVERLOAD, **settings: Any) -> waiting.WaitingError | None:
     return waiting.read_error(topic, call.question_id.encode(), call.to_bytes(), VizSettings(**settings))
 
 
@@ -44,7 +44,7 @@ def read(call: FailedCall, topic: str = topics.ERROR_OVERLOAD, **settings: Any) 
 def test_the_due_time_equals_that_of_the_retry_consumer(
     topic: str, retry: int, asked_for: float | None, longest: float, seconds: float
 ) -> None:
-    error = CallError(type="quota", status_code=429, message="", retry_after_seconds=asked_for)
+    error = ProviderError(type="quota", status_code=429, message="", retry_after_seconds=asked_for)
     found = read(failed_call(error=error, retry_count=retry), topic, retry_after_max=longest)
     assert found
     assert found.due_at == NOW + timedelta(seconds=seconds)
@@ -64,10 +64,10 @@ def test_the_due_time_equals_that_of_the_retry_consumer(
 def test_the_delay_of_a_call_that_used_no_retry_grows_with_its_number_of_calls(
     topic: str, times: int, asked_for: float | None, seconds: float
 ) -> None:
-    error = CallError(
+    error = ProviderError(
         type="quota", cause="rate_limit", message="", retry_after_seconds=asked_for, counts_as_retry=False
     )
-    failure = CallFailure(attempt=1, retry=3, times=times, failed_at=NOW, **error.model_dump())
+    failure = ErrorRecord(attempt=1, retry=3, times=times, failed_at=NOW, **error.model_dump())
     found = read(failed_call(error=error, retry_count=3, errors=(failure,)), topic)
     assert found
     assert found.due_at == NOW + timedelta(seconds=seconds)
@@ -83,7 +83,7 @@ def test_errors_without_retries_left_are_not_waiting() -> None:
 
 
 def test_the_due_time_is_limited_by_the_patience() -> None:
-    error = CallError(type="quota", message="", retry_after_seconds=40_000, counts_as_retry=False)
+    error = ProviderError(type="quota", message="", retry_after_seconds=40_000, counts_as_retry=False)
     found = read(failed_call(error=error, waiting_since=NOW), topics.ERROR_QUOTA, llm_patience=300)
     assert found
     assert found.due_at == NOW + timedelta(seconds=300)
@@ -105,7 +105,7 @@ def test_old_errors_and_errors_over_the_limit_are_dropped(monkeypatch: pytest.Mo
 
 def test_errors_are_selected_by_question() -> None:
     errors = [waiting_error(), waiting_error(question_id=UNKNOWN)]
-    [found] = waiting.as_call_errors(errors, KNOWN)
+    [found] = waiting.as_error_records(errors, KNOWN)
     assert (found.type, found.due_at) == ("quota", NOW + timedelta(minutes=1))
 
 
@@ -152,7 +152,7 @@ def test_each_message_is_read_once_from_the_committed_offset() -> None:
     address = f"{broker.host}:{broker.port}"
     ends: dict[tuple[str, int], int] = {}
 
-    def send(*calls: FailedCall) -> None:
+    def send(*calls: RetryableFailure) -> None:
         producer = Producer({"bootstrap.servers": address})
 
         def delivered(_error: object, message: object) -> None:

@@ -14,7 +14,7 @@ from pipeline.clock import Clock, time_of_day
 from pipeline.consumer import FAULT_TRIES, Limits
 from pipeline.errors import Unavailable
 from pipeline.health import Heartbeat
-from pipeline.messages import BestAnswer, Unreadable
+from pipeline.messages import BestAnswer, InvalidMessage
 from pipeline.poison import TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
@@ -117,7 +117,7 @@ def test_a_fault_that_passes_rejects_nothing_however_long_a_neighbour_was_away_b
 
 
 def test_what_cannot_be_read_and_what_a_handler_refuses_is_malformed_at_once(broker, run):
-    handler = Handler(Unreadable("the database refuses it"))
+    handler = Handler(InvalidMessage("the database refuses it"))
     refused = ask(broker, "Is it refused?").to_bytes()
     unreadable = [b"{not json", b'{"schema_version": 1}']
     for value in unreadable:

@@ -10,7 +10,7 @@ from pipeline.consumer.in_flight import Ticket
 from pipeline.consumer.partitions import Partition
 from pipeline.consumer.processing import BACKOFF_SECONDS, FAULT_TRIES, Incoming, Processor
 from pipeline.errors import Unavailable
-from pipeline.messages import Attempt, BestAnswer, Unreadable
+from pipeline.messages import Attempt, BestAnswer, InvalidMessage
 from pipeline.poison import PoisonLimit, TooManyUnreadable
 from pipeline.producer import Outgoing
 from tests.unit import samples
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_a_dead_letter(ticket, why):
 
 
 def test_what_the_handler_refuses_is_a_dead_letter():
-    [outgoing] = processor(raising(Unreadable("no such column"))).process(ticket_of(samples.question()))
+    [outgoing] = processor(raising(InvalidMessage("no such column"))).process(ticket_of(samples.question()))
     assert (outgoing.message.reason, outgoing.message.error) == ("malformed", "no such column")
 
 
@@ -249,7 +249,7 @@ def test_a_question_that_is_too_large_even_when_it_ends_is_rejected():
 
 
 def test_a_message_that_is_no_question_is_rejected_when_what_follows_is_too_large():
-    letter = messages.Malformed.of(b"k", b"v", samples.SOURCE, "why", samples.NOW)
+    letter = messages.DeadLetter.of(b"k", b"v", samples.SOURCE, "why", samples.NOW)
     source = samples.SOURCE.model_copy(update={"topic": topics.PERMANENT})
     ticket = Ticket(source, b"k", letter.to_bytes(), Partition(), lambda: samples.NOW)
     outgoing = Outgoing.of(topics.VALIDATED, samples.question(question_context="x" * topics.MAX_MESSAGE_BYTES))
