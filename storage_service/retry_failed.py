@@ -9,28 +9,26 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, get_args
 
 import click
-import requests
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline import http
+from pipeline.api_client import ApiClient, QuestionState, RequestFailed
 from pipeline.messages import Reason
 from pipeline.shutdown import stop_on_signal
 from storage_service.schemas import MAX_PAGE, FailedFilter, FailedPage, FailedQuestion
 
 EXIT_FAILURES = 1
 
-CONNECT_TIMEOUT_SECONDS = 5
 REPLY_TIMEOUT_SECONDS = 15
 MAX_TRIES = 5
 """Maximum number of requests for one question while the service is unavailable."""
@@ -38,78 +36,16 @@ RETRY_SECONDS = 5.0
 """Wait between these requests, unless the service sends `Retry-After`."""
 
 Outcome = Literal["restarted", "no longer failed", "unknown"]
-_OUTCOMES: dict[int, Outcome] = {202: "restarted", 200: "no longer failed", 404: "unknown"}
-
-
-class RequestFailed(Exception):
-    """A call without a usable reply."""
-
-
-class ServiceUnavailable(RequestFailed):
-    """The service, or one of its dependencies, is temporarily unavailable.
-
-    Attributes:
-        retry_after_seconds: Time until the next try.
-    """
-
-    def __init__(self, reason: str, retry_after_seconds: float = RETRY_SECONDS) -> None:
-        super().__init__(reason)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Api(Protocol):
-    """The two endpoints that are used."""
+    """The part of `ApiClient` that the command uses."""
 
-    def failed(self, wanted: FailedFilter, /) -> FailedPage:
-        """Returns a page of failed questions."""
+    def get(self, path: str, kind: type[FailedPage], params: Mapping[str, Any], /) -> FailedPage:
+        """See `ApiClient.get`."""
 
-    def retry(self, question_id: str, /) -> Outcome:
-        """Restarts a failed question."""
-
-
-class HttpApi:
-    """The endpoints of a storage service."""
-
-    def __init__(self, url: str) -> None:
-        """Prepares calls to `url` (scheme, host, port); it does not connect yet."""
-        self._http = http.Client(url, REPLY_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS)
-
-    def failed(self, wanted: FailedFilter, /) -> FailedPage:
-        """Returns a page of failed questions: `GET /failed`.
-
-        Raises:
-            ServiceUnavailable: No connection, no reply in time, or 503.
-            RequestFailed: Another status, or a reply that cannot be read.
-        """
-        reply = self._send("GET", "/failed", params=wanted.model_dump(mode="json", exclude_none=True))
-        if reply.status_code != 200:
-            raise RequestFailed(http.problem(reply))
-        try:
-            return FailedPage.model_validate_json(reply.content)
-        except ValidationError as error:
-            raise RequestFailed(f"an unreadable reply: {error.errors()[0]['msg']}") from error
-
-    def retry(self, question_id: str, /) -> Outcome:
-        """Restarts a failed question: `POST /failed/ID/retry`.
-
-        Raises:
-            ServiceUnavailable: No connection, no reply in time, or 503.
-            RequestFailed: Another status than 202, 200 and 404.
-        """
-        reply = self._send("POST", f"/failed/{question_id}/retry")
-        if reply.status_code not in _OUTCOMES:
-            raise RequestFailed(http.problem(reply))
-        return _OUTCOMES[reply.status_code]
-
-    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        try:
-            reply = self._http.call(method, path, **arguments)
-        except http.NoReply as error:
-            kind = RequestFailed if error.kind == "unexpected" else ServiceUnavailable
-            raise kind(str(error)) from error
-        if reply.status_code == 503:
-            raise ServiceUnavailable(http.problem(reply), http.retry_after(reply.headers) or RETRY_SECONDS)
-        return reply
+    def retry(self, question_id: str, /) -> QuestionState:
+        """See `ApiClient.retry`."""
 
 
 @dataclass
@@ -158,7 +94,8 @@ def find(api: Api, wanted: FailedFilter, most: int | None) -> list[FailedQuestio
     found: dict[str, FailedQuestion] = {}
     offset = 0
     while most is None or len(found) < most:
-        page = api.failed(wanted.model_copy(update={"limit": MAX_PAGE, "offset": offset})).failed
+        query = wanted.model_copy(update={"limit": MAX_PAGE, "offset": offset})
+        page = api.get("/failed", FailedPage, query.model_dump(mode="json", exclude_none=True)).failed
         found |= {each.question_id: each for each in page}
         offset += len(page)
         if len(page) < MAX_PAGE:
@@ -193,14 +130,12 @@ def retry_all(
         due = max(due + 1 / rate, time.monotonic())
         try:
             outcome = _retry(api, question.question_id, stop)
-        except ServiceUnavailable as error:
-            report.stopped = "stopped before the end" if stop.is_set() else f"gave up: {error}"
-            report.outcomes["error"] += 1
-            report.problems[str(error)] += 1
-            break
         except RequestFailed as error:
             report.outcomes["error"] += 1
             report.problems[str(error)] += 1
+            if error.unavailable:
+                report.stopped = "stopped before the end" if stop.is_set() else f"gave up: {error}"
+                break
         else:
             report.outcomes[outcome] += 1
             if outcome == "unknown":
@@ -212,9 +147,12 @@ def retry_all(
 def _retry(api: Api, question_id: str, stop: threading.Event) -> Outcome:
     for tries_left in reversed(range(MAX_TRIES)):
         try:
-            return api.retry(question_id)
-        except ServiceUnavailable as error:
-            if not tries_left or stop.wait(error.retry_after_seconds):
+            return "restarted" if api.retry(question_id).status == "pending" else "no longer failed"
+        except RequestFailed as error:
+            if error.status == 404:
+                return "unknown"
+            seconds = RETRY_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
+            if not error.unavailable or not tries_left or stop.wait(seconds):
                 raise
     raise AssertionError("the last try returns or raises")
 
@@ -311,7 +249,7 @@ def main(
     except ValidationError as error:
         wrong = error.errors()[0]
         raise click.UsageError(f"--{wrong['loc'][0]}: {wrong['msg']}") from error
-    api = HttpApi(url)
+    api = ApiClient(url, REPLY_TIMEOUT_SECONDS)
     try:
         questions = find(api, wanted, limit)
     except RequestFailed as error:

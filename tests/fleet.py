@@ -23,10 +23,12 @@ from docker.models.containers import Container
 
 from flink_job.cluster import Cluster, Unreachable
 from pipeline import topics
+from pipeline.api_client import ApiClient, RequestFailed
 
 CLIENT: Mapping[str, Any] = {"bootstrap.servers": "kafka:9092", "log_level": 2}
 """Of every Kafka client here: without a broker librdkafka would tell so twenty times a second."""
 STORAGE = "http://storage-service:5001"
+API = ApiClient(STORAGE)
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "askfleet")
 ALL_TOPICS = tuple(topic.name for topic in topics.ALL)
 FINAL = ("completed", "failed")
@@ -35,6 +37,7 @@ FLINK_GROUP = "score-validator"
 
 AWAY = (
     requests.RequestException,
+    RequestFailed,
     psycopg2.Error,
     redis.RedisError,
     confluent_kafka.KafkaException,
@@ -196,11 +199,11 @@ class Fleet:
         """Asks a question and waits for its answer for `wait` seconds at most."""
         body = {"question_text": text, "original_answer": reference, "question_context": context}
         body = {name: value for name, value in body.items() if value is not None}
-        return requests.post(f"{STORAGE}/query", params={"wait": wait}, json=body, timeout=wait + 15)
+        return API.send("POST", "/query", params={"wait": wait}, json=body, reply_seconds=wait + 15)
 
     def status(self, question_id: str) -> dict[str, Any]:
-        """Returns how a question stands."""
-        return requests.get(f"{STORAGE}/status/{question_id}", timeout=15).json()  # type: ignore[no-any-return]
+        """Returns the state of a question."""
+        return API.get(f"/status/{question_id}", dict[str, Any])
 
     def finish(self, question_id: str, seconds: float = 120) -> Any:
         """Waits until a question is completed or failed and returns its status document.

@@ -9,11 +9,11 @@ import structlog
 import tenacity
 
 from pipeline import logs
+from pipeline.api_client import ApiClient, RequestFailed
 from pipeline.health import Heartbeat
 from pipeline.settings import load
 from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, generate_traffic, plan, runner
-from traffic_generator.client import RequestFailed, StorageClient
 from traffic_generator.dataset import DatasetError, QuestionSet
 from traffic_generator.report import Tally
 from traffic_generator.settings import TrafficSettings
@@ -41,7 +41,7 @@ def serve(settings: TrafficSettings, questions: QuestionSet, stop: threading.Eve
         The exit status: 0 after a stop, 1 if storage-service did not become ready in time.
     """
     if settings.traffic_initial_requests:
-        api = StorageClient(settings.storage_url)
+        api = ApiClient(settings.storage_url)
         log.info("began to wait for the storage service", url=api.url)
         if not _became_ready(api, settings.traffic_ready_timeout_seconds, stop, heartbeat):
             return 0 if stop.is_set() else generate_traffic.EXIT_FAILURES
@@ -55,7 +55,7 @@ def serve(settings: TrafficSettings, questions: QuestionSet, stop: threading.Eve
     return 0
 
 
-def _became_ready(api: StorageClient, timeout_seconds: float, stop: threading.Event, heartbeat: Heartbeat) -> bool:
+def _became_ready(api: ApiClient, timeout_seconds: float, stop: threading.Event, heartbeat: Heartbeat) -> bool:
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(RequestFailed),
         wait=tenacity.wait_fixed(READY_INTERVAL_SECONDS),
@@ -76,7 +76,7 @@ def _became_ready(api: StorageClient, timeout_seconds: float, stop: threading.Ev
 def _ask_initial(
     settings: TrafficSettings,
     questions: QuestionSet,
-    api: StorageClient,
+    api: ApiClient,
     stop: threading.Event,
     heartbeat: Heartbeat,
 ) -> None:
@@ -95,7 +95,7 @@ def _ask_initial(
 
 
 def _ask(
-    planned: plan.Plan, api: StorageClient, options: runner.Options, stop: threading.Event, heartbeat: Heartbeat
+    planned: plan.Plan, api: ApiClient, options: runner.Options, stop: threading.Event, heartbeat: Heartbeat
 ) -> None:
     def beat(_tally: Tally) -> None:
         heartbeat.beat()

@@ -19,6 +19,8 @@ from typing import IO, Any, cast
 from pipeline.question import question_id
 
 DEFAULT_PATH = Path(__file__).parent / "data" / "questions.csv"
+TOPIC_LENGTH = 100
+"""Longest topic that the service accepts."""
 COLUMNS = ("topic", "question_text", "question_context", "original_answer")
 SAMPLE = 10_000
 # A sample depends only on the set, not on the seed of a run, so that runs share cached answers.
@@ -56,6 +58,16 @@ class Question:
     text: str
     context: str
     original_answer: str
+
+    def body(self) -> dict[str, str]:
+        """Returns the JSON body that asks the question, without empty fields."""
+        fields = {
+            "question_text": self.text,
+            "question_context": self.context,
+            "original_answer": self.original_answer,
+            "topic": self.topic[:TOPIC_LENGTH],
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.api_client import REPLY_SECONDS, ApiClient
 from pipeline.settings import load
 from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, plan, progress, runner
-from traffic_generator.client import REPLY_TIMEOUT_SECONDS, StorageClient
 from traffic_generator.dataset import DatasetError, QuestionSet
 from traffic_generator.plan import Arrivals, Distribution, Traffic
 from traffic_generator.report import Report
@@ -220,7 +220,7 @@ def main(
     planned = plan.make(questions.questions, traffic, seed, mark)
     options = runner.Options(wait=wait, timeout_seconds=timeout, max_asking=concurrency or _concurrency(traffic))
     with stop_on_signal() as stop, progress.showing(Console(stderr=True), wait=wait, quiet=quiet) as show:
-        report = runner.run(planned, StorageClient(address), options, stop=stop, on_progress=show)
+        report = runner.run(planned, ApiClient(address), options, stop=stop, on_progress=show)
     if as_json:
         header = {"url": address, "seed": seed, "traffic": _traffic_as_json(traffic, questions, mark)}
         click.echo(json.dumps(header | report.as_json(), indent=2, ensure_ascii=False))
@@ -295,7 +295,7 @@ def _traffic(given: _Given, traffic: Traffic, unique: bool) -> Traffic:
 def _concurrency(traffic: Traffic) -> int:
     if not traffic.interval_seconds:
         return CONCURRENCY_AT_ONCE
-    return min(MAX_CONCURRENCY, plan.max_in_flight(traffic, REPLY_TIMEOUT_SECONDS))
+    return min(MAX_CONCURRENCY, plan.max_in_flight(traffic, REPLY_SECONDS))
 
 
 def _described(traffic: Traffic, questions: QuestionSet, mark: str | None) -> str:

@@ -7,14 +7,13 @@ inbox, so that no state is shared and no locks are needed.
 import heapq
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from traffic_generator import client
-from traffic_generator.client import RequestFailed
+from pipeline.api_client import QuestionState, RequestFailed
 from traffic_generator.dataset import Question
 from traffic_generator.plan import Plan
 from traffic_generator.report import Report, Tally
@@ -33,13 +32,13 @@ MAX_POLL_RETRY_SECONDS = 30.0
 
 
 class Api(Protocol):
-    """The part of `client.StorageClient` that a run uses; thread-safe."""
+    """The part of `ApiClient` that a run uses; thread-safe."""
 
-    def ask(self, question: Question) -> client.Reply:
-        """See `client.StorageClient.ask`."""
+    def ask(self, question: Mapping[str, str], /) -> QuestionState:
+        """See `ApiClient.ask`."""
 
-    def poll(self, question_id: str, wait_seconds: int) -> client.Progress:
-        """See `client.StorageClient.poll`."""
+    def status(self, question_id: str, wait_seconds: int, /) -> QuestionState:
+        """See `ApiClient.status`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class _Replied:
     sent_at: float
     at: float
     repeated: bool
-    outcome: client.Reply | RequestFailed
+    outcome: QuestionState | RequestFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class _Polled:
     question_id: str
     begun_at: float
     at: float
-    outcome: client.Progress | RequestFailed
+    outcome: QuestionState | RequestFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +249,11 @@ class _Run:
         match event.outcome:
             case RequestFailed() as failure:
                 self._tally.went_wrong(failure.reason)
-            case client.Reply(status="completed", source=source):
+            case QuestionState(status="completed", source=source):
                 self._tally.answered_at_once(event.at - event.sent_at, source, repeated=event.repeated)
-            case client.Reply(status="failed"):
+            case QuestionState(status="failed"):
                 self._tally.gave_up("failed before it was asked", was_pending=False)
-            case client.Reply(question_id=question_id):
+            case QuestionState(question_id=question_id):
                 self._tally.accepted_for_later(event.at - event.sent_at, repeated=event.repeated)
                 if not self._options.wait:
                     return
@@ -274,15 +273,15 @@ class _Run:
                 pause = failure.retry_after_seconds or POLL_RETRY_SECONDS * 2 ** min(failures - 1, 10)
                 next_poll = event.at + min(pause, MAX_POLL_RETRY_SECONDS)
                 heapq.heappush(self._next_polls, (next_poll, event.question_id))
-            case client.Progress(status="completed"):
+            case QuestionState(status="completed"):
                 # The server delays the reply to a poll until the answer exists, so the delay cannot be longer.
                 unseen = max(0.0, event.begun_at - self._seen_pending_at.pop(event.question_id))
                 for sent_at in self._pending.pop(event.question_id):
                     self._tally.answered(event.at - sent_at, unseen_seconds=unseen)
-            case client.Progress(status="failed") as progress:
+            case QuestionState(status="failed") as state:
                 for _ in self._pending.pop(event.question_id):
-                    self._tally.gave_up(progress.reason)
-            case client.Progress():
+                    self._tally.gave_up(state.reason)
+            case QuestionState():
                 self._poll_failures.pop(event.question_id, None)
                 self._seen_pending_at[event.question_id] = event.at
                 next_poll = max(event.at, event.begun_at + POLL_INTERVAL_SECONDS)
@@ -290,18 +289,18 @@ class _Run:
 
     def _ask(self, question: Question, due_at: float, repeated: bool) -> _Replied:
         sent_at = time.monotonic()
-        outcome: client.Reply | RequestFailed
+        outcome: QuestionState | RequestFailed
         try:
-            outcome = self._api.ask(question)
+            outcome = self._api.ask(question.body())
         except RequestFailed as failure:
             outcome = failure
         return _Replied(due_at, sent_at, time.monotonic(), repeated, outcome)
 
     def _poll(self, question_id: str, wait_seconds: int) -> _Polled:
         begun_at = time.monotonic()
-        outcome: client.Progress | RequestFailed
+        outcome: QuestionState | RequestFailed
         try:
-            outcome = self._api.poll(question_id, wait_seconds)
+            outcome = self._api.status(question_id, wait_seconds)
         except RequestFailed as failure:
             outcome = failure
         return _Polled(question_id, begun_at, time.monotonic(), outcome)

@@ -1,12 +1,13 @@
 """Client of storage-service. The dashboard makes all changes through its public API."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import requests
 
-from pipeline import http
+from pipeline.api_client import ApiClient, RequestFailed
 from pipeline.errors import Unavailable
 from viz_service.schemas import FailureReason
 
@@ -80,7 +81,7 @@ class HttpStorage:
     """Storage-service over HTTP."""
 
     def __init__(self, url: str) -> None:
-        self._http = http.Client(url, TIMEOUT_SECONDS)
+        self._api = ApiClient(url, TIMEOUT_SECONDS)
 
     def ask(self, body: Mapping[str, Any]) -> Reply:
         """See `Storage`."""
@@ -123,20 +124,21 @@ class HttpStorage:
         return self._document("/providers", {})
 
     def _document(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        reply = self._call("GET", path, params=query)
-        try:
-            document = reply.json() if reply.ok else None
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            raise Unavailable(f"storage-service: status {reply.status_code} from {path}")
-        return document
+        with _as_unavailable():
+            return self._api.get(path, dict[str, Any], query)
 
     def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        try:
-            return self._http.call(method, path, **arguments)
-        except http.NoReply as error:
-            raise Unavailable(f"storage-service: {FailureReason(kind=error.kind)}") from error
+        with _as_unavailable():
+            return self._api.send(method, path, **arguments)
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except RequestFailed as error:
+        reason = FailureReason(kind=error.no_reply) if error.no_reply else error.reason
+        raise Unavailable(f"storage-service: {reason}") from error
 
 
 def _reply(reply: requests.Response) -> Reply:

@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-import requests
 
 from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import Spending, spending_on
 from pipeline import budget
 from pipeline.best_effort_redis import BestEffortRedis
-from tests.fleet import STORAGE, eventually
+from tests.fleet import API, eventually
 from tests.scripted_provider import ScriptedProvider
 from tests.workers import Workers
 
@@ -86,7 +85,7 @@ def test_a_used_up_budget_pauses_calls_until_it_is_raised(fleet, redis, unique):
             ids = [fleet.ask(unique(f"budget {number}")).json()["question_id"] for number in range(8)]
 
             def paused():
-                budget_state = requests.get(f"{STORAGE}/budget", timeout=15).json()
+                budget_state = API.get("/budget", dict)
                 return budget_state if budget_state["paused"] else None
 
             budget_state = eventually(paused, "calls are paused", 60)

@@ -5,24 +5,23 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
-import requests
 
 from pipeline import topics
 from pipeline.messages import DeadLetter, RecordPosition
-from tests.fleet import STORAGE, eventually
+from tests.fleet import API, eventually
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 
 
 def listed(**filters):
-    reply = requests.get(f"{STORAGE}/dead-letters", params={"limit": 200, **filters}, timeout=15)
+    reply = API.send("GET", "/dead-letters", params={"limit": 200, **filters})
     assert reply.status_code == 200, reply.text
     return reply.json()["dead_letters"]
 
 
 def replay(letter):
-    return requests.post(f"{STORAGE}/dead-letters/{letter['id']}/replay", timeout=30)
+    return API.send("POST", f"/dead-letters/{letter['id']}/replay")
 
 
 def letter_from(topic, place):
@@ -69,14 +68,14 @@ def test_an_unreadable_low_quality_record_leaves_its_question_pending(fleet, scr
 
 
 def test_an_unreadable_message_is_shown_with_its_bytes(fleet):
-    before = requests.get(f"{STORAGE}/stats", timeout=15).json()["dead_letters"]
+    before = API.get("/stats", dict)["dead_letters"]
     key, value = f"poison {uuid.uuid4()}".encode(), b"\xff{" + b"x" * 1000
     letter = letter_from(topics.QUESTIONS_PENDING, fleet.produce(topics.QUESTIONS_PENDING, key, value))
     assert (letter["key"], letter["question_id"], letter["reason"]) == (key.decode(), None, "malformed")
     assert letter["preview"] == "\ufffd{" + "x" * 498
     assert (letter["value_bytes"], letter["kept_bytes"], letter["replayed_at"]) == (1002, 1002, None)
     assert letter["error"]
-    assert requests.get(f"{STORAGE}/stats", timeout=15).json()["dead_letters"] > before
+    assert API.get("/stats", dict)["dead_letters"] > before
     [row] = fleet.sql("SELECT value FROM dead_letters WHERE id = %s", letter["id"])
     assert bytes(row["value"]) == value
 
@@ -100,7 +99,7 @@ def test_a_valid_message_is_replayed_and_processed(fleet, scripted, unique):
     assert reply.json()["replayed_at"]
 
     def answered():
-        reply = requests.get(f"{STORAGE}/status/{question.question_id}", timeout=15)
+        reply = API.send("GET", f"/status/{question.question_id}")
         return reply.status_code == 200 and reply.json()["status"] == "completed"
 
     eventually(answered, "the replayed question is answered", 60)

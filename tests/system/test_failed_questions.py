@@ -1,22 +1,21 @@
 """Failed questions are listed, and retried singly or many by one command."""
 
 import pytest
-import requests
 
-from tests.fleet import STORAGE
+from tests.fleet import API
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 REFUSED = (400, {}, "no")
 
 
 def listed(**filters):
-    reply = requests.get(f"{STORAGE}/failed", params=filters, timeout=15)
+    reply = API.send("GET", "/failed", params=filters)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
 
 def retry(question_id):
-    return requests.post(f"{STORAGE}/failed/{question_id}/retry", timeout=15)
+    return API.send("POST", f"/failed/{question_id}/retry")
 
 
 def command(fleet, *arguments, check=True):

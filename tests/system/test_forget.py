@@ -13,7 +13,7 @@ from pipeline import postgres, topics
 from pipeline.cache import Answer, Cache
 from pipeline.messages import Attempt, DeadLetter, RecordPosition
 from pipeline.settings import CacheSettings, PostgresSettings
-from tests.fleet import STORAGE, eventually
+from tests.fleet import API, eventually
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -29,16 +29,16 @@ LONG_AGO_DAYS = 20_000
 
 
 def delete(question_id):
-    return requests.delete(f"{STORAGE}/questions/{question_id}", timeout=30)
+    return API.send("DELETE", f"/questions/{question_id}")
 
 
 def regenerate(question_id, **body):
-    return requests.post(f"{STORAGE}/questions/{question_id}/regenerate", timeout=30, **body)
+    return API.send("POST", f"/questions/{question_id}/regenerate", **body)
 
 
 def replace_reference(question_id, reference):
-    url = f"{STORAGE}/questions/{question_id}/reference"
-    return requests.put(url, json={"original_answer": reference}, timeout=60)
+    path = f"/questions/{question_id}/reference"
+    return API.send("PUT", path, json={"original_answer": reference}, reply_seconds=60)
 
 
 def left(fleet, question_id):
@@ -89,7 +89,7 @@ def test_a_deleted_question_is_gone_from_tables_and_cache(fleet, ask_scripted):
     assert left(fleet, question_id) == set()
     assert GOOD.encode() not in (fleet.cache.get(f"answer:{question_id}") or b"")
     assert not fleet.cache.keys(f"call:{question_id}:*") + fleet.cache.keys(f"paid:{question_id}:*")
-    assert requests.get(f"{STORAGE}/status/{question_id}", timeout=15).status_code == 404
+    assert API.send("GET", f"/status/{question_id}").status_code == 404
     assert delete(question_id).status_code == 404
 
 
@@ -100,7 +100,7 @@ def test_a_replayed_answer_does_not_bring_a_deleted_question_back(fleet, ask_scr
     assert delete(question_id).status_code == 204
     replay(fleet, message)
     assert left(fleet, question_id) == set()
-    assert requests.get(f"{STORAGE}/status/{question_id}", timeout=15).status_code == 404
+    assert API.send("GET", f"/status/{question_id}").status_code == 404
 
 
 def test_an_answer_in_flight_does_not_bring_a_deleted_question_back(fleet, scripted, unique):
@@ -142,7 +142,7 @@ def test_statistics_exclude_deleted_questions(fleet, ask_scripted):
     assert delete(final["question_id"]).status_code == 204
 
     def agree():
-        counts = requests.get(f"{STORAGE}/stats", timeout=15).json()["questions"]
+        counts = API.get("/stats", dict)["questions"]
         rows = fleet.sql("SELECT status, count(*) AS n FROM questions GROUP BY status")
         return {status: n for status, n in counts.items() if n} == {row["status"]: row["n"] for row in rows}
 

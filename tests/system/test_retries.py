@@ -5,12 +5,11 @@ import uuid
 from datetime import UTC, datetime
 
 import confluent_kafka
-import requests
 
 from pipeline import topics
 from pipeline.delays import OVERLOAD, QUOTA
 from pipeline.messages import ProviderError, RetryableFailure
-from tests.fleet import CLIENT, STORAGE, eventually, follow
+from tests.fleet import API, CLIENT, eventually, follow
 from tests.unit import samples
 
 REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
@@ -90,7 +89,7 @@ def test_retries_happen_when_due_even_if_the_consumer_is_killed(fleet, scripted)
 
 def limited():
     """Returns the providers that currently admit no call."""
-    found = requests.get(f"{STORAGE}/providers", timeout=15).json()["providers"]
+    found = API.get("/providers", dict)["providers"]
     return [each for each in found if each["state"] == "limited"]
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import requests
 
 from pipeline import topics
-from tests.fleet import STORAGE, eventually, follow
+from tests.fleet import API, STORAGE, eventually, follow
 
 REFERENCE = "Paris is the capital of France. It lies on the river Seine."
 
@@ -113,7 +113,7 @@ def partitions_of(question_ids, topic):
 
 
 def test_statistics_are_served(fleet):
-    stats = requests.get(f"{STORAGE}/stats", timeout=15).json()
+    stats = API.get("/stats", dict)
     [row] = fleet.sql("SELECT count(*) AS completed FROM questions WHERE status = 'completed'")
     assert json.dumps(stats)
     assert row["completed"] >= 1

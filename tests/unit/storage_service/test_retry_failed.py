@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 from werkzeug.serving import make_server
 
+from pipeline.api_client import QuestionState, RequestFailed
 from pipeline.question import question_id
 from storage_service import retry_failed
-from storage_service.retry_failed import RequestFailed, ServiceUnavailable, find, line_of, main, retry_all
-from storage_service.schemas import FailedFilter, FailedPage, FailedQuestion
+from storage_service.retry_failed import find, line_of, main, retry_all
+from storage_service.schemas import FailedFilter, FailedQuestion
 from tests.unit.samples import NOW
 
 
@@ -25,25 +26,30 @@ def failed_question(number, text="Why?"):
     )
 
 
+def busy(retry_after_seconds):
+    return RequestFailed("503 busy", status=503, retry_after_seconds=retry_after_seconds)
+
+
 class Api:
     """Fake endpoints; `script` holds the results of retries, and the last one repeats."""
 
     def __init__(self, *script, count=0):
-        self.script = list(script) or ["restarted"]
+        self.script = list(script) or ["pending"]
         self.questions = [failed_question(number) for number in range(count)]
         self.offsets = []
         self.retried = []
 
-    def failed(self, wanted):
-        self.offsets.append(wanted.offset)
-        return FailedPage(total=len(self.questions), failed=self.questions[wanted.offset :][: wanted.limit])
+    def get(self, path, kind, params):
+        self.offsets.append(params["offset"])
+        page = self.questions[params["offset"] :][: params["limit"]]
+        return kind(total=len(self.questions), failed=page)
 
     def retry(self, question_id):
         self.retried.append(question_id)
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):
             raise step
-        return step
+        return QuestionState(question_id=question_id, status=step)
 
 
 def retried(api, count=3, rate=1e6, stop=None, tell=lambda report: None):
@@ -83,13 +89,13 @@ def test_retries_keep_to_the_rate():
 
 
 def test_an_unavailable_service_is_called_again_after_retry_after():
-    api = Api(ServiceUnavailable("503 busy", 0.01), ServiceUnavailable("503 busy", 0.01), "restarted")
+    api = Api(busy(0.01), busy(0.01), "pending")
     report = retried(api, count=1)
     assert (report.ok, len(api.retried)) == (True, 3)
 
 
 def test_the_run_ends_when_the_service_stays_unavailable():
-    api = Api(ServiceUnavailable("503 busy", 0))
+    api = Api(busy(0))
     report = retried(api)
     assert (report.ok, len(api.retried)) == (False, retry_failed.MAX_TRIES)
     assert report.stopped == "gave up: 503 busy"
@@ -97,7 +103,8 @@ def test_the_run_ends_when_the_service_stays_unavailable():
 
 
 def test_the_run_continues_after_failed_retries():
-    report = retried(Api(RequestFailed("500 oops"), "unknown", "no longer failed"))
+    errors = (RequestFailed("500 oops", status=500), RequestFailed("404 Not Found", status=404))
+    report = retried(Api(*errors, "completed"))
     assert not report.ok
     assert dict(report.rows()) == {
         "found": 3,
@@ -118,7 +125,7 @@ def test_a_stop_ends_the_run_with_a_report():
 def test_a_stop_ends_the_wait_for_an_unavailable_service():
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
-    report = retried(Api(ServiceUnavailable("503 busy", 60)), stop=stop)
+    report = retried(Api(busy(60)), stop=stop)
     assert report.stopped == "stopped before the end"
 
 

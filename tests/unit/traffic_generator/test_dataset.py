@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.question import normalise, question_id
+from storage_service.schemas import MAX_TOPIC_CHARACTERS
 from traffic_generator import dataset
 from traffic_generator.dataset import DatasetError, Question
 
@@ -306,3 +307,17 @@ def test_no_question_comes_twice(questions: tuple[Question, ...]) -> None:
 
 def test_no_answer_comes_twice(questions: tuple[Question, ...]) -> None:
     assert len({normalise(question.original_answer) for question in questions}) == len(questions)
+
+
+def test_a_body_has_no_empty_fields() -> None:
+    assert Question("science", "Why?", "Tell me", "Because.").body() == {
+        "question_text": "Why?",
+        "question_context": "Tell me",
+        "original_answer": "Because.",
+        "topic": "science",
+    }
+    assert Question("", "Why?", "", "").body() == {"question_text": "Why?"}
+
+
+def test_a_long_topic_is_cut_not_refused() -> None:
+    assert Question("x" * 101, "Why?", "", "").body()["topic"] == "x" * MAX_TOPIC_CHARACTERS

@@ -3,13 +3,13 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
+from pipeline.api_client import QuestionState, RequestFailed
 from traffic_generator import runner
-from traffic_generator.client import Progress, Reply, RequestFailed
 from traffic_generator.dataset import Question
 from traffic_generator.plan import Plan
 from traffic_generator.report import Tally
@@ -30,8 +30,8 @@ class Api:
 
     def __init__(
         self,
-        ask: Callable[[str], Reply] = lambda text: Reply(status="pending", question_id=text),
-        poll: Callable[[str, int], Progress] = lambda text, poll: Progress(question_id=text, status="completed"),
+        ask: Callable[[str], QuestionState] = lambda text: QuestionState(status="pending", question_id=text),
+        poll: Callable[[str, int], QuestionState] = lambda text, _: QuestionState(question_id=text, status="completed"),
     ) -> None:
         self._ask, self._poll = ask, poll
         self._lock = threading.Lock()
@@ -41,18 +41,19 @@ class Api:
         self.most_asking = self.max_polling_seen = 0
         self._asking = self._polling = 0
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: Mapping[str, str]) -> QuestionState:
+        text = question["question_text"]
         with self._lock:
-            self.asked.append(question.text)
+            self.asked.append(text)
             self._asking += 1
             self.most_asking = max(self.most_asking, self._asking)
         try:
-            return self._ask(question.text)
+            return self._ask(text)
         finally:
             with self._lock:
                 self._asking -= 1
 
-    def poll(self, question_id: str, wait_seconds: int) -> Progress:
+    def status(self, question_id: str, wait_seconds: int) -> QuestionState:
         with self._lock:
             self.polls[question_id] += 1
             self.waits.append(wait_seconds)
@@ -66,16 +67,16 @@ class Api:
                 self._polling -= 1
 
 
-def barrier_reply(parties: int) -> Callable[[str], Reply]:
+def barrier_reply(parties: int) -> Callable[[str], QuestionState]:
     """Replies only once `parties` questions are there at the same time."""
     barrier = threading.Barrier(parties)
 
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         try:
             barrier.wait(DEADLINE_SECONDS)
         except threading.BrokenBarrierError:
             raise RequestFailed("the others never came") from None
-        return Reply(status="completed", question_id=text, source="cache")
+        return QuestionState(status="completed", question_id=text, source="cache")
 
     return ask
 
@@ -88,7 +89,7 @@ def test_a_slow_reply_does_not_delay_the_next_question() -> None:
 
 
 def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
-    api = Api(ask=lambda text: time.sleep(0.02) or Reply(status="pending", question_id=text))  # type: ignore[func-returns-value]
+    api = Api(ask=lambda text: time.sleep(0.02) or QuestionState(status="pending", question_id=text))  # type: ignore[func-returns-value]
     report = runner.run(steady(12), api, runner.Options(max_asking=3))
     assert api.most_asking == 3
     assert report.tally.pending == 12
@@ -124,10 +125,10 @@ def test_without_waiting_nobody_polls() -> None:
 
 
 def test_waiting_follows_each_question_to_its_end() -> None:
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         if text == "q1":
-            return Progress(question_id=text, status="failed", error={"reason": "not_retryable"})
-        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+            return QuestionState(question_id=text, status="failed", error={"reason": "not_retryable"})
+        return QuestionState(question_id=text, status="completed" if number == 2 else "pending")
 
     api = Api(poll=poll)
     report = runner.run(steady(3), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
@@ -142,10 +143,10 @@ def test_waiting_follows_each_question_to_its_end() -> None:
 def test_polling_is_bounded_and_each_question_gets_its_turn() -> None:
     stop = threading.Event()
 
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         time.sleep(0.01)
         # The first ones never end: they must not keep the others from being seen.
-        return Progress(question_id=text, status="pending" if text in ("q0", "q1") else "completed")
+        return QuestionState(question_id=text, status="pending" if text in ("q0", "q1") else "completed")
 
     def stop_after_six(tally: Tally) -> None:
         if tally.completed == 6:
@@ -159,7 +160,7 @@ def test_polling_is_bounded_and_each_question_gets_its_turn() -> None:
 
 
 def test_time_up_leaves_questions_pending() -> None:
-    api = Api(poll=lambda text, number: Progress(question_id=text, status="pending"))
+    api = Api(poll=lambda text, number: QuestionState(question_id=text, status="pending"))
     report = runner.run(steady(2), api, runner.Options(wait=True, timeout_seconds=0.1))
     assert (report.tally.pending, report.timed_out, report.ok) == (2, True, False)
     # The server is not asked to hold a reply back for longer than there is time left.
@@ -170,14 +171,14 @@ def test_time_up_leaves_questions_pending() -> None:
 def test_polls_are_long_while_there_is_a_thread_for_each(pending: int, wait: int) -> None:
     everybody_asked = threading.Barrier(pending)
 
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         everybody_asked.wait(DEADLINE_SECONDS)
-        return Reply(status="pending", question_id=text)
+        return QuestionState(status="pending", question_id=text)
 
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         # Long enough for the replies to all questions to be seen before the second poll.
         time.sleep(0.1)
-        return Progress(question_id=text, status="completed")
+        return QuestionState(question_id=text, status="completed")
 
     api = Api(ask=ask, poll=poll)
     runner.run(
@@ -191,10 +192,10 @@ def test_polls_are_long_while_there_is_a_thread_for_each(pending: int, wait: int
 def test_a_poll_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         if number < 3:
             raise RequestFailed("503 Service Unavailable")
-        return Progress(question_id=text, status="completed")
+        return QuestionState(question_id=text, status="completed")
 
     api = Api(poll=poll)
     report = runner.run(steady(1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
@@ -204,7 +205,7 @@ def test_a_poll_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_poll_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         raise RequestFailed("503 Service Unavailable", retry_after_seconds=30)
 
     api = Api(poll=poll)
@@ -214,15 +215,15 @@ def test_a_poll_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyP
 
 
 def test_a_pending_question_that_the_server_lost_is_an_error() -> None:
-    def poll(text: str, number: int) -> Progress:
-        raise RequestFailed("404 Not Found", permanent=True)
+    def poll(text: str, number: int) -> QuestionState:
+        raise RequestFailed("404 Not Found", status=404)
 
     report = runner.run(steady(2), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     assert report.tally.line() == "asked 2  cached 0  pending 0  completed 0  failed 0  errors 2"
 
 
 def test_errors_are_counted_and_not_repeated() -> None:
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         raise RequestFailed("503 Service Unavailable", retry_after_seconds=1)
 
     api = Api(ask=ask)
@@ -233,8 +234,8 @@ def test_errors_are_counted_and_not_repeated() -> None:
 
 
 def test_a_question_asked_again_while_pending_joins_the_first() -> None:
-    def poll(text: str, number: int) -> Progress:
-        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+    def poll(text: str, number: int) -> QuestionState:
+        return QuestionState(question_id=text, status="completed" if number == 2 else "pending")
 
     api = Api(poll=poll)
     report = runner.run(steady(3, different=1), api, runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
@@ -244,9 +245,11 @@ def test_a_question_asked_again_while_pending_joins_the_first() -> None:
 
 
 def test_a_hit_is_told_from_what_an_earlier_run_left() -> None:
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         known = text == "q0" or api.asked.count(text) > 1
-        return Reply(status="completed" if known else "pending", question_id=text, source="cache" if known else None)
+        return QuestionState(
+            status="completed" if known else "pending", question_id=text, source="cache" if known else None
+        )
 
     api = Api(ask=ask)
     report = runner.run(steady(6, 0.05, different=3), api, runner.Options())
@@ -265,9 +268,9 @@ def test_a_marked_question_is_no_repeated_one() -> None:
 
 
 def test_lateness_counts_from_when_a_question_was_due() -> None:
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         time.sleep(0.1)
-        return Reply(status="completed", question_id=text, source="cache")
+        return QuestionState(status="completed", question_id=text, source="cache")
 
     tally = runner.run(steady(3), Api(ask=ask), runner.Options(max_asking=1)).tally
     # The last of three that were due at once had to wait for two others: sending to reply does not tell.
@@ -278,8 +281,8 @@ def test_lateness_counts_from_when_a_question_was_due() -> None:
 def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_INTERVAL_SECONDS", 0.3)
 
-    def poll(text: str, number: int) -> Progress:
-        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+    def poll(text: str, number: int) -> QuestionState:
+        return QuestionState(question_id=text, status="completed" if number == 2 else "pending")
 
     tally = runner.run(steady(1), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
     # Nobody polled between the end of the first poll and the beginning of the second.
@@ -287,10 +290,10 @@ def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.Mon
 
 
 def test_a_poll_that_was_held_back_leaves_nothing_unseen() -> None:
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         if number == 1:
             time.sleep(runner.POLL_INTERVAL_SECONDS)
-        return Progress(question_id=text, status="completed" if number == 2 else "pending")
+        return QuestionState(question_id=text, status="completed" if number == 2 else "pending")
 
     tally = runner.run(steady(1), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
     # The second poll began as the first one ended.
@@ -313,10 +316,10 @@ def test_no_more_threads_are_started_than_needed() -> None:
 def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
     stop = threading.Event()
 
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         if text == "q2":
             stop.set()
-        return Reply(status="completed", question_id=text, source="cache")
+        return QuestionState(status="completed", question_id=text, source="cache")
 
     report = runner.run(steady(1000, 0.02), Api(ask=ask), runner.Options(), stop=stop)
     assert 3 <= report.tally.asked < 1000
@@ -329,10 +332,10 @@ def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)
     stop, release = threading.Event(), threading.Event()
 
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         stop.set()
         release.wait(DEADLINE_SECONDS)
-        return Reply(status="pending", question_id=text)
+        return QuestionState(status="pending", question_id=text)
 
     report = runner.run(steady(1), Api(ask=ask), runner.Options(), stop=stop)
     assert not release.is_set()
@@ -344,9 +347,9 @@ def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
 def test_a_stop_ends_the_waiting() -> None:
     stop = threading.Event()
 
-    def poll(text: str, number: int) -> Progress:
+    def poll(text: str, number: int) -> QuestionState:
         stop.set()
-        return Progress(question_id=text, status="pending")
+        return QuestionState(question_id=text, status="pending")
 
     report = runner.run(
         steady(1),
@@ -358,7 +361,7 @@ def test_a_stop_ends_the_waiting() -> None:
 
 
 def test_a_mistake_in_a_call_is_raised_and_not_counted() -> None:
-    def ask(text: str) -> Reply:
+    def ask(text: str) -> QuestionState:
         raise KeyError("a bug")
 
     stop = threading.Event()
