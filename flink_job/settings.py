@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.routing import Gate
-from pipeline.settings import GateSettings, KafkaSettings, ScorerSettings
+from pipeline.settings import FlinkUrlSettings, GateSettings, KafkaSettings, ScorerUrlSettings
 
 
-class FlinkJobSettings(KafkaSettings, GateSettings, ScorerSettings):
+class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlSettings):
     """Settings of the job."""
 
     score_capacity: int = Field(
@@ -40,9 +40,6 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerSettings):
     )
     dedup_ttl_seconds: float = Field(3600, ge=1, description="How long copies of an answer are recognised.")
     flink_parallelism: int = Field(1, ge=1, le=128, description="Subtasks of each stage; needs as many slots.")
-    flink_jobmanager_url: str = Field(
-        "http://flink-jobmanager:8081", pattern=r"^https?://[^/]+", description="REST API of the JobManager."
-    )
 
     @property
     def checkpointing_mode(self) -> str:

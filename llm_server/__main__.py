@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from llm_server.parameters import apply, parameters
+from llm_server.parameters import PORT, apply, parameters
 from llm_server.settings import LlmServerSettings
 from pipeline import command
 from pipeline.settings import EXIT_USAGE
@@ -54,9 +54,7 @@ def main() -> NoReturn:
         try:
             server = xllamacpp.Server(common)
         except RuntimeError as error:  # its own log has the reason
-            log.error(
-                "failed to start the server", model_file=str(path), port=settings.llm_server_port, error=str(error)
-            )
+            log.error("failed to start the server", model_file=str(path), port=PORT, error=str(error))
             sys.exit(1)
         log.info(
             "started the server",

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 from llm_server.settings import LlmServerSettings
 
+PORT = 8000
+"""Port of the API inside the fleet's network."""
+QUEUE = 64
+"""Accepted requests beyond those in the slots; further ones wait to be accepted."""
 VERBOSITY_ERRORS = 1
 VERBOSITY_INFO = 3
 
@@ -19,14 +23,14 @@ def parameters(settings: LlmServerSettings, model_file: str) -> dict[str, object
         "model.path": model_file,
         "model_alias": {settings.llm_model},
         "hostnames": ["0.0.0.0"],
-        "port": settings.llm_server_port,
+        "port": PORT,
         "n_parallel": settings.llm_server_parallel,
         "n_ctx": settings.llm_server_context * settings.llm_server_parallel,  # shared by the slots
         "cpuparams.n_threads": settings.llm_server_threads,
         "cpuparams_batch.n_threads": settings.llm_server_threads,
         # A request occupies its HTTP thread until it is answered, even while it waits for a slot. With the default of
         # two more threads than slots, the health check would wait when six requests are in flight.
-        "n_threads_http": settings.llm_server_parallel + settings.llm_server_queue,
+        "n_threads_http": settings.llm_server_parallel + QUEUE,
         "n_gpu_layers": 0,
         "fit_params": False,  # would load the model twice to check what fits into a GPU
         "cache_ram_mib": 0,  # 8 GiB by default; prompts here have little in common

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.settings import Port, Settings
+from pipeline.settings import Settings
 
 
 class LlmServerSettings(Settings):
@@ -12,7 +12,6 @@ class LlmServerSettings(Settings):
     llm_server_model_file: str = Field(
         "", description="Path of another model, in GGUF format with a chat template; empty: the embedded SmolLM2."
     )
-    llm_server_port: Port = Field(8000, description="Port of the API, inside the fleet's network.")
     llm_server_threads: int = Field(
         1, ge=1, le=256, description="Threads that compute. More than the number of idle cores makes it slower."
     )
@@ -22,10 +21,4 @@ class LlmServerSettings(Settings):
         ge=256,
         le=131_072,
         description="Tokens of one slot, prompt and answer together. A longer prompt gets 400.",
-    )
-    llm_server_queue: int = Field(
-        64,
-        ge=1,
-        le=1024,
-        description="Accepted requests beyond those in the slots; further ones wait to be accepted.",
     )

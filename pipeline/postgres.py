@@ -12,6 +12,8 @@ from pipeline.settings import PostgresSettings
 
 FINAL_CHANNEL = "question_final"
 """Channel on which storage-writer sends the id of each question that is completed or failed."""
+POOL_SIZE = 8
+"""Connections of a process; a statement that finds none waits."""
 _UNDEFINED_TABLE = "42P01"
 
 
@@ -31,12 +33,12 @@ def engine(settings: PostgresSettings, name: str) -> Engine:
     """Makes a pool that checks each connection before use; it does not connect yet.
 
     Args:
-        settings: Address and pool size.
+        settings: Address of the database.
         name: Name of the connections in `pg_stat_activity`.
     """
     return create_engine(
         dsn(settings),
-        pool_size=settings.postgres_pool_size,
+        pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,

@@ -16,6 +16,8 @@ from pipeline.messages import MAX_ATTEMPTS_LIMIT
 
 EXIT_USAGE = 2
 
+URL_PATTERN = r"^https?://[^\s/]+\S*$"
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -75,7 +77,6 @@ class PostgresSettings(Settings):
     postgres_db: str = Field("yahoo_db", min_length=1, description="Name of the database.")
     postgres_user: str = Field("user", min_length=1, description="Role with which the service logs in.")
     postgres_password: SecretStr = Field(SecretStr("password"), description="Password of `POSTGRES_USER`.")
-    postgres_pool_size: int = Field(8, ge=1, le=100, description="Connections that are kept open.")
 
 
 class RedisSettings(Settings):
@@ -104,11 +105,25 @@ class GateSettings(ThresholdSettings):
     )
 
 
-class ScorerSettings(Settings):
+class ScorerUrlSettings(Settings):
     """Settings of services that call the scorer."""
 
-    scorer_url: str = Field(
-        "http://score-validator:8000", pattern=r"^https?://[^/]+", description="Address of the scorer."
+    scorer_url: str = Field("http://score-validator:8000", pattern=URL_PATTERN, description="Address of the scorer.")
+
+
+class StorageUrlSettings(Settings):
+    """Settings of services that call storage-service."""
+
+    storage_url: str = Field(
+        "http://storage-service:5001", pattern=URL_PATTERN, description="Address of storage-service."
+    )
+
+
+class FlinkUrlSettings(Settings):
+    """Settings of services that call the JobManager."""
+
+    flink_jobmanager_url: str = Field(
+        "http://flink-jobmanager:8081", pattern=URL_PATTERN, description="REST API of the JobManager."
     )
 
 

@@ -34,6 +34,8 @@ _SCORES = Tag(name="scores", description="Scores of answers")
 _ERRORS = problems(400, 413, 415, 422, 503, 504)
 
 MAX_WAIT_SECONDS = 3600
+BATCH_WINDOW_SECONDS = 0.002
+"""How long a batch waits for more pairs; a single pair never waits."""
 
 
 def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
@@ -47,7 +49,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         scorer,
         settings.scorer_queue,
         settings.scorer_batch,
-        settings.scorer_batch_window_ms / 1000,
+        BATCH_WINDOW_SECONDS,
     )
     app = web.create_api("Score validator", DESCRIPTION, {"model": scoring.check}, max_body_bytes=MAX_BODY_BYTES)
     app.register_error_handler(Busy, _busy)

@@ -37,12 +37,6 @@ class ScorerSettings(Settings):
         128, ge=1, le=4096, description="Waiting pairs from which on a request is rejected with 503."
     )
     scorer_batch: int = Field(32, ge=1, le=256, description="Maximum of pairs in a batch.")
-    scorer_batch_window_ms: float = Field(
-        2,
-        ge=0,
-        le=1000,
-        description="How long a batch waits for more pairs, in milliseconds. A single pair never waits.",
-    )
     scorer_cache_mb: int = Field(
         64, ge=0, le=65_536, description="Memory for embeddings of references, in MiB: 10 hold about 100 references."
     )

@@ -3,15 +3,14 @@
 from pydantic import Field
 
 from pipeline.origins import OriginSettings
-from pipeline.settings import CacheSettings, KafkaSettings, Port, PostgresSettings, ScorerSettings, ThresholdSettings
+from pipeline.settings import CacheSettings, KafkaSettings, PostgresSettings, ScorerUrlSettings, ThresholdSettings
 
 
 class StorageSettings(
-    KafkaSettings, PostgresSettings, CacheSettings, OriginSettings, ThresholdSettings, ScorerSettings
+    KafkaSettings, PostgresSettings, CacheSettings, OriginSettings, ThresholdSettings, ScorerUrlSettings
 ):
     """Settings that storage-service reads from the environment."""
 
-    http_port: Port = Field(5001, description="Port of the API inside the container.")
     http_threads: int = Field(
         64,
         ge=2,

@@ -32,7 +32,7 @@ def main() -> None:
             [topics.VALIDATED, topics.LOW_QUALITY, topics.PERMANENT],
             handler,
             Limits(concurrency=settings.writer_concurrency),
-            background_tasks=[Republisher(store, producer, settings).run, sweeper.run, retention.run],
+            background_tasks=[Republisher(store, producer).run, sweeper.run, retention.run],
         )
 
 

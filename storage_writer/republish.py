@@ -14,13 +14,18 @@ from pipeline import metrics, topics
 from pipeline.errors import Unavailable
 from pipeline.messages import Question
 from pipeline.producer import Delivered, Outgoing
-from storage_writer.settings import WriterSettings
 from storage_writer.store import Outbox
 
 log = structlog.get_logger()
 
 GIVE_UP_SECONDS = 10
 """Time for which the producer tries; the next round publishes the same questions again."""
+AGE_SECONDS = 15
+"""Age at which a question without a recorded acknowledgement is published again; storage-service tries for 10 s."""
+INTERVAL_SECONDS = 5
+"""Interval of checks for questions to publish again."""
+BATCH = 200
+"""Maximum number of questions that are published again at once."""
 
 
 class Records(Protocol):
@@ -43,16 +48,19 @@ class Publisher(Protocol):
 class Republisher:
     """Publishes unpublished questions at an interval."""
 
-    def __init__(self, records: Records, publisher: Publisher, settings: WriterSettings) -> None:
+    def __init__(
+        self, records: Records, publisher: Publisher, batch: int = BATCH, interval_seconds: float = INTERVAL_SECONDS
+    ) -> None:
         self._records = records
         self._publisher = publisher
-        self._settings = settings
+        self._batch = batch
+        self._interval_seconds = interval_seconds
 
     def run(self, stop: threading.Event) -> None:
         """Publishes questions until `stop` is set; waits for unavailable dependencies."""
-        while not stop.wait(self._settings.republish_interval_seconds):
+        while not stop.wait(self._interval_seconds):
             try:
-                while self.publish() == self._settings.republish_batch and not stop.is_set():
+                while self.publish() == self._batch and not stop.is_set():
                     pass
             except Unavailable as error:
                 log.warning("postponed republishing", error=str(error))
@@ -67,7 +75,7 @@ class Republisher:
             Unavailable: PostgreSQL or Kafka is unavailable.
         """
         self._publisher.ping()
-        with self._records.outbox(self._settings.republish_after_seconds, self._settings.republish_batch) as outbox:
+        with self._records.outbox(AGE_SECONDS, self._batch) as outbox:
             if not outbox.questions:
                 return 0
             acknowledged = self._send(outbox)

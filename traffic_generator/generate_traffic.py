@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.api_client import REPLY_SECONDS, ApiClient
-from pipeline.settings import load
+from pipeline.settings import URL_PATTERN, load
 from pipeline.shutdown import stop_on_signal
 from traffic_generator import dataset, plan, progress, runner
 from traffic_generator.dataset import DatasetError, QuestionSet
 from traffic_generator.plan import Arrivals, Distribution, Traffic
 from traffic_generator.report import Report
-from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
+from traffic_generator.settings import TrafficSettings
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
@@ -43,7 +43,7 @@ MARK_BITS = 32
 
 
 def _url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not re.match(STORAGE_URL_PATTERN, value):
+    if value is not None and not re.match(URL_PATTERN, value):
         raise click.BadParameter(f"{value!r} is not an http(s) address")
     return value
 

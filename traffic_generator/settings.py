@@ -2,19 +2,12 @@
 
 from pydantic import Field
 
-from pipeline.settings import Settings
-
-STORAGE_URL_PATTERN = r"^https?://[^\s/]+\S*$"
+from pipeline.settings import StorageUrlSettings
 
 
-class TrafficSettings(Settings):
+class TrafficSettings(StorageUrlSettings):
     """Environment of the container; options of `generate_traffic.py` take precedence."""
 
-    storage_url: str = Field(
-        "http://storage-service:5001",
-        pattern=STORAGE_URL_PATTERN,
-        description="Address of storage-service.",
-    )
     traffic_initial_requests: int = Field(
         20,
         ge=0,

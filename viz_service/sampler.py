@@ -34,6 +34,8 @@ from viz_service.waiting import ErrorReader
 
 log = structlog.get_logger()
 
+SAMPLE_SECONDS = 5
+"""Interval of probes of Kafka, Flink and the services."""
 TIMEOUT_SECONDS = 3.0
 JOB_NAME = "score-validator"
 
@@ -186,7 +188,7 @@ class ServicesProbe:
     """Checks the health of all services concurrently."""
 
     def __init__(self, settings: VizSettings) -> None:
-        self._ready = {"storage-service": settings.storage_url, "score-validator": settings.score_validator_url}
+        self._ready = {"storage-service": settings.storage_url, "score-validator": settings.scorer_url}
         self._metrics_port = settings.metrics_port
         self._pool = ThreadPoolExecutor(len(self._ready) + len(CONSUMER_SERVICES), thread_name_prefix="probe")
 
@@ -343,7 +345,7 @@ def sampler(settings: VizSettings, storage: Storage) -> Sampler:
         BudgetProbe(storage),
         ProvidersProbe(storage),
     ]
-    return Sampler(probes, settings.viz_sample_seconds)
+    return Sampler(probes, SAMPLE_SECONDS)
 
 
 def pipeline_of(state: State) -> Pipeline:

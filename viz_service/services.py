@@ -9,7 +9,7 @@ from flask import Flask, current_app
 from pipeline.errors import Unavailable
 from viz_service import pipeline_state
 from viz_service.queries import Queries
-from viz_service.sampler import State, pipeline_of
+from viz_service.sampler import SAMPLE_SECONDS, State, pipeline_of
 from viz_service.schemas import Alert, Overview, PipelineReport
 from viz_service.settings import VizSettings
 from viz_service.storage import Storage
@@ -53,7 +53,7 @@ class Services:
         except Unavailable as error:
             unavailable = [Alert(kind="postgres-away", values={"why": "said", "detail": str(error)})]
         samples, age = self.state.samples(), self.state.age_seconds()
-        limit, stale_after = settings.viz_max_retries_limit, 3 * settings.viz_sample_seconds + 10
+        limit, stale_after = settings.viz_max_retries_limit, 3 * SAMPLE_SECONDS + 10
         found = pipeline_state.alerts(samples, age, below, scored, limit, stale_after, settings.llm_patience)
         return PipelineReport(
             **dict(pipeline_of(self.state)),

@@ -3,29 +3,37 @@
 from pydantic import Field, SecretStr
 
 from pipeline.origins import OriginSettings
-from pipeline.settings import GateSettings, KafkaSettings, PatienceSettings, Port, PostgresSettings
+from pipeline.settings import (
+    FlinkUrlSettings,
+    GateSettings,
+    KafkaSettings,
+    PatienceSettings,
+    PostgresSettings,
+    ScorerUrlSettings,
+    StorageUrlSettings,
+)
 
-_URL = r"^https?://[^/]+$"
 
-
-class VizSettings(KafkaSettings, PostgresSettings, PatienceSettings, OriginSettings, GateSettings):
+class VizSettings(
+    KafkaSettings,
+    PostgresSettings,
+    StorageUrlSettings,
+    ScorerUrlSettings,
+    FlinkUrlSettings,
+    PatienceSettings,
+    OriginSettings,
+    GateSettings,
+):
     """Environment of the container."""
 
     # Not the owner of the tables: the role of the dashboard can only read (sql/roles.sql).
     postgres_user: str = Field("reader", min_length=1, description="Role of the connection; it can only read.")
     postgres_password: SecretStr = Field(SecretStr("reader"), description="Password of `POSTGRES_USER`.")
 
-    storage_url: str = Field("http://storage-service:5001", pattern=_URL, description="Address of storage-service.")
-    score_validator_url: str = Field("http://score-validator:8000", pattern=_URL, description="Address of the scorer.")
-    flink_jobmanager_url: str = Field("http://flink-jobmanager:8081", pattern=_URL, description="Flink's REST API.")
     viz_refresh_seconds: int = Field(5, ge=1, le=3600, description="Seconds between two updates of an open page.")
-    viz_sample_seconds: float = Field(
-        5, ge=1, le=60, description="Seconds between two probes of Kafka, Flink and the services."
-    )
     viz_max_retries_limit: float = Field(
         0.75, ge=0, le=1, description="Share of answers that may end at `max_retries_reached` without an alert."
     )
-    viz_port: Port = Field(5002, description="Port of the web server.")
     viz_threads: int = Field(
         32,
         ge=4,

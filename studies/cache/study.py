@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.settings import EXIT_USAGE, load
+from pipeline.settings import EXIT_USAGE, URL_PATTERN, load
 from studies.cache import measure, report
 from studies.cache.measure import LookupPlan, StudyError, StudyRedis
 from studies.reporting import plots
@@ -18,7 +18,7 @@ from studies.reporting.files import write
 from studies.reporting.machine import machine
 from traffic_generator import dataset
 from traffic_generator.dataset import DatasetError
-from traffic_generator.settings import STORAGE_URL_PATTERN, TrafficSettings
+from traffic_generator.settings import TrafficSettings
 
 # Drawn seeds are short, so that they can be typed again.
 SEEDS = 1_000_000
@@ -26,7 +26,7 @@ FEWEST_QUESTIONS, MOST_QUESTIONS = 100, 1_000_000
 
 
 def _url(value: str) -> str:
-    if not re.match(STORAGE_URL_PATTERN, value):
+    if not re.match(URL_PATTERN, value):
         raise argparse.ArgumentTypeError(f"{value!r} is not an http(s) address")
     return value
 

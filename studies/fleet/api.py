@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import confluent_kafka
 import confluent_kafka.admin
 
+from pipeline import postgres
 from storage_service.settings import StorageSettings
 from studies.fleet.environment.containers import own_image, run_container
 from studies.fleet.environment.database import Database, connect
@@ -145,7 +146,7 @@ class Bare:
 
     def run(self, bodies: Sequence[bytes]) -> tuple[float, list[float]]:
         """Runs the loop for each body; returns the rate per second, and the seconds of each."""
-        pool = [connect() for _ in range(StorageSettings().postgres_pool_size)]
+        pool = [connect() for _ in range(postgres.POOL_SIZE)]
         free, lock = threading.Semaphore(len(pool)), threading.Lock()
 
         def one(body: bytes) -> float:

@@ -2,18 +2,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from llm_server.parameters import VERBOSITY_ERRORS, VERBOSITY_INFO, apply, parameters
+from llm_server.parameters import QUEUE, VERBOSITY_ERRORS, VERBOSITY_INFO, apply, parameters
 from llm_server.settings import LlmServerSettings
 
 
 def test_settings_reach_llama_cpp():
-    settings = LlmServerSettings(
-        llm_model="tiny", llm_server_port=9, llm_server_threads=3, llm_server_parallel=5, llm_server_context=1000
-    )
+    settings = LlmServerSettings(llm_model="tiny", llm_server_threads=3, llm_server_parallel=5, llm_server_context=1000)
     values = parameters(settings, "/models/tiny.gguf")
     assert values["model.path"] == "/models/tiny.gguf"
     assert values["model_alias"] == {"tiny"}
-    assert values["port"] == 9
     assert values["cpuparams.n_threads"] == values["cpuparams_batch.n_threads"] == 3
     assert values["n_parallel"] == 5
 
@@ -25,8 +22,8 @@ def test_each_slot_has_the_configured_context_size():
 
 @pytest.mark.parametrize("parallel", [1, 4, 64])
 def test_waiting_requests_leave_a_thread_for_the_health_check(parallel):
-    values = parameters(LlmServerSettings(llm_server_parallel=parallel, llm_server_queue=64), "m")
-    assert values["n_threads_http"] >= parallel + 64
+    values = parameters(LlmServerSettings(llm_server_parallel=parallel), "m")
+    assert values["n_threads_http"] >= parallel + QUEUE
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,16 @@ from pipeline.settings import load
 def test_defaults():
     settings = LlmServerSettings()
     assert settings.llm_model == "smollm2-135m-instruct"
-    assert (settings.llm_server_port, settings.llm_server_threads, settings.llm_server_parallel) == (8000, 1, 4)
+    assert (settings.llm_server_threads, settings.llm_server_parallel) == (1, 4)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("LLM_SERVER_PORT", "0"),
         ("LLM_SERVER_THREADS", "0"),
         ("LLM_SERVER_THREADS", "two"),
         ("LLM_SERVER_PARALLEL", "65"),
         ("LLM_SERVER_CONTEXT", "10"),
-        ("LLM_SERVER_QUEUE", "0"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch, capsys, name, value):

@@ -19,7 +19,6 @@ def test_defaults(monkeypatch):
         ("SCORER_DEVICE", "gpu"),
         ("SCORER_PRECISION", "fp16"),
         ("SCORER_BATCH", "0"),
-        ("SCORER_BATCH_WINDOW_MS", "-1"),
         ("SCORER_CACHE_MB", "-1"),
         ("SCORER_QUEUE", "0"),
         ("SCORER_THREADS", "-1"),

@@ -9,7 +9,6 @@ from confluent_kafka import KafkaError
 from pipeline.errors import Unavailable
 from storage_writer import republish
 from storage_writer.republish import Republisher
-from storage_writer.settings import WriterSettings
 from tests.unit import samples
 
 
@@ -53,9 +52,9 @@ class FakePublisher:
             delivered(KafkaError(KafkaError._MSG_TIMED_OUT) if refused else None)
 
 
-def republisher(count, **settings):
+def republisher(count, **options):
     records, publisher = FakeRecords(count), FakePublisher()
-    return Republisher(records, publisher, WriterSettings(**settings)), records, publisher
+    return Republisher(records, publisher, **options), records, publisher
 
 
 def test_unpublished_questions_are_published_and_marked():
@@ -95,7 +94,7 @@ def test_the_outbox_is_not_read_while_kafka_is_unavailable():
 
 
 def test_the_thread_survives_errors_and_publishes_all_batches():
-    again, records, publisher = republisher(5, republish_batch=2, republish_interval_seconds=0.01)
+    again, records, publisher = republisher(5, batch=2, interval_seconds=0.01)
     stop, tried = threading.Event(), threading.Event()
 
     @contextmanager

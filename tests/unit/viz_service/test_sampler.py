@@ -73,7 +73,7 @@ def test_services_are_healthy_or_have_a_reason(httpserver: HTTPServer, monkeypat
     httpserver.expect_request("/metrics").respond_with_data("# metrics")
     url = httpserver.url_for("").rstrip("/")
     monkeypatch.setattr(sampler, "CONSUMER_SERVICES", ("localhost", "no-such-host.invalid"))
-    settings = VizSettings(storage_url=url, score_validator_url="http://127.0.0.1:1", metrics_port=httpserver.port)
+    settings = VizSettings(storage_url=url, scorer_url="http://127.0.0.1:1", metrics_port=httpserver.port)
     found = {each.name: each for each in ServicesProbe(settings)()["services"]}
     assert (found["storage-service"].healthy, str(found["storage-service"].why)) == (False, "kafka: timed out")
     assert (found["score-validator"].healthy, str(found["score-validator"].why)) == (False, "no connection")
