@@ -1,4 +1,4 @@
-"""The answer cache without Redis; what it does with one is tried against the running fleet."""
+"""Tests of the answer cache without Redis; the system tests cover it with Redis."""
 
 import pytest
 
@@ -10,15 +10,15 @@ ID = "0" * 32
 
 
 @pytest.fixture
-def away():
+def cache_without_redis():
     return Cache(CacheSettings(redis_url="redis://127.0.0.1:1/0"), "test")
 
 
-def test_an_absent_redis_is_like_an_empty_one(away):
-    assert away.get(ID) is None
+def test_get_returns_none_without_redis(cache_without_redis):
+    assert cache_without_redis.get(ID) is None
 
 
 @pytest.mark.parametrize("method", ["invalidate", "forget"])
-def test_whoever_takes_an_answer_out_is_told_that_it_may_still_be_there(away, method):
+def test_invalidate_and_forget_raise_unavailable_without_redis(cache_without_redis, method):
     with pytest.raises(Unavailable, match="Redis"):
-        getattr(away, method)(ID)
+        getattr(cache_without_redis, method)(ID)

@@ -15,7 +15,7 @@ def changed(**changes):
     return json.dumps(body | changes).encode()
 
 
-def test_a_question_survives_the_wire():
+def test_a_question_is_read_back_unchanged():
     question = samples.question(question_context="Seen from Earth.", processing_attempts=2)
     assert messages.read(topics.QUESTIONS_PENDING, KEY, question.to_bytes()) == question
 
@@ -47,7 +47,7 @@ def test_unknown_fields_of_a_newer_producer_are_ignored():
         (json.dumps({"schema_version": 1}).encode(), "question_id"),
     ],
 )
-def test_what_cannot_be_read_says_why(value, why):
+def test_the_error_of_an_unreadable_message_names_the_reason(value, why):
     with pytest.raises(InvalidMessage, match=why):
         messages.read(topics.QUESTIONS_PENDING, KEY, value)
 
@@ -58,13 +58,13 @@ def test_the_key_must_be_the_question_id(key):
         messages.read(topics.QUESTIONS_PENDING, key, samples.question().to_bytes())
 
 
-def test_error_texts_hold_no_payload():
+def test_error_messages_contain_no_payload():
     with pytest.raises(InvalidMessage) as caught:
         messages.read(topics.QUESTIONS_PENDING, KEY, changed(processing_attempts="a secret"))
     assert "secret" not in str(caught.value)
 
 
-def test_become_carries_the_question_on():
+def test_convert_to_keeps_the_fields_of_the_question():
     response = samples.response(processing_attempts=3, retry_count=2)
     again = response.convert_to(Question, retry_count=0)
     assert type(again) is Question
@@ -72,7 +72,7 @@ def test_become_carries_the_question_on():
     assert not hasattr(again, "llm_response")
 
 
-def test_the_permanent_topic_holds_two_kinds():
+def test_the_permanent_topic_holds_failed_questions_and_dead_letters():
     error = messages.ProviderError(type="permanent", status_code=401, message="no")
     failed = samples.question().convert_to(
         FailedQuestion, reason="not_retryable", error=error, source=samples.SOURCE, failed_at=samples.NOW
@@ -83,7 +83,7 @@ def test_the_permanent_topic_holds_two_kinds():
     assert malformed.value_base64 == "/wA="
 
 
-def test_a_message_that_a_service_failed_on_keeps_its_bytes_too():
+def test_a_dead_letter_of_an_internal_error_keeps_the_bytes_of_the_message():
     failed = DeadLetter.of(b"k", b"{}", samples.SOURCE, "KeyError: 'a bug'", samples.NOW, "internal_error")
     assert messages.read(topics.PERMANENT, b"k", failed.to_bytes()) == failed
     assert (failed.reason, failed.value_base64) == ("internal_error", "e30=")
@@ -94,20 +94,20 @@ def test_the_largest_message_fits_into_the_permanent_topic():
     assert len(malformed.to_bytes()) < topics.MAX_PERMANENT_BYTES
 
 
-def test_a_response_is_not_a_question_without_its_answer():
+def test_a_response_without_an_answer_is_invalid():
     with pytest.raises(InvalidMessage, match="llm_response"):
         messages.read(topics.RESPONSES_SUCCESS, KEY, samples.question().to_bytes())
     assert isinstance(messages.read(topics.RESPONSES_SUCCESS, KEY, samples.response().to_bytes()), Response)
 
 
 @pytest.mark.parametrize("cost", ["0", "0.000000010", "0.0000268", "12.5"])
-def test_a_cost_stays_exact(cost):
+def test_a_cost_is_read_back_exactly(cost):
     body = samples.response(cost=Decimal(cost)).to_bytes()
     assert f'"cost":"{cost}"'.encode() in body
     assert messages.read(topics.RESPONSES_SUCCESS, KEY, body).cost == Decimal(cost)
 
 
-def test_messages_from_before_there_were_costs_are_read():
+def test_messages_without_a_cost_are_read():
     body = json.loads(samples.response().to_bytes())
     del body["cost"]
     assert messages.read(topics.RESPONSES_SUCCESS, KEY, json.dumps(body).encode()).cost is None

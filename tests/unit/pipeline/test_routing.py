@@ -17,7 +17,7 @@ def score(value):
 
 
 def run_loop(scores, gate=GATE):
-    """Plays the loop: asks again with the next score until an answer is kept."""
+    """Simulates the loop: asks again with the next score until an answer is kept."""
     question, records = samples.question(), []
     for number, f1 in enumerate(scores, 1):
         answer = question.convert_to(
@@ -50,7 +50,7 @@ def test_a_good_answer_is_accepted():
     assert records == []
 
 
-def test_a_bad_answer_is_asked_again_with_its_best_and_history():
+def test_a_bad_answer_is_regenerated_with_best_answer_and_history():
     again, records = run_loop([0.4])
     assert type(again) is Question
     assert (again.processing_attempts, again.retry_count) == (2, 0)
@@ -59,7 +59,7 @@ def test_a_bad_answer_is_asked_again_with_its_best_and_history():
     assert [(record.decision, record.threshold) for record in records] == [("regenerate", 0.7)]
 
 
-def test_error_retries_start_anew_with_each_generation():
+def test_the_retry_count_is_reset_for_a_regeneration():
     answer = samples.response(retry_count=3)
     again = decide(answer, score(0.1), GATE, samples.NOW)[0].message
     assert again.retry_count == 0
@@ -77,7 +77,7 @@ def test_scores_06_08_07_keep_08_when_none_passes():
     assert kept.bert_score == 0.8
 
 
-def test_ties_keep_the_first():
+def test_the_first_answer_is_kept_among_equal_scores():
     kept, _ = run_loop([0.5, 0.5, 0.5])
     assert kept.llm_response == "answer 1"
 
@@ -99,7 +99,7 @@ def test_without_reference_the_first_answer_is_kept_unscored():
     ("attempt", "agreement", "quality"),
     [(1, 0.3, "self_check_accepted"), (1, 0.29, None), (3, 0.29, "self_check_max_retries_reached")],
 )
-def test_without_reference_agreement_has_a_threshold_of_its_own(attempt, agreement, quality):
+def test_without_reference_the_self_check_threshold_applies_to_agreement(attempt, agreement, quality):
     answer = samples.response(original_answer=None, processing_attempts=attempt, samples=("One.", "Two."))
     first, *records = (routed.message for routed in decide(answer, score(agreement), GATE, samples.NOW))
     if quality:
