@@ -18,7 +18,7 @@ def fields(response):
     return {error["field"] for error in response.get_json()["errors"]}
 
 
-def test_a_score_has_every_part(client):
+def test_a_score_contains_all_fields(client):
     response = client.post("/score", json={"candidate": "a blue sky above", "reference": "blue sky"})
     assert response.status_code == 200
     assert response.get_json() == {
@@ -50,7 +50,7 @@ def test_without_a_baseline_the_score_is_raw():
 
 
 @pytest.mark.parametrize(
-    ("body", "wrong"),
+    ("body", "invalid"),
     [
         ({"candidate": "a", "reference": ""}, {"reference"}),
         ({"candidate": "a", "reference": " \n\u3000"}, {"reference"}),
@@ -66,37 +66,37 @@ def test_without_a_baseline_the_score_is_raw():
         ({"candidate": "\ud800", "reference": "b\udfff"}, {"candidate", "reference"}),
     ],
 )
-def test_wrong_input_names_the_field(client, body, wrong):
-    # As bytes: a lone surrogate can be written in JSON, as an escape.
+def test_an_invalid_field_is_named(client, body, invalid):
+    # As bytes, because JSON can contain a lone surrogate as an escape.
     response = client.post("/score", data=json.dumps(body).encode("ascii"), content_type="application/json")
-    assert fields(response) == wrong
+    assert fields(response) == invalid
 
 
-def test_the_longest_text_fits(client):
+def test_a_text_of_the_maximum_length_is_accepted(client):
     body = {"candidate": "😀" * MAX_TEXT_CHARACTERS, "reference": "é" * MAX_TEXT_CHARACTERS}
     assert len(json.dumps(body)) < MAX_BODY_BYTES
     assert client.post("/score", json=body).status_code == 200
 
 
-def test_a_longer_body_is_413(client):
+def test_a_body_that_is_too_large_is_413(client):
     response = client.post("/score", data=b" " * (MAX_BODY_BYTES + 1), content_type="application/json")
     assert response.status_code == 413
 
 
-def test_truncation_names_the_text(client):
+def test_a_truncated_text_is_named(client):
     answer = client.post("/score", json={"candidate": "a " * 513, "reference": "a"}).get_json()
     assert (answer["truncated"], answer["truncated_fields"]) == (True, ["candidate"])
 
 
 @pytest.mark.parametrize("text", ["nul\x00", "😍", "שלום", "你好", "\u202eabc", "\ufeff", "e\u0301", "\U0010ffff"])
-def test_any_text_gets_an_answer(client, text):
+def test_any_unicode_text_is_scored(client, text):
     assert client.post("/score", json={"candidate": text, "reference": text}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b'"a"', b"null", b"\xff", b'{"candidate": "\xff", "reference": "b"}']
 )
-def test_what_is_no_json_object_is_400(client, body):
+def test_a_body_that_is_not_a_json_object_is_400(client, body):
     assert client.post("/score", data=body, content_type="application/json").status_code == 400
 
 
@@ -121,7 +121,7 @@ def test_the_size_of_a_batch_is_limited(client, size, status):
 
 
 @pytest.mark.parametrize(
-    ("pair", "wrong"),
+    ("pair", "invalid"),
     [
         ({"candidate": "a", "reference": ""}, "pairs.1.reference"),
         ({"candidate": "a", "reference": NO_TOKENS}, "pairs.1.reference"),
@@ -129,12 +129,12 @@ def test_the_size_of_a_batch_is_limited(client, size, status):
         ({"candidate": 1, "reference": "b"}, "pairs.1.candidate"),
     ],
 )
-def test_a_wrong_pair_of_a_batch_is_named(client, pair, wrong):
-    assert fields(client.post("/score/batch", json={"pairs": [SAME, pair, SAME]})) == {wrong}
+def test_an_invalid_pair_of_a_batch_is_named(client, pair, invalid):
+    assert fields(client.post("/score/batch", json={"pairs": [SAME, pair, SAME]})) == {invalid}
 
 
-def test_a_full_queue_is_503_with_a_time_to_come_back(app, scorer):
-    scorer.may_go.clear()
+def test_a_full_queue_is_503_with_retry_after(app, scorer):
+    scorer.released.clear()
     answers = []
 
     def ask():
@@ -158,11 +158,11 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(app, scorer):
     assert refused.content_type == "application/problem+json"
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert client.post("/score/batch", json={"pairs": [OTHER]}).status_code == 503
-    # What costs nothing is answered all the same, and so is the health check.
+    # Requests without work for the model and health checks are still answered.
     assert client.post("/score", json={"candidate": "", "reference": "b"}).status_code == 200
     assert client.get("/health").status_code == client.get("/ready").status_code == 200
 
-    scorer.may_go.set()
+    scorer.released.set()
     for caller in callers:
         caller.join(20)
     assert answers == [200] * 4
@@ -170,8 +170,8 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(app, scorer):
 
 
 @pytest.mark.parametrize("path", ["/score", "/score/batch"])
-def test_a_caller_whose_time_is_over_is_told_and_its_pair_is_not_computed(app, scorer, path):
-    scorer.may_go.clear()
+def test_a_pair_that_times_out_in_the_queue_is_503_and_not_computed(app, scorer, path):
+    scorer.released.clear()
     caller = threading.Thread(target=lambda: app.test_client().post("/score", json=SAME), daemon=True)
     caller.start()
     assert scorer.entered.acquire(timeout=20)
@@ -180,14 +180,14 @@ def test_a_caller_whose_time_is_over_is_told_and_its_pair_is_not_computed(app, s
     assert late.status_code == 503
     assert "Retry-After" not in late.headers
     assert late.content_type == "application/problem+json"
-    scorer.may_go.set()
+    scorer.released.set()
     caller.join(20)
     assert app.test_client().post("/score", json=SAME, headers={"Prefer": "wait=20"}).status_code == 200
     assert [len(batch) for batch in scorer.calls] == [1, 1]
 
 
-def test_a_pair_that_the_model_does_not_get_done_in_the_callers_time_is_504(client, scorer):
-    scorer.may_go.clear()
+def test_a_pair_that_times_out_in_the_model_is_504(client, scorer):
+    scorer.released.clear()
     late = client.post("/score", json=SAME, headers={"Prefer": "wait=1"})
     assert late.status_code == 504
     assert "1 s" in late.get_json()["detail"]
@@ -196,11 +196,11 @@ def test_a_pair_that_the_model_does_not_get_done_in_the_callers_time_is_504(clie
 @pytest.mark.parametrize(
     "prefer", ["", "wait", "wait=", "wait=soon", "wait=-1", "wait=0.5", "wait=\u0663", "wait=" + "9" * 30]
 )
-def test_a_preference_that_cannot_be_read_is_ignored(client, prefer):
+def test_an_invalid_prefer_header_is_ignored(client, prefer):
     assert client.post("/score", json=SAME, headers={"Prefer": prefer}).status_code == 200
 
 
-def test_a_failure_frees_its_place(client, scorer):
+def test_a_failed_request_frees_its_place_in_the_queue(client, scorer):
     scorer.error = RuntimeError("out of memory")
     for _ in range(3):
         assert client.post("/score/batch", json={"pairs": [SAME] * 3}).status_code == 500
@@ -208,7 +208,7 @@ def test_a_failure_frees_its_place(client, scorer):
     assert client.post("/score", json=SAME).status_code == 200
 
 
-def test_ready_and_openapi(client):
+def test_readiness_and_the_openapi_document_are_served(client):
     assert client.get("/ready").get_json() == {"status": "ready", "checks": {"model": "ok"}}
     document = client.get("/openapi.json").get_json()
     assert {"/score", "/score/batch", "/health", "/ready", "/metrics"} <= set(document["paths"])
