@@ -41,13 +41,11 @@ CACHED, EMPTY, ACCEPTED, BARE = "cached answer", "empty view", "accepted questio
 BUSY = "accepted question, fleet at work"
 
 METHOD = """\
-A process of its own posts over keep-alive connections, each request as soon as its connection is free. Cached: the same
-question again and again, once it is answered. Empty view: Flask under gunicorn with the same worker class, threads and
-keep-alive. Accepted: unique questions, which wait in their topic until the round is over; then llm-consumers start and
-work them off (with fakes of model and scorer). Fleet at work: the same while they are worked off, on the same cores.
-Bare: threads, as many as the client has connections, that insert the same row into a table of the same columns and
-index over as many connections as storage-service has, commit, produce the body with the same producer settings and wait
-for its acknowledgement."""
+Cached: the same answered question at full speed, compared with an empty Flask view under the same gunicorn settings.
+Accepted: new questions at full speed, which wait in their topic until the round is over; in "fleet at work" the fleet
+answers them meanwhile, on the same cores. Bare: as many threads as the client has connections insert the same row over
+as many database connections as storage-service has, commit, produce the body with the same producer settings and wait
+for its acknowledgement, without HTTP."""
 
 
 def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> Run:

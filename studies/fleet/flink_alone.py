@@ -35,10 +35,10 @@ SOURCE, TARGET = "benchmark-plain-in", "benchmark-plain-out"
 WRITER = "storage-writer"
 
 METHOD = f"""\
-The records are written as fast as the broker takes them; the clock runs from the first one until the broker has the
-last decision. The fake scorer takes {SCORER_MS} ms, both sides have as many calls of it in flight (SCORE_CAPACITY), so
-that capacity / {SCORER_MS} ms bounds both. storage-writer is stopped meanwhile: the plain consumer's decisions go to a
-topic without a consumer. The job tells copies apart and takes checkpoints; the plain consumer does neither."""
+Records are written as fast as the broker accepts them; the time is from the first record until the broker has the last
+decision. The fake scorer takes {SCORER_MS} ms, and both sides have as many calls in flight (SCORE_CAPACITY): capacity /
+{SCORER_MS} ms is the limit of both. storage-writer is stopped meanwhile. The job detects duplicates and takes
+checkpoints; the plain consumer does neither."""
 
 
 def answers(count: int) -> list[Response]:
@@ -146,7 +146,7 @@ def without_writer(fleet: Fleet) -> Iterator[None]:
 
 
 @study(
-    "What does the Flink job alone carry, beside a plain asyncio consumer?",
+    "How many records/s does the Flink job process, compared with a plain asyncio consumer?",
     METHOD,
     option("--records", type=int, default=10_000, help="records of each run (default: 10000)"),
     option("--rounds", type=int, default=3, help="(default: 3)"),

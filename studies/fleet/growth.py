@@ -20,10 +20,9 @@ WARM_UP = 10_000
 """Unmeasured questions, until the JVMs have compiled their hot code; they are deleted again."""
 
 METHOD = """\
-Completed questions with their attempts and answer are written into the tables until as many are there, and the
-statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
-scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Before the first of
-them more than ten thousand are asked that do not count and are deleted again."""
+Completed questions with attempts and answer are written into the tables up to a number, and the tables are analysed, as
+autovacuum does in time. Then new questions are asked at full speed, with fakes of 0 ms. More than ten thousand
+questions before the first run do not count and are deleted."""
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:

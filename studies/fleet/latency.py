@@ -48,12 +48,11 @@ WAITING_THREADS = 40
 WAITING_SECONDS = 120.0
 
 METHOD = f"""\
-Questions are due at a steady rate, however long the ones before take. Each is posted, and from then on its row is
-looked for by its id every {POLL_SECONDS * 1000:g} ms, on both sides alike: the times are late by that at most. Nothing
-is subtracted for the fakes of model and scorer, which answer at once. Stages: until the model has answered; until the
-score is decided on (for the baseline: until it writes); until the row is seen. Exactly once: the same fleet,
-last, with the job submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint every
-{CHECKPOINT_SECONDS:g} s: what it writes can be seen with the next checkpoint only. There the row is looked for every
+Questions are due at a steady rate, independent of earlier ones. From its `POST` on, the row of each is polled by its id
+every {POLL_SECONDS * 1000:g} ms on both sides, which is the maximum error. The fakes answer at once, and nothing is
+subtracted for them. The stages end with the model's answer, with the decision (of the baseline: with its write), and
+with the row. Exactly once: the job is submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint
+every {CHECKPOINT_SECONDS:g} s, with which its rows become visible; they are polled every
 {SELDOM_SECONDS * 1000:g} ms."""
 
 
@@ -241,7 +240,7 @@ class Asking:
 
 
 @study(
-    "What does a question wait for beside model and scorer, at 1 question/s? In milliseconds.",
+    "Which latency, in milliseconds, is added to model and scorer at 1 question/s?",
     METHOD,
     option("--questions", type=int, default=100, help="questions of each round (default: 100)"),
     option("--rounds", type=int, default=2, help="rounds of each side, alternating (default: 2)"),
