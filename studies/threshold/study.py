@@ -1,7 +1,8 @@
 """Measures what the score detects, and recommends a threshold: `python -m studies.threshold.study`.
 
 Reads attempts of the model (JSON lines; `make study S=threshold` reads them from PostgreSQL), the labelled answers and
-the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its plots.
+the question set; scores them with the encoder of the settings; writes `threshold-study.md`, its plots, and
+`threshold-study.csv` with all variants of the score.
 """
 
 import argparse
@@ -21,15 +22,15 @@ from score_validator.scorer import Scorer, TextPair, load_scorer
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.reporting.plots import png
-from studies.reporting.statistics import Interval, auc, bootstrap, spearman
-from studies.reporting.tables import table
+from studies.reporting.statistics import RESAMPLES, Interval, auc, bootstrap, spearman
+from studies.reporting.tables import csv_of, table
 from studies.reporting.templates import render
 from studies.threshold import plots
 from studies.threshold.questions import LABELLED_FILE, QUESTIONS_FILE, Labelled, read_labelled, read_references
 from studies.threshold.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
 from studies.threshold.scores import PERCENTILES, Scores, by_label, by_question, percentiles
 from studies.threshold.separation import gain, separation
-from studies.threshold.variants import variants
+from studies.threshold.variants import COSINE, variants
 
 ATTEMPTS_FILE = Path("studies/threshold/data/attempts.jsonl")
 ATTEMPTS = 3
@@ -49,6 +50,9 @@ GOALS = {"wrong": 0.80, "off_topic": 0.99}
 EMBEDDED = "all-MiniLM-L6-v2"
 SERVICE_VARIANT = f"layer {EMBEDDED_LAYER} idf F1"
 """The variant of the embedded encoder that the service uses."""
+
+BEST = 10
+"""Variants of each encoder that are in the document's table."""
 
 
 def read_attempts(lines: Iterable[str]) -> list[Attempt]:
@@ -112,14 +116,34 @@ class Evaluation(NamedTuple):
     ways: list[Variant]
 
     def table(self) -> str:
-        """Returns the variants as a table in Markdown."""
+        """Returns the best variants and those to compare them with, as a table in Markdown."""
+        compared = (SERVICE_VARIANT, self.last, COSINE)
         return table(
             ("way", "good/wrong", f"gain over {self.last}", "good/partly", "good/off topic", "model's answers/chance"),
             [
                 [way.name, way.hard, way.gain, *(f"{each:.3f}" for each in way.others), f"{way.own:.3f}"]
-                for way in self.ways
+                for place, way in enumerate(self.ways)
+                if place < BEST or way.name in compared
             ],
         )
+
+
+def all_variants(evaluations: Mapping[str, Evaluation]) -> list[dict[str, str]]:
+    """Returns all variants of all encoders as rows of a CSV file."""
+    return [
+        {"encoder": encoder, "way": way.name}
+        | {
+            name: f"{value:.3f}"
+            for name, value in (
+                *zip(("good/wrong", "good/wrong low", "good/wrong high"), way.hard, strict=True),
+                *zip(("gain", "gain low", "gain high"), way.gain, strict=True),
+                *zip(("good/partly", "good/off topic"), way.others, strict=True),
+                ("model's answers/chance", way.own),
+            )
+        }
+        for encoder, evaluation in evaluations.items()
+        for way in evaluation.ways
+    ]
 
 
 def evaluate_variants(
@@ -316,6 +340,8 @@ def document(
         old_good=reaching(labels["good"], old),
         old_first=reaching(first, old),
         old_taken_for_calibrated=reaching(labels["good"], OLD_THRESHOLD),
+        resamples=RESAMPLES,
+        best=BEST,
         service_way=SERVICE_VARIANT,
         ranks={
             name: (place, len(each.ways), each.ways[place - 1], each.last)
@@ -377,6 +403,7 @@ def main() -> int:
         return EXIT_USAGE
     path = options.docs / "threshold-study.md"
     write(path, text.encode())
+    write(path.with_suffix(".csv"), csv_of(all_variants(evaluations)).encode())
     print(path)
     return 0
 
