@@ -17,10 +17,10 @@ import confluent_kafka
 import confluent_kafka.admin
 
 from storage_service.settings import StorageSettings
-from studies.fleet.environment.containers import own_image, run_container
+from studies.fleet.environment.containers import own_image, running_container
 from studies.fleet.environment.database import Database, connect
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, Load, question
 from studies.fleet.environment.questions import unique_questions
@@ -94,10 +94,9 @@ def empty_view(fleet: Fleet) -> Iterator[None]:
     """Runs the empty view on the fleet's network."""
     settings = StorageSettings()
     gunicorn = f"gunicorn --worker-class gthread --workers 1 --threads {settings.http_threads} --keep-alive 30"
-    container = run_container(
+    with running_container(
         fleet,
         own_image(fleet),
-        "empty-view",
         "empty-view",
         command=[
             *gunicorn.split(),
@@ -105,12 +104,9 @@ def empty_view(fleet: Fleet) -> Iterator[None]:
             *("pipeline.gunicorn_log.EventLogger", "--bind", "0.0.0.0:5001", "studies.baselines.empty_view:app"),
         ],
         mem_limit="256m",
-    )
-    try:
+    ):
         wait_for_port("empty-view", 5001)
         yield
-    finally:
-        container.remove(force=True)
 
 
 class Bare:
@@ -221,7 +217,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "32"}, WORKERS) as workers,
             empty_view(fleet),
         ):

@@ -18,9 +18,9 @@ import confluent_kafka.admin
 from pipeline import topics
 from pipeline.messages import Question, Response
 from pipeline.question import question_id
-from studies.fleet.environment.containers import own_image, run_container
+from studies.fleet.environment.containers import own_image, running_container
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import ANSWER, REFERENCE, ScriptedScorer
+from studies.fleet.environment.fakes import ANSWER, REFERENCE, fake_scorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
@@ -115,21 +115,12 @@ def plain_consumer(fleet: Fleet) -> Iterator[None]:
         [confluent_kafka.admin.NewTopic(name, count) for name in (SOURCE, TARGET)]
     ).values():
         created.result(30)
-    container = None
+    command = ["python", "-m", "studies.baselines.plain_consumer", SOURCE, TARGET]
     try:
-        container = run_container(
-            fleet,
-            own_image(fleet),
-            "plain-consumer",
-            "plain-consumer",
-            command=["python", "-m", "studies.baselines.plain_consumer", SOURCE, TARGET],
-            mem_limit="512m",
-        )
-        wait_for_members("benchmark-plain", 1)
-        yield
+        with running_container(fleet, own_image(fleet), "plain-consumer", command=command, mem_limit="512m"):
+            wait_for_members("benchmark-plain", 1)
+            yield
     finally:
-        if container:
-            container.remove(force=True)
         delete()
 
 
@@ -157,7 +148,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     ways = {FLINK: (topics.RESPONSES_SUCCESS, topics.VALIDATED), PLAIN: (SOURCE, TARGET)}
     with (
         idle_fleet() as fleet,
-        ScriptedScorer(fleet, SCORER_MS),
+        fake_scorer(fleet, SCORER_MS),
         without_writer(fleet),
         plain_consumer(fleet),
     ):

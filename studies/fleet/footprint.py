@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from studies.fleet.environment.containers import cpu_seconds
 from studies.fleet.environment.database import Database
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, question
 from studies.fleet.environment.questions import unique_questions
@@ -112,7 +112,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(
                 fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency * WORKERS)}, WORKERS
             ) as workers,

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from studies.fleet.environment.database import Database
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.questions import delete_benchmark_rows, fill
@@ -72,7 +72,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         database = Database()
         Workload(fleet, client, 0, WARM_UP, options.connections).run([(0, side)])
         delete_benchmark_rows(fleet)

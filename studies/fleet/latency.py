@@ -18,11 +18,11 @@ from typing import Any
 import requests
 
 from flink_job.cluster import Cluster
-from studies.fleet.environment.celery import BASELINE_DATABASE, BASELINE_URL, Baseline
-from studies.fleet.environment.containers import run_container
+from studies.fleet.environment.celery import BASELINE_DATABASE, BASELINE_URL, celery_baseline
+from studies.fleet.environment.containers import running_container
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
@@ -135,11 +135,10 @@ def exactly_once_job(fleet: Fleet) -> Iterator[None]:
             cluster.cancel(job)
         eventually(lambda: not cluster.jobs().active, "the job is cancelled", 60)
 
-    own = None
     submitter.stop(timeout=15)
     try:
         cancel()
-        own = run_container(
+        with running_container(
             fleet,
             submitter.attrs["Config"]["Image"],
             "flink-job",
@@ -153,12 +152,10 @@ def exactly_once_job(fleet: Fleet) -> Iterator[None]:
             ],
             volumes_from=[submitter.id],
             mem_limit="768m",
-        )
-        eventually(fleet.job_works, "the job with transactional sinks runs", 180, interval=1)
-        yield
+        ):
+            eventually(fleet.job_works, "the job with transactional sinks runs", 180, interval=1)
+            yield
     finally:
-        if own:
-            own.remove(force=True)
         cancel()
         fleet.exec("flink-jobmanager", "rm", "-rf", folder)
         submitter.start()
@@ -254,9 +251,9 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "8"}, WORKERS),
-            Baseline(fleet, provider.base_url, "kinds", 16, 4),
+            celery_baseline(fleet, provider.base_url, "kinds", 16, 4),
         ):
             wait_for_members(SERVICE, WORKERS)
             sides = {

@@ -7,7 +7,7 @@ not the machine are the bottleneck.
 import argparse
 from collections.abc import Sequence
 
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import Side, Workload
@@ -77,7 +77,7 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         for wanted in (0, *sorted(options.raise_partitions)):
             raise_partitions(fleet, wanted)
             partitions = partition_count()

@@ -20,9 +20,8 @@ from pathlib import Path
 from docker.models.containers import Container
 from matplotlib.figure import Figure
 
-from pipeline.settings import PostgresSettings
-from studies.fleet.environment.containers import run_container
-from studies.fleet.environment.database import Database, create_database, drop_database
+from studies.fleet.environment.containers import running_container
+from studies.fleet.environment.database import Database, address, separate_database
 from studies.fleet.environment.fakes import ANSWER, REFERENCE
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import question
@@ -232,30 +231,23 @@ def await_settled(database: Database, beginning: str, seconds: float) -> dict[st
 @contextmanager
 def synchronous(fleet: Fleet, provider_url: str, concurrency: int) -> Iterator[tuple[Container, Database]]:
     """Runs the synchronous service on the fleet's network, with its own database."""
-    database = create_database(DATABASE)
-    container = None
-    try:
-        password = PostgresSettings().postgres_password.get_secret_value()
-        container = run_container(
+    with (
+        separate_database(DATABASE) as database,
+        running_container(
             fleet,
             IMAGE,
             ALIAS,
-            ALIAS,
             environment={
                 "CACHE_URL": "redis://redis:6379/2",
-                "POSTGRES_URL": f"postgresql+psycopg2://user:{password}@postgres/{DATABASE}",
+                "POSTGRES_URL": address(DATABASE),
                 "LLM_BASE_URL": provider_url,
                 "LLM_CONCURRENCY": str(concurrency),
             },
             mem_limit="512m",
-        )
+        ) as container,
+    ):
         wait_for_port(ALIAS, 5001)
         yield container, database
-    finally:
-        if container:
-            container.remove(force=True)
-        database.close()
-        drop_database(DATABASE)
 
 
 def document(measurement: Measurement) -> str:

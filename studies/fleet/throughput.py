@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from studies.fleet.environment.celery import Layout
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import WORKERS, Side, Workload
@@ -86,7 +86,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     comparisons: list[Comparison] = []
     client = Client()
     layouts: Sequence[Layout] = LAYOUTS
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         if options.model != "1":
             workload = Workload(fleet, client, 0, options.questions, options.connections)
             fast = workload.run(schedule(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))
