@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.settings import EXIT_USAGE, load
-from score_validator.encoder import EMBEDDED_LAYER, EncoderError, embedded_folder
-from score_validator.scorer import Scorer, TextPair, load_scorer
+from pipeline.settings import load
+from score_validator.encoder import EMBEDDED_LAYER, embedded_folder
+from score_validator.scorer import Scorer, TextPair
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.reporting.plots import png
@@ -28,7 +28,15 @@ from studies.reporting.templates import render
 from studies.threshold import plots
 from studies.threshold.questions import LABELLED_FILE, QUESTIONS_FILE, Labelled, read_labelled, read_references
 from studies.threshold.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
-from studies.threshold.scores import PERCENTILES, Scores, by_label, by_question, percentiles
+from studies.threshold.scores import (
+    PERCENTILES,
+    Scores,
+    by_label,
+    by_question,
+    calibrated_scorer,
+    percentiles,
+    write_document,
+)
 from studies.threshold.separation import gain, separation
 from studies.threshold.variants import COSINE, variants
 
@@ -376,14 +384,14 @@ def main() -> int:
     options = parser.parse_args()
 
     settings = load(ScorerSettings)
-    try:
+    path = options.docs / "threshold-study.md"
+
+    def text() -> str:
         answers = read_labelled(options.labelled)
         with options.attempts.open(encoding="utf-8") as lines:
             attempts = read_attempts(lines)
         references = read_references(options.questions)
-        scorer = load_scorer(settings)
-        if scorer.baseline is None:
-            raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
+        scorer = calibrated_scorer(settings)
         encoders = {EMBEDDED: embedded_folder()}
         encoders |= {name: Path(folder) for name, _, folder in (each.partition("=") for each in options.encoder)}
         import torch
@@ -393,19 +401,14 @@ def main() -> int:
         evaluations = {
             name: evaluate_variants(folder, answers, first_attempts, references) for name, folder in encoders.items()
         }
+        write(path.with_suffix(".csv"), csv_of(all_variants(evaluations)).encode())
         held_out = without_own_weights(encoders[EMBEDDED], answers, references)
         today = datetime.now(UTC).date()
-        text = document(
+        return document(
             scorer, answers, attempts, options.origin, evaluations, held_out, options.docs / "images", today
         )
-    except (OSError, ValueError, EncoderError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    path = options.docs / "threshold-study.md"
-    write(path, text.encode())
-    write(path.with_suffix(".csv"), csv_of(all_variants(evaluations)).encode())
-    print(path)
-    return 0
+
+    return write_document(path, text)
 
 
 if __name__ == "__main__":
