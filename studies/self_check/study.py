@@ -22,7 +22,7 @@ from score_validator.scorer import TextPair
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.reporting.plots import png
-from studies.reporting.statistics import Interval, auc, bootstrap, spearman
+from studies.reporting.statistics import RESAMPLES, Interval, auc, bootstrap, spearman
 from studies.reporting.tables import table
 from studies.reporting.templates import render
 from studies.self_check import plots
@@ -161,6 +161,7 @@ def document(
     write(images / "self-check.png", png(plots.agreement(labels, chance, own, reference, advice.threshold)))
     return render(
         "self_check/templates/self-check-study.md.j2",
+        resamples=RESAMPLES,
         advice=advice,
         hard=hard,
         verdict=verdict(hard),
