@@ -173,6 +173,27 @@ class Fleet:
         """Name of the fleet's network."""
         return str(next(iter(self.containers("kafka", everything=True)[0].attrs["NetworkSettings"]["Networks"])))
 
+    def run(self, image: str, name: str, alias: str, **options: Any) -> Container:
+        """Starts a container on the fleet's network, where it is reached by its alias."""
+        network = self.network
+        container: Container = self.docker.containers.run(
+            image,
+            name=name,
+            network=network,
+            networking_config={network: self.docker.api.create_endpoint_config(aliases=[alias])},
+            detach=True,
+            **options,
+        )
+        return container
+
+    def reconnect(self, container: Container, aliases: list[str]) -> None:
+        """Changes the aliases of a container on the fleet's network; its connections break."""
+        network = self.docker.networks.get(self.network)
+        container.reload()
+        if self.network in container.attrs["NetworkSettings"]["Networks"]:
+            network.disconnect(container)
+        network.connect(container, aliases=aliases)
+
     def exec(self, service: str, *command: str, check: bool = True) -> str:
         """Runs a command in a service's container and returns what it wrote."""
         result = self.container(service).exec_run(list(command))

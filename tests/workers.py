@@ -61,18 +61,14 @@ class Workers:
             newest = self.containers.pop()
             newest.stop(timeout=STOP_SECONDS)
             newest.remove(force=True)
-        docker, network = self._fleet.docker, self._fleet.network
         while len(self.containers) < count:
             self.containers.append(
-                docker.containers.run(
+                self._fleet.run(
                     self._own[0].attrs["Config"]["Image"],
+                    f"{_NAME}-{len(self.containers) + 1}",
+                    SERVICE,  # the dashboard looks for this name
                     command=["python", "-m", "llm_consumer"],
                     environment=self._environment,
-                    network=network,
-                    # By this name the dashboard looks for them.
-                    networking_config={network: docker.api.create_endpoint_config(aliases=[SERVICE])},
-                    detach=True,
-                    name=f"{_NAME}-{len(self.containers) + 1}",
                     mem_limit="192m",
                     restart_policy={"Name": "always"},
                 )

@@ -287,17 +287,17 @@ def study(
 
 
 def row(result: Result) -> dict[str, Any]:
-    """Returns a result as a row of the table."""
+    """Returns a result as a row of the CSV file; the prediction of a cache that never filled is empty."""
     return {
         "distribution": result.distribution,
-        "Redis": f"{result.mebibytes} MiB",
+        "Redis, MiB": result.mebibytes,
         "policy": result.policy,
-        "answers held": f"{result.held:,.0f}",
-        "hit rate": f"{result.hit_rate:.1%}",
-        "predicted": "never full" if result.predicted is None else f"{result.predicted:.1%}",
-        "GET p50": f"{result.microseconds(50):.0f} µs",
-        "GET p99": f"{result.microseconds(99):.0f} µs",
-        "evicted": f"{result.evicted:,}",
-        "lookups/s": f"{result.lookups_per_second:,.0f}",
-        "T": f"{result.characteristic_seconds:.1f} s",
+        "answers held": f"{result.held:.0f}",
+        "hit rate, %": f"{result.hit_rate * 100:.1f}",
+        "predicted, %": "" if result.predicted is None else f"{result.predicted * 100:.1f}",
+        "GET p50, µs": f"{result.microseconds(50):.0f}",
+        "GET p99, µs": f"{result.microseconds(99):.0f}",
+        "evicted": result.evicted,
+        "lookups/s": f"{result.lookups_per_second:.0f}",
+        "T, s": f"{result.characteristic_seconds:.1f}",
     }

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from studies.cache.measure import POLICIES, LookupPlan, Policy, Result, row
+from studies.cache.measure import POLICIES, LookupPlan, Policy, Result
 from studies.reporting import plots
 from studies.reporting.tables import table_of
 from studies.reporting.templates import render
@@ -48,8 +48,21 @@ def document(
         redis_version=redis_version,
         tick_seconds=TICK_SECONDS,
         machine=machine,
-        table=table_of([row(result) for result in results]),
+        table=table_of(hit_rates(results)),
     )
+
+
+def hit_rates(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Returns measured and predicted hit rates by policy, for the sizes at which at least one cache was full."""
+    rows: dict[tuple[str, int], dict[str, str]] = {}
+    full = {(each.distribution, each.mebibytes) for each in results if each.predicted is not None}
+    for each in results:
+        where = (each.distribution, each.mebibytes)
+        if where in full:
+            row = rows.setdefault(where, {"distribution": each.distribution, "Redis": f"{each.mebibytes} MiB"})
+            predicted = "never full" if each.predicted is None else f"{each.predicted:.1%}"
+            row[each.policy] = f"{each.hit_rate:.1%} ({predicted})"
+    return list(rows.values())
 
 
 def findings(results: Sequence[Result]) -> list[str]:

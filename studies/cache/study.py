@@ -1,4 +1,4 @@
-"""Measures the answer cache and writes docs/cache-study.md with its plots: `python -m studies.cache.study`.
+"""Measures the answer cache and writes docs/cache-study.md with figures and plots: `python -m studies.cache.study`.
 
 It asks the fleet no questions: it reads the fleet's answers and looks them up in a separate Redis.
 """
@@ -16,6 +16,7 @@ from studies.cache.measure import LookupPlan, StudyError, StudyRedis
 from studies.reporting import plots
 from studies.reporting.files import write
 from studies.reporting.machine import machine
+from studies.reporting.tables import csv_of
 from traffic_generator import dataset
 from traffic_generator.dataset import DatasetError
 from traffic_generator.settings import TrafficSettings
@@ -71,7 +72,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and writes the page with its plots; returns 2 if it cannot."""
+    """Measures and writes the page, its figures and its plots; returns 2 if it cannot."""
     options = _options(arguments)
     count = options.questions
     seed = random.randrange(SEEDS) if options.seed is None else options.seed
@@ -92,9 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mean_bytes = sum(len(each.model_dump_json().encode()) for each in answers) / len(answers)
     page = report.document(results, asked, len(known), mean_bytes, server.version, where.line())
     write(options.output, page.encode())
+    write(options.output.with_suffix(".csv"), csv_of([measure.row(result) for result in results]).encode())
     for name, figure in report.figures(results).items():
         write(options.output.parent / report.PLOTS[name], plots.png(figure))
-    print(f"wrote {options.output} and its plots")
+    print(f"wrote {options.output}, its figures and its plots")
     return 0
 
 

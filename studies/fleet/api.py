@@ -18,10 +18,10 @@ import confluent_kafka.admin
 
 from pipeline import postgres
 from storage_service.settings import StorageSettings
-from studies.fleet.environment.containers import own_image, run_container
+from studies.fleet.environment.containers import own_image, running_container
 from studies.fleet.environment.database import Database, connect
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, Load, question
 from studies.fleet.environment.questions import unique_questions
@@ -42,13 +42,11 @@ CACHED, EMPTY, ACCEPTED, BARE = "cached answer", "empty view", "accepted questio
 BUSY = "accepted question, fleet at work"
 
 METHOD = """\
-A process of its own posts over keep-alive connections, each request as soon as its connection is free. Cached: the same
-question again and again, once it is answered. Empty view: Flask under gunicorn with the same worker class, threads and
-keep-alive. Accepted: unique questions, which wait in their topic until the round is over; then llm-consumers start and
-work them off (with fakes of model and scorer). Fleet at work: the same while they are worked off, on the same cores.
-Bare: threads, as many as the client has connections, that insert the same row into a table of the same columns and
-index over as many connections as storage-service has, commit, produce the body with the same producer settings and wait
-for its acknowledgement."""
+Cached: the same answered question at full speed, compared with an empty Flask view under the same gunicorn settings.
+Accepted: new questions at full speed, which wait in their topic until the round is over; in "fleet at work" the fleet
+answers them meanwhile, on the same cores. Bare: as many threads as the client has connections insert the same row over
+as many database connections as storage-service has, commit, produce the body with the same producer settings and wait
+for its acknowledgement, without HTTP."""
 
 
 def summary(case: str, number: int, rate: float, latencies: Sequence[float]) -> Run:
@@ -97,10 +95,9 @@ def empty_view(fleet: Fleet) -> Iterator[None]:
     """Runs the empty view on the fleet's network."""
     settings = StorageSettings()
     gunicorn = f"gunicorn --worker-class gthread --workers 1 --threads {settings.http_threads} --keep-alive 30"
-    container = run_container(
+    with running_container(
         fleet,
         own_image(fleet),
-        "empty-view",
         "empty-view",
         command=[
             *gunicorn.split(),
@@ -108,12 +105,9 @@ def empty_view(fleet: Fleet) -> Iterator[None]:
             *("pipeline.gunicorn_log.EventLogger", "--bind", "0.0.0.0:5001", "studies.baselines.empty_view:app"),
         ],
         mem_limit="256m",
-    )
-    try:
+    ):
         wait_for_port("empty-view", 5001)
         yield
-    finally:
-        container.remove(force=True)
 
 
 class Bare:
@@ -224,7 +218,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "32"}, WORKERS) as workers,
             empty_view(fleet),
         ):

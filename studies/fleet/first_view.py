@@ -21,9 +21,9 @@ WARM_UP = 2
 NUMBERS, CHARTS = "key figures and the way of a question, ms", "all five charts, ms"
 
 METHOD = f"""\
-Chromium opens the overview with an empty cache, {{rounds}} times after {WARM_UP} that do not count; completed questions
-with made-up scores are in the database. Each time is from the start of the navigation until the elements are in the
-page, as Playwright sees them. Browser and fleet share the machine; the fleet has nothing else to do."""
+Chromium opens the overview with an empty cache, {{rounds}} times after {WARM_UP} that do not count. The completed
+questions in the database have made-up scores. A time is from the start of the navigation until Playwright sees the
+elements in the page; browser and fleet share the machine."""
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
@@ -63,7 +63,7 @@ def open_overview(browser: Browser) -> dict[str, float]:
 
 
 @study(
-    "How soon does the dashboard show something, with {answers} answers?",
+    "How fast does the dashboard open, with {answers} answers?",
     METHOD,
     option("--answers", type=int, default=10_000, help="minimum of answers in the database (default: 10000)"),
     option("--rounds", type=int, default=9, help="(default: 9)"),

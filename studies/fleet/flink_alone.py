@@ -18,9 +18,9 @@ import confluent_kafka.admin
 from pipeline import topics
 from pipeline.messages import Question, Response
 from pipeline.question import question_id
-from studies.fleet.environment.containers import own_image, run_container
+from studies.fleet.environment.containers import own_image, running_container
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import ANSWER, REFERENCE, ScriptedScorer
+from studies.fleet.environment.fakes import ANSWER, REFERENCE, fake_scorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
@@ -35,10 +35,10 @@ SOURCE, TARGET = "benchmark-plain-in", "benchmark-plain-out"
 WRITER = "storage-writer"
 
 METHOD = f"""\
-The records are written as fast as the broker takes them; the clock runs from the first one until the broker has the
-last decision. The fake scorer takes {SCORER_MS} ms, both sides have as many calls of it in flight (SCORE_CAPACITY), so
-that capacity / {SCORER_MS} ms bounds both. storage-writer is stopped meanwhile: the plain consumer's decisions go to a
-topic without a consumer. The job tells copies apart and takes checkpoints; the plain consumer does neither."""
+Records are written as fast as the broker accepts them; the time is from the first record until the broker has the last
+decision. The fake scorer takes {SCORER_MS} ms, and both sides have as many calls in flight (SCORE_CAPACITY): capacity /
+{SCORER_MS} ms is the limit of both. storage-writer is stopped meanwhile. The job detects duplicates and takes
+checkpoints; the plain consumer does neither."""
 
 
 def answers(count: int) -> list[Response]:
@@ -115,21 +115,12 @@ def plain_consumer(fleet: Fleet) -> Iterator[None]:
         [confluent_kafka.admin.NewTopic(name, count) for name in (SOURCE, TARGET)]
     ).values():
         created.result(30)
-    container = None
+    command = ["python", "-m", "studies.baselines.plain_consumer", SOURCE, TARGET]
     try:
-        container = run_container(
-            fleet,
-            own_image(fleet),
-            "plain-consumer",
-            "plain-consumer",
-            command=["python", "-m", "studies.baselines.plain_consumer", SOURCE, TARGET],
-            mem_limit="512m",
-        )
-        wait_for_members("benchmark-plain", 1)
-        yield
+        with running_container(fleet, own_image(fleet), "plain-consumer", command=command, mem_limit="512m"):
+            wait_for_members("benchmark-plain", 1)
+            yield
     finally:
-        if container:
-            container.remove(force=True)
         delete()
 
 
@@ -146,7 +137,7 @@ def without_writer(fleet: Fleet) -> Iterator[None]:
 
 
 @study(
-    "What does the Flink job alone carry, beside a plain asyncio consumer?",
+    "How many records/s does the Flink job process, compared with a plain asyncio consumer?",
     METHOD,
     option("--records", type=int, default=10_000, help="records of each run (default: 10000)"),
     option("--rounds", type=int, default=3, help="(default: 3)"),
@@ -157,7 +148,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     ways = {FLINK: (topics.RESPONSES_SUCCESS, topics.VALIDATED), PLAIN: (SOURCE, TARGET)}
     with (
         idle_fleet() as fleet,
-        ScriptedScorer(fleet, SCORER_MS),
+        fake_scorer(fleet, SCORER_MS),
         without_writer(fleet),
         plain_consumer(fleet),
     ):

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from studies.fleet.environment.containers import cpu_seconds
 from studies.fleet.environment.database import Database
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client, question
 from studies.fleet.environment.questions import unique_questions
@@ -33,11 +33,9 @@ DISK = "disk of the topic"
 SEGMENTS = "/var/lib/kafka/data/*/*.log"
 
 METHOD = """\
-The difference between before and after, for each question asked, once ten thousand were asked that do not count; every
-question is new, has a reference answer and is accepted at its first attempt. CPU time is that of the containers, and
-includes what they do anyway: health checks, polling, checkpoints. The fakes of model and scorer are left out: what they
-stand for has figures of its own. Topics: their log on the broker's disk. PostgreSQL: tables with their indexes,
-write-ahead log, and transactions. Redis: what one more answer occupies in memory, and commands."""
+The difference between before and after, per question, after ten thousand that do not count. Each question is new, has a
+reference answer and is accepted at its first attempt. The disk of a topic is its log on the broker. Redis: memory of
+one more answer, and commands."""
 
 Levels = Mapping[tuple[str, str], float]
 """Cumulative usage by name and unit."""
@@ -95,7 +93,7 @@ def levels(fleet: Fleet, workers: Workers, database: Database) -> Levels:
 
 
 @study(
-    "What does a question take, part by part?",
+    "Which resources does a question take?",
     METHOD,
     option("--questions", type=int, default=5000, help="(default: 5000)"),
     option("--concurrency", type=int, default=16, help="calls in flight in each worker (default: 16)"),
@@ -114,7 +112,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(
                 fleet, provider.base_url, {"LLM_CONCURRENCY": str(options.concurrency * WORKERS)}, WORKERS
             ) as workers,

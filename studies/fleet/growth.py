@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from studies.fleet.environment.database import Database
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.questions import delete_benchmark_rows, fill
@@ -20,10 +20,9 @@ WARM_UP = 10_000
 """Unmeasured questions, until the JVMs have compiled their hot code; they are deleted again."""
 
 METHOD = """\
-Completed questions with their attempts and answer are written into the tables until as many are there, and the
-statistics of the tables are renewed, as autovacuum does in time; then new questions are asked, with fakes of model and
-scorer of 0 ms. What one costs is the CPU time of all of the fleet's containers without the fakes. Before the first of
-them more than ten thousand are asked that do not count and are deleted again."""
+Completed questions with attempts and answer are written into the tables up to a number, and the tables are analysed, as
+autovacuum does in time. Then new questions are asked at full speed, with fakes of 0 ms. More than ten thousand
+questions before the first run do not count and are deleted."""
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
@@ -73,7 +72,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison, ...]:
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         database = Database()
         Workload(fleet, client, 0, WARM_UP, options.connections).run([(0, side)])
         delete_benchmark_rows(fleet)

@@ -18,11 +18,11 @@ from typing import Any
 import requests
 
 from flink_job.cluster import Cluster
-from studies.fleet.environment.celery import BASELINE_DATABASE, BASELINE_URL, Baseline
-from studies.fleet.environment.containers import run_container
+from studies.fleet.environment.celery import BASELINE_DATABASE, BASELINE_URL, celery_baseline
+from studies.fleet.environment.containers import running_container
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.errors import MeasurementError
-from studies.fleet.environment.fakes import REFERENCE, ScriptedScorer, instant_provider
+from studies.fleet.environment.fakes import REFERENCE, fake_scorer, instant_provider
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.questions import unique_questions
 from studies.fleet.environment.waiting import wait_for_members
@@ -48,12 +48,11 @@ WAITING_THREADS = 40
 WAITING_SECONDS = 120.0
 
 METHOD = f"""\
-Questions are due at a steady rate, however long the ones before take. Each is posted, and from then on its row is
-looked for by its id every {POLL_SECONDS * 1000:g} ms, on both sides alike: the times are late by that at most. Nothing
-is subtracted for the fakes of model and scorer, which answer at once. Stages: until the model has answered; until the
-score is decided on (for the baseline: until it writes); until the row is seen. Exactly once: the same fleet,
-last, with the job submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint every
-{CHECKPOINT_SECONDS:g} s: what it writes can be seen with the next checkpoint only. There the row is looked for every
+Questions are due at a steady rate, independent of earlier ones. From its `POST` on, the row of each is polled by its id
+every {POLL_SECONDS * 1000:g} ms on both sides, which is the maximum error. The fakes answer at once, and nothing is
+subtracted for them. The stages end with the model's answer, with the decision (of the baseline: with its write), and
+with the row. Exactly once: the job is submitted again with transactional sinks (DELIVERY_GUARANTEE) and a checkpoint
+every {CHECKPOINT_SECONDS:g} s, with which its rows become visible; they are polled every
 {SELDOM_SECONDS * 1000:g} ms."""
 
 
@@ -136,11 +135,10 @@ def exactly_once_job(fleet: Fleet) -> Iterator[None]:
             cluster.cancel(job)
         eventually(lambda: not cluster.jobs().active, "the job is cancelled", 60)
 
-    own = None
     submitter.stop(timeout=15)
     try:
         cancel()
-        own = run_container(
+        with running_container(
             fleet,
             submitter.attrs["Config"]["Image"],
             "flink-job",
@@ -154,12 +152,10 @@ def exactly_once_job(fleet: Fleet) -> Iterator[None]:
             ],
             volumes_from=[submitter.id],
             mem_limit="768m",
-        )
-        eventually(fleet.job_works, "the job with transactional sinks runs", 180, interval=1)
-        yield
+        ):
+            eventually(fleet.job_works, "the job with transactional sinks runs", 180, interval=1)
+            yield
     finally:
-        if own:
-            own.remove(force=True)
         cancel()
         fleet.exec("flink-jobmanager", "rm", "-rf", folder)
         submitter.start()
@@ -241,7 +237,7 @@ class Asking:
 
 
 @study(
-    "What does a question wait for beside model and scorer, at 1 question/s? In milliseconds.",
+    "Which latency, in milliseconds, is added to model and scorer at 1 question/s?",
     METHOD,
     option("--questions", type=int, default=100, help="questions of each round (default: 100)"),
     option("--rounds", type=int, default=2, help="rounds of each side, alternating (default: 2)"),
@@ -255,9 +251,9 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     try:
         with (
             idle_fleet() as fleet,
-            ScriptedScorer(fleet),
+            fake_scorer(fleet),
             Workers(fleet, provider.base_url, {"LLM_CONCURRENCY": "8"}, WORKERS),
-            Baseline(fleet, provider.base_url, "kinds", 16, 4),
+            celery_baseline(fleet, provider.base_url, "kinds", 16, 4),
         ):
             wait_for_members(SERVICE, WORKERS)
             sides = {

@@ -25,10 +25,10 @@ FLUSH_SECONDS = 30.0
 DOWN_AFTER_SECONDS = 3.0
 
 METHOD = f"""\
-A fake model that takes 1 s and admits so many calls in any minute (a sliding window); each question takes one call. The
-limit itself asks for two minutes: a third of the questions at once, the next a minute later. Refused: calls that were
-not admitted, of those that were answered. Headers: `x-ratelimit-*` on answers and refusals. Flushed: Redis is emptied
-after {FLUSH_SECONDS:g} s. The outage: connections are refused while {OUTAGE_QUESTIONS} questions are pending."""
+A fake model takes 1 s and admits a number of calls, or of their tokens, in any minute (a sliding window). Three times
+as many questions are asked at once, so the limit itself requires two minutes. The refused share is refused calls /
+answered calls. Headers: `x-ratelimit-*` on answers and refusals. Flushed: Redis is emptied after {FLUSH_SECONDS:g} s.
+Outage: connections are refused while {OUTAGE_QUESTIONS} questions are pending."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def outage(fleet: Fleet, seconds: float) -> Run:
 
 
 @study(
-    "What does a provider's limit cost, and an outage?",
+    "What does a provider's limit cost, and what an outage?",
     METHOD,
     option("--per-minute", type=int, default=20, help="admitted calls per minute (default: 20)"),
     option("--outage", type=float, default=300, help="duration of the outage in seconds (default: 300)"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from studies.reporting import plots
 from studies.reporting.files import write
-from studies.reporting.results import RESULTS, Comparison, Measurement, Run, read
+from studies.reporting.results import RESULTS, Comparison, Measurement, Run, medians, read
 from studies.reporting.tables import short, table_of
 from studies.reporting.templates import render
 
@@ -17,17 +17,57 @@ DOCUMENT = Path("docs/benchmarks.md")
 PLOT = Path("images/benchmarks.png")
 """Path of the plot, relative to the document."""
 
+PAGES = {"sync_vs_async": "sync-vs-async.md"}
+"""Programs with a page of their own."""
+
+PART = "per question"
+"""Column of the footprint; other programs do not have it."""
+
+SMALL = 0.05
+"""Share of the largest part of a kind, below which parts of the footprint are not shown."""
+
 
 def document(measurements: Sequence[Measurement]) -> str:
     """Returns the document."""
-    figures = [_row(each) for measurement in measurements for each in measurement.comparisons]
+    comparisons = [each for measurement in measurements for each in measurement.comparisons]
+    figures = [_row(each) for measurement in measurements for each in critical(measurement.comparisons)]
     return render(
         "fleet/templates/benchmarks.md.j2",
         figures=table_of(figures) if figures else "",
+        met=sum(each.met for each in comparisons),
+        goals=len(comparisons),
         plot=PLOT,
         measurements=measurements,
+        pages=PAGES,
+        part=PART,
+        small=SMALL,
+        shown=shown,
         table_of=table_of,
     )
+
+
+def critical(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Returns the missed goals of a program, and the met one with the smallest margin."""
+    closest = min((each for each in comparisons if each.met), key=lambda each: each.share, default=None)
+    return [each for each in comparisons if not each.met or each is closest]
+
+
+def shown(measurement: Measurement) -> list[Run]:
+    """Returns the rows of a program's table."""
+    runs = medians(measurement.runs)
+    return largest(runs) if PART in runs[0] else runs
+
+
+def largest(parts: Sequence[Run]) -> list[Run]:
+    """Leaves out parts below `SMALL` of the largest part of their kind, which is the first word of their name."""
+
+    def kind(part: Run) -> str:
+        return str(part["what"]).split()[0]
+
+    most: dict[str, float] = {}
+    for part in parts:
+        most[kind(part)] = max(most.get(kind(part), 0.0), float(part[PART]))
+    return [part for part in parts if float(part[PART]) >= SMALL * most[kind(part)]]
 
 
 def _row(each: Comparison) -> Run:

@@ -35,10 +35,9 @@ GROWTH = 1.1
 """Memory counts as flat if it grows by less than this factor."""
 
 METHOD = f"""\
-The messages are those of llm-consumer after a refusal for quota, all with the same time of failure; a wait is
-{WAIT_SECONDS:g} s and up to {QUOTA.jitter_seconds:g} s at random. Late: from the end of an error's wait without the
-random part until the broker has the question again. Memory: of {CONSUMER}, without page cache, before, at most and
-after. A fake model answers the questions."""
+Failed calls with a quota error and the same time of failure are written at once; each waits for {WAIT_SECONDS:g} s plus
+up to {QUOTA.jitter_seconds:g} s of jitter. Late: from the end of the wait without jitter until the broker has the
+question again. Memory is that of {CONSUMER} without the page cache. A fake model answers the questions."""
 
 
 def failed_calls(count: int, failed_at: datetime) -> list[RetryableFailure]:

@@ -1,8 +1,8 @@
 """Computes the needs of the fleet for more questions per second: `python -m studies.fleet.scale`, which needs no fleet.
 
-It fills the tables of docs/scale.md, which are between comments with their names, from the raw numbers of the other
-studies (mainly footprint.py). It also compares the simulation of consumers and partitions with measured values. Pure,
-except `main`.
+It fills the table of docs/scale.md, which is between comments with its name, from the raw numbers of the other studies
+(mainly footprint.py). It also prints the simulation of consumers and partitions beside measured values. Pure, except
+`main`.
 """
 
 import argparse
@@ -205,7 +205,7 @@ def fill(document: str, name: str, rows: Sequence[Run]) -> str:
 
 
 def main() -> None:
-    """Prints the comparison and the needs, and writes them into the document."""
+    """Prints the comparison and the needs, and writes the needs into the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"raw numbers (default: {RESULTS})")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help=f"document to fill (default: {DOCUMENT})")
@@ -229,17 +229,11 @@ def main() -> None:
         )
         for rate in options.rate
     ]
-    tables: dict[str, Sequence[Run]] = {
-        "question": list(measured[footprint.main.program].runs),
-        "needs": across([needs(load, taken) for load in loads]),
-    }
     if scaling.main.program in measured:
-        tables["simulation"] = checks(measured[scaling.main.program], options.scaling_concurrency)
-    document = options.document.read_text()
-    for name, rows in tables.items():
-        print(table_of(rows), "", sep="\n")
-        document = fill(document, name, rows)
-    options.document.write_text(document)
+        print(table_of(checks(measured[scaling.main.program], options.scaling_concurrency)), "", sep="\n")
+    needed = across([needs(load, taken) for load in loads])
+    print(table_of(needed))
+    options.document.write_text(fill(options.document.read_text(), "needs", needed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ not the machine are the bottleneck.
 import argparse
 from collections.abc import Sequence
 
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import Side, Workload
@@ -20,10 +20,9 @@ OCCUPIED = 0.95
 MODEL_SECONDS = 1.0
 
 METHOD = f"""\
-A fake model takes {MODEL_SECONDS:g} s, a fake scorer none; as many questions for each number of llm-consumers. Those
-beyond the partitions of questions-pending have nothing to do. Partitions that were added cannot be taken back, so more
-of them are measured only if `--raise-partitions` says so. CPU time is that of all of the fleet's containers without the
-fakes, what they do anyway included."""
+The same number of questions at full speed for each number of llm-consumers, with a fake model of {MODEL_SECONDS:g} s.
+Consumers beyond the partitions of questions-pending are idle. Added partitions cannot be removed, so more of them are
+measured only with `--raise-partitions`."""
 
 
 def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
@@ -64,7 +63,7 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
 
 
 @study(
-    "What do more llm-consumers and more partitions bring?",
+    "What is the effect of more llm-consumers and partitions?",
     METHOD,
     option("--consumers", type=int, nargs="+", default=[2, 4], help="llm-consumers (default: 2 4)"),
     option("--questions", type=int, default=2000, help="questions of each run (default: 2000)"),
@@ -78,7 +77,7 @@ def compare(runs: Sequence[Run], concurrency: int) -> tuple[Comparison, ...]:
 def main(options: argparse.Namespace, runs: Runs) -> Findings:
     """Measures."""
     client, side = Client(), Side("fleet", None, options.concurrency)
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         for wanted in (0, *sorted(options.raise_partitions)):
             raise_partitions(fleet, wanted)
             partitions = partition_count()

@@ -33,11 +33,10 @@ BATCH_SIZES = (1, 8, 16, 32, 64)
 WARM_UP = 50
 
 METHOD = """\
-Answers of the embedded model and their references, as recorded for the threshold study; where there are fewer than
-asked for they come again, so that both sides know references that they saw before. Through the fleet: written as last
-attempts to llm-responses-success, so that each gives one decision and none is asked again; the clock runs from the
-first record until the broker has the last decision, with storage-writer stopped. In process: the scorer's own engine
-with the scorer's own settings, nothing else in the container; a new engine for each batch size."""
+Recorded answers of the embedded model with their references, repeated if there are too few. Through the fleet: they are
+written as last attempts to llm-responses-success, so that each makes one decision; the time is from the first record
+until the broker has the last decision, with storage-writer stopped. In process: the scorer's own engine and settings,
+alone in its container, with a new engine for each batch size."""
 
 Pair = tuple[str, str]
 
@@ -127,7 +126,7 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 
 @study(
-    "How many answers/s are scored through Flink and HTTP, beside the same engine in process?",
+    "How many answers/s are scored through Flink and HTTP, compared with the same engine in process?",
     METHOD,
     option("--answers", type=int, default=600, help="answers of each run (default: 600)"),
     option("--rounds", type=int, default=3, help="rounds of each side, alternating (default: 3)"),

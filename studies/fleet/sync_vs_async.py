@@ -20,9 +20,8 @@ from pathlib import Path
 from docker.models.containers import Container
 from matplotlib.figure import Figure
 
-from pipeline.settings import PostgresSettings
-from studies.fleet.environment.containers import run_container
-from studies.fleet.environment.database import Database, create_database, drop_database
+from studies.fleet.environment.containers import running_container
+from studies.fleet.environment.database import Database, address, separate_database
 from studies.fleet.environment.fakes import ANSWER, REFERENCE
 from studies.fleet.environment.fleet import idle_fleet
 from studies.fleet.environment.http_load import question
@@ -55,18 +54,16 @@ SETTLE_SECONDS = 150.0
 """Wait after the last visitor, for questions in flight, which may include quota waits of 60 s."""
 
 METHOD = f"""\
-Each question is a visitor with a connection of their own who comes when it is due, whatever becomes of the others (an
-open loop), tries again each second while nobody listens, and gives up {PATIENCE_SECONDS:g} s after coming, as
-browsers, load balancers and people do. At the synchronous service they wait for the reply of `POST /query`, which is
-the answer. At the fleet they get 202 and look at `/status/ID?wait=`; what they see late because too many wait at once
-counts against the fleet. One answer in five is bad at first and asked for again. The model is a fake; both sides have
-as many calls of it in flight. The scorer is the real one. Faulty: a fifth of the questions meets 503 twice, and after
-a third of the time the model refuses everybody for {OUTAGE_SECONDS:g} s, with 429 and a Retry-After until the end of
-it. The synchronous service: Flask under gunicorn with 64 threads, retries with growing, spread pauses that honour
-Retry-After, up to three generations, the best kept, a cache, one PostgreSQL transaction at each end; it answers with
-an error after 55 s, so that its client learns why. Killed: SIGKILL in the middle of the asking, started again
-{DOWN_SECONDS:g} s later; at the fleet all that does the same job is killed, storage-service and both llm-consumers.
-Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
+Each question is a visitor with a connection of their own who comes when it is due (an open loop), retries each second
+while no server listens, and gives up after {PATIENCE_SECONDS:g} s. The synchronous service replies with the answer. The
+fleet replies with 202, and visitors poll `/status/ID?wait=`. The model is a fake with as many calls in flight on both
+sides; one first answer in five is bad and generated again. The scorer is the real one.
+
+- Faulty: a fifth of the questions gets 503 twice; after a third of the time the model refuses all calls for
+  {OUTAGE_SECONDS:g} s, with 429 and a `Retry-After`.
+- Killed: SIGKILL after half of the time, and a start {DOWN_SECONDS:g} s later; of the fleet, storage-service and both
+  llm-consumers.
+- Kept in the end: rows with an answer {SETTLE_SECONDS:g} s after the last visitor left, or once nothing is pending."""
 
 
 @dataclass(frozen=True)
@@ -234,40 +231,36 @@ def await_settled(database: Database, beginning: str, seconds: float) -> dict[st
 @contextmanager
 def synchronous(fleet: Fleet, provider_url: str, concurrency: int) -> Iterator[tuple[Container, Database]]:
     """Runs the synchronous service on the fleet's network, with its own database."""
-    database = create_database(DATABASE)
-    container = None
-    try:
-        password = PostgresSettings().postgres_password.get_secret_value()
-        container = run_container(
+    with (
+        separate_database(DATABASE) as database,
+        running_container(
             fleet,
             IMAGE,
             ALIAS,
-            ALIAS,
             environment={
                 "CACHE_URL": "redis://redis:6379/2",
-                "POSTGRES_URL": f"postgresql+psycopg2://user:{password}@postgres/{DATABASE}",
+                "POSTGRES_URL": address(DATABASE),
                 "LLM_BASE_URL": provider_url,
                 "LLM_CONCURRENCY": str(concurrency),
             },
             mem_limit="512m",
-        )
+        ) as container,
+    ):
         wait_for_port(ALIAS, 5001)
         yield container, database
-    finally:
-        if container:
-            container.remove(force=True)
-        database.close()
-        drop_database(DATABASE)
 
 
 def document(measurement: Measurement) -> str:
-    """Returns the page."""
+    """Returns the page; columns that are 0 in all runs are not in its table."""
+    runs = measurement.runs
+    zero = [column for column in runs[0] if all(run[column] == 0 for run in runs)]
     return render(
         "fleet/templates/sync-vs-async.md.j2",
         measured=measurement,
         plots=PLOTS,
-        table=table_of(measurement.runs),
-        findings=findings(measurement.runs),
+        table=table_of([{column: value for column, value in run.items() if column not in zero} for run in runs]),
+        zero=zero,
+        findings=findings(runs),
     )
 
 
@@ -323,7 +316,7 @@ def write_page(options: argparse.Namespace, measurement: Measurement) -> None:
 
 
 @study(
-    "What do queues bring, and what do they cost? More: [sync-vs-async.md](sync-vs-async.md).",
+    "What are the benefits and costs of queues?",
     METHOD,
     option("--rate", type=float, default=8, help="questions per second, except the burst (default: 8)"),
     option("--seconds", type=float, default=60, help="duration, except the burst (default: 60)"),

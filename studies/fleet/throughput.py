@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from studies.fleet.environment.celery import Layout
-from studies.fleet.environment.fakes import ScriptedScorer
+from studies.fleet.environment.fakes import fake_scorer
 from studies.fleet.environment.fleet import idle_fleet, partition_count, raise_partitions
 from studies.fleet.environment.http_load import Client
 from studies.fleet.environment.workload import WORKERS, Side, Workload
@@ -23,15 +23,11 @@ from studies.reporting.study import Findings, Runs, option, study
 LAYOUTS: tuple[Layout, ...] = ("kinds", "alike")
 
 METHOD = """\
-Unique questions are posted over keep-alive connections by a process of its own, each as soon as a connection is free;
-the clock stops when PostgreSQL has the row of the last answer. Model and scorer are fakes that cost the same on both
-sides. Baseline: Celery with `acks_late`, a Redis broker with an append-only file, Flask under gunicorn with 64 threads,
-the fleet's tables in the fleet's PostgreSQL; its workers are laid out by kinds of task as the fleet's processes are
-(two generate, one scores, one persists) or alike (two that do everything). The fleet idles beside it and takes the CPU
-time in the last column. Two llm-consumers share three partitions unevenly: one has two thirds of the questions. With
-`--raise-partitions` questions-pending has more of them before a model of 1 s is measured. There the first and the last
-second, in which not all calls can be in flight, count as well. CPU time is that of all containers of a side, without
-fakes and client."""
+Questions at full speed. The baseline is Celery with `acks_late`, a Redis broker with an append-only file, and Flask
+under gunicorn with 64 threads. Its workers are divided by kinds of task like the fleet's processes (two generate, one
+scores, one persists) or alike (two do everything). The idle fleet takes the CPU time in the last column. Two
+llm-consumers share three partitions unevenly: one has two thirds of the questions; `--raise-partitions` adds partitions
+before the runs with a model of 1 s. Their first and last second count, too, in which not all calls can be in flight."""
 
 
 def sides(layouts: Sequence[Layout], fleet_concurrency: int, concurrencies: Sequence[int]) -> list[Side]:
@@ -71,7 +67,7 @@ def compare(figure: str, runs: Sequence[Run], goal: float) -> Comparison:
 
 
 @study(
-    "How many questions a second become rows, beside Celery?",
+    "How many questions per second are completed, compared with Celery?",
     METHOD,
     option("--questions", type=int, default=5000, help="questions of each run with 0 ms (default: 5000)"),
     option("--slow-questions", type=int, default=6000, help="questions of each run with 1 s (default: 6000)"),
@@ -90,7 +86,7 @@ def main(options: argparse.Namespace, runs: Runs) -> Findings:
     comparisons: list[Comparison] = []
     client = Client()
     layouts: Sequence[Layout] = LAYOUTS
-    with idle_fleet() as fleet, ScriptedScorer(fleet):
+    with idle_fleet() as fleet, fake_scorer(fleet):
         if options.model != "1":
             workload = Workload(fleet, client, 0, options.questions, options.connections)
             fast = workload.run(schedule(sides(LAYOUTS, options.concurrency, [options.concurrency]), options.rounds))

@@ -39,11 +39,9 @@ LONGEST_SECONDS = 1200
 CONNECTIONS = 16
 
 METHOD = """\
-The embedded model answers on both sides, with the fleet's own settings. Straight: the requests that llm-consumer makes
-(same prompts, temperature, limit, HTTP client), as many in flight as all replicas of llm-consumer have together.
-Answers are sampled, so that their lengths differ: tokens/s are compared, not seconds. Each round asks other texts (a
-number is put before the question), for the fleet would know the answers; the fleet's clock stops when PostgreSQL has
-the last row."""
+The embedded model answers on both sides, with the fleet's settings. Straight: the requests of llm-consumer, with as
+many in flight as all its replicas have together. Each round asks new texts, because the fleet knows the old ones.
+Answers are sampled and differ in length, so tokens/s are compared, not seconds."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def through_fleet(client: Client, database: Database, beginning: str, asked: Seq
 
 
 @study(
-    "What does the fleet leave of the embedded model's tokens/s?",
+    "Which share of the embedded model's tokens/s does the fleet reach?",
     METHOD,
     option("--questions", type=int, default=50, help="questions of each round (default: 50)"),
     option("--rounds", type=int, default=2, help="rounds of each side, alternating (default: 2)"),

@@ -14,6 +14,8 @@ from studies.reporting.machine import Machine
 from studies.reporting.tables import table_of
 
 RESULTS = Path("docs/benchmarks")
+ROUND = "round"
+"""Column with the number of the round."""
 
 
 class Comparison(BaseModel):
@@ -96,6 +98,29 @@ class Measurement(BaseModel):
 def median(runs: Sequence[Run], column: str) -> float:
     """Returns the median of a column, which other load on the machine affects least."""
     return statistics.median(float(run[column]) for run in runs)
+
+
+def medians(runs: Sequence[Run]) -> list[Run]:
+    """Returns one run for each setting, with the medians of its rounds.
+
+    A column belongs to the setting if it has the same values in every round. Runs without rounds stay as they are.
+    """
+    by_round: dict[object, list[Run]] = {}
+    for run in runs:
+        by_round.setdefault(run.get(ROUND), []).append(run)
+
+    def constant(column: str) -> bool:
+        return len({tuple(sorted(str(run.get(column)) for run in own)) for own in by_round.values()}) == 1
+
+    columns = [column for column in dict.fromkeys(name for run in runs for name in run) if column != ROUND]
+    setting = [column for column in columns if constant(column)]
+    grouped: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(tuple(run.get(column) for column in setting), []).append(run)
+    return [
+        {column: own[0][column] if column in setting else median(own, column) for column in columns if column in own[0]}
+        for own in grouped.values()
+    ]
 
 
 def now() -> datetime:

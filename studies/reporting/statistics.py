@@ -67,16 +67,12 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
     return float(stats.spearmanr(left, right).statistic)
 
 
-def bootstrap(
-    units: Sequence[str], figure: Callable[[Sequence[str]], float], resamples: int = RESAMPLES, seed: int = SEED
-) -> Interval:
+def bootstrap(units: Sequence[str], figure: Callable[[Sequence[str]], float]) -> Interval:
     """Returns a figure with its 95 % percentile interval over resampled units.
 
     Args:
         units: The units to resample, such as questions: answers to one question share a reference.
         figure: Computes the figure for a list of units, which may contain a unit several times.
-        resamples: Number of draws.
-        seed: Seed of the draws.
     """
 
     value = figure(units)
@@ -89,11 +85,11 @@ def bootstrap(
     drawn = stats.bootstrap(
         (np.arange(len(units)),),
         of,
-        n_resamples=resamples,
+        n_resamples=RESAMPLES,
         vectorized=False,
         confidence_level=0.95,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(SEED),
     )
     low, high = drawn.confidence_interval
     return Interval(value, float(low), float(high))

@@ -1,5 +1,7 @@
-"""Tables in Markdown."""
+"""Tables in Markdown and CSV."""
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 
 Cell = str | int | float
@@ -15,6 +17,15 @@ def table_of(records: Sequence[Mapping[str, Cell]]) -> str:
     """Returns records as a table with a column for each name; missing values are empty."""
     columns = list(dict.fromkeys(name for record in records for name in record))
     return table(columns, ([short(record.get(name, "")) for name in columns] for record in records))
+
+
+def csv_of(records: Sequence[Mapping[str, Cell]]) -> str:
+    """Returns records with the same names as CSV with a header."""
+    body = io.StringIO()
+    writer = csv.DictWriter(body, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return body.getvalue()
 
 
 def short(value: Cell) -> str:

@@ -17,18 +17,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.settings import EXIT_USAGE, load
-from score_validator.encoder import EncoderError
-from score_validator.scorer import TextPair, load_scorer
+from pipeline.settings import load
+from score_validator.scorer import TextPair
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.reporting.plots import png
-from studies.reporting.statistics import Interval, auc, bootstrap, spearman
+from studies.reporting.statistics import RESAMPLES, Interval, auc, bootstrap, spearman
 from studies.reporting.tables import table
 from studies.reporting.templates import render
 from studies.self_check import plots
 from studies.threshold.questions import LABELLED_FILE, Labelled, read_labelled
-from studies.threshold.scores import PERCENTILES, Scores, by_label, by_question, percentiles
+from studies.threshold.regeneration import Recommendation
+from studies.threshold.scores import (
+    PERCENTILES,
+    Scores,
+    by_label,
+    by_question,
+    calibrated_scorer,
+    percentiles,
+    write_document,
+)
 from studies.threshold.separation import gain, separation
 from studies.threshold.study import COMPARED, HARD, SEED, SHUFFLES
 
@@ -87,21 +95,7 @@ def unrelated_samples(sampled: Sequence[Sampled], times: int, seed: int) -> list
     ]
 
 
-class Advice(NamedTuple):
-    """A threshold and its bounds.
-
-    Attributes:
-        threshold: The recommended one, to two places.
-        floor: The 99th percentile of answers against samples of other questions.
-        ceiling: The 5th percentile of good answers.
-    """
-
-    threshold: float
-    floor: float
-    ceiling: float
-
-
-def advise(chance: Sequence[float], good: Sequence[float], hard: Interval) -> Advice:
+def advise(chance: Sequence[float], good: Sequence[float], hard: Interval) -> Recommendation:
     """Chooses a threshold that chance does not pass; it is higher only if more agreement means better answers.
 
     Args:
@@ -111,7 +105,7 @@ def advise(chance: Sequence[float], good: Sequence[float], hard: Interval) -> Ad
     """
     floor, ceiling = float(np.percentile(chance, 99)), float(np.percentile(good, 5))
     chosen = max(floor, ceiling) if hard.low > 0.5 else floor
-    return Advice(ceil(chosen * 100) / 100, floor, ceiling)
+    return Recommendation(ceil(chosen * 100) / 100, floor, ceiling)
 
 
 def verdict(hard: Interval) -> str:
@@ -167,6 +161,7 @@ def document(
     write(images / "self-check.png", png(plots.agreement(labels, chance, own, reference, advice.threshold)))
     return render(
         "self_check/templates/self-check-study.md.j2",
+        resamples=RESAMPLES,
         advice=advice,
         hard=hard,
         verdict=verdict(hard),
@@ -218,23 +213,16 @@ def main() -> int:
     options = parser.parse_args()
 
     settings = load(ScorerSettings)
-    try:
+
+    def text() -> str:
         answers = read_labelled(options.labelled)
         with options.samples.open(encoding="utf-8") as lines:
             sampled = read_samples(lines)
-        scorer = load_scorer(settings)
-        if scorer.baseline is None:
-            raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
-        today = datetime.now(UTC).date()
+        scorer, today = calibrated_scorer(settings), datetime.now(UTC).date()
         images = options.docs / "images"
-        text = document(Scores(scorer), scorer.name, answers, sampled, options.threshold, images, today)
-    except (OSError, ValueError, EncoderError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    path = options.docs / "self-check-study.md"
-    write(path, text.encode())
-    print(path)
-    return 0
+        return document(Scores(scorer), scorer.name, answers, sampled, options.threshold, images, today)
+
+    return write_document(options.docs / "self-check-study.md", text)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
-"""Scores answers as the service does, and groups the scores for the studies."""
+"""Scores answers as the service does, groups the scores, and writes the studies' documents."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from pipeline.settings import EXIT_USAGE
 from score_validator.calibration import calibrated
-from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair
+from score_validator.encoder import EncoderError
+from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, load_scorer
+from score_validator.settings import ScorerSettings
+from studies.reporting.files import write
 from studies.threshold.questions import LABELS, Labelled
 
 BATCH = 256
@@ -65,3 +71,28 @@ def percentiles(name: str, values: Sequence[float]) -> list[object]:
     """Returns a row of a table: name, number, mean and percentiles."""
     shown = (f"{each:.2f}" for each in np.percentile(values, [5, 25, 50, 75, 95]))
     return [name, len(values), f"{np.mean(values):.3f}", *shown, f"{max(values):.2f}"]
+
+
+def calibrated_scorer(settings: ScorerSettings) -> Scorer:
+    """Loads the scorer of the settings.
+
+    Raises:
+        EncoderError: Its encoder cannot be loaded.
+        ValueError: It has no baseline.
+    """
+    scorer = load_scorer(settings)
+    if scorer.baseline is None:
+        raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
+    return scorer
+
+
+def write_document(path: Path, document: Callable[[], str]) -> int:
+    """Writes the document of a study; returns 2 if its input or the encoder cannot be loaded."""
+    try:
+        text = document()
+    except (OSError, ValueError, EncoderError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    write(path, text.encode())
+    print(path)
+    return 0

@@ -1,7 +1,8 @@
 """Measures what the score detects, and recommends a threshold: `python -m studies.threshold.study`.
 
 Reads attempts of the model (JSON lines; `make study S=threshold` reads them from PostgreSQL), the labelled answers and
-the question set; scores them with the encoder of the settings; writes `threshold-study.md` and its plots.
+the question set; scores them with the encoder of the settings; writes `threshold-study.md`, its plots, and
+`threshold-study.csv` with all variants of the score.
 """
 
 import argparse
@@ -15,21 +16,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.settings import EXIT_USAGE, load
-from score_validator.encoder import EMBEDDED_LAYER, EncoderError, embedded_folder
-from score_validator.scorer import Scorer, TextPair, load_scorer
+from pipeline.settings import load
+from score_validator.encoder import EMBEDDED_LAYER, embedded_folder
+from score_validator.scorer import Scorer, TextPair
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.reporting.plots import png
-from studies.reporting.statistics import Interval, auc, bootstrap, spearman
-from studies.reporting.tables import table
+from studies.reporting.statistics import RESAMPLES, Interval, auc, bootstrap, spearman
+from studies.reporting.tables import csv_of, table
 from studies.reporting.templates import render
 from studies.threshold import plots
 from studies.threshold.questions import LABELLED_FILE, QUESTIONS_FILE, Labelled, read_labelled, read_references
 from studies.threshold.regeneration import Attempt, Recommendation, at_threshold, best_of, complete, recommend
-from studies.threshold.scores import PERCENTILES, Scores, by_label, by_question, percentiles
+from studies.threshold.scores import (
+    PERCENTILES,
+    Scores,
+    by_label,
+    by_question,
+    calibrated_scorer,
+    percentiles,
+    write_document,
+)
 from studies.threshold.separation import gain, separation
-from studies.threshold.variants import variants
+from studies.threshold.variants import COSINE, variants
 
 ATTEMPTS_FILE = Path("studies/threshold/data/attempts.jsonl")
 ATTEMPTS = 3
@@ -49,6 +58,9 @@ GOALS = {"wrong": 0.80, "off_topic": 0.99}
 EMBEDDED = "all-MiniLM-L6-v2"
 SERVICE_VARIANT = f"layer {EMBEDDED_LAYER} idf F1"
 """The variant of the embedded encoder that the service uses."""
+
+BEST = 10
+"""Variants of each encoder that are in the document's table."""
 
 
 def read_attempts(lines: Iterable[str]) -> list[Attempt]:
@@ -112,14 +124,34 @@ class Evaluation(NamedTuple):
     ways: list[Variant]
 
     def table(self) -> str:
-        """Returns the variants as a table in Markdown."""
+        """Returns the best variants and those to compare them with, as a table in Markdown."""
+        compared = (SERVICE_VARIANT, self.last, COSINE)
         return table(
             ("way", "good/wrong", f"gain over {self.last}", "good/partly", "good/off topic", "model's answers/chance"),
             [
                 [way.name, way.hard, way.gain, *(f"{each:.3f}" for each in way.others), f"{way.own:.3f}"]
-                for way in self.ways
+                for place, way in enumerate(self.ways)
+                if place < BEST or way.name in compared
             ],
         )
+
+
+def all_variants(evaluations: Mapping[str, Evaluation]) -> list[dict[str, str]]:
+    """Returns all variants of all encoders as rows of a CSV file."""
+    return [
+        {"encoder": encoder, "way": way.name}
+        | {
+            name: f"{value:.3f}"
+            for name, value in (
+                *zip(("good/wrong", "good/wrong low", "good/wrong high"), way.hard, strict=True),
+                *zip(("gain", "gain low", "gain high"), way.gain, strict=True),
+                *zip(("good/partly", "good/off topic"), way.others, strict=True),
+                ("model's answers/chance", way.own),
+            )
+        }
+        for encoder, evaluation in evaluations.items()
+        for way in evaluation.ways
+    ]
 
 
 def evaluate_variants(
@@ -316,6 +348,8 @@ def document(
         old_good=reaching(labels["good"], old),
         old_first=reaching(first, old),
         old_taken_for_calibrated=reaching(labels["good"], OLD_THRESHOLD),
+        resamples=RESAMPLES,
+        best=BEST,
         service_way=SERVICE_VARIANT,
         ranks={
             name: (place, len(each.ways), each.ways[place - 1], each.last)
@@ -350,14 +384,14 @@ def main() -> int:
     options = parser.parse_args()
 
     settings = load(ScorerSettings)
-    try:
+    path = options.docs / "threshold-study.md"
+
+    def text() -> str:
         answers = read_labelled(options.labelled)
         with options.attempts.open(encoding="utf-8") as lines:
             attempts = read_attempts(lines)
         references = read_references(options.questions)
-        scorer = load_scorer(settings)
-        if scorer.baseline is None:
-            raise ValueError(f"{scorer.name} has no baseline: run python -m studies.threshold.calibrate first")
+        scorer = calibrated_scorer(settings)
         encoders = {EMBEDDED: embedded_folder()}
         encoders |= {name: Path(folder) for name, _, folder in (each.partition("=") for each in options.encoder)}
         import torch
@@ -367,18 +401,14 @@ def main() -> int:
         evaluations = {
             name: evaluate_variants(folder, answers, first_attempts, references) for name, folder in encoders.items()
         }
+        write(path.with_suffix(".csv"), csv_of(all_variants(evaluations)).encode())
         held_out = without_own_weights(encoders[EMBEDDED], answers, references)
         today = datetime.now(UTC).date()
-        text = document(
+        return document(
             scorer, answers, attempts, options.origin, evaluations, held_out, options.docs / "images", today
         )
-    except (OSError, ValueError, EncoderError) as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    path = options.docs / "threshold-study.md"
-    write(path, text.encode())
-    print(path)
-    return 0
+
+    return write_document(path, text)
 
 
 if __name__ == "__main__":

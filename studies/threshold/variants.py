@@ -17,6 +17,8 @@ from score_validator.matching import Embedded, match
 from score_validator.scorer import TextPair
 
 TAIL = 0.25
+COSINE = "sentence cosine"
+"""Name of the variant that compares the means of the last layer's vectors."""
 
 Floats = NDArray[np.float32]
 
@@ -77,7 +79,7 @@ def variants(folder: Path, pairs: Sequence[TextPair], references: Sequence[str])
 
 
 def _score(candidate: _Text, reference: _Text) -> dict[str, float]:
-    made = {"sentence cosine": float(candidate.mean @ reference.mean)}
+    made = {COSINE: float(candidate.mean @ reference.mean)}
     for layer, (left, right) in enumerate(zip(candidate.layers, reference.layers, strict=True)):
         if not layer:
             continue  # the embeddings themselves: words without their context

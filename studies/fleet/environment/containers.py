@@ -1,7 +1,8 @@
 """Additional containers on the fleet's network; CPU time and memory of containers."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import docker.errors
@@ -36,24 +37,27 @@ def own_image(fleet: Fleet) -> str:
     return str(fleet.docker.containers.get(socket.gethostname()).attrs["Config"]["Image"])
 
 
-def run_container(fleet: Fleet, image: str, name: str, alias: str, **options: Any) -> Container:
-    """Starts a container on the fleet's network, after removing one of the same name left by a killed run.
+@contextmanager
+def running_container(fleet: Fleet, image: str, name: str, alias: str = "", **options: Any) -> Iterator[Container]:
+    """Runs a container on the fleet's network; removes one of the same name first, which a killed run has left.
+
+    Args:
+        fleet: The fleet.
+        image: Image of the container.
+        name: End of its name.
+        alias: Its name on the network; by default `name`.
+        options: Further options of Docker's SDK.
 
     Raises:
         MeasurementError: The image does not exist.
     """
     for left in fleet.docker.containers.list(all=True, filters={"name": f"^/?{_NAME}-{name}$"}):
         left.remove(force=True)
-    network = fleet.network
     try:
-        container: Container = fleet.docker.containers.run(
-            image,
-            name=f"{_NAME}-{name}",
-            network=network,
-            networking_config={network: fleet.docker.api.create_endpoint_config(aliases=[alias])},
-            detach=True,
-            **options,
-        )
+        container = fleet.run(image, f"{_NAME}-{name}", alias or name, **options)
     except docker.errors.ImageNotFound:
         raise MeasurementError(f"there is no image {image}; `make study` builds it first") from None
-    return container
+    try:
+        yield container
+    finally:
+        container.remove(force=True, v=True)

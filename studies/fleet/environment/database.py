@@ -1,5 +1,7 @@
 """Databases on the fleet's PostgreSQL: the fleet's own, and one for each baseline."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +48,30 @@ def connect(name: str | None = None) -> psycopg2.extensions.connection:
     return connection
 
 
-def create_database(name: str) -> Database:
-    """Creates an empty database with the fleet's tables on the fleet's server, and connects to it."""
-    drop_database(name)
-    server = Database()
+@contextmanager
+def separate_database(name: str) -> Iterator[Database]:
+    """Creates an empty database with the fleet's tables on the fleet's server, and drops it at the end."""
+    _on_server(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    _on_server(f"CREATE DATABASE {name}")
+    database = Database(name)
     try:
-        server.rows(f"CREATE DATABASE {name}")
+        for file in sorted(Path("sql/migrations").glob("*.sql")):
+            database.rows(file.read_text())
+        yield database
     finally:
-        server.close()
-    made = Database(name)
-    for file in sorted(Path("sql/migrations").glob("*.sql")):
-        made.rows(file.read_text())
-    return made
+        database.close()
+        _on_server(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # even if clients are connected to it
 
 
-def drop_database(name: str) -> None:
-    """Drops a database if it exists, even if clients are connected to it."""
+def address(name: str) -> str:
+    """Returns the address of a database of the fleet's server, for SQLAlchemy."""
+    password = PostgresSettings().postgres_password.get_secret_value()
+    return f"postgresql+psycopg2://user:{password}@postgres/{name}"
+
+
+def _on_server(statement: str) -> None:
     server = Database()
     try:
-        server.rows(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        server.rows(statement)
     finally:
         server.close()

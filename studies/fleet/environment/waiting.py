@@ -86,7 +86,7 @@ def wait_for_members(group: str, count: int) -> None:
     eventually(settled, f"{group} has {count} members", 90, interval=0.5)
 
 
-def wait_for_port(host: str, port: int, seconds: float = 30) -> None:
+def wait_for_port(host: str, port: int) -> None:
     """Waits until a server listens at an address."""
 
     def listening() -> bool:
@@ -96,4 +96,4 @@ def wait_for_port(host: str, port: int, seconds: float = 30) -> None:
         except OSError:
             return False
 
-    eventually(listening, f"{host}:{port} listens", seconds)
+    eventually(listening, f"{host}:{port} listens", 30)

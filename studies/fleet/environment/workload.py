@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from docker.models.containers import Container
 
-from studies.fleet.environment.celery import BASELINE_URL, Baseline, Layout
+from studies.fleet.environment.celery import BASELINE_URL, Layout, celery_baseline
 from studies.fleet.environment.containers import cpu_seconds
 from studies.fleet.environment.database import Database
 from studies.fleet.environment.fakes import REFERENCE, instant_provider
@@ -93,7 +93,7 @@ class Workload:
             return run
         # Short tasks are prefetched. Prefetching long ones would leave a worker idle while they wait in another.
         prefetch = 1 if self._latency else 4
-        with Baseline(self._fleet, provider_url, side.layout, side.concurrency, prefetch) as baseline:
+        with celery_baseline(self._fleet, provider_url, side.layout, side.concurrency, prefetch) as baseline:
             before = cpu_seconds(idle)
             run = self._measure(BASELINE_URL, baseline.database, lambda: [*background, *baseline.containers])
             return run | {"idle fleet, CPU s": cpu_seconds(idle) - before}

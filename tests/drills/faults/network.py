@@ -37,16 +37,9 @@ class Interpose(Fault):
         return f"{PROJECT}-drill-{self.name}"
 
     def apply(self, stage: Stage) -> None:
-        docker, network = stage.fleet.docker, stage.fleet.network
         self._call_service(stage, [self.alias])
-        docker.containers.run(
-            stage.image,
-            command=["python", "-m", *self.command],
-            name=self._proxy,
-            network=network,
-            networking_config={network: docker.api.create_endpoint_config(aliases=[self.service])},
-            detach=True,
-            mem_limit="192m",
+        stage.fleet.run(
+            stage.image, self._proxy, self.service, command=["python", "-m", *self.command], mem_limit="192m"
         )
 
         def listening() -> bool:
@@ -70,12 +63,8 @@ class Interpose(Fault):
         return found
 
     def _call_service(self, stage: Stage, aliases: list[str]) -> None:
-        network = stage.fleet.docker.networks.get(stage.fleet.network)
         [service] = stage.containers(self.service)
-        service.reload()
-        if stage.fleet.network in service.attrs["NetworkSettings"]["Networks"]:
-            network.disconnect(service)
-        network.connect(service, aliases=aliases)
+        stage.fleet.reconnect(service, aliases)
 
 
 @dataclass(frozen=True)

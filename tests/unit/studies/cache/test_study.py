@@ -103,7 +103,15 @@ def test_the_page_tells_what_is_off_and_what_never_filled() -> None:
     assert "`allkeys-lfu` differs most from `allkeys-lru` with `zipf 0.8` at 8 MiB: 68.0% against 60.0%" in page
     assert "never full" in page
     assert "within 3.0 points" in page
+    assert "| zipf 0.8 | 8 MiB | 60.0% (62.0%) | 68.0% (70.0%) |  |" in page
+    assert "| uniform | 8 MiB | 30.0% (never full) |  | 33.0% (33.0%) |" in page
     assert all(plot in page for plot in report.PLOTS.values())
+
+
+def test_sizes_at_which_no_cache_was_full_are_only_in_the_csv_file() -> None:
+    never_full = result("allkeys-lru", 1.0, 0.9, None)
+    assert report.hit_rates([never_full]) == []
+    assert (measure.row(never_full)["hit rate, %"], measure.row(never_full)["predicted, %"]) == ("90.0", "")
 
 
 def test_each_distribution_and_policy_is_drawn() -> None:

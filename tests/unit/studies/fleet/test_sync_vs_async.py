@@ -94,6 +94,8 @@ def test_the_page_says_both_sides_and_the_cost():
     page = sync_vs_async.document(measurement)
     assert "**killed** — synchronous: first reply after 2 s, answer after 1 s (p50), 50.0% answered in time" in page
     assert "A queue hides overload" in page
+    assert "0 in all runs: refused; accepted, pending in the end." in page
+    assert "| refused |" not in page
     assert sum(len(axis.containers) for axis in sync_vs_async.figures(runs)["shares"].axes) == 4
 
 

@@ -29,6 +29,25 @@ def test_the_median_of_a_column():
     assert results.median([{"x": 1}, {"x": 30.0}, {"x": 2}], "x") == 2
 
 
+def test_the_rounds_of_a_setting_become_their_median():
+    runs = [
+        {"side": "a", "round": 1, "size": 8, "tokens": 10, "seconds": 1.0},
+        {"side": "b", "round": 1, "size": 8, "tokens": 20, "seconds": 3.0, "idle": 2.0},
+        {"side": "b", "round": 2, "size": 8, "tokens": 30, "seconds": 5.0, "idle": 4.0},
+        {"side": "a", "round": 2, "size": 8, "tokens": 14, "seconds": 2.0},
+    ]
+    assert results.medians(runs) == [
+        {"side": "a", "size": 8, "tokens": 12, "seconds": 1.5},
+        {"side": "b", "size": 8, "tokens": 25, "seconds": 4.0, "idle": 3.0},
+    ]
+
+
+def test_runs_without_rounds_stay_as_they_are():
+    runs = [{"what": "a", "per question": 1.5}, {"what": "b", "per question": 0.5}]
+    assert results.medians(runs) == runs
+    assert results.medians([{"side": "a", "round": 1, "x": 2.0}]) == [{"side": "a", "x": 2.0}]
+
+
 def test_what_is_kept_is_read_again(tmp_path, capsys):
     first, second = measurement(comparison()), measurement(comparison(goal=9), program="api")
     for each in (first, second):

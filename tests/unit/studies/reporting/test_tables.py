@@ -1,4 +1,4 @@
-from studies.reporting.tables import table, table_of
+from studies.reporting.tables import csv_of, table, table_of
 
 
 def test_a_table_has_every_column_once_and_gaps_where_a_run_lacks_it():
@@ -12,3 +12,7 @@ def test_a_table_has_every_column_once_and_gaps_where_a_run_lacks_it():
 
 def test_a_table():
     assert table(("a", "b"), [(1, 2)]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+
+
+def test_csv_has_a_header_and_quotes():
+    assert csv_of([{"a": 1, "b": "x, y"}, {"a": 2.5, "b": ""}]) == 'a,b\n1,"x, y"\n2.5,\n'

@@ -5,7 +5,8 @@ from datetime import date
 from studies.reporting.statistics import Interval
 from studies.threshold.questions import LABELS, Labelled
 from studies.threshold.regeneration import Attempt
-from studies.threshold.study import EMBEDDED, SERVICE_VARIANT, Evaluation, Variant, document
+from studies.threshold.study import BEST, EMBEDDED, SERVICE_VARIANT, Evaluation, Variant, all_variants, document
+from studies.threshold.variants import COSINE
 from tests.unit.score_validator.fakes import FakeScorer
 
 TEXTS = {
@@ -53,3 +54,18 @@ def test_the_document_has_its_threshold_its_pictures_and_where_the_way_of_the_se
     assert "| layer 5 tail F1 | 0.800 [0.700, 0.900] |" in text
     for name in ("distribution", "labels", "roc", "cost"):
         assert (tmp_path / "images" / f"study-{name}.png").stat().st_size > 1000
+
+
+def test_the_table_has_the_best_variants_and_those_to_compare_them_with():
+    better = [way(f"layer {number} tail F1", 0.9) for number in range(BEST + 5)]
+    others = [way(name, 0.5) for name in ("layer 1 F1", SERVICE_VARIANT, "layer 6 F1", COSINE)]
+    evaluation = Evaluation("layer 6 F1", [*better, *others])
+    shown = [line.split(" | ")[0].strip("| ") for line in evaluation.table().splitlines()[2:]]
+    assert shown == [each.name for each in (*better[:BEST], *others[1:])]
+
+
+def test_all_variants_are_rows_of_the_csv_file():
+    interval, gain = Interval(0.8, 0.7, 0.9), Interval(-0.1, -0.2, 0.0)
+    [row] = all_variants({"e": Evaluation("layer 6 F1", [Variant("w", interval, gain, (0.9, 1.0), 0.99)])})
+    assert (row["encoder"], row["way"], row["good/wrong low"], row["gain"]) == ("e", "w", "0.700", "-0.100")
+    assert (row["good/off topic"], row["model's answers/chance"]) == ("1.000", "0.990")
