@@ -316,7 +316,7 @@ def test_an_answer_of_a_megabyte_is_cut_and_made_storable(httpserver, ask):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told", "counts"),
+    ("status", "body", "outcome", "counts"),
     [
         (429, "slow down", ("refused", "1", "rate_limit"), False),
         (402, "pay", ("refused", "1", "credit"), False),
@@ -324,11 +324,11 @@ def test_an_answer_of_a_megabyte_is_cut_and_made_storable(httpserver, ask):
         (400, "bad request", ("answered", "1", 0), True),
     ],
 )
-def test_the_limiter_gets_the_outcome_of_a_failed_call(httpserver, status, body, told, counts):
+def test_the_limiter_gets_the_outcome_of_a_failed_call(httpserver, status, body, outcome, counts):
     admission = FakeAdmission()
     httpserver.expect_request(PATH).respond_with_data(body, status)
     message = asker(httpserver.url_for("/v1"), admission)().message
-    assert admission.reported == [told]
+    assert admission.reported == [outcome]
     assert message.error.counts_as_retry is counts
 
 
