@@ -4,7 +4,7 @@ from llm_server.settings import LlmServerSettings
 from pipeline.settings import load
 
 
-def test_defaults():
+def test_the_defaults_are_one_thread_and_four_slots():
     settings = LlmServerSettings()
     assert settings.llm_model == "smollm2-135m-instruct"
     assert (settings.llm_server_threads, settings.llm_server_parallel) == (1, 4)
@@ -19,7 +19,7 @@ def test_defaults():
         ("LLM_SERVER_CONTEXT", "10"),
     ],
 )
-def test_a_bad_value_names_its_variable(monkeypatch, capsys, name, value):
+def test_an_invalid_value_is_reported_with_its_variable(monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match="2"):
         load(LlmServerSettings)
