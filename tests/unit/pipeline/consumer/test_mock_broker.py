@@ -80,9 +80,9 @@ def test_a_message_that_always_crashes_the_handler_becomes_an_internal_error(bro
     handler = Handler(*[KeyError("a bug")] * FAULT_TRIES, None)
     with structlog.testing.capture_logs() as logs, run(handler), broker.reading(topics.PERMANENT) as reader:
         found = json.loads(reader.next())
-        ask(broker, "Does it go on?")
+        ask(broker, "Does it continue?")
         handler.wait_for(FAULT_TRIES + 1)
-    assert handler.texts == ["Does it fail?"] * FAULT_TRIES + ["Does it go on?"]
+    assert handler.texts == ["Does it fail?"] * FAULT_TRIES + ["Does it continue?"]
     assert (found["reason"], found["error"]) == ("internal_error", "KeyError: 'a bug'")
     assert base64.b64decode(found["value_base64"]) == question.to_bytes()
     assert [each["exc_info"] for each in logs if each["event"] == "failed to handle a message"] == [True] * FAULT_TRIES
