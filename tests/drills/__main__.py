@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -46,7 +45,12 @@ def _faults(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, help="Deals the provider's scripts and the soak's faults."
 )
-@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write the ledger here, as Markdown.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write the ledger here, as Markdown; drills that are not played again stay in it.",
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -125,8 +129,9 @@ def _write(results: Sequence[Result], options: Options, output: Path | None) -> 
     if output is None:
         return
     info = Fleet().docker.info()
-    about = About(datetime.now(UTC), options.rate, options.seconds, options.seed, info["NCPU"], info["MemTotal"])
-    output.write_text(report.markdown(results, about))
+    about = About(options.rate, options.seconds, options.seed, info["NCPU"], info["MemTotal"])
+    before = output.read_text() if output.exists() else ""
+    output.write_text(report.markdown(results, about, before, list(ALL)))
     owner = output.parent.stat()
     os.chown(output, owner.st_uid, owner.st_gid)
 

@@ -142,6 +142,7 @@ class Drills:
             _p95_seconds(fleet, ids),
             tuple(strike.fault.name for strike in strikes),
             tuple(memory),
+            datetime.now(UTC),
         )
         figures = ", ".join(f"{column} {cell}" for column, cell in zip(COLUMNS[1:], result.cells()[1:], strict=True))
         self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}: {figures}")
@@ -237,10 +238,13 @@ class Drills:
 
 
 def _try(step: Callable[[], None], problems: list[str]) -> None:
+    """Runs a step. Any error is a problem of this drill; the other drills are played all the same."""
     try:
         step()
     except (AssertionError, *AWAY) as error:
         problems.append(" ".join(str(error).split()))
+    except Exception as error:
+        problems.append(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _default(mix: Mix) -> Callable[[str], ByAttempt]:

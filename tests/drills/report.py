@@ -1,7 +1,7 @@
-"""The ledger for people: a table on the terminal and a document. Pure."""
+"""The ledger as a table on the terminal and as a document. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,7 @@ COLUMNS = (
     "allowed",
     "p95 (s)",
     "recovered (s)",
+    "played (UTC)",
 )
 
 _NOTES = """\
@@ -57,6 +58,7 @@ class Result:
         p95_seconds: Time in which 95 % of the questions got their final state.
         strikes: The faults, in the order of time.
         memory: Of each service in MB, at each strike and at the end; empty for a drill.
+        played_at: When it ended.
     """
 
     fault: str
@@ -68,6 +70,7 @@ class Result:
     p95_seconds: float | None = None
     strikes: Sequence[str] = ()
     memory: Sequence[Mapping[str, float]] = ()
+    played_at: datetime | None = None
 
     @property
     def passed(self) -> bool:
@@ -91,23 +94,22 @@ class Result:
         )
         p95 = "" if self.p95_seconds is None else f"{self.p95_seconds:.0f}"
         recovered = "never" if self.recovered_seconds is None else f"{self.recovered_seconds:.0f}"
-        return [self.fault, *map(str, numbers), p95, recovered]
+        played = "" if self.played_at is None else f"{self.played_at:%Y-%m-%d %H:%M}"
+        return [self.fault, *map(str, numbers), p95, recovered, played]
 
 
 @dataclass(frozen=True)
 class About:
-    """Under which conditions a ledger came about.
+    """Conditions of the drills in a ledger.
 
     Attributes:
-        at: When.
         rate: Questions a second.
-        seconds: How long questions were asked for in each drill.
-        seed: Of the scripts.
-        cores: Of the machine.
-        memory_bytes: Of the machine.
+        seconds: How long each drill asks questions.
+        seed: Seed of the scripts.
+        cores: Cores of the machine.
+        memory_bytes: Memory of the machine.
     """
 
-    at: datetime
     rate: float
     seconds: float
     seed: int
@@ -115,10 +117,10 @@ class About:
     memory_bytes: int
 
     def line(self) -> str:
-        """Returns it as one sentence."""
+        """Returns the conditions as one sentence."""
         return (
-            f"{self.at:%Y-%m-%d %H:%M} UTC, {self.rate:g} questions/s for {self.seconds:g} s each, seed {self.seed}, "
-            f"on a machine with {self.cores} cores and {self.memory_bytes / 2**30:.1f} GiB of memory."
+            f"Each drill asks {self.rate:g} questions/s for {self.seconds:g} s, seed {self.seed}, on a machine with "
+            f"{self.cores} cores and {self.memory_bytes / 2**30:.1f} GiB of memory."
         )
 
 
@@ -130,8 +132,21 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def markdown(results: Sequence[Result], about: About) -> str:
-    """Returns the results as the document `docs/ledger.md`."""
+def markdown(results: Sequence[Result], about: About, before: str = "", order: Sequence[str] = ()) -> str:
+    """Returns the results as the document `docs/ledger.md`.
+
+    Args:
+        results: The drills that were played.
+        about: Their conditions.
+        before: The document until now. Its drills are kept unless they were played again; all are dropped if the
+            conditions have changed.
+        order: Names of all drills, in the order of the rows.
+    """
+    played = [each.fault for each in results]
+    rows, broken = _kept(before, set(order) - set(played)) if about.line() in before else ({}, {})
+    rows |= {each.fault: "| " + " | ".join(each.cells()) + " |" for each in results}
+    broken |= {each.fault: [f"- {each.fault}: {problem}" for problem in explain(each)] for each in results}
+    names = sorted(rows, key=[*order, *played].index)
     lines = [
         "# Ledger",
         "",
@@ -142,15 +157,26 @@ def markdown(results: Sequence[Result], about: About) -> str:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "| --- |" + " ---: |" * (len(COLUMNS) - 1),
-        *("| " + " | ".join(each.cells()) + " |" for each in results),
+        *(rows[name] for name in names),
         "",
         _NOTES,
         *(line for each in results if each.memory for line in _course(each)),
     ]
-    broken = [f"- {each.fault}: {problem}" for each in results for problem in explain(each)]
-    if broken:
-        lines += ["## Broken promises", "", *broken, ""]
+    if any(broken.values()):
+        lines += ["## Broken promises", "", *(line for name in names for line in broken.get(name, [])), ""]
     return "\n".join(lines)
+
+
+def _kept(document: str, names: Collection[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Returns the row and the lines of broken promises of each of these drills that the document has."""
+    rows: dict[str, str] = {}
+    broken: dict[str, list[str]] = {}
+    for line in document.splitlines():
+        if line.startswith("| ") and (name := line[2:].split(" |")[0]) in names:
+            rows[name] = line
+        elif line.startswith("- ") and (name := line[2:].split(":")[0]) in names:
+            broken.setdefault(name, []).append(line)
+    return rows, broken
 
 
 def _course(result: Result) -> list[str]:

@@ -61,7 +61,7 @@ class Replaced(Fault):
             environment=[*config["Env"], *(f"{name}={value}" for name, value in (environment or {}).items())],
             user=config["User"],
             volumes={name: {"bind": folder} for folder, name in (own | dict(volumes or {})).items()},
-            tmpfs=host["Tmpfs"],
+            tmpfs=host.get("Tmpfs"),  # missing if the container has none
             shm_size=host["ShmSize"],
             mem_limit=host["Memory"],
             init=host["Init"],
