@@ -42,7 +42,7 @@ def test_one_thread_calls_the_model(scorer):
 
 
 def frozen_clock():
-    """Clock that stands still, so that batches take no time on a slow machine."""
+    """Stopped clock, so that batches take no time on a slow machine."""
     return 0.0
 
 

@@ -417,7 +417,7 @@ class Loop:
 
     @contextmanager
     def revoking(self, number):
-        """Revokes a partition, and gives control while the loop drains it; the rebalance has ended at the end."""
+        """Context that revokes a partition: its body runs while the loop drains, and the rebalance ends after it."""
         closing = self.consumer._partitions[PENDING, number].closing
         self.client.revoke(number, wait=False)
         self.wait_for(closing.is_set, "the loop does not drain")
