@@ -61,10 +61,10 @@ class Replaced(Fault):
             environment=[*config["Env"], *(f"{name}={value}" for name, value in (environment or {}).items())],
             user=config["User"],
             volumes={name: {"bind": folder} for folder, name in (own | dict(volumes or {})).items()},
-            tmpfs=host.get("Tmpfs"),  # missing if the container has none
+            tmpfs=host.get("Tmpfs"),  # Docker leaves out what a container does not have
             shm_size=host["ShmSize"],
             mem_limit=host["Memory"],
-            init=host["Init"],
+            init=host.get("Init"),
             # Not read-only: the files are written before it starts.
             cap_drop=host["CapDrop"],
             security_opt=host["SecurityOpt"],
