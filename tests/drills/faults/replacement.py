@@ -61,10 +61,10 @@ class Replaced(Fault):
             environment=[*config["Env"], *(f"{name}={value}" for name, value in (environment or {}).items())],
             user=config["User"],
             volumes={name: {"bind": folder} for folder, name in (own | dict(volumes or {})).items()},
-            tmpfs=host.get("Tmpfs"),  # missing if the container has none
+            tmpfs=host.get("Tmpfs"),  # Docker omits options that a container does not have
             shm_size=host["ShmSize"],
             mem_limit=host["Memory"],
-            init=host["Init"],
+            init=host.get("Init"),
             # Not read-only, because the files are written before the start.
             cap_drop=host["CapDrop"],
             security_opt=host["SecurityOpt"],
