@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from pipeline import messages
 from score_validator.app import create_app
 from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_REFERENCES, MAX_TEXT_CHARACTERS
 from score_validator.settings import ScorerSettings
@@ -294,3 +295,7 @@ def test_ready_and_openapi(client):
     assert pair["oneOf"] == [{"required": ["reference"]}, {"required": ["references"]}]
     assert "scores are 0" in pair["properties"]["candidate"]["description"]
     assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503", "504"}
+
+
+def test_a_pair_may_have_all_references_of_a_question():
+    assert MAX_REFERENCES == messages.MAX_REFERENCES + 1
