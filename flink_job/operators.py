@@ -24,11 +24,17 @@ BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
 
 SCORED = Types.ROW_NAMED(
-    ["key", "body", "partition", "offset", "score", "precision", "recall", "f1", "scorer", "refusal", "refusal_status"],
+    [
+        *("key", "body", "partition", "offset"),
+        *("score", "precision", "recall", "f1", "scorer"),
+        *("refusal", "refusal_status"),
+        "reference_index",
+    ],
     [
         *(BYTES, BYTES, Types.INT(), Types.LONG()),
         *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
         *(Types.STRING(), Types.INT()),
+        Types.INT(),
     ],
 )
 """A record with its score or its rejection; all null if there was nothing to score."""
@@ -57,17 +63,25 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
             response = None  # the next stage rejects it with the reason
-        if response and response.original_answer and self._client:
-            result = await self._client.score(response.llm_response, response.original_answer)
+        if response and response.all_references and self._client:
+            result = await self._client.score(response.llm_response, *response.all_references)
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
         scored: tuple[float | str | int | None, ...]
         if isinstance(result, BertScore):
-            scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)
+            scored = (
+                *(result.score, result.precision, result.recall, result.f1, result.scorer),
+                *(None, None),
+                result.reference_index,
+            )
         elif isinstance(result, Rejected):
-            scored = (None, None, None, None, None, result.message, result.status_code)
+            scored = (
+                *(None, None, None, None, None),
+                *(result.message, result.status_code),
+                None,
+            )
         else:
-            scored = (None,) * 7
+            scored = (None,) * 8
         return [Row(key, body, partition, offset, *scored)]
 
 
@@ -91,10 +105,10 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
+        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status, reference_index = value
         result: BertScore | Rejected | None = None
         if score is not None:
-            result = BertScore(score, precision, recall, f1, scorer)
+            result = BertScore(score, precision, recall, f1, scorer, reference_index)
         elif status is not None:
             result = Rejected(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))

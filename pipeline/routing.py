@@ -23,8 +23,8 @@ from pipeline.messages import (
 class BertScore:
     """BERTScore of an answer (Zhang et al. 2020). All numbers are from -1 to 1.
 
-    The answer is compared with its reference. Without a reference, the numbers are means over comparisons with further
-    answers of the same model.
+    The answer is compared with its references, and the best one counts. Without a reference, the numbers are means over
+    comparisons with further answers of the same model.
 
     Attributes:
         score: F1 on a scale where 0 is the score of unrelated texts and 1 that of equal texts; thresholds apply to it.
@@ -32,6 +32,7 @@ class BertScore:
         recall: Mean best match of the other text's tokens, raw.
         f1: Harmonic mean of precision and recall, raw.
         scorer: Encoder and layer.
+        reference_index: Position of the best reference, from 0; None: unknown, or there is none.
     """
 
     score: float
@@ -39,6 +40,7 @@ class BertScore:
     recall: float
     f1: float
     scorer: str
+    reference_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
 
     Args:
         response: The answer.
-        score: Its score against the reference, or against its samples if there is no reference; None without either.
+        score: Its score against the best reference, or against its samples if there is none; None without either.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
@@ -100,6 +102,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         bert_precision=score.precision,
         bert_recall=score.recall,
         bert_f1=score.f1,
+        reference_index=score.reference_index,
         scorer=score.scorer,
     )
     passed, used_up = _QUALITIES[bool(response.original_answer)]
@@ -189,6 +192,7 @@ def _keep(
         bert_precision=best.bert_precision,
         bert_recall=best.bert_recall,
         bert_f1=best.bert_f1,
+        reference_index=best.reference_index,
         quality=quality,
         scorer=scorer,
     )
@@ -233,6 +237,7 @@ def _record(
             bert_precision=score.precision,
             bert_recall=score.recall,
             bert_f1=score.f1,
+            reference_index=score.reference_index,
             scorer=score.scorer,
             threshold=gate.of(response),
             decision=decision,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.messages import MAX_REFERENCES
 from pipeline.routing import BertScore
 
 MAX_ROUNDING = 1e-3
@@ -12,7 +13,7 @@ def bert_score(answer: Any) -> BertScore:
     """Reads one score from a reply of the scorer.
 
     Raises:
-        ValueError: A number is not from -1 to 1.
+        ValueError: A score is not from -1 to 1, or the index of a reference is too high.
         KeyError: A field is missing.
         TypeError: It is not an object, or a field has another type.
     """
@@ -24,6 +25,7 @@ def bert_score(answer: Any) -> BertScore:
         recall=_cosine(answer["recall"]),
         f1=_cosine(answer["f1"]),
         scorer=answer["scorer"],
+        reference_index=_index(answer.get("reference_index")),
     )
 
 
@@ -34,3 +36,14 @@ def _cosine(value: Any) -> float:
     if not -1 - MAX_ROUNDING <= value <= 1 + MAX_ROUNDING:
         raise ValueError(f"{value!r:.50} is not from -1 to 1")
     return max(-1.0, min(1.0, float(value)))
+
+
+def _index(value: Any) -> int | None:
+    """Returns the index of a reference; None if the scorer is of an earlier release, whose replies have none."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r:.50} is not an index")
+    if not 0 <= value <= MAX_REFERENCES:
+        raise ValueError(f"{value!r:.50} is not an index of a reference")
+    return value

@@ -1,5 +1,6 @@
 """The routes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import request
@@ -22,6 +23,8 @@ language model, so that synonyms count as similar.
 (F1 - baseline) / (1 - baseline), clipped to -1 and 1. `precision`, `recall` and `f1` are raw. They are the numbers of
 the `bert-score` package for this pair alone, independent of other pairs in the batch. The raw numbers of an empty
 answer are 0. A text with more than the encoder's 512 tokens is cut, and `truncated` is true.
+
+With several `references` the answer gets the numbers of the one with the highest score, `reference_index`.
 
 The score detects answers that are off topic, gibberish or a single word. It does not detect whether a fluent answer is
 right, and the embedded encoder reads English only.
@@ -55,7 +58,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     app.register_error_handler(Busy, _busy)
     app.register_error_handler(Expired, _expired)
 
-    def to_score(scored: Scored) -> Score:
+    def to_score(scored: Scored, reference_index: int) -> Score:
         return Score(
             score=scored.f1 if scoring.baseline is None else calibrated(scored.f1, scoring.baseline),
             precision=scored.precision,
@@ -65,7 +68,18 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
             scorer=scoring.name,
             truncated=bool(scored.truncated),
             truncated_fields=list(scored.truncated),
+            reference_index=reference_index,
         )
+
+    def best_scores(pairs: Sequence[Pair]) -> list[Score]:
+        """Returns the score of each pair with its best reference; raises as `Scoring.score` does."""
+        flat = [(pair.candidate, reference) for pair in pairs for reference in pair.texts]
+        scored = iter(scoring.score(flat, wait_seconds()))
+        found = []
+        for pair in pairs:
+            scores = [to_score(next(scored), index) for index in range(len(pair.texts))]
+            found.append(max(scores, key=lambda each: each.score))  # of equal ones the first
+        return found
 
     @app.post(
         "/score",
@@ -77,10 +91,11 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     def score(body: Pair) -> Any:
         try:
-            (scored,) = scoring.score([(body.candidate, body.reference)], wait_seconds())
+            (found,) = best_scores([body])
         except CannotScore as error:
-            return _cannot_score(error, error.cause.field)
-        return to_score(scored).model_dump()
+            _, field = _cause(error, [body])
+            return _cannot_score(error, field)
+        return found.model_dump()
 
     @app.post(
         "/score/batch",
@@ -92,10 +107,11 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     def score_batch(body: Batch) -> Any:
         try:
-            scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs], wait_seconds())
+            found = best_scores(body.pairs)
         except CannotScore as error:
-            return _cannot_score(error, f"pairs.{error.index}.{error.cause.field}")
-        return BatchScores(scores=[to_score(each) for each in scored]).model_dump()
+            number, field = _cause(error, body.pairs)
+            return _cannot_score(error, f"pairs.{number}.{field}")
+        return BatchScores(scores=found).model_dump()
 
     return app
 
@@ -108,6 +124,16 @@ def wait_seconds() -> float | None:
     """
     wait = parse_dict_header(request.headers.get("Prefer", "")).get("wait") or ""
     return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None
+
+
+def _cause(error: CannotScore, pairs: Sequence[Pair]) -> tuple[int, str]:
+    """Returns the number of the pair that cannot be scored, and the name of its field."""
+    fields = [
+        (number, f"references.{index}" if pair.references and error.cause.field == "reference" else error.cause.field)
+        for number, pair in enumerate(pairs)
+        for index in range(len(pair.texts))
+    ]
+    return fields[error.index]
 
 
 def _cannot_score(error: CannotScore, field: str) -> Any:

@@ -214,10 +214,20 @@ class Fleet:
     # --- questions ---
 
     def ask(
-        self, text: str, reference: str | None = None, context: str | None = None, wait: int = 0
+        self,
+        text: str,
+        reference: str | None = None,
+        context: str | None = None,
+        wait: int = 0,
+        references: list[str] | None = None,
     ) -> requests.Response:
         """Asks a question and waits for its answer for `wait` seconds at most."""
-        body = {"question_text": text, "original_answer": reference, "question_context": context}
+        body = {
+            "question_text": text,
+            "original_answer": reference,
+            "question_context": context,
+            "references": references,
+        }
         body = {name: value for name, value in body.items() if value is not None}
         return API.send("POST", "/query", params={"wait": wait}, json=body, reply_seconds=wait + 15)
 

@@ -144,10 +144,11 @@ def ask(httpserver):
 
 def test_an_answer_becomes_a_response(httpserver, ask):
     httpserver.expect_request(PATH, method="POST").respond_with_json(completion(" Scattering. "))
-    outgoing = ask(processing_attempts=2)
+    outgoing = ask(processing_attempts=2, references=("A further reference.",))
     message = outgoing.message
     assert outgoing.topic == topics.RESPONSES_SUCCESS
     assert isinstance(message, Response)
+    assert message.references == ("A further reference.",)
     assert (message.llm_response, message.model, message.finish_reason) == ("Scattering.", "scripted-model", "stop")
     assert (message.prompt_tokens, message.completion_tokens) == (31, 9)
     assert message.processing_attempts == 2
@@ -156,6 +157,8 @@ def test_an_answer_becomes_a_response(httpserver, ask):
     assert sent["top_k"] == 40
     assert "original_answer" not in json.dumps(sent)
     assert samples.question().original_answer not in json.dumps(sent)
+    assert "references" not in json.dumps(sent)
+    assert "A further reference." not in json.dumps(sent)
 
 
 def test_a_question_without_reference_gets_samples_for_the_self_check(httpserver):

@@ -4,10 +4,22 @@ from decimal import Decimal
 import pytest
 
 from pipeline import messages, topics
-from pipeline.messages import DeadLetter, FailedQuestion, InvalidMessage, Question, Response
+from pipeline.messages import (
+    BestAnswer,
+    DeadLetter,
+    FailedQuestion,
+    InvalidMessage,
+    ProviderError,
+    Question,
+    Response,
+)
+from pipeline.routing import BertScore, Gate, decide
 from tests.unit import samples
 
 KEY = samples.question().question_id.encode()
+BEST = BestAnswer(
+    llm_response="It is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m", scorer="s"
+)
 
 
 def changed(**changes):
@@ -18,6 +30,38 @@ def changed(**changes):
 def test_a_question_is_read_back_unchanged():
     question = samples.question(question_context="Seen from Earth.", processing_attempts=2)
     assert messages.read(topics.QUESTIONS_PENDING, KEY, question.to_bytes()) == question
+
+
+def test_references_survive_the_wire_and_every_change_of_kind():
+    question = samples.question(references=("It is Rayleigh scattering.", "Scattering."))
+    read = messages.read(topics.QUESTIONS_PENDING, KEY, question.to_bytes())
+    assert read == question
+    assert read.all_references == (question.original_answer, *question.references)
+    error = ProviderError(type="overload", message="busy")
+    changes = {"reason": "not_retryable", "error": error, "source": samples.SOURCE, "failed_at": samples.NOW}
+    assert question.convert_to(FailedQuestion, **changes).references == question.references
+    response = samples.response(references=question.references)
+    assert messages.read(topics.RESPONSES_SUCCESS, KEY, response.to_bytes()) == response
+    for routed in decide(response, BertScore(0.1, 0.1, 0.1, 0.1, "s", 2), Gate(0.5, 3, 0.3), samples.NOW):
+        message = messages.read(routed.topic, KEY, routed.message.to_bytes())
+        assert message == routed.message
+        assert message.references == question.references
+
+
+def test_messages_from_before_there_were_several_references_are_read():
+    body = json.loads(samples.question(best=BEST).to_bytes())
+    del body["references"], body["best"]["reference_index"]
+    read = messages.read(topics.QUESTIONS_PENDING, KEY, json.dumps(body).encode())
+    assert (read.references, read.best.reference_index) == ((), None)
+    assert read.all_references == (samples.question().original_answer,)
+    kept = decide(samples.response(), None, Gate(0.5, 3, 0.3), samples.NOW)[0].message
+    body = json.loads(kept.to_bytes())
+    del body["references"], body["reference_index"]
+    assert messages.read(topics.VALIDATED, KEY, json.dumps(body).encode()) == kept
+
+
+def test_references_without_original_answer_have_no_effect():
+    assert samples.question(original_answer=None, references=("r",)).all_references == ()
 
 
 def test_times_are_rfc_3339_in_utc():
@@ -42,6 +86,9 @@ def test_unknown_fields_of_a_newer_producer_are_ignored():
         (changed(processing_attempts="1"), "processing_attempts"),
         (changed(processing_attempts=0), "processing_attempts"),
         (changed(asked_at="yesterday"), "asked_at"),
+        (changed(references=[""]), "references"),
+        (changed(references=["r"] * 9), "references"),
+        (changed(references="r"), "references"),
         (changed(asked_at="2026-01-02T03:04:05"), "asked_at"),
         (changed(question_id="x"), "question_id"),
         (json.dumps({"schema_version": 1}).encode(), "question_id"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -5,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import topics
-from pipeline.messages import LowQuality, Question, Response, Validated
-from pipeline.routing import BertScore, Gate, decide
+from pipeline.messages import LowQuality, ProviderError, Question, Response, Validated
+from pipeline.routing import BertScore, Gate, decide, give_up
 from tests.unit import samples
 
 GATE = Gate(threshold=0.7, max_attempts=3, self_check_threshold=0.3)
@@ -127,3 +128,39 @@ def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_at
     assert question.quality == ("accepted" if passed else "max_retries_reached")
     assert question.bert_score == (passed[0] if passed else max(played))
     assert question.llm_response == f"answer {played.index(question.bert_score) + 1}"
+
+
+@pytest.mark.parametrize(
+    ("scores", "indices", "kept_index"),
+    [
+        ([0.9], [1], 1),  # accepted
+        ([0.5, 0.69, 0.6], [0, 2, 1], 2),  # the best attempt is kept
+        ([0.5, 0.5, 0.5], [2, 0, 1], 2),  # of equal ones the first
+        ([0.5, 0.9], [1, 0], 0),
+    ],
+)
+def test_the_reference_of_the_kept_attempt_is_kept_over_regenerations(scores, indices, kept_index):
+    question = samples.question(references=("Second.", "Third."))
+    for number, (value, index) in enumerate(zip(scores, indices, strict=True), 1):
+        answer = question.convert_to(
+            Response, llm_response=f"answer {number}", model="m", llm_latency_ms=1, generated_at=samples.NOW
+        )
+        first, *records = (
+            routed.message for routed in decide(answer, replace(score(value), reference_index=index), GATE, samples.NOW)
+        )
+        assert [record.reference_index for record in records] == [index] * (value < GATE.threshold)
+        assert first.references == question.references
+        question = first
+    assert isinstance(question, Validated)
+    assert question.reference_index == kept_index
+
+
+def test_the_reference_of_the_best_answer_is_kept_when_the_question_is_given_up():
+    again = decide(samples.response(), replace(score(0.4), reference_index=1), GATE, samples.NOW)[0].message
+    error = ProviderError(type="permanent", message="no")
+    assert give_up(again, error, "not_retryable", samples.SOURCE, samples.NOW).message.reference_index == 1
+
+
+def test_an_unscored_answer_has_no_reference_index():
+    [routed] = decide(samples.response(original_answer=None), None, GATE, samples.NOW)
+    assert routed.message.reference_index is None

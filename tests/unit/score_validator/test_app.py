@@ -3,8 +3,9 @@ import threading
 
 import pytest
 
+from pipeline import messages
 from score_validator.app import create_app
-from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_TEXT_CHARACTERS
+from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_REFERENCES, MAX_TEXT_CHARACTERS
 from score_validator.settings import ScorerSettings
 from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, FakeScorer
 
@@ -30,6 +31,7 @@ def test_a_score_contains_all_fields(client):
         "scorer": "fake/words",
         "truncated": False,
         "truncated_fields": [],
+        "reference_index": 0,
     }
 
 
@@ -64,6 +66,16 @@ def test_without_a_baseline_the_score_is_raw():
         ({"candidate": "a" * (MAX_TEXT_CHARACTERS + 1), "reference": "b"}, {"candidate"}),
         ({"candidate": "a", "reference": "b" * (MAX_TEXT_CHARACTERS + 1)}, {"reference"}),
         ({"candidate": "\ud800", "reference": "b\udfff"}, {"candidate", "reference"}),
+        ({"candidate": "a", "reference": None}, {"reference"}),
+        ({"candidate": "a", "reference": "b", "references": ["b"]}, {"reference"}),
+        ({"candidate": "a", "references": None}, {"references"}),
+        ({"candidate": "a", "references": "b"}, {"references"}),
+        ({"candidate": "a", "references": []}, {"references"}),
+        ({"candidate": "a", "references": ["b"] * (MAX_REFERENCES + 1)}, {"references"}),
+        ({"candidate": "a", "references": ["b", " ", 5]}, {"references.1", "references.2"}),
+        ({"candidate": "a", "references": ["b", "b" * (MAX_TEXT_CHARACTERS + 1)]}, {"references.1"}),
+        ({"candidate": "a", "references": ["b", NO_TOKENS]}, {"references.1"}),
+        ({"candidate": NOT_A_NUMBER, "references": ["b", "c"]}, {"candidate"}),
     ],
 )
 def test_an_invalid_field_is_named(client, body, invalid):
@@ -127,10 +139,76 @@ def test_the_size_of_a_batch_is_limited(client, size, status):
         ({"candidate": "a", "reference": NO_TOKENS}, "pairs.1.reference"),
         ({"candidate": NOT_A_NUMBER, "reference": "b"}, "pairs.1.candidate"),
         ({"candidate": 1, "reference": "b"}, "pairs.1.candidate"),
+        ({"candidate": "a", "references": ["b", NO_TOKENS]}, "pairs.1.references.1"),
+        ({"candidate": "a"}, "pairs.1.reference"),
     ],
 )
 def test_an_invalid_pair_of_a_batch_is_named(client, pair, invalid):
     assert fields(client.post("/score/batch", json={"pairs": [SAME, pair, SAME]})) == {invalid}
+
+
+@pytest.mark.parametrize(
+    ("references", "index"),
+    [
+        (["green grass", "blue sky", "a blue sky"], 1),
+        (["blue", "sky"], 0),  # of equal ones the first
+        (["green grass", "yellow sand"], 0),
+        (["blue sky"], 0),
+        (["green grass"] * (MAX_REFERENCES - 1) + ["blue sky"], MAX_REFERENCES - 1),
+    ],
+)
+def test_the_best_of_several_references_counts(client, references, index):
+    answer = client.post("/score", json={"candidate": "blue sky", "references": references}).get_json()
+    alone = client.post("/score", json={"candidate": "blue sky", "reference": references[index]}).get_json()
+    assert answer == alone | {"reference_index": index}
+
+
+def test_truncation_is_that_of_the_reference_that_counts(client):
+    long = "sky " * 513
+    answer = client.post("/score", json={"candidate": "blue sky", "references": [long, "blue sky"]}).get_json()
+    assert (answer["reference_index"], answer["truncated"]) == (1, False)
+    answer = client.post("/score", json={"candidate": "blue sky", "references": ["grass", long]}).get_json()
+    assert (answer["reference_index"], answer["truncated_fields"]) == (1, ["reference"])
+
+
+def test_an_empty_candidate_scores_zero_with_the_first_of_several_references(client, scorer):
+    answer = client.post("/score", json={"candidate": " ", "references": ["blue", "sky"]}).get_json()
+    assert (answer["f1"], answer["reference_index"], scorer.calls) == (0, 0, [])
+
+
+def test_a_batch_may_mix_single_and_several_references(client):
+    pairs = [SAME, {"candidate": "blue sky", "references": ["grass", "blue sky"]}, OTHER]
+    scores = client.post("/score/batch", json={"pairs": pairs}).get_json()["scores"]
+    assert [(score["f1"], score["reference_index"]) for score in scores] == [(1, 0), (1, 1), (0, 0)]
+
+
+def test_each_reference_counts_as_a_pair_for_the_size_of_a_batch(client):
+    several = {"candidate": "blue sky", "references": ["blue sky"] * 8}
+    assert client.post("/score/batch", json={"pairs": [several] * (MAX_BATCH_PAIRS // 8)}).status_code == 200
+    response = client.post("/score/batch", json={"pairs": [several] * (MAX_BATCH_PAIRS // 8) + [SAME]})
+    assert fields(response) == {"pairs"}
+
+
+def test_each_reference_counts_as_a_pair_for_the_queue(app, scorer):
+    scorer.released.clear()
+    body = {"candidate": "blue sky", "references": ["blue sky", "blue", "sky", "grass"]}
+    caller = threading.Thread(target=lambda: app.test_client().post("/score", json=body), daemon=True)
+    caller.start()
+    assert scorer.entered.acquire(timeout=20)
+    assert "score_waiting_pairs 4.0" in app.test_client().get("/metrics").text
+    assert app.test_client().post("/score", json=SAME).status_code == 503
+    scorer.released.set()
+    caller.join(20)
+
+
+def test_references_that_nobody_waits_for_are_not_computed(app, scorer):
+    scorer.released.clear()
+    body = {"candidate": "blue sky", "references": ["blue", "sky", "grass"]}
+    late = app.test_client().post("/score", json=body, headers={"Prefer": "wait=1"})
+    assert late.status_code == 504
+    scorer.released.set()
+    assert app.test_client().post("/score", json=SAME, headers={"Prefer": "wait=20"}).status_code == 200
+    assert [len(batch) for batch in scorer.calls] == [1, 1]
 
 
 def test_a_full_queue_is_503_with_retry_after(app, scorer):
@@ -213,6 +291,11 @@ def test_readiness_and_the_openapi_document_are_served(client):
     document = client.get("/openapi.json").get_json()
     assert {"/score", "/score/batch", "/health", "/ready", "/metrics"} <= set(document["paths"])
     pair = document["components"]["schemas"]["Pair"]
-    assert set(pair["required"]) == {"candidate", "reference"}
+    assert set(pair["required"]) == {"candidate"}
+    assert pair["oneOf"] == [{"required": ["reference"]}, {"required": ["references"]}]
     assert "scores are 0" in pair["properties"]["candidate"]["description"]
     assert set(document["paths"]["/score"]["post"]["responses"]) == {"200", "400", "413", "415", "422", "503", "504"}
+
+
+def test_a_pair_may_have_all_references_of_a_question():
+    assert MAX_REFERENCES == messages.MAX_REFERENCES + 1
