@@ -52,7 +52,7 @@ class LiteLlmProxy:
         self,
         model_api_base: str,
         rpm: int = 10,
-        model: str = "smollm2-135m-instruct",
+        model: str = "embedded",
         router_settings: Mapping[str, object] = USAGE_BASED,
         program: Path = PROGRAM,
     ) -> None:

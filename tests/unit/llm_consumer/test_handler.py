@@ -153,7 +153,7 @@ def test_an_answer_becomes_a_response(httpserver, ask):
     assert (message.prompt_tokens, message.completion_tokens) == (31, 9)
     assert message.processing_attempts == 2
     sent = json.loads(httpserver.log[0][0].data)
-    assert sent["model"] == "smollm2-135m-instruct"
+    assert sent["model"] == "embedded"
     assert sent["top_k"] == 40
     assert "original_answer" not in json.dumps(sent)
     assert samples.question().original_answer not in json.dumps(sent)
@@ -439,7 +439,7 @@ def test_answers_paid_for_before_a_failed_sample_are_recorded_and_reused(httpser
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Second."))
     budget = FakeBudget()
     ask = asker(
-        httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="smollm2-135m-instruct=1/2"
+        httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="embedded=1/2"
     )
     failed = ask(original_answer=None).message
     assert (failed.error.prompt_tokens, failed.error.completion_tokens) == (62, 18)
@@ -526,7 +526,7 @@ def test_a_used_up_budget_pauses_questions_without_a_call(httpserver):
 
 def test_empty_answers_are_charged_to_the_budget_and_failed_calls_are_not(httpserver):
     budget = FakeBudget()
-    ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")
+    ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="embedded=1/2")
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
     httpserver.expect_ordered_request(PATH).respond_with_json(completion(""))
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
@@ -542,7 +542,7 @@ def test_empty_answers_are_charged_to_the_budget_and_failed_calls_are_not(httpse
 def test_a_call_without_token_counts_is_charged_with_an_upper_bound(httpserver):
     budget = FakeBudget()
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": None})
-    answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")().message
+    answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="embedded=1/2")().message
     assert (answer.prompt_tokens, answer.completion_tokens, answer.cost) == (0, 0, None)
     [(tokens, cost)] = budget.charged
     sent = json.loads(httpserver.log[0][0].data)["messages"]

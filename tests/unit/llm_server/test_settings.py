@@ -6,13 +6,14 @@ from pipeline.settings import load
 
 def test_the_defaults_are_one_thread_and_four_slots():
     settings = LlmServerSettings()
-    assert settings.llm_model == "smollm2-135m-instruct"
+    assert settings.llm_server_model is None
     assert (settings.llm_server_threads, settings.llm_server_parallel) == (1, 4)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("LLM_SERVER_MODEL", "better"),
         ("LLM_SERVER_THREADS", "0"),
         ("LLM_SERVER_THREADS", "two"),
         ("LLM_SERVER_PARALLEL", "65"),
