@@ -438,9 +438,7 @@ def test_answers_paid_for_before_a_failed_sample_are_recorded_and_reused(httpser
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Second."))
     budget = FakeBudget()
-    ask = asker(
-        httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="embedded=1/2"
-    )
+    ask = asker(httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="embedded=1/2")
     failed = ask(original_answer=None).message
     assert (failed.error.prompt_tokens, failed.error.completion_tokens) == (62, 18)
     assert failed.error.cost == Decimal("0.000098")
