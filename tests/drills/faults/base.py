@@ -63,7 +63,8 @@ class Fault(ABC):
         times: How often it strikes in a drill.
         mix: Shares of the provider's scripts in the drill.
         repeats: Whether calls in flight may be repeated.
-        loses: Whether messages are lost, so that earlier calls may be repeated.
+        loses: Whether messages are lost, so that earlier calls of unfinished questions may be repeated.
+        rewinds: Whether committed offsets are lost too, so that any earlier call may be repeated.
         soaks: Whether it may strike in a soak, whose topics become long.
     """
 
@@ -73,6 +74,7 @@ class Fault(ABC):
     mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     repeats: bool = field(default=True, kw_only=True)
     loses: bool = field(default=False, kw_only=True)
+    rewinds: bool = field(default=False, kw_only=True)
     soaks: bool = field(default=True, kw_only=True)
 
     @abstractmethod
