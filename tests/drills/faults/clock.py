@@ -15,6 +15,19 @@ WRONG_SECONDS = 15.0
 
 _LIBRARY = "/libfaketime.so.1"
 _CLOCK = "/tmp/clock"  # inside the container
+_PATCHES = "/patches"
+
+# Python 3.11's time.sleep waits by an absolute monotonic time, which libfaketime 0.9.10 changes by mistake; the kernel
+# then refuses it (https://github.com/wolfcw/libfaketime/issues/426). Python imports this module when it starts.
+_SLEEP_BY_SELECT = b"""\
+import select
+import time
+
+def sleep(seconds):
+    select.select([], [], [], seconds)
+
+time.sleep = sleep
+"""
 
 
 @dataclass(frozen=True)
@@ -32,13 +45,14 @@ class JumpClock(Replaced):
             stage,
             environment={
                 "LD_PRELOAD": _LIBRARY,
+                "PYTHONPATH": f"{_PATCHES}:/app",
                 "FAKETIME_TIMESTAMP_FILE": _CLOCK,
                 "FAKETIME_CACHE_DURATION": "1",
                 "DONT_FAKE_MONOTONIC": "1",
                 # gunicorn checks its worker by the times of a file, which a new clock does not change.
                 "NO_FAKE_STAT": "1",
             },
-            files={_LIBRARY: library.read_bytes()},
+            files={_LIBRARY: library.read_bytes(), f"{_PATCHES}/sitecustomize.py": _SLEEP_BY_SELECT},
         )
         for jump in (JUMP_SECONDS, -JUMP_SECONDS):
             set_clock(container, jump)
