@@ -10,7 +10,7 @@ from pipeline import web
 from pipeline.web import FieldError, problem, problems
 from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
-from score_validator.scorer import Scored, Scorer
+from score_validator.scorer import Scored, Scorer, Unread
 from score_validator.scoring import Busy, CannotScore, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
@@ -24,7 +24,8 @@ the `bert-score` package for this pair alone, independent of other pairs in the 
 answer are 0. A text with more than the encoder's 512 tokens is cut, and `truncated` is true.
 
 The score detects answers that are off topic, gibberish or a single word. It does not detect whether a fluent answer is
-right, and the embedded encoder reads English only.
+right. The embedded encoder reads English only: a pair with a text in another language, or with many unknown words, has
+no score, and `unscorable` says why.
 
 A caller that waits for a limited time sends `Prefer: wait=SECONDS` (RFC 7240). Pairs that were not started by then are
 dropped. The reply is 503 if the time passed in the queue, and 504 if most of it passed in the model.
@@ -55,7 +56,21 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     app.register_error_handler(Busy, _busy)
     app.register_error_handler(Expired, _expired)
 
-    def to_score(scored: Scored) -> Score:
+    def to_score(scored: Scored | Unread) -> Score:
+        if isinstance(scored, Unread):
+            return Score(
+                score=None,
+                precision=None,
+                recall=None,
+                f1=None,
+                baseline=scoring.baseline,
+                scorer=scoring.name,
+                truncated=bool(scored.truncated),
+                truncated_fields=list(scored.truncated),
+                unscorable=scored.reason,
+                unscorable_fields=list(scored.fields),
+                warnings=list(scored.warnings),
+            )
         return Score(
             score=scored.f1 if scoring.baseline is None else calibrated(scored.f1, scoring.baseline),
             precision=scored.precision,
@@ -65,6 +80,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
             scorer=scoring.name,
             truncated=bool(scored.truncated),
             truncated_fields=list(scored.truncated),
+            warnings=list(scored.warnings),
         )
 
     @app.post(

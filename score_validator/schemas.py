@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
+from pipeline.messages import ScoreWarning, Unreadable
+
 MAX_TEXT_CHARACTERS = 100_000
 MAX_BATCH_PAIRS = 256
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -48,17 +50,19 @@ class Pair(_Body):
 
 
 class Score(BaseModel):
-    """BERTScore of one pair: calibrated (`score`) and raw."""
+    """BERTScore of one pair: calibrated (`score`) and raw; these numbers are null if the pair is unscorable."""
 
-    score: float = Field(
+    score: float | None = Field(
         ge=-1,
         le=1,
         description="F1 on a scale where 0 is the mean of unrelated texts and 1 is identity: "
         "(f1 - baseline) / (1 - baseline), clipped to -1 and 1; raw F1 for an encoder without a baseline.",
     )
-    precision: float = Field(description="Raw: how well each token of the candidate is matched by the reference.")
-    recall: float = Field(description="Raw: how well each token of the reference is matched by the candidate.")
-    f1: float = Field(description="Raw: harmonic mean of the two.")
+    precision: float | None = Field(
+        description="Raw: how well each token of the candidate is matched by the reference."
+    )
+    recall: float | None = Field(description="Raw: how well each token of the reference is matched by the candidate.")
+    f1: float | None = Field(description="Raw: harmonic mean of the two.")
     baseline: float | None = Field(
         description="Mean raw F1 of unrelated texts with this scorer; null if it was not measured."
     )
@@ -71,6 +75,16 @@ class Score(BaseModel):
         "English, for the embedded one). Its end does not affect the score."
     )
     truncated_fields: list[TextField] = Field(description="Names of the texts that were cut.")
+    unscorable: Unreadable | None = Field(
+        None,
+        description="Why there is no score; null: there is one. `unknown_tokens`: too many words that are not in the "
+        "encoder's vocabulary. `other_language`: a language that the encoder does not know.",
+    )
+    unscorable_fields: list[TextField] = Field([], description="Names of the texts that the encoder cannot read.")
+    warnings: list[ScoreWarning] = Field(
+        [],
+        description="`truncated`: see above. `repetition`: the candidate repeats itself, which lowers its score.",
+    )
 
 
 class Batch(_Body):

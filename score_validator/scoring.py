@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import metrics
-from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, Unscorable
+from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, Unread, Unscorable
 
 FIRST_GUESS_SECONDS = 0.05
 SMOOTHING = 0.1
@@ -59,7 +59,7 @@ class CannotScore(Exception):
         self.cause = cause
 
 
-Result = Scored | Unscorable | Exception
+Result = Scored | Unread | Unscorable | Exception
 
 
 @dataclass(eq=False)
@@ -123,7 +123,7 @@ class Scoring:
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
-    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored]:
+    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored | Unread]:
         """Scores pairs of candidate and reference; waits until all are done.
 
         Blank candidates score 0 without the model.
@@ -134,7 +134,7 @@ class Scoring:
             wait_seconds: How long the caller waits; None: without limit.
 
         Returns:
-            One score for each pair, in order.
+            For each pair, in order, its score, or why the encoder cannot read it.
 
         Raises:
             Busy: The queue is full.
@@ -154,8 +154,14 @@ class Scoring:
             if not request.done.wait(wait_seconds):
                 self._drop(request)
                 raise Expired(wait_seconds or 0.0, begun=2 * self._seconds_in_model(request) >= (wait_seconds or 0.0))
+        scored = [_score_of(index, results[index]) for index in range(len(pairs))]
         metrics.SCORED_PAIRS.inc(len(pairs))
-        return [_score_of(index, results[index]) for index in range(len(pairs))]
+        for each in scored:
+            if isinstance(each, Unread):
+                metrics.UNSCORABLE_PAIRS.labels(reason=each.reason).inc()
+            for warning in each.warnings:
+                metrics.SCORE_WARNINGS.labels(warning=warning).inc()
+        return scored
 
     def check(self) -> None:
         """Raises RuntimeError if the thread is stuck in a batch or has ended."""
@@ -260,7 +266,7 @@ class Scoring:
             return error
 
 
-def _score_of(index: int, result: Result) -> Scored:
+def _score_of(index: int, result: Result) -> Scored | Unread:
     if isinstance(result, Unscorable):
         raise CannotScore(index, result) from result
     if isinstance(result, Exception):

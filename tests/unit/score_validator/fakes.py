@@ -2,10 +2,11 @@
 
 import threading
 
-from score_validator.scorer import Scored, Unscorable
+from score_validator.scorer import Scored, Unread, Unscorable
 
 NO_TOKENS = "\x00"
 NOT_A_NUMBER = "not a number"
+UNREADABLE = "not English"
 BREAKS = "breaks the model"
 MAX_WORDS = 512
 
@@ -39,6 +40,8 @@ class FakeScorer:
 def _score(candidate, reference):
     if reference == NO_TOKENS:
         return Unscorable("reference", "has no text that the encoder can read")
+    if candidate == UNREADABLE:
+        return Unread("other_language", ("candidate",))
     if candidate == NOT_A_NUMBER:
         return Unscorable("candidate", "cannot be scored")
     texts = {"candidate": candidate.split(), "reference": reference.split()}

@@ -6,7 +6,7 @@ import pytest
 from score_validator.app import create_app
 from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_TEXT_CHARACTERS
 from score_validator.settings import ScorerSettings
-from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, FakeScorer
+from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, UNREADABLE, FakeScorer
 
 SAME = {"candidate": "blue sky", "reference": "blue sky"}
 OTHER = {"candidate": "green grass", "reference": "blue sky"}
@@ -30,7 +30,34 @@ def test_a_score_has_every_part(client):
         "scorer": "fake/words",
         "truncated": False,
         "truncated_fields": [],
+        "unscorable": None,
+        "unscorable_fields": [],
+        "warnings": [],
     }
+
+
+def test_an_unscorable_pair_has_a_reason_and_no_numbers(client):
+    before = client.get("/metrics").text
+    pairs = [SAME, {"candidate": UNREADABLE, "reference": "blue sky"}]
+    scored, unscorable = client.post("/score/batch", json={"pairs": pairs}).get_json()["scores"]
+    assert scored["score"] == 1
+    assert [unscorable[name] for name in ("score", "precision", "recall", "f1")] == [None] * 4
+    assert (unscorable["unscorable"], unscorable["unscorable_fields"]) == ("other_language", ["candidate"])
+    assert client.post("/score", json=pairs[1]).get_json() == unscorable
+    name = 'score_unscorable_pairs_total{reason="other_language"}'
+    assert count(client.get("/metrics").text, name) - count(before, name) == 2
+
+
+def test_warnings_are_in_the_reply_and_counted(client):
+    before = client.get("/metrics").text
+    answer = client.post("/score", json={"candidate": "a " * 513, "reference": "a"}).get_json()
+    assert answer["warnings"] == ["truncated"]
+    name = 'score_warnings_total{warning="truncated"}'
+    assert count(client.get("/metrics").text, name) - count(before, name) == 1
+
+
+def count(metrics, name):
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n\t\r ", "\u3000\u00a0"])
