@@ -14,7 +14,7 @@ from flink_job.scoring import Rejected, ScorerClient
 from pipeline import logs
 from pipeline.messages import InvalidMessage
 from pipeline.poison import PoisonLimit
-from pipeline.routing import BertScore, Gate
+from pipeline.routing import BertScore, Gate, NoScore
 
 log = structlog.get_logger(__name__)
 
@@ -24,14 +24,21 @@ BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
 
 SCORED = Types.ROW_NAMED(
-    ["key", "body", "partition", "offset", "score", "precision", "recall", "f1", "scorer", "refusal", "refusal_status"],
+    [
+        *("key", "body", "partition", "offset", "score", "precision", "recall", "f1", "scorer"),
+        *("refusal", "refusal_status"),
+        *("warnings", "unscorable", "only_answer"),
+    ],
     [
         *(BYTES, BYTES, Types.INT(), Types.LONG()),
         *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
         *(Types.STRING(), Types.INT()),
+        *(Types.STRING(), Types.STRING(), Types.BOOLEAN()),
     ],
 )
-"""A record with its score or its rejection; all null if there was nothing to score."""
+"""A record with its score, its rejection, or why the scorer cannot read it; all null if there was nothing to score.
+
+`warnings` are separated by spaces."""
 
 OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
 
@@ -52,7 +59,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its score. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset = value
-        result: BertScore | Rejected | None = None
+        result: BertScore | NoScore | Rejected | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
@@ -62,13 +69,17 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
         scored: tuple[float | str | int | None, ...]
+        unread: tuple[str | bool | None, ...] = (None,) * 3
         if isinstance(result, BertScore):
             scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)
+            unread = (" ".join(result.warnings), None, None)
         elif isinstance(result, Rejected):
             scored = (None, None, None, None, None, result.message, result.status_code)
         else:
             scored = (None,) * 7
-        return [Row(key, body, partition, offset, *scored)]
+        if isinstance(result, NoScore):
+            unread = (" ".join(result.warnings), result.reason, result.only_answer)
+        return [Row(key, body, partition, offset, *scored, *unread)]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
@@ -91,10 +102,13 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status = value
-        result: BertScore | Rejected | None = None
+        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status, *unread = value
+        warnings, unscorable, only_answer = unread
+        result: BertScore | NoScore | Rejected | None = None
         if score is not None:
-            result = BertScore(score, precision, recall, f1, scorer)
+            result = BertScore(score, precision, recall, f1, scorer, tuple(warnings.split()))
+        elif unscorable is not None:
+            result = NoScore(unscorable, only_answer, tuple(warnings.split()))
         elif status is not None:
             result = Rejected(status, refusal)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))

@@ -15,6 +15,9 @@ from pipeline.messages import (
     Question,
     RecordPosition,
     Response,
+    ScoreWarning,
+    Unreadable,
+    UnscoredReason,
     Validated,
 )
 
@@ -32,6 +35,7 @@ class BertScore:
         recall: Mean best match of the other text's tokens, raw.
         f1: Harmonic mean of precision and recall, raw.
         scorer: Encoder and layer.
+        warnings: What to know about the score.
     """
 
     score: float
@@ -39,6 +43,22 @@ class BertScore:
     recall: float
     f1: float
     scorer: str
+    warnings: tuple[ScoreWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoScore:
+    """The scorer cannot read an answer or its reference.
+
+    Attributes:
+        reason: Why.
+        only_answer: Whether it can read the reference: another answer may get a score.
+        warnings: What to know about the texts.
+    """
+
+    reason: Unreadable
+    only_answer: bool
+    warnings: tuple[ScoreWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,22 +96,25 @@ class Routed:
     message: Question
 
 
-def decide(response: Response, score: BertScore | None, gate: Gate, now: datetime) -> list[Routed]:
+def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, now: datetime) -> list[Routed]:
     """Decides whether an answer is kept or the question is asked again.
 
     Args:
         response: The answer.
-        score: Its score against the reference, or against its samples if there is no reference; None without either.
+        score: Its score against the reference, or against its samples if there is no reference, or why the scorer
+            cannot read them; None without reference and samples.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
     Returns:
         The next message of the question (`validated-responses` or `questions-pending`) and, for an answer below the
-        threshold, its record (`low-quality-responses`).
+        threshold, its record (`low-quality-responses`). An answer without a score has no such record.
     """
-    attempts = (*response.attempts, _attempt(response, score))
     if score is None:
-        return [_unscored(response, attempts, now)]
+        return [_unscored(response, (*response.attempts, _attempt(response, None)), "no_reference", (), now)]
+    if isinstance(score, NoScore):
+        return [_unreadable(response, score, gate, now)]
+    attempts = (*response.attempts, _attempt(response, score))
     this = BestAnswer(
         llm_response=response.llm_response,
         model=response.model,
@@ -101,6 +124,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         bert_recall=score.recall,
         bert_f1=score.f1,
         scorer=score.scorer,
+        warnings=score.warnings,
     )
     passed, used_up = _QUALITIES[bool(response.original_answer)]
     if score.score >= gate.of(response):
@@ -159,7 +183,18 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
     )
 
 
-def _again(response: Response, best: BestAnswer, attempts: tuple[Attempt, ...]) -> Question:
+def _unreadable(response: Response, score: NoScore, gate: Gate, now: datetime) -> Routed:
+    """Asks again if another answer may get a score; otherwise keeps the best scored answer, or this one."""
+    attempts = (*response.attempts, _attempt(response, None))
+    if score.only_answer and response.processing_attempts < gate.max_attempts:
+        return Routed(topics.QUESTIONS_PENDING, _again(response, response.best, attempts))
+    if response.best:
+        used_up = _QUALITIES[bool(response.original_answer)][1]
+        return _keep(response, response.best, attempts, used_up, response.best.scorer, now)
+    return _unscored(response, attempts, score.reason, score.warnings, now)
+
+
+def _again(response: Response, best: BestAnswer | None, attempts: tuple[Attempt, ...]) -> Question:
     return response.convert_to(
         Question,
         processing_attempts=response.processing_attempts + 1,
@@ -191,10 +226,17 @@ def _keep(
         bert_f1=best.bert_f1,
         quality=quality,
         scorer=scorer,
+        warnings=best.warnings,
     )
 
 
-def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) -> Routed:
+def _unscored(
+    response: Response,
+    attempts: tuple[Attempt, ...],
+    reason: UnscoredReason,
+    warnings: tuple[ScoreWarning, ...],
+    now: datetime,
+) -> Routed:
     return _validated(
         response,
         now,
@@ -207,6 +249,8 @@ def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) 
         bert_recall=None,
         quality="unscored",
         scorer=None,
+        unscored_reason=reason,
+        warnings=warnings,
     )
 
 
@@ -234,6 +278,7 @@ def _record(
             bert_recall=score.recall,
             bert_f1=score.f1,
             scorer=score.scorer,
+            warnings=score.warnings,
             threshold=gate.of(response),
             decision=decision,
             samples=(),  # not needed any more

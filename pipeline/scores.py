@@ -1,15 +1,16 @@
 """Reads scores from replies of score-validator. Pure."""
 
-from typing import Any
+from typing import Any, get_args
 
-from pipeline.routing import BertScore
+from pipeline.messages import ScoreWarning, Unreadable
+from pipeline.routing import BertScore, NoScore
 
 MAX_ROUNDING = 1e-3
 """Rounding error: equal texts may score this much above 1. Numbers further outside are invalid."""
 
 
-def bert_score(answer: Any) -> BertScore:
-    """Reads one score from a reply of the scorer.
+def bert_score(answer: Any) -> BertScore | NoScore:
+    """Reads one score from a reply of the scorer, or why there is none.
 
     Raises:
         ValueError: A number is not from -1 to 1.
@@ -18,12 +19,21 @@ def bert_score(answer: Any) -> BertScore:
     """
     if not isinstance(answer["scorer"], str):
         raise TypeError(f"scorer is {answer['scorer']!r:.50}")
+    warnings: tuple[ScoreWarning, ...] = tuple(
+        each for each in answer.get("warnings", ()) if each in get_args(ScoreWarning)
+    )
+    if answer.get("unscorable") is not None:
+        if answer["unscorable"] not in get_args(Unreadable):
+            raise ValueError(f"unscorable is {answer['unscorable']!r:.50}")
+        only_answer = "reference" not in answer.get("unscorable_fields", ())
+        return NoScore(answer["unscorable"], only_answer, warnings)
     return BertScore(
         score=_cosine(answer["score"]),
         precision=_cosine(answer["precision"]),
         recall=_cosine(answer["recall"]),
         f1=_cosine(answer["f1"]),
         scorer=answer["scorer"],
+        warnings=warnings,
     )
 
 
