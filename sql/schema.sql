@@ -421,6 +421,8 @@ CREATE TABLE public.responses (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     bert_f1 numeric(7,6),
+    unscored_reason text,
+    warnings text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT responses_quality_check CHECK ((quality = ANY (ARRAY['accepted'::text, 'max_retries_reached'::text, 'self_check_accepted'::text, 'self_check_max_retries_reached'::text, 'unscored'::text])))
 );
 
@@ -429,6 +431,10 @@ COMMENT ON TABLE public.responses IS 'The answer that was kept of each completed
 COMMENT ON COLUMN public.responses.bert_score IS 'BERTScore F1 on a scale where 0 is what unrelated texts get and 1 is identity; precision, recall and bert_f1 are raw.';
 
 COMMENT ON COLUMN public.responses.quality IS 'What became of the answer. self_check_*: without a reference, scored against further answers of the same model.';
+
+COMMENT ON COLUMN public.responses.unscored_reason IS 'Why there is no score: no_reference, unknown_tokens, other_language; null: there is one, or an older version wrote the row.';
+
+COMMENT ON COLUMN public.responses.warnings IS 'truncated: the end of a text did not affect the score. repetition: the answer repeats itself.';
 
 CREATE VIEW public.cost_summary AS
  SELECT ((question_usage.first_at AT TIME ZONE 'UTC'::text))::date AS day,

@@ -267,6 +267,8 @@ _ANSWER = {
     "bert_recall": 0.826601,
     "bert_f1": 0.772946,
     "quality": "accepted",
+    "unscored_reason": None,
+    "warnings": [],
     "scorer": "all-MiniLM-L6-v2/layer5-idf",
     "model": "smollm2-135m-instruct",
     "processing_attempts": 1,

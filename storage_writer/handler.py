@@ -167,6 +167,8 @@ def _answer(validated: Validated) -> Answer:
         bert_recall=rounded(validated.bert_recall),
         bert_f1=rounded(validated.bert_f1),
         quality=validated.quality,
+        unscored_reason=validated.unscored_reason,
+        warnings=list(validated.warnings),
         scorer=validated.scorer,
         model=validated.model,
         processing_attempts=validated.processing_attempts,
