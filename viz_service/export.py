@@ -29,6 +29,8 @@ COLUMNS = (
     "model",
     "scorer",
     "completed_at",
+    "unscored_reason",
+    "warnings",
 )
 
 ROWS_AT_ONCE = 200
