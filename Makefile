@@ -107,7 +107,7 @@ SEED ?= 1
 
 .PHONY: drill
 drill: ## Break one part after the other under load and write docs/ledger.md (F=NAME,NAME: only these; F=list: names)
-	@$(if $(filter list,$(F)),$(RUN) tests python -m tests.drills --list,$(drills) $(if $(F),--faults $(F),--output docs/ledger.md))
+	@$(if $(filter list,$(F)),$(RUN) tests python -m tests.drills --list,$(drills) $(if $(F),--faults $(F)) --output docs/ledger.md)
 
 # Half of the throughput of the drills' llm-consumers, so that they catch up between outages.
 .PHONY: soak

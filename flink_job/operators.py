@@ -1,8 +1,9 @@
 """The operators of the job: thin PyFlink wrappers of `scoring` and `decision`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from pyflink.common import Row, Types
@@ -25,14 +26,17 @@ RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, 
 
 SCORED = Types.ROW_NAMED(
     [
-        *("key", "body", "partition", "offset", "score", "precision", "recall", "f1", "scorer"),
+        *("key", "body", "partition", "offset"),
+        *("score", "precision", "recall", "f1", "scorer"),
         *("refusal", "refusal_status"),
+        "reference_index",
         *("warnings", "unscorable", "only_answer"),
     ],
     [
         *(BYTES, BYTES, Types.INT(), Types.LONG()),
         *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
         *(Types.STRING(), Types.INT()),
+        Types.INT(),
         *(Types.STRING(), Types.STRING(), Types.BOOLEAN()),
     ],
 )
@@ -64,22 +68,11 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
             response = None  # the next stage rejects it with the reason
-        if response and response.original_answer and self._client:
-            result = await self._client.score(response.llm_response, response.original_answer)
+        if response and response.all_references and self._client:
+            result = await self._client.score(response.llm_response, *response.all_references)
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
-        scored: tuple[float | str | int | None, ...]
-        unread: tuple[str | bool | None, ...] = (None,) * 3
-        if isinstance(result, BertScore):
-            scored = (result.score, result.precision, result.recall, result.f1, result.scorer, None, None)
-            unread = (" ".join(result.warnings), None, None)
-        elif isinstance(result, Rejected):
-            scored = (None, None, None, None, None, result.message, result.status_code)
-        else:
-            scored = (None,) * 7
-        if isinstance(result, NoScore):
-            unread = (" ".join(result.warnings), result.reason, result.only_answer)
-        return [Row(key, body, partition, offset, *scored, *unread)]
+        return [Row(key, body, partition, offset, *_columns(result))]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
@@ -102,15 +95,8 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status, *unread = value
-        warnings, unscorable, only_answer = unread
-        result: BertScore | NoScore | Rejected | None = None
-        if score is not None:
-            result = BertScore(score, precision, recall, f1, scorer, tuple(warnings.split()))
-        elif unscorable is not None:
-            result = NoScore(unscorable, only_answer, tuple(warnings.split()))
-        elif status is not None:
-            result = Rejected(status, refusal)
+        key, body, partition, offset, *columns = value
+        result = _result(columns)
         made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
         if made.verdict == "malformed":
             self._poison.rejected(made.log_fields["error"], partition)
@@ -120,6 +106,33 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
         log_at_level("decided", decision=made.verdict, **made.log_fields)
         for each in made.sent:
             yield Row(each.topic, each.key, each.value)
+
+
+def _columns(result: BertScore | NoScore | Rejected | None) -> tuple[float | str | int | None, ...]:
+    """Returns the columns of `SCORED` that follow those of the record; `_result` reads them."""
+    score: tuple[float | str | None, ...] = (None,) * 5
+    refusal: tuple[str | int | None, ...] = (None,) * 2
+    reference_index: int | None = None
+    unread: tuple[str | bool | None, ...] = (None,) * 3
+    if isinstance(result, BertScore):
+        score = (result.score, result.precision, result.recall, result.f1, result.scorer)
+        reference_index = result.reference_index
+        unread = (" ".join(result.warnings), None, None)
+    elif isinstance(result, NoScore):
+        unread = (" ".join(result.warnings), result.reason, result.only_answer)
+    elif isinstance(result, Rejected):
+        refusal = (result.message, result.status_code)
+    return (*score, *refusal, reference_index, *unread)
+
+
+def _result(columns: Sequence[Any]) -> BertScore | NoScore | Rejected | None:
+    """Returns the result whose columns `_columns` made."""
+    score, precision, recall, f1, scorer, refusal, status, reference_index, warnings, unscorable, only_answer = columns
+    if score is not None:
+        return BertScore(score, precision, recall, f1, scorer, reference_index, tuple(warnings.split()))
+    if unscorable is not None:
+        return NoScore(unscorable, only_answer, tuple(warnings.split()))
+    return Rejected(status, refusal) if status is not None else None
 
 
 def _configure_logs() -> None:

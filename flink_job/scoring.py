@@ -13,9 +13,10 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean as mean
+from typing import Any
 
 import aiohttp
 import structlog
@@ -144,17 +145,22 @@ class ScorerClient:
         self._timeout_seconds = FIRST_TIMEOUT_SECONDS
         self._unavailable = False
 
-    async def score(self, candidate: str, reference: str) -> BertScore | NoScore | Rejected:
-        """Returns the score of an answer against its reference, or why there is none.
+    async def score(self, candidate: str, *references: str) -> BertScore | NoScore | Rejected:
+        """Returns the score of an answer against its best reference, or why there is none.
 
         Waits as long as the scorer is unavailable. Raises only `asyncio.CancelledError`.
+
+        Args:
+            candidate: The answer.
+            references: At least one; all are sent in one call.
         """
+        pair = _pair(candidate, references)
         tries = timeouts = failed_alone = 0
         answers = self._answers
         while True:
             asked_to_wait = 0.0
             try:
-                result = await self._call({"candidate": candidate, "reference": reference}, timeouts)
+                result = await self._call(pair, timeouts)
             except _UnexpectedReply as error:
                 # Once is not enough: the scorer may have recovered between the two calls.
                 failed_alone = failed_alone + 1 if await self._scores_others() else 0
@@ -229,7 +235,7 @@ class ScorerClient:
         """Returns the timeout of a call, in seconds, after this number of timeouts of its pair."""
         return min(LONGEST_TIMEOUT_SECONDS, max(FIRST_TIMEOUT_SECONDS * 2.0 ** min(timeouts, 8), self._timeout_seconds))
 
-    async def _call(self, pair: dict[str, str], timeouts: int) -> BertScore | NoScore | Rejected:
+    async def _call(self, pair: Mapping[str, Any], timeouts: int) -> BertScore | NoScore | Rejected:
         """Makes a call when a slot is free, and adapts limit and timeout to its result.
 
         The timeout begins with the call: the wait for a slot does not count.
@@ -259,7 +265,7 @@ class ScorerClient:
         self._answer_seconds = usual + SMOOTHING * (seconds - usual)
         self._timeout_seconds = 2 * self._answer_seconds
 
-    async def _ask(self, pair: dict[str, str], timeout_seconds: float) -> BertScore | NoScore | Rejected:
+    async def _ask(self, pair: Mapping[str, Any], timeout_seconds: float) -> BertScore | NoScore | Rejected:
         """Makes one call.
 
         Raises:
@@ -319,6 +325,13 @@ class ScorerClient:
         if self._unavailable:
             self._unavailable = False
             log.info("reached the scorer again", url=self._url)
+
+
+def _pair(candidate: str, references: Sequence[str]) -> dict[str, Any]:
+    """Returns the body of a request. A scorer of an earlier release reads a single reference, too."""
+    if len(references) == 1:
+        return {"candidate": candidate, "reference": references[0]}
+    return {"candidate": candidate, "references": list(references)}
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

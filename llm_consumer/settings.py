@@ -42,7 +42,11 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
     llm_base_url: str = Field(
         "http://llm-server:8000/v1", pattern=r"^https?://", description="Address of an OpenAI-compatible API."
     )
-    llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Model that is asked.")
+    llm_model: str = Field(
+        "embedded",
+        min_length=1,
+        description="Model that is asked. The embedded server accepts any name and replies with its own.",
+    )
     llm_api_key: SecretStr = Field(NO_KEY, description="Key of `LLM_BASE_URL`; it is not sent to other addresses.")
     llm_models: Annotated[tuple[ModelName, ...], NoDecode, _text(read_models)] = Field(
         (),

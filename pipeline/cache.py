@@ -29,21 +29,27 @@ class Answer(BaseModel):
     question_id: str
     question_text: str
     original_answer: str | None
+    references: tuple[str, ...] = Field((), description="Further references beside `original_answer`.")
     llm_response: str
     bert_score: float | None = Field(
-        description="BERTScore of the answer against the reference: 0 is the score of unrelated texts, 1 that of equal "
-        "texts; null when it has no score."
+        description="BERTScore of the answer against its best reference: 0 is the score of unrelated texts, 1 that of "
+        "equal texts; null when it has no score."
     )
     bert_precision: float | None = Field(description="Raw: how well the answer's words are matched by the reference.")
     bert_recall: float | None = Field(description="Raw: how well the reference's words are matched by the answer.")
     bert_f1: float | None = Field(
         None, description="Raw: harmonic mean of precision and recall, from which `bert_score` is computed."
     )
+    reference_index: int | None = Field(
+        None,
+        description="Reference with the highest score: 0 is `original_answer`, 1 the first of `references`; null when "
+        "the answer was not compared with a reference.",
+    )
     quality: Quality
     unscored_reason: UnscoredReason | None = Field(
         None,
-        description="Why there is no score: no reference; or the scorer cannot read the answer or the reference, "
-        "because they have too many unknown words or are in another language. Null for a scored answer, and for one of "
+        description="Why there is no score: no reference; or the scorer cannot read the answer, or any reference, "
+        "because of too many unknown words or another language. Null for a scored answer, and for one of "
         "an older version.",
     )
     warnings: list[ScoreWarning] = Field(

@@ -30,6 +30,9 @@ MAX_RETRIES = 3
 MAX_SAMPLES = 8
 """Maximum number of further answers to the same prompt that a response carries."""
 
+MAX_REFERENCES = 8
+"""Maximum number of references of a question beside `original_answer`."""
+
 MAX_SAMPLE_CHARACTERS = 4_000
 """Twice what the embedded encoder reads; `MAX_SAMPLES` of them take up to 128 kB of a message."""
 
@@ -63,6 +66,10 @@ Cost = Annotated[
 """In the currency of `LLM_PRICES`; a text, so that it stays exact. Null: the price of the model is unknown."""
 Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """`bert_score` is calibrated: 0 is chance and 1 is identity. `bert_precision`, `bert_recall` and `bert_f1` are raw."""
+ReferenceIndex = Annotated[int, Field(ge=0, le=MAX_REFERENCES)]
+"""The reference with the highest score: 0 is `original_answer`, 1 the first of `references`.
+
+Null: there is no score, or it is from a self-check, or from before a question could have several references."""
 ErrorType = Literal["overload", "quota", "permanent"]
 Cause = Literal[
     "rate_limit",
@@ -132,6 +139,7 @@ class BestAnswer(BaseModel):
     bert_precision: Score
     bert_recall: Score
     bert_f1: Score | None = None
+    reference_index: ReferenceIndex | None = None
     attempt: Annotated[int, Field(ge=1)]
     model: str
     scorer: str | None = None
@@ -194,6 +202,14 @@ class Question(Message):
     question_text: Text
     question_context: str | None = None
     original_answer: Annotated[str | None, Field(description="Human reference; it never reaches a prompt.")] = None
+    references: Annotated[
+        tuple[Text, ...],
+        Field(
+            max_length=MAX_REFERENCES,
+            description="Further human references beside original_answer, without which they have no effect. An "
+            "answer's score is that of the best one. They never reach a prompt.",
+        ),
+    ] = ()
     processing_attempts: Annotated[
         int, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Number of the current generation.")
     ] = 1
@@ -206,6 +222,11 @@ class Question(Message):
     best: BestAnswer | None = None
     attempts: tuple[Attempt, ...] = ()
     errors: Annotated[tuple[ErrorRecord, ...], Field(description="Failed calls so far, of all generations.")] = ()
+
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """All human references, `original_answer` first; empty without it. `reference_index` counts in them."""
+        return (self.original_answer, *self.references) if self.original_answer else ()
 
     def errors_with(self, error: ProviderError, failed_at: datetime) -> tuple[ErrorRecord, ...]:
         """Returns the history with one more failed call; calls of the same attempt and retry are one entry."""
@@ -271,6 +292,7 @@ class Validated(Question):
     bert_precision: Score | None
     bert_recall: Score | None
     bert_f1: Score | None = None
+    reference_index: ReferenceIndex | None = None
     quality: Quality
     scorer: str | None = Field(description="Encoder and layer that computed the score; null when unscored.")
     unscored_reason: Annotated[
@@ -288,6 +310,7 @@ class LowQuality(Response):
     bert_precision: Score
     bert_recall: Score
     bert_f1: Score | None = None
+    reference_index: ReferenceIndex | None = None
     scorer: str
     warnings: Annotated[tuple[ScoreWarning, ...], Field(description="What to know about the score.")] = ()
     threshold: float

@@ -26,8 +26,8 @@ from pipeline.messages import (
 class BertScore:
     """BERTScore of an answer (Zhang et al. 2020). All numbers are from -1 to 1.
 
-    The answer is compared with its reference. Without a reference, the numbers are means over comparisons with further
-    answers of the same model.
+    The answer is compared with its references, and the best one counts. Without a reference, the numbers are means over
+    comparisons with further answers of the same model.
 
     Attributes:
         score: F1 on a scale where 0 is the score of unrelated texts and 1 that of equal texts; thresholds apply to it.
@@ -35,6 +35,7 @@ class BertScore:
         recall: Mean best match of the other text's tokens, raw.
         f1: Harmonic mean of precision and recall, raw.
         scorer: Encoder and layer.
+        reference_index: Position of the best reference, from 0; None: unknown, or there is none.
         warnings: What to know about the score.
     """
 
@@ -43,16 +44,17 @@ class BertScore:
     recall: float
     f1: float
     scorer: str
+    reference_index: int | None = None
     warnings: tuple[ScoreWarning, ...] = ()
 
 
 @dataclass(frozen=True)
 class NoScore:
-    """The scorer cannot read an answer or its reference.
+    """The scorer cannot read an answer, or none of its references.
 
     Attributes:
         reason: Why.
-        only_answer: Whether it can read the reference: another answer may get a score.
+        only_answer: Whether it can read a reference: another answer may get a score.
         warnings: What to know about the texts.
     """
 
@@ -101,7 +103,7 @@ def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, no
 
     Args:
         response: The answer.
-        score: Its score against the reference, or against its samples if there is no reference, or why the scorer
+        score: Its score against the best reference, or against its samples if there is no reference, or why the scorer
             cannot read them; None without reference and samples.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
@@ -123,6 +125,7 @@ def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, no
         bert_precision=score.precision,
         bert_recall=score.recall,
         bert_f1=score.f1,
+        reference_index=score.reference_index,
         scorer=score.scorer,
         warnings=score.warnings,
     )
@@ -224,6 +227,7 @@ def _keep(
         bert_precision=best.bert_precision,
         bert_recall=best.bert_recall,
         bert_f1=best.bert_f1,
+        reference_index=best.reference_index,
         quality=quality,
         scorer=scorer,
         warnings=best.warnings,
@@ -277,6 +281,7 @@ def _record(
             bert_precision=score.precision,
             bert_recall=score.recall,
             bert_f1=score.f1,
+            reference_index=score.reference_index,
             scorer=score.scorer,
             warnings=score.warnings,
             threshold=gate.of(response),

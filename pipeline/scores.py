@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from pipeline.messages import ScoreWarning, Unreadable
+from pipeline.messages import MAX_REFERENCES, ScoreWarning, Unreadable
 from pipeline.routing import BertScore, NoScore
 
 MAX_ROUNDING = 1e-3
@@ -13,7 +13,7 @@ def bert_score(answer: Any) -> BertScore | NoScore:
     """Reads one score from a reply of the scorer, or why there is none.
 
     Raises:
-        ValueError: A number is not from -1 to 1.
+        ValueError: A score is not from -1 to 1, or the index of a reference is too high.
         KeyError: A field is missing.
         TypeError: It is not an object, or a field has another type.
     """
@@ -33,6 +33,7 @@ def bert_score(answer: Any) -> BertScore | NoScore:
         recall=_cosine(answer["recall"]),
         f1=_cosine(answer["f1"]),
         scorer=answer["scorer"],
+        reference_index=_index(answer.get("reference_index")),
         warnings=warnings,
     )
 
@@ -44,3 +45,14 @@ def _cosine(value: Any) -> float:
     if not -1 - MAX_ROUNDING <= value <= 1 + MAX_ROUNDING:
         raise ValueError(f"{value!r:.50} is not from -1 to 1")
     return max(-1.0, min(1.0, float(value)))
+
+
+def _index(value: Any) -> int | None:
+    """Returns the index of a reference; None if the scorer is of an earlier release, whose replies have none."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r:.50} is not an index")
+    if not 0 <= value <= MAX_REFERENCES:
+        raise ValueError(f"{value!r:.50} is not an index of a reference")
+    return value

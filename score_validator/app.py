@@ -1,5 +1,7 @@
 """The routes."""
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from flask import request
@@ -10,8 +12,8 @@ from pipeline import web
 from pipeline.web import FieldError, problem, problems
 from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
-from score_validator.scorer import Scored, Scorer, Unread
-from score_validator.scoring import Busy, CannotScore, Expired, Scoring
+from score_validator.scorer import Scored, Scorer, Unread, Unscorable
+from score_validator.scoring import Busy, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
 DESCRIPTION = """\
@@ -22,6 +24,9 @@ language model, so that synonyms count as similar.
 (F1 - baseline) / (1 - baseline), clipped to -1 and 1. `precision`, `recall` and `f1` are raw. They are the numbers of
 the `bert-score` package for this pair alone, independent of other pairs in the batch. The raw numbers of an empty
 answer are 0. A text with more than the encoder's 512 tokens is cut, and `truncated` is true.
+
+With several `references` the answer gets the numbers of the one with the highest score, `reference_index`. References
+that the encoder cannot read, or that have no words, are left out as long as there is another one.
 
 The score detects answers that are off topic, gibberish or a single word. It does not detect whether a fluent answer is
 right. The embedded encoder reads English only: a pair with a text in another language, or with many unknown words, has
@@ -37,6 +42,22 @@ _ERRORS = problems(400, 413, 415, 422, 503, 504)
 MAX_WAIT_SECONDS = 3600
 BATCH_WINDOW_SECONDS = 0.002
 """How long a batch waits for more pairs; a single pair never waits."""
+
+
+class CannotScore(Exception):
+    """A pair of a request cannot be scored.
+
+    Attributes:
+        index: Index of the pair.
+        field: The field of the pair that causes it.
+        reason: Explanation for people.
+    """
+
+    def __init__(self, index: int, field: str, reason: str) -> None:
+        super().__init__(f"pair {index}: {field}: {reason}")
+        self.index = index
+        self.field = field
+        self.reason = reason
 
 
 def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
@@ -56,8 +77,8 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     app.register_error_handler(Busy, _busy)
     app.register_error_handler(Expired, _expired)
 
-    def to_score(scored: Scored | Unread) -> Score:
-        if isinstance(scored, Unread):
+    def to_score(result: Scored | Unread, reference_index: int) -> Score:
+        if isinstance(result, Unread):
             return Score(
                 score=None,
                 precision=None,
@@ -65,23 +86,48 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
                 f1=None,
                 baseline=scoring.baseline,
                 scorer=scoring.name,
-                truncated=bool(scored.truncated),
-                truncated_fields=list(scored.truncated),
-                unscorable=scored.reason,
-                unscorable_fields=list(scored.fields),
-                warnings=list(scored.warnings),
+                truncated=bool(result.truncated),
+                truncated_fields=list(result.truncated),
+                reference_index=None,
+                unscorable=result.reason,
+                unscorable_fields=list(result.fields),
+                warnings=list(result.warnings),
             )
         return Score(
-            score=scored.f1 if scoring.baseline is None else calibrated(scored.f1, scoring.baseline),
-            precision=scored.precision,
-            recall=scored.recall,
-            f1=scored.f1,
+            score=result.f1 if scoring.baseline is None else calibrated(result.f1, scoring.baseline),
+            precision=result.precision,
+            recall=result.recall,
+            f1=result.f1,
             baseline=scoring.baseline,
             scorer=scoring.name,
-            truncated=bool(scored.truncated),
-            truncated_fields=list(scored.truncated),
-            warnings=list(scored.warnings),
+            truncated=bool(result.truncated),
+            truncated_fields=list(result.truncated),
+            reference_index=reference_index,
+            warnings=list(result.warnings),
         )
+
+    def best_scores(pairs: Sequence[Pair]) -> list[Score]:
+        """Returns the score of each pair with its best reference, or why it has none.
+
+        Raises:
+            CannotScore: A pair cannot be scored with any of its references.
+            Busy: The queue is full.
+            Expired: The caller's time is over.
+        """
+        flat = [(pair.candidate, reference) for pair in pairs for reference in pair.texts]
+        results = iter(scoring.score(flat, wait_seconds()))
+        found = []
+        for number, pair in enumerate(pairs):
+            compared = [
+                each if isinstance(each, Unscorable) else to_score(each, index)
+                for index, each in enumerate(islice(results, len(pair.texts)))
+            ]
+            best = max(compared, key=_rank)  # of equal ones the first
+            if isinstance(best, Unscorable):
+                several = pair.references and best.field == "reference"
+                raise CannotScore(number, f"references.{compared.index(best)}" if several else best.field, best.reason)
+            found.append(best)
+        return found
 
     @app.post(
         "/score",
@@ -93,10 +139,10 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     def score(body: Pair) -> Any:
         try:
-            (scored,) = scoring.score([(body.candidate, body.reference)], wait_seconds())
+            (found,) = best_scores([body])
         except CannotScore as error:
-            return _cannot_score(error, error.cause.field)
-        return to_score(scored).model_dump()
+            return _cannot_score(error.field, error.reason)
+        return found.model_dump()
 
     @app.post(
         "/score/batch",
@@ -108,10 +154,10 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     )
     def score_batch(body: Batch) -> Any:
         try:
-            scored = scoring.score([(pair.candidate, pair.reference) for pair in body.pairs], wait_seconds())
+            found = best_scores(body.pairs)
         except CannotScore as error:
-            return _cannot_score(error, f"pairs.{error.index}.{error.cause.field}")
-        return BatchScores(scores=[to_score(each) for each in scored]).model_dump()
+            return _cannot_score(f"pairs.{error.index}.{error.field}", error.reason)
+        return BatchScores(scores=found).model_dump()
 
     return app
 
@@ -126,8 +172,21 @@ def wait_seconds() -> float | None:
     return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None
 
 
-def _cannot_score(error: CannotScore, field: str) -> Any:
-    return problem(422, f"{field}: {error.cause.reason}", [FieldError(field=field, message=error.cause.reason)])
+def _rank(result: Score | Unscorable) -> tuple[int, float]:
+    """Returns the rank of a result among those of an answer with several references; the highest one counts.
+
+    From high to low: a score that is not a number, because it is an error; scores; an answer that cannot be read; a
+    reference that cannot be read; a reference without words.
+    """
+    if isinstance(result, Unscorable):
+        return (4 if result.field == "candidate" else 0), 0.0
+    if result.score is not None:
+        return 3, result.score
+    return (1 if "reference" in result.unscorable_fields else 2), 0.0
+
+
+def _cannot_score(field: str, reason: str) -> Any:
+    return problem(422, f"{field}: {reason}", [FieldError(field=field, message=reason)])
 
 
 def _busy(error: Busy) -> Any:

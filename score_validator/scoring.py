@@ -45,20 +45,6 @@ class Expired(Exception):
         self.begun = begun
 
 
-class CannotScore(Exception):
-    """A pair cannot be scored.
-
-    Attributes:
-        index: Index of the pair in its request.
-        cause: The reason.
-    """
-
-    def __init__(self, index: int, cause: Unscorable) -> None:
-        super().__init__(f"pair {index}: {cause}")
-        self.index = index
-        self.cause = cause
-
-
 Result = Scored | Unread | Unscorable | Exception
 
 
@@ -123,7 +109,7 @@ class Scoring:
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
-    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored | Unread]:
+    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored | Unread | Unscorable]:
         """Scores pairs of candidate and reference; waits until all are done.
 
         Blank candidates score 0 without the model.
@@ -134,12 +120,11 @@ class Scoring:
             wait_seconds: How long the caller waits; None: without limit.
 
         Returns:
-            For each pair, in order, its score, or why the encoder cannot read it.
+            For each pair, in order, its score, or why it has none.
 
         Raises:
             Busy: The queue is full.
             Expired: The caller's time is over.
-            CannotScore: A pair cannot be scored.
         """
         results: dict[int, Result] = {}
         to_score: deque[int] = deque()
@@ -154,13 +139,8 @@ class Scoring:
             if not request.done.wait(wait_seconds):
                 self._drop(request)
                 raise Expired(wait_seconds or 0.0, begun=2 * self._seconds_in_model(request) >= (wait_seconds or 0.0))
-        scored = [_score_of(index, results[index]) for index in range(len(pairs))]
-        metrics.SCORED_PAIRS.inc(len(pairs))
-        for each in scored:
-            if isinstance(each, Unread):
-                metrics.UNSCORABLE_PAIRS.labels(reason=each.reason).inc()
-            for warning in each.warnings:
-                metrics.SCORE_WARNINGS.labels(warning=warning).inc()
+        scored = [_without_failure(results[index]) for index in range(len(pairs))]
+        _count(scored)
         return scored
 
     def check(self) -> None:
@@ -266,9 +246,18 @@ class Scoring:
             return error
 
 
-def _score_of(index: int, result: Result) -> Scored | Unread:
-    if isinstance(result, Unscorable):
-        raise CannotScore(index, result) from result
-    if isinstance(result, Exception):
-        raise result
-    return result
+def _without_failure(result: Result) -> Scored | Unread | Unscorable:
+    if isinstance(result, Scored | Unread | Unscorable):
+        return result
+    raise result
+
+
+def _count(results: Sequence[Scored | Unread | Unscorable]) -> None:
+    for each in results:
+        if isinstance(each, Unscorable):
+            continue
+        metrics.SCORED_PAIRS.inc()
+        if isinstance(each, Unread):
+            metrics.UNSCORABLE_PAIRS.labels(reason=each.reason).inc()
+        for warning in each.warnings:
+            metrics.SCORE_WARNINGS.labels(warning=warning).inc()

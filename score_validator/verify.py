@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.settings import load
-from score_validator.scorer import Scored, load_scorer
+from score_validator.scorer import Scored, Unread, Unscorable, load_scorer
 from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
@@ -106,10 +106,7 @@ class Engine:
 
     def batch(self, pairs: Sequence[Pair]) -> list[Result]:
         """Scores pairs in one request."""
-        return [
-            (each.precision, each.recall, each.f1) if isinstance(each, Scored) else None
-            for each in self._scoring.score(pairs)
-        ]
+        return [_raw(each) for each in self._scoring.score(pairs)]
 
 
 class Service:
@@ -176,6 +173,12 @@ def batched_with_long_pairs(target: Target) -> list[Result]:
 def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
     precision, recall, f1 = bert.score([candidate], [reference])
     return float(precision[0]), float(recall[0]), float(f1[0])
+
+
+def _raw(result: Scored | Unread | Unscorable) -> Result:
+    if isinstance(result, Unscorable):
+        raise result
+    return (result.precision, result.recall, result.f1) if isinstance(result, Scored) else None
 
 
 def _numbers(score: dict[str, Any]) -> Result:

@@ -421,6 +421,7 @@ CREATE TABLE public.responses (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     bert_f1 numeric(7,6),
+    reference_index smallint,
     unscored_reason text,
     warnings text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT responses_quality_check CHECK ((quality = ANY (ARRAY['accepted'::text, 'max_retries_reached'::text, 'self_check_accepted'::text, 'self_check_max_retries_reached'::text, 'unscored'::text])))
@@ -431,6 +432,8 @@ COMMENT ON TABLE public.responses IS 'The answer that was kept of each completed
 COMMENT ON COLUMN public.responses.bert_score IS 'BERTScore F1 on a scale where 0 is what unrelated texts get and 1 is identity; precision, recall and bert_f1 are raw.';
 
 COMMENT ON COLUMN public.responses.quality IS 'What became of the answer. self_check_*: without a reference, scored against further answers of the same model.';
+
+COMMENT ON COLUMN public.responses.reference_index IS 'The reference that counted: 0 is original_answer, 1 the first of further_references; null: unscored, or a self-check.';
 
 COMMENT ON COLUMN public.responses.unscored_reason IS 'Why there is no score: no_reference, unknown_tokens, other_language; null: there is one, or an older version wrote the row.';
 
@@ -600,6 +603,7 @@ CREATE TABLE public.questions (
     published_at timestamp with time zone,
     topic text,
     best json,
+    further_references text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT questions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'failed'::text])))
 );
 
@@ -608,6 +612,8 @@ COMMENT ON COLUMN public.questions.published_at IS 'When the broker acknowledged
 COMMENT ON COLUMN public.questions.topic IS 'What the question is about, in the words of who asked it first with one; null: nobody said.';
 
 COMMENT ON COLUMN public.questions.best IS 'The best scored answer so far of a pending question, as messages carry it: with it, a lost question goes on.';
+
+COMMENT ON COLUMN public.questions.further_references IS 'Human references beside original_answer. The one with which an answer scores highest counts.';
 
 CREATE VIEW public.regeneration_analysis AS
  SELECT kept.question_id,

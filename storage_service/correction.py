@@ -76,7 +76,8 @@ class Correction:
     """Result of scoring a question with another reference.
 
     Attributes:
-        original_answer: The reference.
+        original_answer: The first reference.
+        references: The further references.
         scores: Scores of all candidates, by attempt; None: the scorer cannot read the candidate.
         kept: The best candidate.
         score: Score of the best candidate.
@@ -84,6 +85,7 @@ class Correction:
     """
 
     original_answer: str
+    references: tuple[str, ...]
     scores: Sequence[tuple[int | None, float | None]]
     kept: Candidate
     score: BertScore
@@ -98,6 +100,7 @@ class Correction:
             "bert_precision": _rounded(self.score.precision),
             "bert_recall": _rounded(self.score.recall),
             "bert_f1": _rounded(self.score.f1),
+            "reference_index": self.score.reference_index,
             "scorer": self.score.scorer,
             "quality": self.quality,
             "warnings": list(self.score.warnings),
@@ -119,12 +122,12 @@ def candidates(attempts: Sequence[Candidate], kept: Candidate) -> list[Candidate
 
 
 def judge(
-    original_answer: str, answers: Sequence[Candidate], scores: Sequence[BertScore | NoScore], threshold: float
+    references: Sequence[str], answers: Sequence[Candidate], scores: Sequence[BertScore | NoScore], threshold: float
 ) -> Correction:
     """Chooses the best complete answer by the scores; of equal scores the first one.
 
     Args:
-        original_answer: The reference.
+        references: All references, at least one.
         answers: The answers, at least one of them complete.
         scores: A score for each answer, or why it has none.
         threshold: Score at or above which an answer is accepted.
@@ -134,7 +137,7 @@ def judge(
     """
     unreadable = next((each for each in scores if isinstance(each, NoScore) and not each.only_answer), None)
     if unreadable:
-        raise CannotScore(f"The scorer cannot read the reference: {unreadable.reason}")
+        raise CannotScore(f"The scorer cannot read any reference: {unreadable.reason}")
     whole = [
         (each, score)
         for each, score in zip(answers, scores, strict=True)
@@ -143,8 +146,10 @@ def judge(
     if not whole:
         raise CannotScore("The scorer cannot read any of the answers.")
     kept, best = max(whole, key=lambda scored: scored[1].score)
+    original_answer, *further = references
     return Correction(
         original_answer=original_answer,
+        references=tuple(further),
         scores=[
             (each.attempt, _rounded(score.score) if isinstance(score, BertScore) else None)
             for each, score in zip(answers, scores, strict=True)
@@ -162,7 +167,7 @@ class Records(Protocol):
         """Returns the answers of a question; None for an unknown question."""
 
     def correct(self, question_id: str, asked_at: datetime, corrected: Correction, /) -> State | None:
-        """Replaces reference, scores and answer; None if the question was restarted or deleted meanwhile."""
+        """Replaces references, scores and answer; None if the question was restarted or deleted meanwhile."""
 
 
 class Answers(Protocol):
@@ -173,10 +178,13 @@ class Answers(Protocol):
 
 
 class Scorer(Protocol):
-    """Compares answers with a reference."""
+    """Compares answers with references."""
 
-    def score(self, answers: Sequence[str], reference: str, /) -> Sequence[BertScore | NoScore]:
-        """Returns a score for each answer; raises `CannotScore`, or `Unavailable` when it is unavailable or busy."""
+    def score(self, answers: Sequence[str], /, *references: str) -> Sequence[BertScore | NoScore]:
+        """Returns the score of each answer with its best reference, or why it has none.
+
+        Raises `CannotScore`, or `Unavailable` when it is unavailable or busy.
+        """
 
 
 class Corrections:
@@ -189,15 +197,15 @@ class Corrections:
         self._scorer = scorer
         self._threshold = threshold
 
-    def replace_reference(self, question_id: str, original_answer: str) -> State | None:
-        """Replaces the reference of a completed question, scores all its attempts again and keeps the best.
+    def replace_references(self, question_id: str, references: Sequence[str]) -> State | None:
+        """Replaces all references of a completed question, scores all its attempts again and keeps the best.
 
         Returns:
             The new state of the question; None for an unknown question.
 
         Raises:
             Conflict: The question is not completed.
-            CannotScore: The scorer refuses the reference or an answer, or cannot read them.
+            CannotScore: The scorer refuses a reference or an answer, or cannot read them.
             Unavailable: The scorer, PostgreSQL or Redis is unavailable. Nothing was changed.
         """
         found = self._records.scorable(question_id)
@@ -208,8 +216,8 @@ class Corrections:
                 f"The question is {found.status} and has no answer to score. Once it has ended, "
                 "POST /questions/ID/regenerate accepts another reference, too."
             )
-        scores = self._scorer.score([each.llm_response for each in found.candidates], original_answer)
-        corrected = judge(original_answer, found.candidates, scores, self._threshold)
+        scores = self._scorer.score([each.llm_response for each in found.candidates], *references)
+        corrected = judge(references, found.candidates, scores, self._threshold)
         self._answers.invalidate(question_id)
         state = self._records.correct(question_id, found.asked_at, corrected)
         if state is None:
@@ -232,14 +240,16 @@ class ScorerClient:
         self._client = http.Client(url, reply_seconds)
         self._wait = math.ceil(reply_seconds)
 
-    def score(self, answers: Sequence[str], reference: str) -> list[BertScore | NoScore]:
-        """Returns a score for each answer.
+    def score(self, answers: Sequence[str], *references: str) -> list[BertScore | NoScore]:
+        """Returns the score of each answer with its best reference, or why it has none; makes one call.
 
         Raises:
             CannotScore: The scorer refuses one of the texts.
             Unavailable: The scorer is unavailable or busy, or its reply is invalid.
         """
-        pairs = [{"candidate": each, "reference": reference} for each in answers]
+        # A scorer of an earlier release reads a single reference, too.
+        against = {"reference": references[0]} if len(references) == 1 else {"references": references}
+        pairs = [{"candidate": each, **against} for each in answers]
         reply = self._client.call(
             "POST", "/score/batch", json={"pairs": pairs}, headers={"Prefer": f"wait={self._wait}"}
         )

@@ -53,9 +53,9 @@ class Records(Protocol):
         """Restarts a failed question; returns None for an unknown question."""
 
     def regenerate(
-        self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None, /
+        self, question_id: str, references: Sequence[str], asked_at: datetime, outbox_limit: int | None, /
     ) -> Retried | None:
-        """Restarts a final question, with another reference if one is given; None for an unknown question."""
+        """Restarts a final question, with other references if some are given; None for an unknown question."""
 
     def delete(self, question_id: str, /) -> bool:
         """Deletes a question and all its data; returns whether there were any."""
@@ -118,7 +118,7 @@ class Questions:
     def ask(self, asked: Ask, wait_seconds: float = 0) -> Reply:
         """Answers a question if its answer is known; otherwise publishes it.
 
-        A question that is already pending is not published again, and keeps its first reference. A failed question is
+        A question that is already pending is not published again, and keeps its first references. A failed question is
         restarted.
 
         Args:
@@ -184,12 +184,12 @@ class Questions:
             return Pending(question_id=question_id)
         return retried.state
 
-    def regenerate(self, question_id: str, original_answer: str | None = None) -> Pending | State | None:
+    def regenerate(self, question_id: str, references: Sequence[str] = ()) -> Pending | State | None:
         """Restarts a completed or failed question; its answer is removed from the cache.
 
         Args:
             question_id: Id of the question.
-            original_answer: New reference; None: it keeps its reference.
+            references: New references; empty: it keeps its references.
 
         Returns:
             `Pending` if it was restarted; the unchanged state of a pending question; None for an unknown question.
@@ -198,11 +198,11 @@ class Questions:
             Unavailable: PostgreSQL or Redis is unavailable, or Kafka is and the outbox is full; nothing has changed.
         """
         self._answers.invalidate(question_id)
-        restarted = self._records.regenerate(question_id, original_answer, _now(), self._limit())
+        restarted = self._records.regenerate(question_id, references, _now(), self._limit())
         if restarted is None:
             return None
         if restarted.publish:
-            log.info("restarted a question", question_id=question_id, new_reference=bool(original_answer))
+            log.info("restarted a question", question_id=question_id, new_reference=bool(references))
             self._publish(restarted.publish)
             return Pending(question_id=question_id)
         return restarted.state
@@ -289,11 +289,13 @@ def _now() -> datetime:
 
 
 def _question(asked: Ask) -> Question:
+    references = asked.all_references
     return Question(
         question_id=question_id(asked.question_text, asked.question_context),
         question_text=asked.question_text,
         question_context=asked.question_context,
-        original_answer=asked.original_answer,
+        original_answer=references[0] if references else None,
+        references=references[1:],
         asked_at=_now(),
     )
 

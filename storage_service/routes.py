@@ -162,14 +162,14 @@ def delete(path: QuestionPath) -> Any:
 
 @routes.post(
     "/questions/<question_id>/regenerate",
-    description="A completed or failed question becomes pending again, as if it had just been asked, with another "
-    "reference if the body has one. Its attempts are deleted. Its answer is no longer shown, and is replaced by the "
+    description="A completed or failed question becomes pending again, as if it had just been asked, with other "
+    "references if the body has any. Its attempts are deleted. Its answer is no longer shown, and is replaced by the "
     "new one. 409 while the question is pending.",
     responses={"202": Pending, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
 )
 def regenerate(path: QuestionPath, body: Regenerate) -> Any:
     """Ask a question again"""
-    reply = _services().questions.regenerate(path.question_id, body.original_answer)
+    reply = _services().questions.regenerate(path.question_id, body.all_references)
     if isinstance(reply, Pending):
         return _accepted(reply)
     return problem(409, f"Question {path.question_id} is pending already.") if reply else _unknown(path)
@@ -177,14 +177,15 @@ def regenerate(path: QuestionPath, body: Regenerate) -> Any:
 
 @routes.put(
     "/questions/<question_id>/reference",
-    description="All attempts of a completed question are scored again against this reference, and the best one "
-    "is kept. The model is not called. 409 for a question that is not completed; 422 also when the scorer refuses.",
+    description="All attempts of a completed question are scored again against these references, which replace all "
+    "earlier ones, and the best attempt is kept. The model is not called. 409 for a question that is not completed; "
+    "422 also when the scorer refuses.",
     responses={"200": State, **problems(400, 403, 404, 409, 413, 415, 421, 422, 503)},
 )
 def replace_reference(path: QuestionPath, body: Reference) -> Any:
     """Replace the reference of an answer"""
     try:
-        state = _services().corrections.replace_reference(path.question_id, body.original_answer)
+        state = _services().corrections.replace_references(path.question_id, body.all_references)
     except Conflict as error:
         return problem(409, str(error))
     except CannotScore as error:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from pipeline.budget import Budget
 from pipeline.cache import Answer
-from pipeline.messages import Cost, QuestionId, Reason, Rejection, Timestamp
+from pipeline.messages import MAX_REFERENCES, Cost, QuestionId, Reason, Rejection, Timestamp
 from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 
@@ -99,6 +99,32 @@ Topic = (
 )
 
 
+def _reference(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty or only white space")
+    return _at_most(MAX_TEXT_CHARACTERS, text)
+
+
+References = Annotated[
+    list[
+        Annotated[
+            PlainText,
+            AfterValidator(_reference),
+            Field(json_schema_extra={"maxLength": MAX_TEXT_CHARACTERS, "pattern": _REFERENCE_PATTERN}),
+        ]
+    ],
+    Field(min_length=1, max_length=MAX_REFERENCES),
+]
+
+
+def _distinct(original_answer: str | None, references: list[str] | None) -> tuple[str, ...]:
+    """Returns all references in their order; those that differ only in white space around them are equal."""
+    found: dict[str, str] = {}
+    for text in ([original_answer] if original_answer else []) + (references or []):
+        found.setdefault(text.strip(), text)
+    return tuple(found.values())
+
+
 class Ask(BaseModel):
     """A question. A blank context, reference or topic is treated as missing."""
 
@@ -127,17 +153,21 @@ class Ask(BaseModel):
     original_answer: OptionalText = Field(
         None, description="Human reference that answers are scored against; it never reaches the model."
     )
+    references: References | None = Field(
+        None,
+        description="Further human references; the one with the highest score counts. Equal ones are dropped. Without "
+        "`original_answer`, the first one takes its place.",
+    )
     topic: Topic = Field(
         None,
         description="Subject of the question, for searches. A question keeps its first topic; questions with different "
         "topics are the same question.",
     )
 
-
-def _reference(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty or only white space")
-    return _at_most(MAX_TEXT_CHARACTERS, text)
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """All references, without equal ones."""
+        return _distinct(self.original_answer, self.references)
 
 
 _REFERENCE = {"example": {"original_answer": "Air scatters blue light more than red light."}}
@@ -152,7 +182,10 @@ class Regenerate(BaseModel):
     )
 
     original_answer: OptionalText = Field(
-        None, description="New reference. Blank, null or missing: the reference stays."
+        None, description="New reference. Blank, null or missing, and no `references`: the references stay."
+    )
+    references: References | None = Field(
+        None, description="Further new references, as in `/query`. They and `original_answer` replace all references."
     )
 
     @model_validator(mode="before")
@@ -161,17 +194,52 @@ class Regenerate(BaseModel):
         """Treats a missing body like an empty one."""
         return {} if body is None else body
 
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """All new references, without equal ones; empty: the references stay."""
+        return _distinct(self.original_answer, self.references)
+
+
+def _optional_reference(schema: dict[str, Any]) -> None:
+    del schema["default"]
+    schema |= {"maxLength": MAX_TEXT_CHARACTERS, "pattern": _REFERENCE_PATTERN}
+
 
 class Reference(BaseModel):
-    """Another reference for a question."""
+    """Other references for a question: `original_answer`, `references` or both."""
 
-    model_config = cast(ConfigDict, {"frozen": True, "strict": True, "extra": "forbid", "openapi_extra": _REFERENCE})
+    model_config = cast(
+        ConfigDict,
+        {
+            "frozen": True,
+            "strict": True,
+            "extra": "forbid",
+            "openapi_extra": _REFERENCE,
+            "json_schema_extra": {"anyOf": [{"required": ["original_answer"]}, {"required": ["references"]}]},
+        },
+    )
 
     original_answer: Annotated[PlainText, AfterValidator(_reference)] = Field(
+        default="",
         description=f"Human reference that the answers are scored against: up to {MAX_TEXT_CHARACTERS:,} characters, "
-        "not blank, and no NUL.",
-        json_schema_extra={"maxLength": MAX_TEXT_CHARACTERS, "pattern": _REFERENCE_PATTERN},
+        "not blank, and no NUL. Required without `references`.",
+        json_schema_extra=_optional_reference,
     )
+    references: References = Field(
+        default_factory=list,
+        description="Further references, as in `/query`. They and `original_answer` replace all references.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _required(cls, body: object) -> object:
+        """Makes a missing reference an error of its field."""
+        return {"original_answer": ""} | body if isinstance(body, dict) and "references" not in body else body
+
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """All new references, without equal ones."""
+        return _distinct(self.original_answer, self.references)
 
 
 class Wait(BaseModel):
@@ -261,11 +329,13 @@ _ANSWER = {
     "question_id": _ID,
     "question_text": "Why is the sky blue?",
     "original_answer": "Air scatters blue light more than red light.",
+    "references": ["Blue light is scattered more by the air."],
     "llm_response": "The sky looks blue since air scatters short, blue waves of sunlight most.",
     "bert_score": 0.612345,
     "bert_precision": 0.725841,
     "bert_recall": 0.826601,
     "bert_f1": 0.772946,
+    "reference_index": 0,
     "quality": "accepted",
     "unscored_reason": None,
     "warnings": [],

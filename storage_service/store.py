@@ -1,5 +1,6 @@
 """The questions in PostgreSQL."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,16 +33,27 @@ from storage_service.schemas import (
 PREVIEW_BYTES = 500
 """Bytes of the key and the value of a dead letter in a list."""
 
-_NEW = ("question_id", "question_text", "question_context", "original_answer", "topic", "asked_at")
+_NEW = (
+    "question_id",
+    "question_text",
+    "question_context",
+    "original_answer",
+    "further_references",
+    "topic",
+    "asked_at",
+)
 
+# The further references of a row are a JSON array, because PostgreSQL has no arrays of arrays of different lengths.
 # A deleted question that is asked again gets a later asked_at than before, even if the clock was set back. This
 # distinguishes its new messages from the old ones.
 _INSERT = text(f"""
     INSERT INTO questions ({", ".join(_NEW)})
-    SELECT question_id, question_text, question_context, original_answer, topic,
+    SELECT question_id, question_text, question_context, original_answer,
+           ARRAY(SELECT json_array_elements_text(CAST(asked.further_references AS json))), topic,
            greatest(date_trunc('milliseconds', deleted.asked_at) + interval '1 millisecond', asked.asked_at)
     FROM unnest(CAST(:question_id AS text[]), CAST(:question_text AS text[]),
-                CAST(:question_context AS text[]), CAST(:original_answer AS text[]), CAST(:topic AS text[]),
+                CAST(:question_context AS text[]), CAST(:original_answer AS text[]),
+                CAST(:further_references AS text[]), CAST(:topic AS text[]),
                 CAST(:asked_at AS timestamptz[])) AS asked ({", ".join(_NEW)})
     LEFT JOIN deleted_questions AS deleted USING (question_id)
     ORDER BY question_id
@@ -57,7 +69,7 @@ _ASK_AGAIN = text("""
 """)
 
 _LOCK = text("""
-    SELECT question_id, question_text, question_context, original_answer, status
+    SELECT question_id, question_text, question_context, original_answer, further_references, status
     FROM questions WHERE question_id = :question_id FOR UPDATE
 """)
 
@@ -78,12 +90,16 @@ _RESTART = text("""
         question_text = :question_text,
         question_context = :question_context,
         original_answer = coalesce(:original_answer, original_answer),
+        further_references = CASE
+            WHEN CAST(:original_answer AS text) IS NULL THEN further_references
+            ELSE ARRAY(SELECT json_array_elements_text(CAST(:further_references AS json)))
+        END,
         -- Always later than before, even if the clock was set back: it distinguishes the runs of a question.
         asked_at = greatest(date_trunc('milliseconds', asked_at) + interval '1 millisecond', :asked_at),
         published_at = NULL,
         best = NULL
     WHERE question_id = :question_id
-    RETURNING original_answer, asked_at
+    RETURNING original_answer, further_references, asked_at
 """)
 
 _FORGET = text("SELECT forget_questions(ARRAY[:question_id])")
@@ -102,7 +118,7 @@ _ATTEMPTS = text("""
 """)
 
 _CORRECT_QUESTION = text("""
-    UPDATE questions SET original_answer = :original_answer
+    UPDATE questions SET original_answer = :original_answer, further_references = CAST(:further_references AS text[])
     WHERE question_id = :question_id AND status = 'completed' AND asked_at = :asked_at
     RETURNING question_id
 """)
@@ -116,10 +132,10 @@ _CORRECT_ATTEMPTS = text("""
 _CORRECT_ANSWER = text("""
     UPDATE responses
     SET (original_answer, llm_response, model, bert_score, bert_precision, bert_recall, bert_f1, quality, scorer,
-         updated_at,
+         reference_index, updated_at,
          unscored_reason, warnings)
         = (:original_answer, :llm_response, :model, :bert_score, :bert_precision, :bert_recall, :bert_f1, :quality,
-           :scorer, now(),
+           :scorer, :reference_index, now(),
            NULL, CAST(:warnings AS text[]))
     WHERE question_id = :question_id
 """)
@@ -130,6 +146,7 @@ _FIND = text("""
            r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
            r.unscored_reason, r.warnings,
            r.question_text AS answered_text,
+           q.further_references AS "references", r.reference_index,
            f.reason, f.last_error, f.retry_count, f.failed_at,
            u.attempts, u.prompt_tokens, u.completion_tokens, u.cost
     FROM questions AS q
@@ -306,8 +323,8 @@ class Store:
         """Records that a question was asked.
 
         New questions at the same time share a transaction. Of equal questions at the same time, exactly one has to be
-        published. A question that failed (or whose answer was deleted by hand) is restarted, with its earlier reference
-        unless `question` has one.
+        published. A question that failed (or whose answer was deleted by hand) is restarted, with its earlier
+        references unless `question` has any.
 
         Args:
             question: The question.
@@ -357,10 +374,10 @@ class Store:
                 return Retried(state=_find(connection, question_id))
             if _is_full(connection, outbox_limit):
                 raise _no_room()
-            return Retried(publish=_restart(connection, Question(**row, asked_at=asked_at)))
+            return Retried(publish=_restart(connection, _question(row, asked_at)))
 
     def regenerate(
-        self, question_id: str, original_answer: str | None, asked_at: datetime, outbox_limit: int | None = None
+        self, question_id: str, references: Sequence[str], asked_at: datetime, outbox_limit: int | None = None
     ) -> Retried | None:
         """Restarts a completed or failed question, in one transaction; a pending question is not changed.
 
@@ -368,7 +385,7 @@ class Store:
 
         Args:
             question_id: Id of the question.
-            original_answer: New reference; None: it keeps its reference.
+            references: New references; empty: it keeps its references.
             asked_at: Time of the restart.
             outbox_limit: As for `record`.
 
@@ -383,9 +400,10 @@ class Store:
                 return Retried(state=_find(connection, question_id))
             if _is_full(connection, outbox_limit):
                 raise _no_room()
-            question = Question(**row, asked_at=asked_at)
-            if original_answer:
-                question = question.model_copy(update={"original_answer": original_answer})
+            question = _question(row, asked_at)
+            if references:
+                changes = {"original_answer": references[0], "references": tuple(references[1:])}
+                question = question.model_copy(update=changes)
             return Retried(publish=_restart(connection, question))
 
     def delete(self, question_id: str) -> bool:
@@ -414,12 +432,12 @@ class Store:
         return Scorable(row["status"], row["asked_at"], candidates(attempts, kept))
 
     def correct(self, question_id: str, asked_at: datetime, corrected: Correction) -> State | None:
-        """Replaces reference, scores and answer of a completed question, in one transaction.
+        """Replaces references, scores and answer of a completed question, in one transaction.
 
         Args:
             question_id: Id of the question.
             asked_at: When it was asked, from `scorable`.
-            corrected: The reference, the scores and the best answer.
+            corrected: The references, the scores and the best answer.
 
         Returns:
             The new state; None when the question was restarted or deleted since then, and nothing was changed.
@@ -427,7 +445,8 @@ class Store:
         which = {"question_id": question_id}
         with postgres.transaction(self._pool) as connection:
             given = which | {"original_answer": corrected.original_answer}
-            if connection.execute(_CORRECT_QUESTION, given | {"asked_at": asked_at}).first() is None:
+            changes = {"further_references": list(corrected.references), "asked_at": asked_at}
+            if connection.execute(_CORRECT_QUESTION, given | changes).first() is None:
                 return None
             connection.execute(_CORRECT_ANSWER, {**given, **corrected.answer()})
             scores = {number: score for number, score in corrected.scores if number is not None}
@@ -546,12 +565,22 @@ class Store:
 
 def _row(question: Question) -> Row:
     names = {"question_id", "question_text", "question_context", "original_answer"}
-    return question.model_dump(include=names) | {"asked_at": question.asked_at}
+    further = json.dumps(question.references)
+    return question.model_dump(include=names) | {"further_references": further, "asked_at": question.asked_at}
+
+
+def _question(row: Mapping[Any, Any], asked_at: datetime) -> Question:
+    return Question(**row, references=tuple(row["further_references"]), asked_at=asked_at)
 
 
 def _restart(connection: Connection, question: Question) -> Question:
     row = connection.execute(_RESTART, _row(question)).mappings().one()
-    return question.model_copy(update=dict(row))
+    changes = {
+        "original_answer": row["original_answer"],
+        "references": tuple(row["further_references"]),
+        "asked_at": row["asked_at"],
+    }
+    return question.model_copy(update=changes)
 
 
 def _is_full(connection: Connection, outbox_limit: int | None) -> bool:

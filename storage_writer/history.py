@@ -22,6 +22,7 @@ def best_of(low: LowQuality) -> BestAnswer:
         bert_precision=low.bert_precision,
         bert_recall=low.bert_recall,
         bert_f1=low.bert_f1,
+        reference_index=low.reference_index,
         attempt=low.processing_attempts,
         model=low.model,
         scorer=low.scorer,

@@ -36,10 +36,12 @@ _GIVEN = """
     given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
             question_id text, question_text text, question_context text, original_answer text, asked_at timestamptz,
+            further_references text[],
             attempts json, errors json, best json,
             llm_response text, bert_score numeric, bert_precision numeric, bert_recall numeric, bert_f1 numeric,
             quality text, scorer text, model text, processing_attempts integer, total_processing_time_ms bigint,
             created_at timestamptz,
+            reference_index smallint,
             unscored_reason text, warnings text[],
             not_before timestamptz, reason text, retry_count integer, last_error text, failed_at timestamptz
         )
@@ -102,19 +104,22 @@ _COMPLETE = text(f"""
         RETURNING questions.question_id
     ), kept AS (
         INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
-                               bert_recall, bert_f1, quality, scorer, model, processing_attempts,
+                               bert_recall, bert_f1, reference_index, quality, scorer, model, processing_attempts,
                                total_processing_time_ms, created_at, updated_at,
                                unscored_reason, warnings)
         SELECT question_id, question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall,
-               bert_f1, quality, scorer, model, processing_attempts, total_processing_time_ms, created_at, created_at,
+               bert_f1, reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms,
+               created_at, created_at,
                unscored_reason, coalesce(warnings, '{{}}')
         FROM final JOIN given USING (question_id)
         ON CONFLICT (question_id) DO UPDATE
-        SET (question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall, bert_f1, quality,
-             scorer, model, processing_attempts, total_processing_time_ms, created_at, updated_at,
+        SET (question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall, bert_f1,
+             reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms, created_at,
+             updated_at,
              unscored_reason, warnings)
             = (excluded.question_text, excluded.original_answer, excluded.llm_response, excluded.bert_score,
-               excluded.bert_precision, excluded.bert_recall, excluded.bert_f1, excluded.quality, excluded.scorer,
+               excluded.bert_precision, excluded.bert_recall, excluded.bert_f1, excluded.reference_index,
+               excluded.quality, excluded.scorer,
                excluded.model, excluded.processing_attempts, excluded.total_processing_time_ms, excluded.created_at,
                excluded.updated_at,
                excluded.unscored_reason, excluded.warnings)
@@ -163,8 +168,10 @@ _FAIL = text(f"""
 
 _INSERT_QUESTIONS = text(f"""
     WITH {_GIVEN}
-    INSERT INTO questions (question_id, question_text, question_context, original_answer, asked_at, published_at)
-    SELECT question_id, question_text, question_context, original_answer, asked_at, now()
+    INSERT INTO questions (question_id, question_text, question_context, original_answer, further_references,
+                           asked_at, published_at)
+    SELECT question_id, question_text, question_context, original_answer, coalesce(further_references, '{{}}'),
+           asked_at, now()
     FROM given
     ORDER BY question_id
     ON CONFLICT (question_id) DO NOTHING
@@ -185,7 +192,8 @@ _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('republish'))")
 
 # With their history, because a lost question may have recorded attempts. Costs are texts, so that they stay exact.
 _UNPUBLISHED = text("""
-    SELECT question_id, question_text, question_context, original_answer, asked_at, best::text AS best,
+    SELECT question_id, question_text, question_context, original_answer, further_references, asked_at,
+           best::text AS best,
            (SELECT json_agg(made ORDER BY attempt)::text FROM (
                 SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens,
                        reasoning_tokens, cost::text AS cost, generated_at
@@ -580,7 +588,7 @@ def _one_of_each(rows: Sequence[Row], write: Callable[[Sequence[Row]], Collectio
 
 def _row(question: Question) -> Row:
     columns = {"question_id", "question_text", "question_context", "original_answer", "asked_at", "attempts", "errors"}
-    return question.model_dump(mode="json", include=columns)
+    return question.model_dump(mode="json", include=columns) | {"further_references": list(question.references)}
 
 
 def _failure(reason: Reason, last_error: str, failed_at: datetime, retry_count: int, not_before: datetime) -> Row:
@@ -611,7 +619,7 @@ def _resumed(row: RowMapping) -> Question | None:
     """Returns an unpublished question with its history; None for one that does not fit the message schema."""
     asked = ("question_id", "question_text", "question_context", "original_answer", "asked_at")
     try:
-        question = Question(**{name: row[name] for name in asked})
+        question = Question(**{name: row[name] for name in asked}, references=tuple(row["further_references"]))
     except ValidationError as error:  # a row that was written by hand must not block the others
         log.error("skipped an invalid question", question_id=row["question_id"], error=error.errors()[0]["msg"])
         return None

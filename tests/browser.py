@@ -1,4 +1,4 @@
-"""A real browser before the dashboard."""
+"""Opens the dashboard in a real browser."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ _MARKS = {
     "improvement": ".point",
     "score-timeseries": ".point, .js-line",
 }
-"""What Plotly draws of the data in each chart of the overview."""
+"""Selectors of the elements that Plotly draws for the data of each chart of the overview."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Starts Debian's Chromium, without a window."""
+    """Starts Debian's Chromium in headless mode."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=_CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -30,6 +30,6 @@ def chromium() -> Iterator[Browser]:
 
 def await_charts(page: Page, seconds: float = 45) -> None:
     """Waits until all charts of the overview show data."""
-    # Not wait_for_function: it evaluates text in the page, which the page's policy forbids.
+    # wait_for_function would evaluate text in the page, which the page's policy forbids.
     for name, mark in _MARKS.items():
         page.locator(f'[data-figure="{name}"] .plot {mark}').first.wait_for(state="attached", timeout=seconds * 1000)

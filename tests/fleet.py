@@ -1,7 +1,7 @@
-"""The running fleet, as the system tests and the drills reach it.
+"""Client of the running fleet for the system tests and the drills.
 
-Both run in a container on the fleet's network (`docker compose run --rm tests`) and reach every part by its name there;
-Docker's socket lets them stop, start and look at containers of this Compose project, and of no other.
+Both run in a container on the fleet's network (`docker compose run --rm tests`) and reach each service by its name.
+Through Docker's socket they stop, start and inspect the containers of this Compose project only.
 """
 
 import json
@@ -26,16 +26,16 @@ from pipeline import topics
 from pipeline.api_client import ApiClient, RequestFailed
 
 CLIENT: Mapping[str, Any] = {"bootstrap.servers": "kafka:9092", "log_level": 2}
-"""Of every Kafka client here: without a broker librdkafka would tell so twenty times a second."""
+"""Settings of every Kafka client; without a broker librdkafka would log an error twenty times a second."""
 STORAGE = "http://storage-service:5001"
 API = ApiClient(STORAGE)
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "askfleet")
 ALL_TOPICS = tuple(topic.name for topic in topics.ALL)
 FINAL = ("completed", "failed")
 FLINK_GROUP = "score-validator"
-"""Group of the Flink job; it commits with each checkpoint. All others are named like their service."""
+"""Consumer group of the Flink job, which commits with each checkpoint. Other groups have the name of their service."""
 
-AWAY = (
+UNAVAILABLE_ERRORS = (
     requests.RequestException,
     RequestFailed,
     psycopg2.Error,
@@ -44,11 +44,11 @@ AWAY = (
     docker.errors.APIError,
     Unreachable,
 )
-"""What a look at a part that is away may raise."""
+"""Errors that a request to an unavailable service may raise."""
 
 
 LONGEST_WAIT_SECONDS = 1200.0
-"""For what progresses, but does not end."""
+"""Limit of a wait that makes progress but does not end."""
 
 
 def eventually(
@@ -61,12 +61,11 @@ def eventually(
     """Waits until `check` returns something true and returns it; on timeout shows what it returned or raised last.
 
     Args:
-        check: What is waited for.
-        what: The same in words.
-        seconds: How long it may take, and each time again when there was progress meanwhile: a slow machine gets its
-            time, a fleet that does nothing does not.
+        check: Condition to wait for.
+        what: Description of the condition for the error message.
+        seconds: Time limit. It starts again after progress, so that a slow machine gets more time than an idle fleet.
         interval: Seconds between checks.
-        progress: Returns something else than before if there was progress.
+        progress: Returns a value that changes whenever there is progress.
     """
     since = time.monotonic()
     deadline, reached = since + seconds, None
@@ -75,7 +74,7 @@ def eventually(
             last: object = check()
             if last:
                 return last
-        except (AssertionError, *AWAY) as error:
+        except (AssertionError, *UNAVAILABLE_ERRORS) as error:
             last = error
         if time.monotonic() > deadline:
             before, reached = reached, progress()
@@ -87,12 +86,12 @@ def eventually(
 
 @dataclass(frozen=True)
 class Record:
-    """What was read of a topic.
+    """A message read from a topic.
 
     Attributes:
-        document: The JSON object that it holds; an empty one if it holds none, for any topic may hold poison.
-        at: When the broker took it, in seconds since the epoch.
-        partition: Where it lies.
+        document: JSON object of the message; empty if the message is unreadable.
+        at: Time at which the broker stored it, in seconds since the epoch.
+        partition: Number of its partition.
     """
 
     document: dict[str, Any]
@@ -101,18 +100,18 @@ class Record:
 
     @property
     def question_id(self) -> str | None:
-        """Of the question that it carries, if it does."""
+        """Id of the question in the message; None if there is none."""
         value = self.document.get("question_id")
         return value if isinstance(value, str) else None
 
 
 def follow(topic: str, new: bool = False) -> Iterator[list[Record]]:
-    """Reads a topic, in batches of what has come within half a second, without end.
+    """Reads a topic endlessly and yields the messages of each half second.
 
     Args:
-        topic: Which.
-        new: Only what is written from now on, which is when the first batch, an empty one, is given; else from the
-            beginning.
+        topic: Name of the topic.
+        new: Whether to read only messages written after the first batch, which is empty; otherwise reading starts at
+            the beginning.
     """
     consumer = confluent_kafka.Consumer(
         {**CLIENT, "group.id": f"tests-{uuid.uuid4()}", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
@@ -149,7 +148,7 @@ def _partitions(consumer: confluent_kafka.Consumer, names: Iterable[str]) -> lis
 
 
 class Fleet:
-    """Its public surfaces."""
+    """Client of the containers, the API, the stores and the topics of the fleet."""
 
     def __init__(self) -> None:
         self.docker = docker.from_env()
@@ -157,7 +156,7 @@ class Fleet:
     # --- containers ---
 
     def containers(self, service: str | None = None, everything: bool = False) -> list[Container]:
-        """Returns the containers of a service, or of all; with `everything` those that do not run too."""
+        """Returns the containers of a service, or of all services; `everything` includes stopped ones."""
         labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
         if service:
             labels.append(f"com.docker.compose.service={service}")
@@ -165,7 +164,7 @@ class Fleet:
         return found
 
     def container(self, service: str) -> Container:
-        """Returns the only, or first, container of a service that runs."""
+        """Returns the first running container of a service."""
         return self.containers(service)[0]
 
     @property
@@ -197,7 +196,7 @@ class Fleet:
     def exec(self, service: str, *command: str, check: bool = True) -> str:
         """Runs a command in a service's container and returns what it wrote."""
         result = self.container(service).exec_run(list(command))
-        assert isinstance(result.output, bytes)  # neither a stream nor a socket was asked for
+        assert isinstance(result.output, bytes)  # bytes, because neither a stream nor a socket was requested
         output = result.output.decode(errors="replace")
         if check:
             assert result.exit_code == 0, f"{command} in {service} ended with {result.exit_code}:\n{output}"
@@ -215,10 +214,20 @@ class Fleet:
     # --- questions ---
 
     def ask(
-        self, text: str, reference: str | None = None, context: str | None = None, wait: int = 0
+        self,
+        text: str,
+        reference: str | None = None,
+        context: str | None = None,
+        wait: int = 0,
+        references: list[str] | None = None,
     ) -> requests.Response:
         """Asks a question and waits for its answer for `wait` seconds at most."""
-        body = {"question_text": text, "original_answer": reference, "question_context": context}
+        body = {
+            "question_text": text,
+            "original_answer": reference,
+            "question_context": context,
+            "references": references,
+        }
         body = {name: value for name, value in body.items() if value is not None}
         return API.send("POST", "/query", params={"wait": wait}, json=body, reply_seconds=wait + 15)
 
@@ -229,7 +238,7 @@ class Fleet:
     def finish(self, question_id: str, seconds: float = 120) -> Any:
         """Waits until a question is completed or failed and returns its status document.
 
-        It gives up after so many seconds in which no message was written to any topic.
+        The wait times out when no message has been written to any topic for `seconds`.
         """
 
         def final() -> dict[str, Any] | None:
@@ -257,7 +266,7 @@ class Fleet:
 
     @property
     def cache(self) -> redis.Redis:
-        """A client of Redis."""
+        """Client of Redis."""
         return redis.Redis(host="redis", socket_timeout=5)
 
     # --- topics ---
@@ -265,7 +274,7 @@ class Fleet:
     def produce(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         """Writes raw bytes to a topic and waits for the acknowledgement; returns (partition, offset).
 
-        A key lies in the partition in which the fleet puts it.
+        The partitioner is that of the fleet, so that a key gets the same partition.
         """
         where: list[tuple[int, int]] = []
         producer = confluent_kafka.Producer({**CLIENT, "message.max.bytes": 2_000_000, "partitioner": "murmur2_random"})
@@ -291,7 +300,7 @@ class Fleet:
         raise AssertionError(f"no such message on {topic} within {seconds} s among {seen}")
 
     def written(self, names: Iterable[str] = ALL_TOPICS) -> int | None:
-        """Returns how many messages some topics have got so far; None when the broker does not say."""
+        """Returns the number of messages written to some topics so far; None if the broker does not answer."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": "tests"})
         try:
             partitions = _partitions(consumer, names)
@@ -302,7 +311,7 @@ class Fleet:
             consumer.close()
 
     def lag(self, group: str, names: Iterable[str]) -> int:
-        """Returns how many messages of some topics a consumer group has not committed."""
+        """Returns the number of messages of some topics that a consumer group has not committed."""
         consumer = confluent_kafka.Consumer({**CLIENT, "group.id": group})
         try:
             partitions = _partitions(consumer, names)
@@ -336,6 +345,6 @@ class Fleet:
     # --- the job ---
 
     def job_works(self) -> bool:
-        """Returns whether exactly one job runs, with all of its tasks."""
+        """Returns whether exactly one job runs and all its tasks are running."""
         active = Cluster("http://flink-jobmanager:8081").jobs().active
         return len(active) == 1 and active[0].fully_running

@@ -1,4 +1,4 @@
-"""Questions before a provider with a limit, or an outage: what became of them, and in what time."""
+"""Measures how questions end, and when, with a provider that has a rate limit or an outage."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,19 +11,19 @@ from tests.workers import Workers
 
 ASKED_AT_ONCE = 16
 ENVIRONMENT: Mapping[str, str] = {"LLM_TIMEOUT": "10", "LLM_CONCURRENCY": "8"}
-"""Of the llm-consumers."""
+"""Settings of the llm-consumers."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of questions.
+    """Final states of questions and calls of the provider.
 
     Attributes:
-        seconds: From the first call until the last question was final.
-        completed: Questions that have an answer.
-        failed: Questions that have none.
-        answered: Calls that the provider answered.
-        refused: Calls that it did not admit.
+        seconds: Time from the first call until the last question was final.
+        completed: Number of questions with an answer.
+        failed: Number of failed questions.
+        answered: Number of calls that the provider answered.
+        refused: Number of calls that it refused.
     """
 
     seconds: float
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def allowed_seconds(questions: int, per_minute: int) -> float:
-    """Returns the time that a limit itself asks for: all of a minute at once, then the next."""
+    """Returns the time that a limit requires: all calls of a minute at once, then those of the next minute."""
     return (-(-questions // per_minute) - 1) * 60.0
 
 
@@ -47,19 +47,19 @@ def ask_all(
     meanwhile: Callable[[float], None] = lambda since: None,
     environment: Mapping[str, str] = ENVIRONMENT,
 ) -> Outcome:
-    """Asks questions without a reference, each of which takes one call, all at once, and waits until they are final.
+    """Asks questions at once and waits until all are final. They have no reference, so that each takes one call.
 
     Args:
-        fleet: Whose llm-consumers are replaced.
-        provider: Whom they ask.
-        texts: Of the questions.
-        workers: Replicas of llm-consumer.
-        seconds: To wait at most.
-        meanwhile: Called about each second, with the seconds since the first question.
-        environment: Of the llm-consumers.
+        fleet: Fleet whose llm-consumers are replaced.
+        provider: Provider that the llm-consumers call.
+        texts: Texts of the questions.
+        workers: Number of replicas of llm-consumer.
+        seconds: Time limit.
+        meanwhile: Function called about once a second with the seconds since the first call.
+        environment: Settings of the llm-consumers.
     """
     with Workers(fleet, provider.base_url, environment, workers):
-        fleet.lags()  # the broker answers
+        fleet.lags()  # raises if the broker does not answer
         with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
             ids = list(pool.map(lambda text: str(fleet.ask(text).json()["question_id"]), texts))
         eventually(lambda: provider.counts(), "the provider is called", 60)

@@ -1,6 +1,6 @@
-"""LiteLLM's proxy, for tests only: a real gateway that admits so many calls a minute, before a model of the fleet.
+"""LiteLLM's proxy, for tests only: a real gateway with a limit of calls per minute in front of a model of the fleet.
 
-It is installed in a virtual environment of its own (`tests/Dockerfile`), and needs neither a database nor the internet.
+It is installed in a separate virtual environment (`tests/Dockerfile`) and needs neither a database nor the internet.
 """
 
 import re
@@ -23,16 +23,15 @@ PROGRAM = Path("/opt/litellm/bin/litellm")
 MODEL = "smollm2"
 """Name of the model at the proxy."""
 START_SECONDS = 180
-"""Ten with two idle cores; the fleet leaves less of them."""
+"""A start takes ten seconds on two idle cores, and longer beside the fleet."""
 STOP_SECONDS = 15
 LOG_LINES = 80
 
 USAGE_BASED: Mapping[str, object] = {"routing_strategy": "usage-based-routing", "enable_pre_call_checks": True}
-"""Refusals say `No deployments available for selected model`, often with `Try again in 5 seconds` and `Retry-After: 5`,
-however much longer the limit holds.
+"""Refusals have the text `No deployments available for selected model`, often with `Try again in 5 seconds` and
+`Retry-After: 5`, even if the limit lasts longer.
 
-Two counts refuse: of the minute that began with the first call, up to the limit; and of the minute of the clock, up to
-one less.
+Two counters refuse calls: the minute since the first call allows the limit; the minute of the clock allows one less.
 """
 
 _OFFLINE = (
@@ -42,33 +41,33 @@ _OFFLINE = (
     "LITELLM_LOCAL_MODEL_COST_MAP",
     "LITELLM_LOCAL_POLICY_TEMPLATES",
 )
-"""What it would look up on the internet when it starts, if it were not told to take what is in its package."""
+"""Variables that make the proxy use the data in its package instead of downloading them at the start."""
 _COMPLETION = re.compile(r'"POST /v1/chat/completions HTTP/1\.1" (\d{3})')
 
 
 class LiteLlmProxy:
-    """The proxy in a process of its own, while the context lasts; if an error ends that, it prints what it logged."""
+    """Context that runs the proxy in a separate process, and prints its log after an error."""
 
     def __init__(
         self,
         model_api_base: str,
         rpm: int = 10,
-        model: str = "smollm2-135m-instruct",
+        model: str = "embedded",
         router_settings: Mapping[str, object] = USAGE_BASED,
         program: Path = PROGRAM,
     ) -> None:
-        """Takes what it needs; it starts with the context.
+        """Prepares the proxy, which starts when the context is entered.
 
         Args:
-            model_api_base: Address of the OpenAI-compatible API that it asks.
-            rpm: Calls that it admits a minute.
-            model: Name of the model there; at the proxy it is `MODEL`.
-            router_settings: How it counts them; with `{"optional_pre_call_checks": ["enforce_model_rate_limits"]}`
-                by minutes of the clock alone, and refusals say nothing about when to come back.
-            program: Its command line.
+            model_api_base: Address of the OpenAI-compatible API behind the proxy.
+            rpm: Calls that the proxy admits per minute.
+            model: Name of the model behind the proxy; its name at the proxy is `MODEL`.
+            router_settings: Way of counting calls. `{"optional_pre_call_checks": ["enforce_model_rate_limits"]}` counts
+                by minutes of the clock only, and its refusals have no `Retry-After`.
+            program: Command of the proxy.
         """
         self.api_key = f"sk-{secrets.token_hex(32)}"
-        """What callers have to send: it does not start without a key that is hard to guess."""
+        """Key that callers have to send. The proxy does not start with a key that is easy to guess."""
         host, self._port = socket.gethostbyname(socket.gethostname()), _free_port()
         self.base_url = f"http://{host}:{self._port}/v1"
         parameters: dict[str, object] = {
@@ -77,7 +76,7 @@ class LiteLlmProxy:
             "api_key": "not-needed",
             "rpm": rpm,
         }
-        # By itself it tries a refused call again, and a caller waits for its refusal up to a minute.
+        # By default the proxy retries a refused call, and its caller waits up to a minute for the refusal.
         router: dict[str, object] = {"num_retries": 0, **router_settings}
         self._configuration = {
             "model_list": [{"model_name": MODEL, "litellm_params": parameters}],
@@ -95,7 +94,7 @@ class LiteLlmProxy:
             self._process = subprocess.Popen(
                 [self._program, "--config", configuration, "--host", "0.0.0.0", "--port", str(self._port)],
                 cwd=self._folder,
-                # Nothing of the tests' own environment: neither their modules nor their passwords.
+                # Nothing from the environment of the tests, which has their modules and passwords.
                 env={
                     **dict.fromkeys(_OFFLINE, "True"),
                     "DISABLE_ADMIN_UI": "True",
@@ -126,11 +125,11 @@ class LiteLlmProxy:
         self._stack.close()
 
     def answers(self) -> Counter[int]:
-        """Returns how many calls got each HTTP status so far."""
+        """Returns the number of calls by HTTP status so far."""
         return Counter(int(status) for status in _COMPLETION.findall(self._written()))
 
     def log(self) -> str:
-        """Returns the last lines that it wrote."""
+        """Returns the last lines of the log."""
         return "\n".join(["--- LiteLLM's proxy", *self._written().splitlines()[-LOG_LINES:]])
 
     def _written(self) -> str:

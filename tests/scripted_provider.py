@@ -1,7 +1,7 @@
-"""A fake language model, for tests and drills only: an OpenAI-compatible API that says what it is told to.
+"""A fake language model, for tests and drills only: an OpenAI-compatible API that replies by a script.
 
-It misbehaves on demand as providers do, and counts its calls by question and attempt. A request does not name its
-attempt, but each one is sampled hotter than the one before (`llm_consumer.prompt`), so the temperature tells it.
+It misbehaves on demand as providers do, and counts its calls by question and attempt. A request does not contain the
+number of its attempt, which follows from the temperature: each attempt has a higher one (`llm_consumer.prompt`).
 """
 
 import asyncio
@@ -22,28 +22,28 @@ from llm_consumer.prompt import TEMPERATURE_STEP
 from pipeline.question import normalise
 
 TEMPERATURE = 0.7
-"""Of first attempts; the llm-consumers that ask this provider are told so."""
+"""Temperature of first attempts, set in the llm-consumers that call this provider."""
 
 DRIP_INTERVAL_SECONDS = 0.5
 TOKENS = 15
-"""Of each answer, prompt included."""
+"""Tokens of each call, prompt included."""
 
 NEVER_SECONDS = 600.0
-"""Longer than any caller waits."""
+"""Duration of endless replies; longer than any caller waits."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a call gets.
+    """Reply to a call.
 
     Attributes:
         body: Bytes of the body.
         status: HTTP status.
-        headers: Beside Content-Type, which is JSON.
+        headers: Headers in addition to Content-Type, which is JSON.
         latency_seconds: Time before the first byte.
-        manner: How the body is sent: as a whole; never; behind white space that drips for `NEVER_SECONDS`; or only
-            the first half of it, before the connection breaks.
-        retry_at_seconds: Adds a `Retry-After` that is an HTTP date this far from the reply.
+        manner: Way of sending the body: `whole`; `hang`: never; `drip`: after white space that is sent byte by byte
+            for `NEVER_SECONDS`; `drop`: the first half, then the connection breaks.
+        retry_at_seconds: Seconds until the HTTP date in an added `Retry-After`.
     """
 
     body: bytes = b""
@@ -55,7 +55,7 @@ class Reply:
 
 
 def completion(content: object, model: str = "scripted") -> bytes:
-    """Returns a chat completion with this content (text, as a rule) as JSON."""
+    """Returns a chat completion with this content, normally a text, as JSON."""
     return json.dumps(
         {
             "id": "scripted",
@@ -69,71 +69,71 @@ def completion(content: object, model: str = "scripted") -> bytes:
 
 
 def answer(text: str, latency_seconds: float = 0) -> Reply:
-    """An answer; an empty text is an empty answer."""
+    """Returns an answer; an empty text is an empty answer."""
     return Reply(completion(text), latency_seconds=latency_seconds)
 
 
 def refusal(status: int, body: str = "", headers: Mapping[str, str] | None = None) -> Reply:
-    """An HTTP error: 429 (with `Retry-After` or `retry-after-ms` among its headers), 402, 503, 401, …"""
+    """Returns an HTTP error: 429 (with `Retry-After` or `retry-after-ms` among its headers), 402, 503, 401, …"""
     return Reply(body.encode(), status, headers or {})
 
 
 def refusal_until(status: int, body: str, seconds: float) -> Reply:
-    """An HTTP error whose `Retry-After` is a date, `seconds` from the reply."""
+    """Returns an HTTP error whose `Retry-After` is a date, `seconds` after the reply."""
     return Reply(body.encode(), status, retry_at_seconds=seconds)
 
 
 def error_in_success() -> Reply:
-    """Status 200 with an error for a body."""
+    """Returns status 200 with an error in the body."""
     return Reply(b'{"error": {"message": "the model crashed", "type": "server_error"}}')
 
 
 def invalid_utf8() -> Reply:
-    """A completion whose bytes are no UTF-8."""
+    """Returns a completion that is not valid UTF-8."""
     return Reply(completion("broken").replace(b"broken", b"\xff\xfe\xfa"))
 
 
 def not_a_number() -> Reply:
-    """A completion whose content is NaN, which Python's JSON reads as a number."""
+    """Returns a completion whose content is NaN, which Python's JSON reads as a number."""
     return Reply(completion(float("nan")))
 
 
 def hang() -> Reply:
-    """No byte, for as long as the caller waits."""
+    """Returns a reply that sends no byte."""
     return Reply(manner="hang")
 
 
 def drip() -> Reply:
-    """A byte now and then, so that each single read succeeds but the answer never ends."""
+    """Returns a reply of single bytes at intervals: each read succeeds but the answer never ends."""
     return Reply(completion("late"), manner="drip")
 
 
 def drop() -> Reply:
-    """The connection breaks in the middle of the body."""
+    """Returns a reply whose connection breaks in the middle of the body."""
     return Reply(completion("This is cut in the middle."), manner="drop")
 
 
 Step = Reply | str | tuple[int, Mapping[str, str], str]
-"""A reply, a text (an answer) or (status, headers, body)."""
+"""A reply, the text of an answer, or (status, headers, body)."""
 
 ByAttempt = Sequence[Sequence[Reply]]
-"""The replies to each attempt, call by call; the last of each repeats, and so does the last attempt."""
+"""Replies to the calls of each attempt. The last reply of an attempt repeats, and so does the last attempt."""
 
 
-def untold(text: str) -> ByAttempt:
-    """Makes the script of a question that nobody thought of."""
+def default_script(text: str) -> ByAttempt:
+    """Returns the script of a question without a script."""
     return [[answer("I was not told what to say.")]]
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What a provider admits in any minute.
+    """Limit of a provider in any minute.
 
     Attributes:
-        requests: Calls; None: any number.
-        tokens: That its answers take; None: any number.
-        headers: Its answers and refusals tell the limit, as OpenAI's do.
-        retry_after: Its refusals say after how many seconds there is room for one more; None: they do not.
+        requests: Number of calls; None for no limit.
+        tokens: Number of tokens; None for no limit.
+        headers: Whether replies have the limit in their headers, as those of OpenAI do.
+        retry_after: `Retry-After` of refusals in seconds; None for no header.
     """
 
     requests: int | None = None
@@ -143,14 +143,14 @@ class RateLimit:
 
 
 class _Limited:
-    """A sliding window of a minute over requests and tokens."""
+    """Sliding window of a minute over requests and tokens."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
         self._taken: deque[tuple[float, int]] = deque()
 
     def admit(self, tokens: int) -> bool:
-        """Takes a call in, or refuses it."""
+        """Counts a call and returns True, or returns False when it exceeds the limit."""
         now = time.monotonic()
         while self._taken and self._taken[0][0] <= now - 60:
             self._taken.popleft()
@@ -164,27 +164,27 @@ class _Limited:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What replies tell of the limit."""
+        """Headers of a reply that report the limit."""
         limit = self._limit
-        told = {} if limit.retry_after is None else {"Retry-After": f"{limit.retry_after:g}"}
+        headers = {} if limit.retry_after is None else {"Retry-After": f"{limit.retry_after:g}"}
         if not limit.headers:
-            return told
+            return headers
         reset = f"{60 - (time.monotonic() - self._taken[0][0]) if self._taken else 0:.3f}s"
         for kind, most, taken in (
             ("requests", limit.requests, len(self._taken)),
             ("tokens", limit.tokens, sum(each for _, each in self._taken)),
         ):
             if most is not None:
-                told |= {
+                headers |= {
                     f"x-ratelimit-limit-{kind}": str(most),
                     f"x-ratelimit-remaining-{kind}": str(most - taken),
                     f"x-ratelimit-reset-{kind}": reset,
                 }
-        return told
+        return headers
 
 
 class Gate:
-    """An event of another thread's loop: calls pass while it is set."""
+    """Event of another thread's event loop; calls pass while it is set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -196,11 +196,11 @@ class Gate:
         self._loop.call_soon_threadsafe(self._event.set)
 
     def clear(self) -> None:
-        """Holds calls back."""
+        """Blocks calls."""
         self._loop.call_soon_threadsafe(self._event.clear)
 
     async def passed(self, seconds: float) -> None:
-        """Waits until calls pass, but for so long at most."""
+        """Waits until calls pass, for `seconds` at most."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -209,23 +209,23 @@ class Gate:
 
 
 class ScriptedProvider:
-    """Answers each question by its script, and counts the calls.
+    """Answers each question by its script and counts the calls.
 
-    Questions without a script of their own get the one that `default` makes of their text.
+    The script of other questions is the result of `default` for their text.
     """
 
     def __init__(self, default: Callable[[str], ByAttempt] | None = None, limit: RateLimit | None = None) -> None:
-        """Starts serving, in a thread.
+        """Starts to serve in a thread.
 
         Args:
-            default: Makes the script of a question without one; None: `untold`.
-            limit: What it admits; None: everything.
+            default: Function that returns the script of a question without one; None for `default_script`.
+            limit: Rate limit; None for no limit.
         """
         self._limited = _Limited(limit) if limit else None
         self.refused = 0
-        """Calls that it did not admit."""
-        self.default = default or untold
-        """Makes the script of a question without one; it may be replaced at any time."""
+        """Number of calls refused by the limit."""
+        self.default = default or default_script
+        """Function that returns the script of a question without one; it may be replaced at any time."""
         self._sequences: dict[str, list[Reply]] = {}
         self._requests: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._counts: Counter[tuple[str, int]] = Counter()
@@ -241,21 +241,21 @@ class ScriptedProvider:
         self.base_url = f"http://{socket.gethostbyname(socket.gethostname())}:{port}/v1"
 
     def script(self, question: str, *steps: Step) -> None:
-        """Tells what to answer to a question, call by call; the last step repeats."""
+        """Sets the replies to the calls of a question; the last one repeats."""
         self._sequences[normalise(question)] = [_reply(step) for step in steps]
 
     def calls(self, question: str) -> list[dict[str, Any]]:
-        """Returns the requests about a question that has a script of its own."""
+        """Returns the requests of a question that has a script."""
         with self._lock:
             return list(self._requests[normalise(question)])
 
     def counts(self) -> dict[tuple[str, int], int]:
-        """Returns how many calls there were of each question (its normalised text) and attempt."""
+        """Returns the number of calls by normalised text and attempt of a question."""
         with self._lock:
             return dict(self._counts)
 
     def watch_peak(self) -> Callable[[], int]:
-        """Begins to watch how many calls are in flight; the function that it returns gives the most so far."""
+        """Returns a function that returns the highest number of calls in flight from now on."""
         with self._lock:
             self._peak = self._in_flight
 
@@ -266,11 +266,11 @@ class ScriptedProvider:
         return peak
 
     def go_down(self) -> None:
-        """Refuses connections from now on, and breaks those that there are."""
+        """Refuses new connections and breaks the existing ones."""
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
 
     def come_up(self) -> None:
-        """Takes connections again, at the same address."""
+        """Accepts connections again at the same address."""
         port = int(self.base_url.split(":")[2].split("/")[0])
         self._runner, _ = asyncio.run_coroutine_threadsafe(self._serve(port), self._loop).result(10)
 
@@ -285,7 +285,7 @@ class ScriptedProvider:
     async def _serve(self, port: int = 0) -> tuple[web.AppRunner, int]:
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._complete)
-        # A caller that is gone, killed for example, is no call in flight.
+        # With cancellation, the call of a disconnected caller is no longer in flight.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "0.0.0.0", port)
@@ -319,7 +319,7 @@ class ScriptedProvider:
         asked = normalise(next(str(each["content"]) for each in request["messages"] if each["role"] == "user"))
         attempt = attempt_of(request)
         with self._lock:
-            # A context stands behind the question in the same message.
+            # A context follows the question in the same message.
             scripted = asked if asked in self._sequences else next((q for q in self._sequences if q in asked), None)
             key = scripted or asked
             self._counts[key, attempt] += 1
@@ -335,7 +335,7 @@ class ScriptedProvider:
 
 
 def attempt_of(request: Mapping[str, Any]) -> int:
-    """Returns which generation a request asks for."""
+    """Returns the number of the attempt that a request belongs to."""
     return max(1, round((float(request.get("temperature", TEMPERATURE)) - TEMPERATURE) / TEMPERATURE_STEP) + 1)
 
 

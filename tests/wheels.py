@@ -1,8 +1,8 @@
-"""Looks whether Linux on arm64 can install every file of requirements: python wheels.py FOLDER REPORT.
+"""Checks that Linux on arm64 can install every requirements file: python wheels.py FOLDER REPORT.
 
-It runs while the image of the tests is built, for their containers reach no index. Nothing is installed, and no wheel
-is downloaded: uv resolves for another machine than its own by what the index tells of each package. The report has a
-line for each file below FOLDER, and one for each package that has no wheel there: `""`, or why not.
+It runs while the image of the tests is built, because containers of the tests cannot reach an index. Nothing is
+installed and no wheel is downloaded: uv resolves for another platform from the metadata in the index. The report has an
+entry for each file below FOLDER and for each package without a wheel: `""`, or the reason of the failure.
 """
 
 import json
@@ -14,18 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FROM_SOURCE = ("apache-flink", "crcmod", "dill", "docopt", "hdfs")
-"""The first has no wheel for Linux on arm64 and is compiled (flink_job/Dockerfile); the others have none at all and
-need no compiler."""
+"""Packages without a wheel. The first has none for Linux on arm64 and is compiled (flink_job/Dockerfile); the others
+have none for any platform and need no compiler."""
 
 _MACHINE = ("--python-platform", "aarch64-manylinux_2_36", "--python-version", "3.11")
-"""Debian 12's C library, and its Python."""
+"""Versions of the C library of Debian 12 and of Python."""
 _INDEX = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
-"""Settings of pip that say where packages are found here, and what uv calls them."""
+"""pip's settings of the package index, and their names in uv."""
 _SECONDS = 100
 
 
 def resolve(requirements: str, options: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return an empty text when all of them can be installed, otherwise why not."""
+    """Returns an empty text if all requirements can be installed, otherwise the error."""
     command = ["uv", "--no-config", "pip", "compile", "--quiet", "--only-binary", ":all:", *_MACHINE, *options, "-"]
     try:
         result = subprocess.run(
@@ -37,13 +37,13 @@ def resolve(requirements: str, options: Sequence[str], environment: Mapping[str,
 
 
 def pip_setting(name: str) -> str:
-    """Return a setting of pip; empty if there is none."""
+    """Returns a setting of pip; empty if it is not set."""
     command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def report(folder: Path) -> dict[str, str]:
-    """Resolve every file of requirements below a folder."""
+    """Resolves every requirements file below a folder."""
     environment = os.environ | {uv: value for pip, uv in _INDEX.items() if (value := pip_setting(pip))}
     texts = {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("requirements*.txt"))}
     source = [option for name in FROM_SOURCE for option in ("--no-binary", name)]

@@ -1,4 +1,4 @@
-"""llm-consumers that ask a scripted provider, in the place of the fleet's own."""
+"""llm-consumers that call a scripted provider in place of those of the fleet."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -10,21 +10,21 @@ from tests.scripted_provider import TEMPERATURE
 
 SERVICE = "llm-consumer"
 STOP_SECONDS = 30
-"""Longer than they take for the calls in flight."""
+"""Time limit of a stop; longer than the calls in flight."""
 _NAME = f"{PROJECT}-scripted-llm-consumer"
 
 
 class Workers:
-    """Containers of the fleet's llm-consumer image; the fleet's own are stopped meanwhile, and always started again."""
+    """Context that replaces the fleet's llm-consumers; at the end the fleet's own are always started again."""
 
     def __init__(self, fleet: Fleet, base_url: str, environment: Mapping[str, str], count: int = 1) -> None:
-        """Takes what they need; they start with the context.
+        """Prepares the containers, which start when the context is entered.
 
         Args:
-            fleet: Whose image and network they use.
+            fleet: Fleet whose image and network they use.
             base_url: Address of the provider.
-            environment: Further settings of llm-consumer.
-            count: How many.
+            environment: Additional settings of llm-consumer.
+            count: Number of containers.
         """
         self._fleet = fleet
         self._environment = {
@@ -36,11 +36,11 @@ class Workers:
         self._count = count
         self._own = fleet.containers(SERVICE, everything=True)
         self.containers: list[Container] = []
-        """Oldest first."""
+        """Running containers, oldest first."""
 
     def __enter__(self) -> "Workers":
         for left in self._fleet.docker.containers.list(all=True, filters={"name": _NAME}):
-            left.remove(force=True)  # of a run that was killed
+            left.remove(force=True)  # left by a run that was killed
         try:
             for each in self._own:
                 each.stop(timeout=STOP_SECONDS)
@@ -56,7 +56,7 @@ class Workers:
         self._end()
 
     def scale(self, count: int) -> None:
-        """Starts or stops workers until there are so many; the newest are stopped first."""
+        """Starts or stops workers until there are `count`; the newest are stopped first."""
         while len(self.containers) > count:
             newest = self.containers.pop()
             newest.stop(timeout=STOP_SECONDS)
@@ -75,14 +75,14 @@ class Workers:
             )
 
     def change(self, environment: Mapping[str, str]) -> None:
-        """Stops the workers, and starts as many with further settings."""
+        """Restarts all workers with additional settings."""
         count = len(self.containers)
         self.scale(0)
         self._environment |= environment
         self.scale(count)
 
     def logs(self) -> str:
-        """Returns the last lines that each of them wrote."""
+        """Returns the last lines of each worker's log."""
         return "\n".join(f"--- {each.name}\n{each.logs(tail=200).decode(errors='replace')}" for each in self.containers)
 
     def _end(self) -> None:

@@ -6,6 +6,7 @@ as OWASP advises. Numbers stay unchanged: a negative score must stay a number.
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,8 @@ COLUMNS = (
     "model",
     "scorer",
     "completed_at",
+    "references",
+    "reference_index",
     "unscored_reason",
     "warnings",
 )
@@ -50,11 +53,16 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def cell(value: Any) -> Any:
-    """Returns the content of a cell: formulas escaped, times in RFC 3339 (UTC), an empty text for None."""
+    """Returns the content of a cell: formulas escaped, times in RFC 3339 (UTC), texts as a JSON array.
+
+    None and an empty list become an empty text.
+    """
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False) if value else ""
     return "" if value is None else value
 
 

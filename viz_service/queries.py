@@ -257,7 +257,7 @@ EXPORTED = text("""
     SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
            times_asked, asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
            total_processing_time_ms, model, scorer, created_at AS completed_at,
-           unscored_reason, array_to_string(warnings, ' ') AS warnings
+           further_references AS "references", reference_index, unscored_reason, warnings
     FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
     JOIN questions USING (question_id)
     LEFT JOIN responses USING (question_id)
@@ -310,13 +310,15 @@ LETTERS = {after: _letters(after) for after in (False, True)}
 
 DETAIL = text("""
     SELECT question_id, question_text, question_context, original_answer, topic, status, times_asked, asked_at,
-           published_at
+           published_at,
+           further_references AS "references"
     FROM questions
     WHERE question_id = :question_id
 """)
 DETAIL_ANSWER = text("""
     SELECT llm_response, bert_score, bert_precision, bert_recall, quality, scorer, model, processing_attempts,
-           total_processing_time_ms, created_at, unscored_reason, warnings
+           total_processing_time_ms, created_at,
+           reference_index, unscored_reason, warnings
     FROM responses
     WHERE question_id = :question_id
 """)

@@ -558,6 +558,11 @@ class KeptAnswer(Output):
     processing_attempts: int
     total_processing_time_ms: int
     created_at: Time
+    reference_index: int | None = Field(
+        None,
+        description="Reference with the highest score: 0 is `original_answer`, 1 the first of `references`; null when "
+        "the answer was not compared with a reference.",
+    )
 
 
 class Failure(Output):
@@ -577,6 +582,7 @@ class QuestionDetail(Output):
     topic: str | None
     question_context: str | None
     original_answer: str | None
+    references: tuple[str, ...] = Field((), description="Further references beside `original_answer`.")
     status: Status
     times_asked: int
     asked_at: Time
@@ -586,6 +592,11 @@ class QuestionDetail(Output):
     attempts: list[Attempt]
     errors: list[ErrorRecord]
     usage: Usage | None = Field(description="Null: no call has used tokens yet.")
+
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """All references, in which `reference_index` counts."""
+        return (self.original_answer, *self.references) if self.original_answer else ()
 
     @property
     def self_checked(self) -> bool:

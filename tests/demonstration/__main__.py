@@ -1,6 +1,6 @@
-"""`make demo`: walks through docs/demonstration.md in a terminal, one command after the other.
+"""`make demo`: runs the commands of docs/demonstration.md in a terminal, one after the other.
 
-`DEMO_LANG=es` reads docs/demostracion.md; `YES=1`, or a standard input that is no terminal, runs it without pauses.
+`DEMO_LANG=es` reads docs/demostracion.md. With `YES=1`, or without a terminal as standard input, there are no pauses.
 """
 
 import os
@@ -11,16 +11,16 @@ from tests.demonstration.runner import ROOT, Runner, StepFailed
 
 DOCUMENTS = {"en": "docs/demonstration.md", "es": "docs/demostracion.md"}
 TEXTS = {
-    "en": {"pause": "Enter: go on, q: end > ", "skip": "not run here", "failed": "That went wrong."},
+    "en": {"pause": "Enter: continue, q: end > ", "skip": "not run here", "failed": "That went wrong."},
     "es": {"pause": "Enter: seguir, q: terminar > ", "skip": "aquí no se ejecuta", "failed": "Eso salió mal."},
 }
 
 BOLD, RED, CYAN = 1, 31, 36
-"""Styles of a terminal (ECMA-48)."""
+"""Styles of text in a terminal (ECMA-48)."""
 
 
 def main() -> int:
-    """Returns 0 when all went well, or somebody ended it; 1 when a command failed; 2 for an unknown language."""
+    """Returns 0 if no command failed or the user quit, 1 if a command failed, and 2 for an unknown language."""
     language = os.environ.get("DEMO_LANG") or "en"
     if language not in DOCUMENTS:
         print(f"DEMO_LANG: {' or '.join(DOCUMENTS)} expected (got {language!r})", file=sys.stderr)

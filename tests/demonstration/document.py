@@ -1,15 +1,15 @@
 """The commands of a Markdown document. Pure.
 
-A fenced block is a step. Its info string says what it is:
+A fenced block is a step. Its info string has one of these forms:
 
-    ```sh                      run as it stands, by the test and by `make demo`
+    ```sh                      run unchanged by the test and by `make demo`
     ```sh skip="why"           shown, not run
-    ```sh shows="text"         run; what it prints must contain the text
-    ```sh until="text"         run again and again until what it prints contains the text
-    ```powershell              the counterpart, on Windows, of the sh block before it, where the two differ
+    ```sh shows="text"         run; the output must contain the text
+    ```sh until="text"         run repeatedly until the output contains the text
+    ```powershell              counterpart on Windows of the preceding sh block, if the two differ
 
-Blocks of `mermaid` and `text` are prose. Anything else is an error, so that a slip does not silently take a command out
-of the test.
+Blocks of `mermaid` and `text` are prose. Anything else is an error, so that a typo cannot silently remove a command
+from the test.
 """
 
 import re
@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 PROSE = ("mermaid", "text")
-"""Languages of blocks that are no commands."""
+"""Languages of blocks that are not commands."""
 
 _FENCE = re.compile(r"```(.*)")
 _HEADING = re.compile(r"#{1,6} +(.+)")
 _ATTRIBUTE = re.compile(r'\s+(\w+)="([^"]+)"')
 _ATTRIBUTES = ("skip", "shows", "until")
 
-# What PowerShell reads otherwise than a POSIX shell does: a variable before its command, a line that goes on after a
-# backslash, a command substitution, and programs that Windows lacks or has another of.
+# Differences between PowerShell and a POSIX shell: a variable before a command, a backslash at the end of a line,
+# command substitution, and programs that do not exist or differ on Windows.
 _POSIX_ONLY = re.compile(r"^\w+=\S|\\$|\$\(|(?:^|[|;&]\s*)(?:curl|head|ls|cat|open|xdg-open)\b", re.MULTILINE)
 
 _CONTINUED = re.compile(r"[\\`]\n\s*")
@@ -35,21 +35,21 @@ _URL = re.compile(r"https?://[^\s'\"]+")
 
 
 class DocumentError(ValueError):
-    """A document does not keep to the convention; the message names the line."""
+    """A document violates the convention; the message names the line."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command that people type.
+    """A command of the document.
 
     Attributes:
-        heading: Under which it stands.
-        line: Number of its fence, from 1.
+        heading: Heading above the command.
+        line: Line number of the fence, from 1.
         command: One or more lines for a POSIX shell.
-        powershell: The same for PowerShell; None where it is the very same text.
-        skip: Why it is only shown; None: it is run.
-        shows: What it must print; None: anything.
-        until: What it prints in the end, when it is run again and again; None: it is run once.
+        powershell: Counterpart for PowerShell; None if the text is the same.
+        skip: Reason for not running the command; None if it is run.
+        shows: Text that the output must contain; None for any output.
+        until: Text in the output that ends the repetition; None if the command is run once.
     """
 
     heading: str
@@ -65,7 +65,7 @@ def steps(text: str) -> list[Step]:
     """Returns the commands of a document, in order.
 
     Raises:
-        DocumentError: A block is not closed, empty, of an unknown kind, or a counterpart of nothing.
+        DocumentError: A block is not closed, empty, of an unknown kind, or a counterpart without a command.
     """
     found: list[Step] = []
     paired = True
@@ -90,12 +90,12 @@ def steps(text: str) -> list[Step]:
 
 
 def needs_counterpart(command: str) -> bool:
-    """Returns whether PowerShell would not do the same with this text."""
+    """Returns whether PowerShell needs another command."""
     return bool(_POSIX_ONLY.search(command))
 
 
 def essence(command: str) -> tuple[list[str], set[tuple[str, str]], set[str]]:
-    """Returns what a command and its counterpart must have in common: docker's command lines, variables, addresses."""
+    """Returns the parts that a command and its counterpart must share: docker command lines, variables, addresses."""
     joined = _CONTINUED.sub(" ", command)
     docker = [" ".join(each.replace("'", '"').split()) for each in _DOCKER.findall(joined)]
     return docker, set(_VARIABLE.findall(joined)), set(_URL.findall(joined))

@@ -12,34 +12,34 @@ from tests.demonstration.document import Step
 ROOT = Path(__file__).parents[2]
 
 PUBLISHED = (5001, 5002, 8080, 8081)
-"""Ports that the host has at `localhost`; in the fleet's network `reverse-proxy` has them."""
+"""Ports that are published at `localhost` on the host and belong to `reverse-proxy` in the fleet's network."""
 
 COMMAND_SECONDS = 300.0
 UNTIL_SECONDS = 600.0
-"""A new fleet has 20 questions of its own to answer first; on a small machine that takes minutes."""
+"""Time limit of `until`: a new fleet first answers its own 20 questions, for minutes on a small machine."""
 UNTIL_INTERVAL_SECONDS = 2.0
 
 
 class StepFailed(Exception):
-    """A command ended with another status than 0, or did not show what it should; the message holds its output."""
+    """A command failed or its output lacks the expected text; the message contains the output."""
 
 
 class Runner:
-    """Runs steps, in the folder of the repository."""
+    """Runs steps in the folder of the repository."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         """Takes the environment of the commands."""
-        # curl finds `localhost` where the fleet is, so that commands need not be changed.
+        # curl connects to the fleet instead of `localhost`, so that commands run unchanged.
         self._curl_home = tempfile.TemporaryDirectory()
         lines = [f'connect-to = "localhost:{port}:reverse-proxy:{port}"\n' for port in PUBLISHED]
         (Path(self._curl_home.name) / ".curlrc").write_text("".join(lines))
         self._environment = {**environment, "CURL_HOME": self._curl_home.name}
 
     def run(self, step: Step) -> str:
-        """Runs a step and returns what it printed, its errors included.
+        """Runs a step and returns its output, including errors.
 
         Raises:
-            StepFailed: See there.
+            StepFailed: The command failed, or its output lacks the expected text.
         """
         deadline = time.monotonic() + UNTIL_SECONDS
         while True:
@@ -53,7 +53,7 @@ class Runner:
             time.sleep(UNTIL_INTERVAL_SECONDS)
 
     def close(self) -> None:
-        """Leaves nothing behind."""
+        """Deletes the temporary folder."""
         self._curl_home.cleanup()
 
     def _once(self, command: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.drills`, in the tests' container."""
+"""Command line `python -m tests.drills`, which runs in the container of the tests."""
 
 import os
 import random
@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -38,15 +37,22 @@ def _faults(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.group(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
-@click.option("--faults", default="all", callback=_faults, metavar="NAME,NAME|all", help="What goes wrong.")
+@click.option("--faults", default="all", callback=_faults, metavar="NAME,NAME|all", help="Faults to play.")
 @click.option("--list", "only_list", is_flag=True, help="Show the names of the faults.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Questions a second.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, help="Load of each drill.")
-@click.option("--deadline", type=click.FloatRange(min=1), default=240.0, help="Seconds to be well again in.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Questions per second.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, help="Duration of the load of each drill.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=1, help="Deals the provider's scripts and the soak's faults."
+    "--deadline", type=click.FloatRange(min=1), default=240.0, help="Seconds within which the fleet has to recover."
 )
-@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write the ledger here, as Markdown.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, help="Seed of the provider's scripts and of the soak's faults."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write the ledger here, as Markdown; drills that are not played again stay in it.",
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -58,14 +64,14 @@ def main(
     seed: int,
     output: Path | None,
 ) -> None:
-    """Break the fleet part by part under load, and count what becomes of the questions.
+    """Break each part of the fleet under load and compare the final states of all questions with the expected ones.
 
-    The fleet's own llm-consumers are stopped meanwhile; questions of the drill stay in its database.
+    The fleet's own llm-consumers are stopped meanwhile. The questions of the drills stay in its database.
 
     \b
     Exit status:
       0  every promise was kept
-      1  one was broken
+      1  a promise was broken
       2  wrong usage
     """
     if only_list:
@@ -81,16 +87,16 @@ def main(
         for number, fault in enumerate(faults, 1):
             _console(stderr=True).rule(f"{number}/{len(faults)} {fault.name}")
             results.append(drills.play(fault.name, strikes_of(fault, seconds), fault.mix))
-            # After each, so that a run that is broken off leaves what it found.
+            # After each drill, so that an interrupted run keeps its results.
             _write(results, options, output)
     _finish(results)
 
 
 @main.command()
-@click.option("--minutes", type=click.IntRange(min=1), default=60, help="How long.")
+@click.option("--minutes", type=click.IntRange(min=1), default=60, help="Duration of the soak.")
 @click.pass_obj
 def soak(given: tuple[Options, list[Fault], Path | None], minutes: int) -> None:
-    """Let a fault, drawn at random from the seed, strike each minute of one long load."""
+    """Apply a random fault in each minute of a long load; the seed determines the faults."""
     options, faults, output = given
     options = replace(options, seconds=minutes * SOAK_INTERVAL_SECONDS)
     faults = [fault for fault in faults if fault.soaks]
@@ -110,8 +116,8 @@ def soak(given: tuple[Options, list[Fault], Path | None], minutes: int) -> None:
 
 @contextmanager
 def _stage(options: Options) -> Iterator[Drills]:
-    """Gives the fleet with the scripted provider in the place of its model, and puts it right again at the end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is broken is mended
+    """Yields the drills of a fleet whose model is the scripted provider, and restores the fleet at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that faults are undone
     console = _console(stderr=True)
     fleet, provider = Fleet(), ScriptedProvider()
     try:
@@ -125,14 +131,15 @@ def _write(results: Sequence[Result], options: Options, output: Path | None) -> 
     if output is None:
         return
     info = Fleet().docker.info()
-    about = About(datetime.now(UTC), options.rate, options.seconds, options.seed, info["NCPU"], info["MemTotal"])
-    output.write_text(report.markdown(results, about))
+    about = About(options.rate, options.seconds, options.seed, info["NCPU"], info["MemTotal"])
+    before = output.read_text() if output.exists() else ""
+    output.write_text(report.markdown(results, about, before, list(ALL)))
     owner = output.parent.stat()
     os.chown(output, owner.st_uid, owner.st_gid)
 
 
 def _console(stderr: bool = False) -> Console:
-    """Returns a console; where nobody knows how wide it is, one on which a table has room."""
+    """Returns a console, which is wide enough for a table if it is not a terminal."""
     found = Console(stderr=stderr)
     return found if found.is_terminal else Console(stderr=stderr, width=180)
 

@@ -1,4 +1,4 @@
-"""One drill: load, a fault in its middle, quiet, and then the books."""
+"""Plays a drill: load with a fault in its middle, a wait for quiet, and a comparison of ledger and stores."""
 
 import time
 import uuid
@@ -12,31 +12,31 @@ from tests.drills.ledger import Account, Row, Scored, reconcile
 from tests.drills.load import Load
 from tests.drills.report import COLUMNS, Result
 from tests.drills.scripts import Mix
-from tests.fleet import AWAY, FLINK_GROUP, Fleet
-from tests.scripted_provider import ByAttempt, ScriptedProvider, untold
+from tests.fleet import FLINK_GROUP, UNAVAILABLE_ERRORS, Fleet
+from tests.scripted_provider import ByAttempt, ScriptedProvider, default_script
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 LONG = 3
 """A drill with more strikes than this watches the memory of the containers."""
 SETTLE_SECONDS = 5.0
-"""Between the two readings of the final states."""
+"""Time between the two readings of the final states."""
 
 ENVIRONMENT = {"LLM_CONCURRENCY": "16", "LLM_TIMEOUT": str(LLM_TIMEOUT_SECONDS), "LOG_LEVEL": "WARNING"}
-"""Of the llm-consumers of a drill."""
+"""Settings of the llm-consumers of a drill."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 """Shows a line of progress."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How hard a drill is.
+    """Options of a drill.
 
     Attributes:
-        rate: Questions a second.
-        seconds: For which questions are asked.
-        seed: Of the scripts.
-        deadline_seconds: In which the fleet has to be well again after the fault.
+        rate: Questions per second.
+        seconds: Duration of the load.
+        seed: Seed of the scripts.
+        deadline_seconds: Time within which the fleet has to recover from the fault.
     """
 
     rate: float = 10
@@ -47,12 +47,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault at its time.
+    """A fault at its time in a drill.
 
     Attributes:
-        at_seconds: From the first question.
-        fault: What goes wrong.
-        seconds: For how long.
+        at_seconds: Seconds since the first question.
+        fault: The fault.
+        seconds: Duration of the fault.
     """
 
     at_seconds: float
@@ -62,13 +62,13 @@ class Strike:
 
 @dataclass(frozen=True)
 class _Struck:
-    """How it was when a fault struck.
+    """State of the fleet when a fault struck.
 
     Attributes:
-        fault: What went wrong.
-        at: When it had gone wrong.
-        calls: Calls of the provider so far, by normalised text and attempt.
-        in_flight: The most calls at a time while the fault lasted.
+        fault: The fault.
+        at: Time when the fault had been applied.
+        calls: Calls of the provider until then, by normalised text and attempt.
+        in_flight: Highest number of calls in flight while the fault lasted.
     """
 
     fault: Fault
@@ -83,21 +83,21 @@ def strikes_of(fault: Fault, seconds: float) -> list[Strike]:
 
 
 class Drills:
-    """Plays drills on one stage, one after the other."""
+    """Plays drills one after the other."""
 
-    def __init__(self, stage: Stage, provider: ScriptedProvider, options: Options, tell: Tell) -> None:
+    def __init__(self, stage: Stage, provider: ScriptedProvider, options: Options, log: Log) -> None:
         self._stage = stage
         self._provider = provider
         self._options = options
-        self._tell = tell
+        self._log = log
 
     def play(self, name: str, strikes: Sequence[Strike], mix: Mapping[str, float]) -> Result:
         """Plays one drill.
 
         Args:
-            name: Of the drill.
-            strikes: What goes wrong, in the order of time; at least one.
-            mix: Shares of the provider's scripts.
+            name: Name of the drill.
+            strikes: Faults in the order of time, at least one.
+            mix: Shares of the provider's scripts by name.
         """
         fleet, options = self._stage.fleet, self._options
         problems: list[str] = []
@@ -107,7 +107,7 @@ class Drills:
         scripts = Mix(mix, options.seed)
         self._provider.default = _default(scripts)
         load = Load(name, scripts, options.rate, options.seconds, options.deadline_seconds)
-        self._tell(f"{name}: {options.rate:g} questions/s for {options.seconds:g} s")
+        self._log(f"{name}: {options.rate:g} questions/s for {options.seconds:g} s")
         started, began_at = time.monotonic(), time.time()
         load.start()
         struck, memory = [], []
@@ -124,7 +124,7 @@ class Drills:
         if load.refused:
             problems.append(f"{len(load.refused)} questions were refused for good, the first with {load.refused[0]}")
         ids = {entry.question_id for entry in load.ledger}
-        self._tell(f"{name}: {len(ids)} questions in the ledger, waiting for quiet")
+        self._log(f"{name}: {len(ids)} questions in the ledger, waiting for quiet")
         well_at = self._until_quiet(ids)
         account = self._account(load, before)
         found_lost = _found_lost(self._stage, began_at)
@@ -142,85 +142,86 @@ class Drills:
             _p95_seconds(fleet, ids),
             tuple(strike.fault.name for strike in strikes),
             tuple(memory),
+            datetime.now(UTC),
         )
         figures = ", ".join(f"{column} {cell}" for column, cell in zip(COLUMNS[1:], result.cells()[1:], strict=True))
-        self._tell(f"{name}: {'passed' if result.passed else 'FAILED'}: {figures}")
+        self._log(f"{name}: {'passed' if result.passed else 'FAILED'}: {figures}")
         for problem in problems:
-            self._tell(f"{name}: {problem}")
+            self._log(f"{name}: {problem}")
         return result
 
     def _strike(self, strike: Strike, problems: list[str]) -> _Struck:
-        """Lets a fault strike, and returns how it was meanwhile."""
+        """Applies a fault, undoes it after its time, and returns the state of the fleet at that time."""
         fault = strike.fault
         peak = self._provider.watch_peak()
-        self._tell(f"{fault.name}: strikes")
+        self._log(f"{fault.name}: strikes")
         try:
             _try(lambda: fault.apply(self._stage), problems)
             at, calls = datetime.now(UTC), self._provider.counts()
             time.sleep(strike.seconds)  # the fault lasts
         finally:
             _try(lambda: fault.undo(self._stage), problems)
-        self._tell(f"{fault.name}: over")
+        self._log(f"{fault.name}: over")
         return _Struck(fault, at, calls, peak())
 
     def _allowed(self, struck: _Struck, ids: Mapping[str, str]) -> int:
-        """Returns how many calls may be made again after a strike; takes the ids of the questions by their texts."""
+        """Returns the number of calls that may be repeated because of a fault; `ids` has the question ids by text."""
         allowed = struck.in_flight if struck.fault.repeats else 0
         if struck.fault.loses:
-            # The answer of each call may be among what was lost, until the question is final.
+            # Until a question is final, the answer of each of its calls may have been lost.
             final = _final_before(self._stage.fleet, struck.at)
             allowed += sum(count for (text, _), count in struck.calls.items() if text in ids and ids[text] not in final)
         return allowed
 
     def _memory(self) -> dict[str, float]:
-        """Returns the memory of each container in MB, page cache apart, by the name of its service."""
+        """Returns the memory of a container of each service in MB, without page cache."""
         fleet, found = self._stage.fleet, {}
         workers = [(LLM_CONSUMER, each) for each in self._stage.containers(LLM_CONSUMER)]
         for service, each in [*((it.labels["com.docker.compose.service"], it) for it in fleet.containers()), *workers]:
             stats = fleet.docker.api.stats(str(each.id), stream=False, one_shot=True)["memory_stats"]
-            if "usage" in stats:  # it runs
+            if "usage" in stats:  # the container is running
                 found[service] = (stats["usage"] - stats["stats"].get("inactive_file", 0)) / 1e6
         return found
 
     def _until_quiet(self, ids: Collection[str]) -> float | None:
-        """Waits until nothing is left to do.
+        """Waits until no work is left.
 
         Returns:
-            The monotonic time since when the fleet was well, the commits of the Flink job apart; None when it was not
-            quiet within the deadline.
+            The monotonic time at which all work except the commits of the Flink job was done; None if there is work
+            left at the deadline.
         """
         deadline = time.monotonic() + self._options.deadline_seconds
-        told = time.monotonic()
+        logged_at = time.monotonic()
         well_at = None
         while True:
             try:
                 pending = _pending(self._stage.fleet, ids)
                 if pending:
-                    # A provider that answers nobody is unavailable, and a question waits for it without losing a retry.
+                    # Without other answers the provider counts as unavailable, so that questions use up no retries.
                     self._stage.fleet.ask(f"Is anybody else there? ({uuid.uuid4().hex})")
                 unmet, uncommitted = _unmet(self._stage.fleet, pending)
-            except (AssertionError, *AWAY) as error:
+            except (AssertionError, *UNAVAILABLE_ERRORS) as error:
                 unmet, uncommitted = [repr(error)], 0
             now = time.monotonic()
             well_at = None if unmet else well_at or now
             if well_at and not uncommitted:
                 return well_at
             if now > deadline:
-                self._tell(f"not quiet: {'; '.join(unmet) or f'the job has not committed {uncommitted} messages'}")
+                self._log(f"not quiet: {'; '.join(unmet) or f'the job has not committed {uncommitted} messages'}")
                 return None
-            if now - told > 15:
-                told = now
-                self._tell(f"  still {'; '.join(unmet) or f'{uncommitted} messages without a checkpoint'}")
-            time.sleep(LOOK_SECONDS)
+            if now - logged_at > 15:
+                logged_at = now
+                self._log(f"  still {'; '.join(unmet) or f'{uncommitted} messages without a checkpoint'}")
+            time.sleep(POLL_SECONDS)
 
     def _account(self, load: Load, before: Mapping[str, tuple[int, str]]) -> Account:
         fleet, ledger = self._stage.fleet, load.ledger
         ids = [entry.question_id for entry in ledger]
         first = _rows(fleet, ids)
-        time.sleep(SETTLE_SECONDS)  # in which nothing may change
+        time.sleep(SETTLE_SECONDS)  # nothing may change in this time
         second = _rows(fleet, ids)
         after = _digests(fleet)
-        # Asking a failed question anew is the one thing that changes a final state.
+        # A final state may change only when a failed question is asked again.
         gone = (0, "")
         changed = {
             id
@@ -237,15 +238,18 @@ class Drills:
 
 
 def _try(step: Callable[[], None], problems: list[str]) -> None:
+    """Runs a step. Any error is added to the problems of this drill, and the other drills are still played."""
     try:
         step()
-    except (AssertionError, *AWAY) as error:
+    except (AssertionError, *UNAVAILABLE_ERRORS) as error:
         problems.append(" ".join(str(error).split()))
+    except Exception as error:
+        problems.append(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _default(mix: Mix) -> Callable[[str], ByAttempt]:
-    """Makes the scripts of the drill's questions; whatever else is asked meanwhile gets one text."""
-    return lambda text: mix.script_of(text).replies if text.startswith("drill ") else untold(text)
+    """Returns a function that returns the script of a question; questions outside the drill have a fixed answer."""
+    return lambda text: mix.script_of(text).replies if text.startswith("drill ") else default_script(text)
 
 
 def _pending(fleet: Fleet, ids: Collection[str]) -> int:
@@ -254,7 +258,7 @@ def _pending(fleet: Fleet, ids: Collection[str]) -> int:
 
 
 def _unmet(fleet: Fleet, pending: int) -> tuple[list[str], int]:
-    """Returns what is left to do, and the lag of the Flink job's group."""
+    """Returns descriptions of the work that is left, and the lag of the Flink job's group."""
     found = []
     if pending:
         found.append(f"{pending} questions pending")
@@ -269,7 +273,7 @@ def _unmet(fleet: Fleet, pending: int) -> tuple[list[str], int]:
 
 
 def _final_before(fleet: Fleet, at: datetime) -> set[str]:
-    """Returns the questions that had their final state at a time."""
+    """Returns the questions that were final before a time."""
     rows = fleet.sql(
         """
         SELECT question_id FROM questions LEFT JOIN responses AS r USING (question_id)
@@ -282,13 +286,13 @@ def _final_before(fleet: Fleet, at: datetime) -> set[str]:
 
 
 def _found_lost(stage: Stage, since: float) -> int:
-    """Returns how many questions storage-writer found lost and published again since a time."""
+    """Returns the number of lost questions that storage-writer has published again since a time."""
     [writer] = stage.containers("storage-writer")
     return writer.logs(since=since).decode(errors="replace").count("found a lost question")
 
 
 def _p95_seconds(fleet: Fleet, ids: Collection[str]) -> float | None:
-    """Returns in which time 95 % of the questions were final; None when none is."""
+    """Returns the time within which 95 % of the questions were final; None if none is final."""
     [row] = fleet.sql(
         """
         SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
@@ -305,7 +309,7 @@ def _p95_seconds(fleet: Fleet, ids: Collection[str]) -> float | None:
 
 
 def _digests(fleet: Fleet) -> dict[str, tuple[int, str]]:
-    """Returns how often each final question was asked, and a digest of its rows but for their timestamps."""
+    """Returns for each final question how often it was asked and a digest of its rows without timestamps."""
     rows = fleet.sql("""
         SELECT q.question_id, q.times_asked, md5(concat(
             q.status, to_jsonb(r) - '{created_at,updated_at}'::text[], to_jsonb(f) - 'failed_at',
@@ -319,7 +323,7 @@ def _digests(fleet: Fleet) -> dict[str, tuple[int, str]]:
 
 
 def _rows(fleet: Fleet, ids: Sequence[str]) -> dict[str, Row]:
-    """Reads what PostgreSQL says about questions."""
+    """Reads the rows of questions from PostgreSQL."""
     rows = fleet.sql(
         """
         SELECT q.question_id, q.status, r.quality, r.processing_attempts, r.llm_response, r.bert_score, f.reason,

@@ -1,4 +1,4 @@
-"""The books of a drill: what was promised, what became of it, and whether the two agree. Pure."""
+"""The ledger of a drill: promised answers compared with the final states of their questions. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ FINAL = ("completed", "failed")
 
 @dataclass(frozen=True)
 class Entry:
-    """A promise of the fleet: one 202 (or a 200, when the answer was there already).
+    """A promise of the fleet: a 202, or a 200 if the answer was already there.
 
     Attributes:
-        question_id: Its id, by the reply.
-        text: The question.
-        asked_at: When the reply came.
-        script: What the provider says to it.
+        question_id: Question id in the reply.
+        text: Text of the question.
+        asked_at: Time of the reply.
+        script: Script of the provider for the question.
     """
 
     question_id: str
@@ -40,17 +40,17 @@ class Scored:
 
 @dataclass(frozen=True)
 class Row:
-    """What PostgreSQL says about a question.
+    """State of a question in PostgreSQL.
 
     Attributes:
-        status: Of the question.
-        quality: Of the kept answer; None without one.
-        reason: Of the failure; None without one.
-        generations: Generations of the kept answer, or the highest that anything tells of.
-        retries: Most error retries of one generation that anything tells of.
-        kept: The kept answer.
-        kept_score: Its score.
-        attempts: Every scored generation, by number.
+        status: Status of the question.
+        quality: Quality of the kept answer; None without an answer.
+        reason: Reason of the failure; None without a failure.
+        generations: Highest number of a generation in any of its rows.
+        retries: Highest number of error retries of one generation in any of its rows.
+        kept: Text of the kept answer.
+        kept_score: Score of the kept answer.
+        attempts: All scored generations, by number.
     """
 
     status: str
@@ -64,24 +64,24 @@ class Row:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the status is final."""
         return self.status in FINAL
 
 
 @dataclass(frozen=True)
 class Account:
-    """What the books say. Each list holds question ids and is empty when all is well.
+    """Result of the comparison. The lists hold question ids and are empty if every promise was kept.
 
     Attributes:
-        asked: Promises.
-        completed: Promises that ended as `completed`.
-        failed_as_scripted: Promises that ended as `failed` because the provider said so.
-        lost: Without a final state.
-        doubled: With two final states, or one that changed between two readings.
-        unexpected: With another final state, quality, reason or number of generations than the script brings about.
-        wrong_answer: Kept another answer than the best scored one (the first of equals).
-        burnt: Took more generations or error retries than the rules or the script allow.
-        extra_calls: Calls of the provider beyond what the script needs, by question id and attempt.
+        asked: Number of promises.
+        completed: Number of questions that ended as `completed`.
+        failed_as_scripted: Number of questions that ended as `failed` by their script.
+        lost: Questions without a final state.
+        doubled: Questions with two final states, or with one that changed between two readings.
+        unexpected: Questions whose final state, quality, reason or number of generations differs from the script.
+        wrong_answer: Questions whose kept answer is not the best scored one (the first of equals).
+        burnt: Questions that took more generations or error retries than the rules or the script allow.
+        extra_calls: Calls of the provider beyond those of the script, by question id and attempt.
     """
 
     asked: int
@@ -96,11 +96,11 @@ class Account:
 
     @property
     def extra(self) -> int:
-        """All extra calls together."""
+        """Total number of extra calls."""
         return sum(self.extra_calls.values())
 
     def kept(self, allowed_extra: int) -> bool:
-        """Returns whether every promise was kept with at most so many extra calls."""
+        """Returns whether every promise was kept with at most `allowed_extra` extra calls."""
         broken = (self.lost, self.doubled, self.unexpected, self.wrong_answer, self.burnt)
         return not any(broken) and self.extra <= allowed_extra
 
@@ -112,14 +112,14 @@ def reconcile(
     calls: Mapping[tuple[str, int], int],
     changed: Collection[str] = (),
 ) -> Account:
-    """Compares the promises with what became of them.
+    """Compares the promises with the final states of their questions.
 
     Args:
-        ledger: The promises; several with one id (a client that tried again) are one.
-        first: Rows by question id once the fleet is quiet.
-        second: The same some seconds later.
+        ledger: The promises; several with the same id (after a retry of the client) count as one.
+        first: Rows by question id when the fleet is quiet.
+        second: The same rows some seconds later.
         calls: Calls that the provider counted, by question id and attempt.
-        changed: Questions, of the ledger or not, whose final rows changed during the drill.
+        changed: Questions, in the ledger or not, whose final rows changed during the drill.
     """
     entries = {entry.question_id: entry for entry in ledger}
     account = Account(asked=len(entries))
@@ -151,7 +151,7 @@ def reconcile(
 
 
 def keeps_best(row: Row) -> bool:
-    """Returns whether the kept answer is the best scored one; of equals, the first."""
+    """Returns whether the kept answer is the best scored one, or the first of equals."""
     scored = [each for each in row.attempts if each.score is not None]
     if row.kept is None or not scored:
         return True
@@ -163,7 +163,7 @@ def _as_scripted(row: Row, script: Script) -> bool:
     why = row.quality if row.status == "completed" else row.reason
     if (row.status, why) != (script.status, script.why):
         return False
-    # A failed generation has no score; of a completed question each one has.
+    # Every generation of a completed question has a score; a failed question may have generations without one.
     return row.status == "failed" or len(row.attempts) == row.generations == script.generations
 
 

@@ -1,4 +1,4 @@
-"""Open-loop load: questions are asked on time, however slow the replies are."""
+"""Open-loop load: slow replies do not delay later questions."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ from tests.fleet import STORAGE
 
 REQUEST_SECONDS = 15.0
 RETRY_SECONDS = 1.0
-"""Wait of a client that was refused without being told how long."""
+"""Wait of a refused client without `Retry-After`."""
 
 
 class Load:
-    """Asks new questions at a steady rate from a thread, and keeps the ledger.
+    """Asks new questions at a steady rate in a thread and keeps the ledger.
 
-    A question is in the ledger once the fleet has promised its answer. A 503, and a connection that breaks, are no
-    promise: the client asks again, after `Retry-After`, until `patience_seconds` after the last question was due.
+    A question is in the ledger when the fleet has promised its answer. A 503 or a broken connection is not a promise:
+    the client retries after `Retry-After` until `patience_seconds` after the last question was due.
     """
 
     def __init__(self, name: str, mix: Mix, rate: float, seconds: float, patience_seconds: float) -> None:
-        """Takes what is asked: `rate` questions a second for `seconds`."""
+        """Prepares `rate` questions per second for `seconds`."""
         nonce = uuid.uuid4().hex[:12]
         self._texts = [
             f"Drill {name}, question {number}: at what temperature does water boil? ({nonce})"
@@ -42,31 +42,31 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
 
     def start(self) -> None:
-        """Begins to ask."""
+        """Starts to ask questions."""
         self._thread.start()
 
     def join(self) -> None:
-        """Waits until every question is in the ledger or was given up."""
+        """Waits until every question is in the ledger or is refused for good."""
         self._thread.join()
 
     def cancel(self) -> None:
-        """Asks nothing more."""
+        """Stops asking questions."""
         self._stop.set()
         self._thread.join()
 
     @property
     def ledger(self) -> Sequence[Entry]:
-        """The promises so far."""
+        """Promises so far."""
         return tuple(self._entries)
 
     @property
     def ids(self) -> dict[str, str]:
-        """The question ids so far, by the normalised text."""
+        """Question ids in the ledger so far, by normalised text."""
         return {normalise(entry.text): entry.question_id for entry in self.ledger}
 
     @property
     def refused(self) -> Sequence[str]:
-        """What became of the questions that were never promised an answer, one line each."""
+        """Errors of the questions that got no promise, one line each."""
         return tuple(self._refused)
 
     async def _run(self) -> None:

@@ -1,7 +1,7 @@
-"""The ledger for people: a table on the terminal and a document. Pure."""
+"""The ledger as a table on the terminal and as a document. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,40 +23,43 @@ COLUMNS = (
     "allowed",
     "p95 (s)",
     "recovered (s)",
+    "played (UTC)",
 )
 
 _NOTES = """\
-- Questions: asked by a client at a steady rate, each promised an answer by a `202` that is in the client's own ledger.
-  Each is answered by a scripted provider (good, poor or no answer, overload, rate limit, …) that counts its calls.
-- Lost: without a final state once the fleet is quiet. Doubled: with two final states, or one that changed, among the
-  questions of the drill or any older one. Burnt: took more generations or error retries than the rules or its script.
-  Unexpected: ended otherwise than scripted, kept another than its best answer, or was refused for good.
-- Found lost: pending questions whose message was in no topic any longer, so that storage-writer published them again.
-- Extra calls: of the provider, beyond those that the scripts need. Allowed: as many as were at the provider at a time
-  while the fault lasted (none after SIGTERM, but for the stores); where messages are lost, also those made before about
-  questions that had no final state yet, for their answers may be among what was lost.
-- p95: 95 % of the questions had their final state after so long, from the time that they were stored.
+- Questions: a client asks at a steady rate and records each `202`, the promise of an answer, in its own ledger. A
+  scripted provider answers (good, poor or no answer, overload, rate limit, …) and counts its calls.
+- Lost: questions without a final state when the fleet is quiet. Doubled: questions of the drill, or older ones, with
+  two final states or a changed one. Burnt: questions with more generations or error retries than the rules or the
+  script allow. Unexpected: questions whose result differs from the script, whose kept answer is not the best, or that
+  were refused for good.
+- Found lost: pending questions whose message was in no topic, so that storage-writer published them again.
+- Extra calls: calls of the provider beyond those of the scripts. Allowed: the highest number of calls in flight while
+  the fault lasted (none after SIGTERM, except for the stores). If messages are lost, earlier calls of questions that
+  were not final yet are allowed too, because their answers may have been lost.
+- p95: time from storing a question to its final state, within which 95 % of the questions had it.
 - Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
-  is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The
-  job's group is waited for too, but its time does not count: it commits with its checkpoints, one each 30 s. Questions
-  that wait for a retry (up to 14 s, after a quota error 60 s) are part of the time.
+  is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The time
+  includes waits for retries (up to 14 s, after a quota error 60 s), but not the last commit of the Flink job, which
+  commits with its checkpoints, one each 30 s.
 """
 
 
 @dataclass(frozen=True)
 class Result:
-    """One drill.
+    """Result of a drill.
 
     Attributes:
-        fault: Its name.
-        account: What the books say.
-        allowed: Calls that may be made again.
-        recovered_seconds: From the end of the fault until the fleet was well; None: it was not, within the deadline.
-        problems: What else went wrong, one line each.
-        found_lost: Questions whose message was gone, and that were published again.
+        fault: Name of the fault.
+        account: Result of the comparison with the ledger.
+        allowed: Number of extra calls that are allowed.
+        recovered_seconds: Time from the end of the fault until the fleet was quiet; None if the deadline passed before.
+        problems: Other problems, one line each.
+        found_lost: Number of questions whose message was lost and that were published again.
         p95_seconds: Time in which 95 % of the questions got their final state.
-        strikes: The faults, in the order of time.
-        memory: Of each service in MB, at each strike and at the end; empty for a drill.
+        strikes: Names of the faults in the order of time.
+        memory: Memory of each service in MB, at each fault and at the end; empty for a short drill.
+        played_at: When it ended.
     """
 
     fault: str
@@ -68,6 +71,7 @@ class Result:
     p95_seconds: float | None = None
     strikes: Sequence[str] = ()
     memory: Sequence[Mapping[str, float]] = ()
+    played_at: datetime | None = None
 
     @property
     def passed(self) -> bool:
@@ -91,23 +95,22 @@ class Result:
         )
         p95 = "" if self.p95_seconds is None else f"{self.p95_seconds:.0f}"
         recovered = "never" if self.recovered_seconds is None else f"{self.recovered_seconds:.0f}"
-        return [self.fault, *map(str, numbers), p95, recovered]
+        played = "" if self.played_at is None else f"{self.played_at:%Y-%m-%d %H:%M}"
+        return [self.fault, *map(str, numbers), p95, recovered, played]
 
 
 @dataclass(frozen=True)
 class About:
-    """Under which conditions a ledger came about.
+    """Conditions of the drills in a ledger.
 
     Attributes:
-        at: When.
-        rate: Questions a second.
-        seconds: How long questions were asked for in each drill.
-        seed: Of the scripts.
-        cores: Of the machine.
-        memory_bytes: Of the machine.
+        rate: Questions per second.
+        seconds: How long each drill asks questions.
+        seed: Seed of the scripts.
+        cores: Cores of the machine.
+        memory_bytes: Memory of the machine.
     """
 
-    at: datetime
     rate: float
     seconds: float
     seed: int
@@ -115,10 +118,10 @@ class About:
     memory_bytes: int
 
     def line(self) -> str:
-        """Returns it as one sentence."""
+        """Returns the conditions as one sentence."""
         return (
-            f"{self.at:%Y-%m-%d %H:%M} UTC, {self.rate:g} questions/s for {self.seconds:g} s each, seed {self.seed}, "
-            f"on a machine with {self.cores} cores and {self.memory_bytes / 2**30:.1f} GiB of memory."
+            f"Each drill asks {self.rate:g} questions/s for {self.seconds:g} s, seed {self.seed}, on a machine with "
+            f"{self.cores} cores and {self.memory_bytes / 2**30:.1f} GiB of memory."
         )
 
 
@@ -130,8 +133,21 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def markdown(results: Sequence[Result], about: About) -> str:
-    """Returns the results as the document `docs/ledger.md`."""
+def markdown(results: Sequence[Result], about: About, before: str = "", order: Sequence[str] = ()) -> str:
+    """Returns the results as the document `docs/ledger.md`.
+
+    Args:
+        results: The drills that were played.
+        about: Their conditions.
+        before: The document until now. Its drills are kept unless they were played again; all are dropped if the
+            conditions have changed.
+        order: Names of all drills, in the order of the rows.
+    """
+    played = [each.fault for each in results]
+    rows, broken = _kept(before, set(order) - set(played)) if about.line() in before else ({}, {})
+    rows |= {each.fault: "| " + " | ".join(each.cells()) + " |" for each in results}
+    broken |= {each.fault: [f"- {each.fault}: {problem}" for problem in explain(each)] for each in results}
+    names = sorted(rows, key=[*order, *played].index)
     lines = [
         "# Ledger",
         "",
@@ -142,19 +158,30 @@ def markdown(results: Sequence[Result], about: About) -> str:
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "| --- |" + " ---: |" * (len(COLUMNS) - 1),
-        *("| " + " | ".join(each.cells()) + " |" for each in results),
+        *(rows[name] for name in names),
         "",
         _NOTES,
         *(line for each in results if each.memory for line in _course(each)),
     ]
-    broken = [f"- {each.fault}: {problem}" for each in results for problem in explain(each)]
-    if broken:
-        lines += ["## Broken promises", "", *broken, ""]
+    if any(broken.values()):
+        lines += ["## Broken promises", "", *(line for name in names for line in broken.get(name, [])), ""]
     return "\n".join(lines)
 
 
+def _kept(document: str, names: Collection[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Returns the row and the lines of broken promises of each of these drills that the document has."""
+    rows: dict[str, str] = {}
+    broken: dict[str, list[str]] = {}
+    for line in document.splitlines():
+        if line.startswith("| ") and (name := line[2:].split(" |")[0]) in names:
+            rows[name] = line
+        elif line.startswith("- ") and (name := line[2:].split(":")[0]) in names:
+            broken.setdefault(name, []).append(line)
+    return rows, broken
+
+
 def _course(result: Result) -> list[str]:
-    """Returns how a soak went: what struck, and what the services' memory did."""
+    """Returns the faults of a soak and the memory of the services."""
     faults = Counter(result.strikes)
     services = sorted({service for sample in result.memory for service in sample})
     rows = []
@@ -182,7 +209,7 @@ def _course(result: Result) -> list[str]:
 
 
 def explain(result: Result, most: int = 5) -> list[str]:
-    """Returns what went wrong in a drill, one line each, with the first few question ids; empty when it passed."""
+    """Returns the problems of a drill, one line each, with the first few question ids; empty if it passed."""
     account = result.account
     lines = list(result.problems)
     for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer"):

@@ -1,7 +1,7 @@
-"""A proxy before the scorer that spoils it, for drills only: `python -m tests.drills.scorer_proxy MODE URL`.
+"""A faulty proxy in front of the scorer, for drills only: `python -m tests.drills.scorer_proxy MODE URL`.
 
-It takes the scorer's name on the fleet's network; the real scorer is at the URL. It makes up no score: `slow` holds the
-real scorer's answer back, the others answer with what is no score at all.
+It has the scorer's name on the fleet's network; the real scorer is at the URL. It never invents a valid score: `slow`
+delays the real scorer's replies, the other modes reply with an invalid score or an error.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _ANSWER = '{"score": %s, "precision": 0.5, "recall": 0.5, "f1": 0.5, "baseline":
 
 
 async def slow(request: web.Request) -> web.Response:
-    """Answers as the real scorer does, 30 s later: after a first and a second time-out of the client."""
+    """Replies as the real scorer after 30 s, which exceeds the first and the second time-out of the client."""
     await asyncio.sleep(SLOW_SECONDS)
     async with (
         aiohttp.ClientSession() as session,
@@ -28,17 +28,17 @@ async def slow(request: web.Request) -> web.Response:
 
 
 async def errors(request: web.Request) -> web.Response:
-    """Answers 500 to everything."""
+    """Replies to everything with status 500."""
     return web.Response(status=500, text="spoilt for a drill")
 
 
 async def nan(request: web.Request) -> web.Response:
-    """Answers with a score that is not a number."""
+    """Replies with a score that is not a number."""
     return web.Response(text=_ANSWER % "NaN", content_type="application/json")
 
 
 async def out_of_range(request: web.Request) -> web.Response:
-    """Answers in percent."""
+    """Replies with a score in percent."""
     return web.Response(text=_ANSWER % 57, content_type="application/json")
 
 

@@ -1,7 +1,7 @@
-"""What the scripted provider says in a drill, and what has to come of it. Pure.
+"""Scripts of the scripted provider in a drill, with the expected results. Pure.
 
-A question's script follows from a hash of its text and a seed, so that thousands of questions need no upload, and the
-harness and the provider agree without speaking to each other.
+A question's script follows from a hash of its text and a seed, so that the drill and the provider choose the same
+script for thousands of questions without exchanging them.
 """
 
 import gzip
@@ -29,16 +29,16 @@ POOR = "Bananas are yellow and grow in bunches."
 FAIR = "Paint dries faster when the air around it is hot."
 POORER = "zxq vvk"
 LONG = "Bananas are yellow. " * 52_000
-"""1 MB, and as poor as it is long."""
+"""A poor answer of 1 MB."""
 
 BOMB_BYTES = 200_000_000
-"""More than the memory of an llm-consumer, and packed a thousandth of it."""
+"""Size of a body that exceeds the memory of an llm-consumer; compressed it has a thousandth of the size."""
 
 LATENCY_SECONDS = 0.5
-"""Of an answer: long enough for calls to be in flight whenever something breaks."""
+"""Latency of an answer; long enough for calls to be in flight when a fault strikes."""
 
 LONG_LATENCY_SECONDS = 12.0
-"""Of some answers: longer than most faults of a process last."""
+"""Latency of slow answers; longer than most faults of a process."""
 
 _GOOD = answer(REFERENCE, LATENCY_SECONDS)
 _POOR = answer(POOR, LATENCY_SECONDS)
@@ -47,12 +47,12 @@ _BUSY = refusal(503, "server busy")
 
 @dataclass(frozen=True)
 class Script:
-    """The replies to one question, and what becomes of it.
+    """The replies to a question and the expected result.
 
     Attributes:
-        replies: To each attempt, call by call.
-        status: The final state that follows.
-        why: Its quality (`completed`) or its reason (`failed`).
+        replies: Replies to the calls of each attempt.
+        status: Expected final state.
+        why: Expected quality (`completed`) or reason (`failed`).
     """
 
     replies: ByAttempt
@@ -61,11 +61,11 @@ class Script:
 
     @property
     def generations(self) -> int:
-        """How often the question is asked, error retries apart."""
+        """Number of generations, without error retries."""
         return len(self.replies)
 
     def calls(self, attempt: int) -> int:
-        """How many calls an attempt needs, its error retries included."""
+        """Returns the number of calls of an attempt, including error retries."""
         return len(self.replies[attempt - 1]) if attempt <= len(self.replies) else 0
 
 
@@ -99,18 +99,18 @@ SCRIPTS: Mapping[str, Script] = {
 
 @dataclass(frozen=True)
 class Mix:
-    """Which share of the questions gets which script.
+    """Assignment of scripts to questions.
 
     Attributes:
-        shares: Weight of each name of `SCRIPTS`.
-        seed: Another one deals the scripts otherwise.
+        shares: Weights by name of the script in `SCRIPTS`.
+        seed: Seed of the assignment.
     """
 
     shares: Mapping[str, float]
     seed: int = 0
 
     def name_of(self, text: str) -> str:
-        """Returns the name of a question's script; what stands in parentheses at its end takes no part."""
+        """Returns the name of a question's script, which does not depend on a suffix in parentheses."""
         kept = normalise(text).rpartition(" (")[0] or normalise(text)
         digest = hashlib.sha256(f"{self.seed}\n{kept}".encode()).digest()
         point = int.from_bytes(digest[:8], "big") / 2**64 * sum(self.shares.values())
@@ -138,8 +138,8 @@ USUAL: Mapping[str, float] = {
 }
 
 WITH_QUOTA: Mapping[str, float] = {**USUAL, "quota": 3}
-"""A quota error holds all questions back for as long as the provider says, and its own question for 60 s. There are no
-rate limits: here each question has a script of its own, and the fleet would learn a limit that nobody has
+"""Includes quota errors, which pause all calls for the time that the provider requests, and their question for 60 s.
+Rate limits are left out, because the fleet would learn a limit from single scripts that does not exist
 (`tests/system/test_limits.py` has providers with limits)."""
 
 MISBEHAVING: Mapping[str, float] = {

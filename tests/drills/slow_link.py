@@ -1,7 +1,7 @@
 """A proxy that makes a link slow and lossy, for drills only: `python -m tests.drills.slow_link HOST PORT`.
 
-What programs see of a network that delays and loses packets: bytes that come late, now and then much later (TCP sends
-them again), and connections that break.
+Programs on a network that delays and loses packets see late bytes, sometimes much later ones (TCP sends them again),
+and broken connections.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 DELAY_SECONDS = 0.05
-"""In each direction, at most twice as much; evenly distributed."""
+"""Mean delay in each direction; the delay is evenly distributed from 0 to twice the mean."""
 STALL_SECONDS = 1.0
 STALLS = 0.02
 """Share of the pieces that wait for `STALL_SECONDS`."""
@@ -20,7 +20,7 @@ PIECE_BYTES = 65_536
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, draw: random.Random) -> None:
-    """Carries bytes in one direction until one of both ends hangs up, or the link breaks."""
+    """Forwards bytes in one direction until one of the two ends disconnects or the link breaks."""
     while piece := await reader.read(PIECE_BYTES):
         fate = draw.random()
         if fate < BREAKS:
@@ -33,8 +33,8 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, draw
 async def connect(
     host: str, port: int, draw: random.Random, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Carries a connection to where it belongs; when one direction ends, so does the other."""
-    print("a connection", flush=True)  # the drill wants to know whether anybody came this way
+    """Forwards a connection in both directions; when one direction ends, the other ends too."""
+    print("a connection", flush=True)  # the drill checks that the link was used
     try:
         far_reader, far_writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -55,7 +55,7 @@ async def connect(
 
 
 async def serve(host: str, port: int, listen_port: int, seed: int = 1) -> asyncio.Server:
-    """Starts to listen; each connection goes on to `host` and `port`."""
+    """Starts to listen and forwards each connection to `host` and `port`."""
     return await asyncio.start_server(partial(connect, host, port, random.Random(seed)), "0.0.0.0", listen_port)
 
 

@@ -32,7 +32,7 @@ def store(fleet, pool):
 
 @pytest.fixture
 def pending(fleet, unique):
-    """Returns a function that makes pending questions that nobody processes; all their rows are deleted afterwards."""
+    """Returns a function that makes pending questions that no service processes; their rows are deleted afterwards."""
     made = []
 
     def make(count, known=True):

@@ -266,7 +266,7 @@ def writer(fleet, pool):
 
 @pytest.fixture
 def made(fleet, unique):
-    """Returns a function that makes messages of answered questions that nobody has asked.
+    """Returns a function that makes messages of answered questions that were never asked.
 
     All are deleted afterwards and stay listed as deleted, because the fleet may have published one again meanwhile.
     """

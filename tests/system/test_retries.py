@@ -16,7 +16,7 @@ REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
 
 
 def failed_calls(kind, count, delays):
-    """Makes failed calls of questions that nobody has asked, with 0, 1, 2, 0, … earlier retries.
+    """Makes failed calls of questions that were never asked, with 0, 1, 2, 0, … earlier retries.
 
     They have no reference, so that their answers are not scored and regenerated.
     """

@@ -46,7 +46,7 @@ def test_other_questions_are_not_affected(fleet, unique):
 
 
 def test_a_question_whose_response_would_be_too_large_fails(fleet, unique):
-    """The response would exceed the topic's limit: the question fails and llm-consumer goes on."""
+    """The response would exceed the topic's limit: the question fails and llm-consumer continues."""
     text = unique("What is too large?")
     incompressible = base64.b64encode(random.Random(1).randbytes(785_750)).decode()
     question = Question(

@@ -13,10 +13,10 @@ POOR = "Bananas are yellow and grow in bunches."
 def ask_scripted(fleet, scripted, unique):
     """Returns a function that asks a new question with a script and returns its text and its final status."""
 
-    def ask(*steps, reference=REFERENCE):
+    def ask(*steps, reference=REFERENCE, references=None):
         text = unique("At what temperature does water boil?")
         scripted.script(text, *steps)
-        question_id = fleet.ask(text, reference).json()["question_id"]
+        question_id = fleet.ask(text, reference, references=references).json()["question_id"]
         return text, fleet.finish(question_id, 60)
 
     return ask
@@ -53,3 +53,18 @@ def test_an_answer_that_repeats_itself_has_a_warning(ask_scripted):
     _, final = ask_scripted(" ".join([REFERENCE] * 20))
     assert final["result"]["bert_score"] is not None
     assert final["result"]["warnings"] == ["repetition"]
+
+
+def test_an_unreadable_reference_is_left_out_beside_a_readable_one(ask_scripted):
+    _, final = ask_scripted(REFERENCE, reference=THAI, references=[REFERENCE])
+    result = final["result"]
+    assert (result["quality"], result["reference_index"], result["unscored_reason"]) == ("accepted", 1, None)
+    assert result["bert_score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_only_unreadable_references_end_at_once(scripted, ask_scripted):
+    text, final = ask_scripted(REFERENCE, reference=THAI, references=[SPANISH])
+    result = final["result"]
+    assert (result["quality"], result["unscored_reason"]) == ("unscored", "other_language")
+    assert result["reference_index"] is None
+    assert len(scripted.calls(text)) == 1

@@ -1,4 +1,4 @@
-"""For all unit tests."""
+"""Fixtures of all unit tests."""
 
 from types import SimpleNamespace
 

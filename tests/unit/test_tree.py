@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "pipeline")
 NOT_SHIPPED = ("studies", "tools", "tests")
-"""Folders that no image of a service has."""
+"""Folders that are not in any image of a service."""
 
 
 def imported(package):
@@ -32,7 +32,7 @@ def test_no_service_imports_another(service):
 
 
 def texts(package):
-    """Yield the texts in a package's code that are not docstrings."""
+    """Yields the texts in a package's code that are not docstrings."""
     for path in (ROOT / package).rglob("*.py"):
         tree = ast.parse(path.read_text())
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

@@ -1,8 +1,7 @@
-"""What goes wrong in a drill: each fault breaks something through Docker's API, and puts it right again.
+"""Faults of the drills: each one breaks something through Docker's API and undoes it.
 
-An operator would have an orchestrator that restarts what it finds dead. A kill through Docker's API counts as wanted,
-so the restart policy does not act; `undo` starts the container in its place. Nothing else is repaired: the fleet has to
-recover by itself.
+In production an orchestrator restarts dead containers. Docker's restart policy does not act after a kill through the
+API, so `undo` starts the container instead. Nothing else is repaired: the fleet has to recover by itself.
 """
 
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ _FROZEN = (LLM_CONSUMER, "storage-writer", "flink-taskmanager", "kafka", "postgr
 _CLOCKS = (LLM_CONSUMER, "retry-overload-consumer", "storage-writer", "storage-service")
 
 _FAULTS: tuple[Fault, ...] = (
-    # First, while the topics are short. The Flink job goes by its checkpoints, and meets what the others write again.
+    # First, while the topics are short. The Flink job keeps its offsets and reads the messages that the others repeat.
     Replay("replay-all", [LLM_CONSUMER, "retry-overload-consumer", "retry-quota-consumer", "storage-writer"]),
     *(Kill(f"kill-{LLM_CONSUMER}-{number + 1}", LLM_CONSUMER, number) for number in range(2)),
     Kill("kill-retry-overload-consumer", "retry-overload-consumer"),
@@ -47,7 +46,7 @@ _FAULTS: tuple[Fault, ...] = (
     FlushCache(),
     FillCache(),
     Stop("scorer-away", "score-validator"),
-    SpoilScorer("scorer-slow", mode="slow", seconds=120),  # two time-outs of 15 and 30 s, and then answers after 30 s
+    SpoilScorer("scorer-slow", mode="slow", seconds=120),  # two time-outs of 15 and 30 s, then replies after 30 s
     SpoilScorer("scorer-errors", mode="errors"),
     SpoilScorer("scorer-nan", mode="nan"),
     SpoilScorer("scorer-out-of-range", mode="range"),
@@ -87,4 +86,4 @@ ALL: Mapping[str, Fault] = {fault.name: fault for fault in _FAULTS}
 """Every fault by its name, in the order in which they are played."""
 
 SOAK_SECONDS = 20.0
-"""No outage of the soak is longer: a fault strikes each minute, and the fleet has to get well in between."""
+"""Longest outage in a soak: a fault strikes each minute, and the fleet has to recover in between."""

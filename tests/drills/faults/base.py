@@ -1,4 +1,4 @@
-"""What a fault is, and where it strikes."""
+"""Base class of the faults, and the fleet that they break."""
 
 import socket
 from abc import ABC, abstractmethod
@@ -15,25 +15,25 @@ from tests.workers import SERVICE, Workers
 LLM_CONSUMER = SERVICE
 OUTAGE_SECONDS = 60.0
 LLM_TIMEOUT_SECONDS = 20
-"""Of the llm-consumers of a drill."""
+"""`LLM_TIMEOUT` of the llm-consumers of a drill."""
 RESTART_SECONDS = 3.0
-"""What an orchestrator takes to start again what died."""
+"""Time that an orchestrator takes to restart a dead container."""
 
 MIN_STRUCK = 10
-"""Messages at least, where a drill strikes some."""
+"""Minimum number of messages affected by a fault that affects messages."""
 
 
 class BrokenPromise(AssertionError):
-    """Something that a fault shows beside the books, for example a service that does not end in time."""
+    """A violation found by a fault itself, for example a service that does not end in time."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a drill is played.
+    """The fleet in which a drill is played.
 
     Attributes:
         fleet: The fleet.
-        workers: The llm-consumers, which ask the scripted provider.
+        workers: The llm-consumers, which call the scripted provider.
     """
 
     fleet: Fleet
@@ -41,11 +41,11 @@ class Stage:
 
     @property
     def image(self) -> str:
-        """Name of this container's image, for helpers."""
+        """Name of this container's image, which helper containers use."""
         return str(self.fleet.docker.containers.get(socket.gethostname()).attrs["Config"]["Image"])
 
     def containers(self, service: str) -> Sequence[Container]:
-        """Returns the containers of a service, running or not; of llm-consumer those of the drill."""
+        """Returns the containers of a service, running or not; those of llm-consumer are the drill's."""
         if service == LLM_CONSUMER:
             return tuple(self.workers.containers)
         found = self.fleet.containers(service, everything=True)
@@ -55,16 +55,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fault(ABC):
-    """Something that goes wrong.
+    """Base class of the faults.
 
     Attributes:
-        name: What it is called on the command line and in the ledger.
-        seconds: How long it lasts.
-        times: How often it strikes in a drill, each time at another moment.
-        mix: Shares of the scripts by which the provider answers meanwhile.
-        repeats: Whether the calls in flight may be made again.
-        loses: Whether messages are lost, so that calls made before may be made again.
-        soaks: Whether it may strike in a soak, whose topics grow long.
+        name: Name on the command line and in the ledger.
+        seconds: Duration of the fault.
+        times: How often it strikes in a drill.
+        mix: Shares of the provider's scripts in the drill.
+        repeats: Whether calls in flight may be repeated.
+        loses: Whether messages are lost, so that earlier calls may be repeated.
+        soaks: Whether it may strike in a soak, whose topics become long.
     """
 
     name: str
@@ -77,15 +77,15 @@ class Fault(ABC):
 
     @abstractmethod
     def apply(self, stage: Stage) -> None:
-        """Breaks something. Raises `BrokenPromise` for what it finds broken already."""
+        """Applies the fault; raises `BrokenPromise` for a violation that it finds."""
 
     @abstractmethod
     def undo(self, stage: Stage) -> None:
-        """Puts it right; it may be called without `apply` before."""
+        """Undoes the fault; it may be called without a preceding `apply`."""
 
 
 def await_members(group: str, count: int) -> None:
-    """Waits until a consumer group has so many members; one that was killed counts until its session times out."""
+    """Waits until a consumer group has `count` members; a killed one counts until its session times out."""
     admin = confluent_kafka.admin.AdminClient(dict(CLIENT))
 
     def settled() -> bool:
@@ -95,9 +95,9 @@ def await_members(group: str, count: int) -> None:
 
 
 def execute(container: Container, command: str) -> str:
-    """Runs a shell command in a container and returns what it wrote; raises `AssertionError` when it fails."""
+    """Runs a shell command in a container and returns its output; raises `AssertionError` when it fails."""
     result = container.exec_run(["sh", "-c", command])
-    assert isinstance(result.output, bytes)  # neither a stream nor a socket was asked for
+    assert isinstance(result.output, bytes)  # bytes, because neither a stream nor a socket was requested
     output = result.output.decode(errors="replace")
     assert not result.exit_code, f"{command!r} in {container.name} ended with {result.exit_code}: {output}"
     return output

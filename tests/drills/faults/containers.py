@@ -1,4 +1,4 @@
-"""Containers that are killed, stopped, frozen, scaled and started in any order."""
+"""Faults that kill, stop, freeze, scale and restart containers."""
 
 import random
 import time
@@ -18,10 +18,10 @@ from tests.drills.faults.base import (
     await_members,
 )
 from tests.drills.scripts import WITH_QUOTA
-from tests.fleet import AWAY
+from tests.fleet import UNAVAILABLE_ERRORS
 
 LEAVE_SECONDS = 15.0
-"""In this time a service has to have ended after SIGTERM; llm-consumer has `LLM_TIMEOUT_SECONDS` more for its calls."""
+"""Time within which a service has to end after SIGTERM; llm-consumer has `LLM_TIMEOUT_SECONDS` more for its calls."""
 
 START_ORDER = (
     "postgres",
@@ -43,7 +43,7 @@ START_ORDER = (
     "reverse-proxy",
     "traffic-generator",
 )
-"""Of all services but llm-consumer; each after those that it needs."""
+"""Start order of all services except llm-consumer: each one follows its dependencies."""
 
 _AWAITED = {"postgres": 120.0, "redis": 60.0, "kafka": 180.0, "flink-jobmanager": 180.0}
 _ONE_SHOTS = ("postgres-init", "kafka-init")
@@ -67,7 +67,7 @@ class Kill(Fault):
 
 @dataclass(frozen=True)
 class Stop(Fault):
-    """Stops a service as `docker stop` does, and starts it again after a while."""
+    """Stops a service as `docker stop` does, and starts it again after the outage."""
 
     service: str
     seconds: float = field(default=OUTAGE_SECONDS, kw_only=True)
@@ -83,9 +83,9 @@ class Stop(Fault):
 
 @dataclass(frozen=True)
 class Terminate(Fault):
-    """Sends SIGTERM, or what the image wants to be stopped with, to services; each has to end in time.
+    """Sends SIGTERM, or the stop signal of the image, to services; each has to end in time.
 
-    No call is made twice, but where the stores end, which know of the calls.
+    No call may be repeated, unless the stores end, which remember the calls.
     """
 
     services: Sequence[str]
@@ -115,7 +115,7 @@ class Terminate(Fault):
 
 @dataclass(frozen=True)
 class Freeze(Fault):
-    """Freezes a container, as a machine does that has stopped: connections stay open and nobody answers."""
+    """Freezes a container, which simulates a machine that hangs: connections stay open without replies."""
 
     service: str
     seconds: float = field(default=OUTAGE_SECONDS, kw_only=True)
@@ -132,7 +132,7 @@ class Freeze(Fault):
 
 @dataclass(frozen=True)
 class Scale(Fault):
-    """Scales llm-consumer from 2 to 4 and down to 1, each time until the group has settled; then back to 2."""
+    """Scales llm-consumer from 2 to 4, to 1 and back to 2; it waits for the group after the first two steps."""
 
     name: str = "scale-llm-consumer"
     seconds: float = field(default=5, kw_only=True)
@@ -148,21 +148,21 @@ class Scale(Fault):
 
 @dataclass(frozen=True)
 class DownAndUp(Fault):
-    """Stops every container, those that need others first, and starts them in the order of their needs."""
+    """Stops every container and starts all again, in the order of their dependencies."""
 
     seconds: float = field(default=5, kw_only=True)
     mix: Mapping[str, float] = field(default_factory=lambda: WITH_QUOTA, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
         containers = [each for service in (*START_ORDER, LLM_CONSUMER) for each in stage.containers(service)]
-        # One after the other, as Compose does with parts that need each other: flink-job still finds its job.
+        # One after the other, as Compose stops dependent services, so that flink-job can still reach its job.
         for each in reversed(containers):
             each.stop(timeout=30)
 
     def undo(self, stage: Stage) -> None:
         problems = []
         for service in (*START_ORDER, LLM_CONSUMER):
-            # Whatever happens to one, the others are started.
+            # A problem of one service must not keep the others from being started.
             try:
                 for each in stage.containers(service):
                     each.start()
@@ -170,7 +170,7 @@ class DownAndUp(Fault):
                         problems.append(f"{service} ended with {code}")
                 if service in _AWAITED:
                     stage.fleet.wait_healthy(service, _AWAITED[service])
-            except (AssertionError, *AWAY) as error:
+            except (AssertionError, *UNAVAILABLE_ERRORS) as error:
                 problems.append(f"{service}: {error}")
         if problems:
             raise BrokenPromise("; ".join(problems))
@@ -178,7 +178,7 @@ class DownAndUp(Fault):
 
 @dataclass(frozen=True)
 class UpInAnyOrder(DownAndUp):
-    """Stops every container, and starts them all at once in an order drawn at random."""
+    """Stops every container and starts all at once, in a random order."""
 
     seed: int = 1
 

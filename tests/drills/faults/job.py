@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be written, a job that is changed, and one that meets too many unreadable messages."""
+"""Faults of the Flink job: failing checkpoints, a changed job and too many unreadable messages."""
 
 import time
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from tests.fleet import FLINK_GROUP, eventually
 
 CHECKPOINTS = "/opt/flink-checkpoints"
 RESTARTS_SECONDS = 40.0
-"""A job that was restarted for ever would have been so several times."""
+"""Long enough for several restarts of a job that is restarted endlessly."""
 _FILE = "/app/flink_job/job.py"
 _SOURCE = Path(flink_job.__file__).with_name("job.py")
 _FILTER, _CHANGED_FILTER = "Duplicate Filter", "Filter of Copies"
@@ -23,10 +23,10 @@ _FILTER, _CHANGED_FILTER = "Duplicate Filter", "Filter of Copies"
 
 @dataclass(frozen=True)
 class FailCheckpoints(Fault):
-    """Lets no checkpoint be written, and then kills the TaskManager: the job goes on from an old one."""
+    """Makes checkpoints fail and then kills the TaskManager: the job continues from an old checkpoint."""
 
     name: str = "checkpoints-fail"
-    seconds: float = field(default=70, kw_only=True)  # two intervals and more
+    seconds: float = field(default=70, kw_only=True)  # more than two intervals of checkpoints
 
     def apply(self, stage: Stage) -> None:
         self._permit(stage, "a-w")
@@ -44,9 +44,9 @@ class FailCheckpoints(Fault):
 
 @dataclass(frozen=True)
 class ChangeJob(Replaced):
-    """Puts a job in the place of the fleet's that has one operator with state replaced, and then the fleet's own again.
+    """Replaces the fleet's job by one in which an operator with state has another name, and then restores it.
 
-    Each takes up the state of the other but for that operator: the copies that it remembers.
+    Each job restores the state of the other one, except that of this operator, the filter of duplicates.
     """
 
     name: str = "changed-job"
@@ -57,7 +57,7 @@ class ChangeJob(Replaced):
         source = _SOURCE.read_text(encoding="utf-8")
         changed = source.replace(f'"{_FILTER}"', f'"{_CHANGED_FILTER}"')
         assert changed != source, f"the job has no operator {_FILTER!r}"
-        self.original(stage).stop(timeout=STOP_SECONDS)  # with a checkpoint
+        self.original(stage).stop(timeout=STOP_SECONDS)  # takes a checkpoint
         _cancel()
         self.replace(stage, files={_FILE: changed.encode()})
         eventually(stage.fleet.job_works, "the changed job runs", 120, interval=1)
@@ -68,9 +68,9 @@ class ChangeJob(Replaced):
 
 @dataclass(frozen=True)
 class FloodJob(Replaced):
-    """Writes more unreadable messages than the job may reject; it has to stop, and not to repeat them for ever.
+    """Writes more unreadable messages than the job may reject: it has to stop and must not repeat them endlessly.
 
-    Then somebody lets it reject them all.
+    Then the limit is raised, so that the job can reject them all.
     """
 
     name: str = "unreadable-flood"
@@ -84,7 +84,7 @@ class FloodJob(Replaced):
         for _ in range(2 * limit):
             fleet.produce(topics.RESPONSES_SUCCESS, b"drill", b"{")
         eventually(lambda: not _cluster().jobs().active, "the job is cancelled", 120)
-        time.sleep(RESTARTS_SECONDS)  # in which nothing may be repeated
+        time.sleep(RESTARTS_SECONDS)  # nothing may be repeated in this time
         if (rejected := (fleet.written([topics.PERMANENT]) or 0) - before) > 4 * limit:
             raise BrokenPromise(f"{rejected} messages were rejected where {limit} may be")
 

@@ -1,4 +1,4 @@
-"""Messages that are read again or vanish, and a provider that misbehaves."""
+"""Faults that repeat or delete messages, and a provider that misbehaves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tests.fleet import CLIENT, eventually
 
 @dataclass(frozen=True)
 class Replay(Fault):
-    """Lets consumer groups read their topics again from the beginning."""
+    """Makes consumer groups read their topics again from the beginning."""
 
     services: Sequence[str]
     soaks: bool = field(default=False, kw_only=True)
@@ -34,7 +34,7 @@ class Replay(Fault):
 
 @dataclass(frozen=True)
 class DeleteRecords(Fault):
-    """Deletes the questions that wait for llm-consumer from their topic, as a retention that is too short does."""
+    """Deletes the questions that wait for llm-consumer from their topic, as a retention that is too short would."""
 
     name: str = "records-deleted"
     loses: bool = field(default=True, kw_only=True)
@@ -58,7 +58,7 @@ class DeleteRecords(Fault):
 
 @dataclass(frozen=True)
 class Misbehave(Fault):
-    """Nothing breaks, but the provider answers with garbage, hangs and drips."""
+    """Makes the provider reply with garbage, hang and send single bytes; nothing else breaks."""
 
     name: str = "provider-misbehaves"
     mix: Mapping[str, float] = field(default_factory=lambda: MISBEHAVING, kw_only=True)
@@ -66,7 +66,7 @@ class Misbehave(Fault):
     soaks: bool = field(default=False, kw_only=True)
 
     def apply(self, stage: Stage) -> None:
-        """Nothing: the mix does it."""
+        """Does nothing: the scripts of the mix misbehave."""
 
     def undo(self, stage: Stage) -> None:
-        """Nothing."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""Proxies that take the name of a service on the fleet's network, and spoil what goes through them."""
+"""Faults of proxies that take the name of a service on the fleet's network."""
 
 import socket
 from abc import abstractmethod
@@ -14,11 +14,11 @@ from tests.fleet import PROJECT, eventually
 
 @dataclass(frozen=True)
 class Interpose(Fault):
-    """Puts a proxy before a service. The service's connections break off, for it moves to another address."""
+    """Puts a proxy in front of a service, whose connections break because its address changes."""
 
     service: str = field(kw_only=True)
     container: str = field(kw_only=True)
-    """Its container's name, by which it is known, too."""
+    """Name of the service's container, which is an alias on the network, too."""
     port: int = field(kw_only=True)
     seconds: float = field(default=30, kw_only=True)
 
@@ -29,7 +29,7 @@ class Interpose(Fault):
 
     @property
     def alias(self) -> str:
-        """Returns the name of the service while the proxy has its own."""
+        """Returns the name of the service while the proxy has its usual name."""
         return f"{self.service}-behind-proxy"
 
     @property
@@ -49,7 +49,7 @@ class Interpose(Fault):
             except OSError:
                 return False
 
-        # Only the proxy bears this name now.
+        # Only the proxy has this name now.
         eventually(listening, f"the proxy before {self.service} listens", 30)
 
     def undo(self, stage: Stage) -> None:
@@ -69,7 +69,7 @@ class Interpose(Fault):
 
 @dataclass(frozen=True)
 class SpoilScorer(Interpose):
-    """Puts a proxy before the scorer that spoils its answers; see `tests.drills.scorer_proxy`."""
+    """Puts a proxy in front of the scorer that delays or invalidates its replies; see `tests.drills.scorer_proxy`."""
 
     mode: str = field(kw_only=True)
     service: str = field(default="score-validator", kw_only=True)
@@ -83,7 +83,7 @@ class SpoilScorer(Interpose):
 
 @dataclass(frozen=True)
 class SlowLink(Interpose):
-    """Puts a proxy before a store that delays, stalls and breaks its connections; see `tests.drills.slow_link`."""
+    """Puts a proxy in front of a store that delays, stalls and breaks its connections; see `tests.drills.slow_link`."""
 
     seconds: float = field(default=60, kw_only=True)
 
@@ -95,4 +95,4 @@ class SlowLink(Interpose):
         unused = [each for each in self.proxies(stage) if not each.logs()]
         super().undo(stage)
         if unused:
-            raise BrokenPromise(f"nobody reached {self.service} by the slow link")
+            raise BrokenPromise(f"no client used the slow link to {self.service}")

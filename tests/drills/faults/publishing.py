@@ -1,7 +1,7 @@
-"""storage-service is killed at the two worst moments of publishing a question.
+"""Faults that kill storage-service between two steps of publishing a question.
 
-A question is a row first, then a message, then a row that says so. Between these steps everything is held: the broker
-is frozen, or the rows wait for a lock. Then the process dies with what it knew.
+storage-service inserts a row, publishes a message and then marks the row as published. A fault blocks one of the last
+two steps, by freezing the broker or with a lock on the rows, and then kills the process.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _UNPUBLISHED = "SELECT count(*) AS n FROM questions WHERE status = 'pending' AND
 
 @dataclass(frozen=True)
 class _KillPublisher(Fault):
-    """Kills storage-service at a certain moment, and starts it again."""
+    """Kills storage-service at a certain step and starts it again."""
 
     seconds: float = field(default=RESTART_SECONDS, kw_only=True)
 
@@ -29,7 +29,7 @@ class _KillPublisher(Fault):
 
 @dataclass(frozen=True)
 class KillBeforePublished(_KillPublisher):
-    """Kills storage-service while rows are stored whose messages no broker has acknowledged."""
+    """Kills storage-service when rows are stored but their messages are not acknowledged."""
 
     name: str = "kill-before-published"
 
@@ -45,13 +45,13 @@ class KillBeforePublished(_KillPublisher):
 
 @dataclass(frozen=True)
 class KillBeforeNoted(_KillPublisher):
-    """Kills storage-service while messages are published and no row says so yet."""
+    """Kills storage-service when messages are published but their rows are not marked."""
 
     name: str = "kill-before-noted"
 
     def apply(self, stage: Stage) -> None:
         [service] = stage.containers(SERVICE)
-        with _notes_held(stage):
+        with _marks_blocked(stage):
             written = stage.fleet.written() or 0
             _await_unpublished(stage)
             eventually(lambda: (stage.fleet.written() or 0) >= written + MIN_STRUCK, "messages are published", 60)
@@ -63,14 +63,14 @@ def _await_unpublished(stage: Stage) -> None:
 
 
 @contextmanager
-def _notes_held(stage: Stage) -> Iterator[None]:
-    """Lets whoever notes that a question is published wait for as long as this lasts."""
+def _marks_blocked(stage: Stage) -> Iterator[None]:
+    """Context that blocks all updates that mark a question as published."""
     fleet = stage.fleet
     holder = fleet.connect()
     try:
         with holder.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        holder.commit()  # the lock is the session's
+        holder.commit()  # the session keeps the lock
         fleet.sql(f"""
             CREATE OR REPLACE FUNCTION drill_hold() RETURNS trigger LANGUAGE plpgsql AS
                 $$BEGIN PERFORM pg_advisory_xact_lock_shared({_LOCK}); RETURN NEW; END$$;

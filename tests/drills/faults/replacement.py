@@ -1,4 +1,4 @@
-"""Containers that take the place of a fleet's container, with something changed."""
+"""Base class of faults that replace a container of the fleet by a changed one."""
 
 import io
 import tarfile
@@ -16,7 +16,7 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Replaced(Fault):
-    """Something that goes wrong in a container that takes the place of a service's first one."""
+    """Fault in a container that replaces the first one of a service."""
 
     service: str = field(kw_only=True)
 
@@ -25,11 +25,11 @@ class Replaced(Fault):
         return f"{PROJECT}-drill-{self.name}"
 
     def original(self, stage: Stage) -> Container:
-        """Returns the container whose place is taken."""
+        """Returns the container that is replaced."""
         return stage.containers(self.service)[0]
 
     def replacement(self, stage: Stage) -> Container | None:
-        """Returns the container that takes its place, if there is one."""
+        """Returns the replacement, if there is one."""
         found = stage.fleet.docker.containers.list(all=True, filters={"name": self._replacement})
         return found[0] if found else None
 
@@ -43,10 +43,10 @@ class Replaced(Fault):
         """Starts a container like the original, which has been stopped, and returns it.
 
         Args:
-            stage: Where.
-            environment: Further variables.
-            volumes: Names of volumes by the folder that they are mounted at, in the place of the original's.
-            files: Contents by path, in the place of the image's.
+            stage: The fleet of the drill.
+            environment: Additional variables.
+            volumes: Names of volumes by mount folder; they replace those of the original.
+            files: Contents by path; they replace files of the image.
         """
         docker, network = stage.fleet.docker, stage.fleet.network
         original = self.original(stage)
@@ -61,11 +61,11 @@ class Replaced(Fault):
             environment=[*config["Env"], *(f"{name}={value}" for name, value in (environment or {}).items())],
             user=config["User"],
             volumes={name: {"bind": folder} for folder, name in (own | dict(volumes or {})).items()},
-            tmpfs=host["Tmpfs"],
+            tmpfs=host.get("Tmpfs"),  # Docker omits options that a container does not have
             shm_size=host["ShmSize"],
             mem_limit=host["Memory"],
-            init=host["Init"],
-            # Not read-only: the files are written before it starts.
+            init=host.get("Init"),
+            # Not read-only, because the files are written before the start.
             cap_drop=host["CapDrop"],
             security_opt=host["SecurityOpt"],
             restart_policy={"Name": "always"},
@@ -87,7 +87,7 @@ class Replaced(Fault):
         self.original(stage).start()
 
     def before_original(self, stage: Stage) -> None:
-        """Does what is due between the end of the replacement and the start of the original."""
+        """Runs between the stop of the replacement and the start of the original."""
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Stores that lose what they had, and disks that are full."""
+"""Faults of stores that lose data, and of full disks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from tests.drills.scripts import USUAL
 from tests.fleet import PROJECT, eventually
 
 SNAPSHOT = f"{PROJECT}_drill-snapshot"
-"""A volume for a copy of what Kafka had."""
+"""Name of a volume for a copy of Kafka's data."""
 KAFKA_DATA = "/var/lib/kafka/data"
 ROOM_MB = 100
-"""That a small disk has, beside what is on it."""
+"""Free space on a small disk."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class FlushCache(Fault):
         stage.fleet.cache.flushall()
 
     def undo(self, stage: Stage) -> None:
-        """Nothing: what is in Redis may vanish."""
+        """Does nothing: data in Redis may be lost."""
 
 
 @dataclass(frozen=True)
 class FillCache(Fault):
-    """Fills Redis until it reaches its limit and throws keys away."""
+    """Fills Redis until it reaches its limit and evicts keys."""
 
     name: str = "redis-maxmemory"
     seconds: float = field(default=10, kw_only=True)
@@ -49,7 +49,7 @@ class FillCache(Fault):
             cache.set(f"drill:{number}", b"x" * 1_000_000, ex=600)
             if int(cache.info("stats")["evicted_keys"]) > before:
                 return
-        raise BrokenPromise(f"Redis took twice its limit of {limit} bytes and threw nothing away")
+        raise BrokenPromise(f"Redis took twice its limit of {limit} bytes and evicted nothing")
 
     def undo(self, stage: Stage) -> None:
         cache = stage.fleet.cache
@@ -59,7 +59,7 @@ class FillCache(Fault):
 
 @dataclass(frozen=True)
 class LoseKafka(DownAndUp):
-    """Stops every container, empties the volume of Kafka, and starts them in the order of their needs."""
+    """Stops every container, empties the volume of Kafka, and starts all in the order of their dependencies."""
 
     name: str = "kafka-volume-lost"
     loses: bool = field(default=True, kw_only=True)
@@ -74,10 +74,10 @@ class LoseKafka(DownAndUp):
 
 @dataclass(frozen=True)
 class CutPower(DownAndUp):
-    """Kills every container, and takes from Kafka what it wrote in the last seconds.
+    """Kills every container and deletes the last seconds of messages from Kafka.
 
-    Kafka leaves it to the system when a message gets to the disk, and a machine without power loses what is in the
-    page cache. PostgreSQL waits for the disk, so it keeps everything.
+    Kafka does not force messages to the disk, so a power cut loses those in the page cache. PostgreSQL waits for the
+    disk and loses nothing.
     """
 
     name: str = "power-cut"
@@ -108,9 +108,9 @@ def _beside_kafka(stage: Stage, command: str) -> None:
 
 @dataclass(frozen=True)
 class FillDisk(Replaced):
-    """Moves a store to a small disk, and fills that to its last byte; when there is room again it goes on.
+    """Moves a store to a small disk and fills it completely; the store has to continue when there is space again.
 
-    The disk is a file system in memory. A container keeps it mounted, for otherwise its contents would be gone.
+    The disk is a file system in memory. A container keeps it mounted, because unmounting would delete its contents.
     """
 
     folder: str = field(kw_only=True)

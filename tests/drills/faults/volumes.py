@@ -12,19 +12,19 @@ def volume_of(container: Container, folder: str) -> str:
 
 
 def helper(stage: Stage, container: Container, folder: str, command: str, snapshot: str | None = None) -> str:
-    """Runs a shell command as root beside the volume of a container (/data) and perhaps one for a copy (/snapshot).
+    """Runs a shell command as root with the volume of a container (/data) and optionally one for a copy (/snapshot).
 
     Returns:
-        What it wrote.
+        The output of the command.
     """
     volumes = {volume_of(container, folder): {"bind": "/data"}}
     if snapshot:
         volumes[snapshot] = {"bind": "/snapshot"}
-    said: bytes = stage.fleet.docker.containers.run(
+    output: bytes = stage.fleet.docker.containers.run(
         stage.image,
         command=["sh", "-c", command],
         volumes=volumes,
         user="root",
         remove=True,
     )
-    return said.decode(errors="replace")
+    return output.decode(errors="replace")

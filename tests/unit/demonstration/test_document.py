@@ -39,7 +39,7 @@ def test_text_and_diagram_blocks_are_not_steps():
         fenced("sh", ""),
         fenced("", "echo"),
         fenced("bash", "echo"),
-        fenced('sh sip="a slip"', "echo"),
+        fenced('sh sip="a typo"', "echo"),
         fenced("sh skip=bare", "echo"),
         fenced('sh skip="a" until="b"', "echo"),
         fenced("powershell", "of nothing"),

@@ -12,7 +12,7 @@ GOOD = 0.5
 
 
 @pytest.mark.parametrize("mode", ["nan", "range"])
-def test_in_a_spoilt_reply_only_the_score_is_invalid(mode):
+def test_only_the_score_is_invalid_in_a_reply_that_the_proxy_changes(mode):
     body = asyncio.run(scorer_proxy.MODES[mode](None)).body
     with pytest.raises(ValueError, match="is not from -1 to 1"):
         parse(body)

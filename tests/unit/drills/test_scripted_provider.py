@@ -61,7 +61,7 @@ def test_without_a_script_the_default_replies_by_attempt(provider, ask):
         assert first != second == third
         assert ask("No script, no?") == second
     finally:
-        provider.default = replies.untold
+        provider.default = replies.default_script
     assert ask("And now?") == "I was not told what to say."
 
 
@@ -70,7 +70,7 @@ def test_a_repeated_call_of_an_attempt_gets_the_same_reply(provider, ask):
     try:
         assert ask("Repeated?") == ask("Repeated?") != ask("Repeated?", 2)
     finally:
-        provider.default = replies.untold
+        provider.default = replies.default_script
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,18 @@ def test_log_fields_contain_ids_and_no_texts():
     found = decide(record(), score(0.1), GATE, samples.NOW)
     assert found.log_fields["question_id"] == samples.question().question_id
     assert "scattering" not in json.dumps(found.log_fields)
+
+
+def test_a_message_contains_all_references_and_the_one_that_counted():
+    answer = samples.response(references=("Second.", "Third."))
+    bert = BertScore(0.9, 0.9, 0.9, 0.9, "encoder/layer6", 2)
+    [sent] = decide(record(answer), bert, GATE, samples.NOW).sent
+    message = messages.read(sent.topic, sent.key, sent.value)
+    assert (message.references, message.reference_index) == (("Second.", "Third."), 2)
+
+
+def test_references_too_large_for_a_message_fail_permanently():
+    answer = samples.response(references=("r" * 60_000,) * 8, llm_response="a" * 600_000)
+    found = decide(record(answer), score(0.1), GATE, samples.NOW)
+    assert [each.topic for each in found.sent] == [topics.PERMANENT]
+    assert json.loads(found.sent[0].value)["reason"] == "not_retryable"

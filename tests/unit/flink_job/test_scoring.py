@@ -14,11 +14,11 @@ from pipeline.routing import BertScore, NoScore
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
 
 
-def score(url):
+def score(url, *references):
     async def request_once():
         client = ScorerClient(url, 4, backoff_seconds=(0.01,))
         try:
-            return await asyncio.wait_for(client.score("an answer", "a reference"), 20)
+            return await asyncio.wait_for(client.score("an answer", *(references or ("a reference",))), 20)
         finally:
             await client.close()
 
@@ -32,6 +32,14 @@ def test_a_score_is_read_from_the_reply(httpserver):
     assert score(httpserver.url_for("")) == BertScore(0.4, 0.5, 0.6, 0.55, "fake")
 
 
+def test_all_references_are_sent_in_one_request(httpserver):
+    httpserver.expect_request(
+        "/score", method="POST", json={"candidate": "an answer", "references": ["one", "another"]}
+    ).respond_with_json(SCORE | {"reference_index": 1})
+    assert score(httpserver.url_for(""), "one", "another") == BertScore(0.4, 0.5, 0.6, 0.55, "fake", 1)
+    assert len(httpserver.log) == 1
+
+
 UNSCORABLE = {
     **dict.fromkeys(("score", "precision", "recall", "f1")),
     "scorer": "fake",
@@ -39,6 +47,14 @@ UNSCORABLE = {
     "unscorable_fields": ["candidate"],
     "warnings": ["repetition"],
 }
+
+
+@pytest.mark.parametrize(("fields", "only_answer"), [(["candidate"], True), (["reference"], False)])
+def test_an_unscorable_answer_with_several_references_is_read_from_the_reply(httpserver, fields, only_answer):
+    reply = UNSCORABLE | {"unscorable_fields": fields, "reference_index": None}
+    httpserver.expect_request("/score").respond_with_json(reply)
+    expected = NoScore("other_language", only_answer, ("repetition",))
+    assert score(httpserver.url_for(""), "one", "another") == expected
 
 
 def test_warnings_are_read_from_the_reply(httpserver):
@@ -77,7 +93,8 @@ def by_reference(request):
     assert pair["candidate"] == "an answer"
     if pair["reference"] == "refused":
         return Response('{"detail": "reference: has no words"}', 422)
-    return Response(json.dumps(SCORE | {"score": float(pair["reference"])}), content_type="application/json")
+    found = SCORE | {"score": float(pair["reference"]), "reference_index": 0}
+    return Response(json.dumps(found), content_type="application/json")
 
 
 @pytest.mark.parametrize(("others", "mean"), [(("0.2", "0.4", "0.9"), 0.5), (("0.2", "refused", "0.4"), 0.3)])
@@ -85,6 +102,7 @@ def test_agreement_is_the_mean_over_the_samples_that_have_a_score(httpserver, ot
     httpserver.expect_request("/score").respond_with_handler(by_reference)
     found = agreement(httpserver.url_for(""), *others)
     assert (found.score, found.precision, found.scorer) == (pytest.approx(mean), 0.5, "fake")
+    assert found.reference_index is None
 
 
 def test_agreement_is_none_when_no_sample_has_a_score(httpserver):
@@ -159,6 +177,7 @@ NO_SCORES = [
     *({"score": value} for value in (True, False, float("nan"), float("inf"), -float("inf"), 10**400, [0.5], {})),
     {"scorer": None},
     {"scorer": 7},
+    *({"reference_index": value} for value in (-1, 9, True, 0.0, "0")),
 ]
 
 

@@ -21,7 +21,7 @@ class SlowScorer:
     """Fake scorer that computes batches one after the other, as score-validator does.
 
     Attributes:
-        computed: Number of pairs computed, including those that nobody waited for any more.
+        computed: Number of pairs computed, including those whose callers had timed out.
         busy: Number of requests answered with 503 at once because the queue was full.
         most_in_flight: Highest number of pairs that waited or were computed at the same time.
     """
@@ -127,14 +127,14 @@ def simulate(seconds_of, seconds, *first_pairs, queue=QUEUE, records=RECORDS, ca
 
 
 @pytest.mark.parametrize(("seconds_a_pair", "least_share"), [(0.05, 0.9), (0.6, 0.7), (1, 0.7), (5, 0.6), (30, 0.3)])
-def test_a_slow_scorer_spends_most_of_its_time_on_pairs_still_waited_for(seconds_a_pair, least_share):
+def test_a_slow_scorer_spends_most_of_its_time_on_pairs_that_have_not_timed_out(seconds_a_pair, least_share):
     seconds = max(120, 40 * seconds_a_pair) + 0.5
     scorer, results = simulate(lambda _: seconds_a_pair, seconds)
     assert len(results) >= least_share * seconds / seconds_a_pair, f"{len(results)} of {scorer.computed} computed"
     assert all(isinstance(result, BertScore) for _, result in results)
 
 
-def test_a_pair_that_alone_always_times_out_is_refused_and_the_others_go_on():
+def test_a_pair_that_always_times_out_alone_is_refused_and_the_others_are_scored():
     _, results = simulate(lambda candidate: 200 if candidate == "endless" else 2, 3000.5, "endless")
     [refused] = [result for candidate, result in results if candidate == "endless"]
     assert isinstance(refused, Rejected)

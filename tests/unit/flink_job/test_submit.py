@@ -297,7 +297,7 @@ def test_the_recorded_topic_id_is_the_one_compared_with_the_checkpoint(supervise
     assert recorded_topic_id(folder, NEXT) == "new"
 
 
-def test_a_job_submitted_by_somebody_else_is_recorded_with_the_current_topic_id(supervised, folder):
+def test_a_job_submitted_by_another_client_is_recorded_with_the_current_topic_id(supervised, folder):
     source = FakeSource(None)
     supervisor, _, heartbeat = supervised(FakeCluster(job(job_id=NEXT)), source=source)
     supervisor.step(threading.Event())

@@ -34,7 +34,7 @@ def check(monkeypatch, capsys):
 def test_a_working_provider_passes_the_check(check, httpserver):
     answer = completion({"role": "assistant", "content": "Air scatters blue light."})
     httpserver.expect_request(PATH, headers={"Authorization": f"Bearer {KEY}"}).respond_with_json(answer)
-    status, output = check(httpserver.url_for("/v1"), LLM_PRICES="smollm2-135m-instruct=1/2")
+    status, output = check(httpserver.url_for("/v1"), LLM_PRICES="embedded=1/2")
     assert status == 0
     assert "works: answered in 0." in output
     assert "Air scatters blue light." in output

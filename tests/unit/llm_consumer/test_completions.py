@@ -217,7 +217,7 @@ def test_token_counts_are_read_from_the_usage(usage, counted):
         ({"finish_reason": "insufficient_system_resource"}, 503, "insufficient_system_resource"),
     ],
 )
-def test_a_choice_with_an_error_is_an_error_whatever_its_text(content, choice, status, quoted):
+def test_a_choice_with_an_error_is_an_error_even_with_a_text(content, choice, status, quoted):
     failed = fail(body(content, choice=choice))
     assert quoted in failed.error.message
     assert failed.error.type == "overload"

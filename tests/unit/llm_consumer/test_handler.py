@@ -144,18 +144,21 @@ def ask(httpserver):
 
 def test_an_answer_becomes_a_response(httpserver, ask):
     httpserver.expect_request(PATH, method="POST").respond_with_json(completion(" Scattering. "))
-    outgoing = ask(processing_attempts=2)
+    outgoing = ask(processing_attempts=2, references=("A further reference.",))
     message = outgoing.message
     assert outgoing.topic == topics.RESPONSES_SUCCESS
     assert isinstance(message, Response)
+    assert message.references == ("A further reference.",)
     assert (message.llm_response, message.model, message.finish_reason) == ("Scattering.", "scripted-model", "stop")
     assert (message.prompt_tokens, message.completion_tokens) == (31, 9)
     assert message.processing_attempts == 2
     sent = json.loads(httpserver.log[0][0].data)
-    assert sent["model"] == "smollm2-135m-instruct"
+    assert sent["model"] == "embedded"
     assert sent["top_k"] == 40
     assert "original_answer" not in json.dumps(sent)
     assert samples.question().original_answer not in json.dumps(sent)
+    assert "references" not in json.dumps(sent)
+    assert "A further reference." not in json.dumps(sent)
 
 
 def test_a_question_without_reference_gets_samples_for_the_self_check(httpserver):
@@ -316,7 +319,7 @@ def test_an_answer_of_a_megabyte_is_cut_and_made_storable(httpserver, ask):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told", "counts"),
+    ("status", "body", "outcome", "counts"),
     [
         (429, "slow down", ("refused", "1", "rate_limit"), False),
         (402, "pay", ("refused", "1", "credit"), False),
@@ -324,11 +327,11 @@ def test_an_answer_of_a_megabyte_is_cut_and_made_storable(httpserver, ask):
         (400, "bad request", ("answered", "1", 0), True),
     ],
 )
-def test_the_limiter_gets_the_outcome_of_a_failed_call(httpserver, status, body, told, counts):
+def test_the_limiter_gets_the_outcome_of_a_failed_call(httpserver, status, body, outcome, counts):
     admission = FakeAdmission()
     httpserver.expect_request(PATH).respond_with_data(body, status)
     message = asker(httpserver.url_for("/v1"), admission)().message
-    assert admission.reported == [told]
+    assert admission.reported == [outcome]
     assert message.error.counts_as_retry is counts
 
 
@@ -435,9 +438,7 @@ def test_answers_paid_for_before_a_failed_sample_are_recorded_and_reused(httpser
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Second."))
     budget = FakeBudget()
-    ask = asker(
-        httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="smollm2-135m-instruct=1/2"
-    )
+    ask = asker(httpserver.url_for("/v1"), budget=budget, self_check=SelfCheck(2), llm_prices="embedded=1/2")
     failed = ask(original_answer=None).message
     assert (failed.error.prompt_tokens, failed.error.completion_tokens) == (62, 18)
     assert failed.error.cost == Decimal("0.000098")
@@ -523,7 +524,7 @@ def test_a_used_up_budget_pauses_questions_without_a_call(httpserver):
 
 def test_empty_answers_are_charged_to_the_budget_and_failed_calls_are_not(httpserver):
     budget = FakeBudget()
-    ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")
+    ask = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="embedded=1/2")
     httpserver.expect_ordered_request(PATH).respond_with_json(completion("Scattering."))
     httpserver.expect_ordered_request(PATH).respond_with_json(completion(""))
     httpserver.expect_ordered_request(PATH).respond_with_data("busy", 503)
@@ -539,7 +540,7 @@ def test_empty_answers_are_charged_to_the_budget_and_failed_calls_are_not(httpse
 def test_a_call_without_token_counts_is_charged_with_an_upper_bound(httpserver):
     budget = FakeBudget()
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering.") | {"usage": None})
-    answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="smollm2-135m-instruct=1/2")().message
+    answer = asker(httpserver.url_for("/v1"), budget=budget, llm_prices="embedded=1/2")().message
     assert (answer.prompt_tokens, answer.completion_tokens, answer.cost) == (0, 0, None)
     [(tokens, cost)] = budget.charged
     sent = json.loads(httpserver.log[0][0].data)["messages"]

@@ -126,7 +126,7 @@ def test_the_wait_is_the_reset_time_of_a_used_up_limit():
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected"),
     [
         (  # OpenAI
             {
@@ -208,12 +208,12 @@ def test_the_wait_is_the_reset_time_of_a_used_up_limit():
         ({"content-length": "7", "x-request-id": "1"}, []),
     ],
 )
-def test_limits_are_read_from_the_headers_of_all_providers(headers, told):
-    assert limits(headers, "", NOW) == tuple(told)
+def test_limits_are_read_from_the_headers_of_all_providers(headers, expected):
+    assert limits(headers, "", NOW) == tuple(expected)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (
             "Rate limit reached on requests per min (RPM): Limit 3, Used 3, Requested 1. Please try again in 20s.",
@@ -240,9 +240,9 @@ def test_limits_are_read_from_the_headers_of_all_providers(headers, told):
         ("", []),
     ],
 )
-def test_limits_are_read_from_the_message(words, told):
-    assert limits({}, words, NOW) == tuple(told)
-    assert limits({}, json.dumps({"error": {"message": words}}), NOW) == tuple(told)
+def test_limits_are_read_from_the_message(words, expected):
+    assert limits({}, words, NOW) == tuple(expected)
+    assert limits({}, json.dumps({"error": {"message": words}}), NOW) == tuple(expected)
 
 
 def test_limits_of_a_google_api_are_read():

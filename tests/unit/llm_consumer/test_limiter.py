@@ -218,7 +218,7 @@ def test_a_call_larger_than_the_token_limit_is_admitted_alone():
 
 
 @pytest.mark.parametrize(
-    ("told", "wait"),
+    ("reported", "wait"),
     [
         (Limit("requests", 60, 0, 12.0, None), 12.0),
         (Limit("tokens", 6000, 3, 7.7, None), 7.7),
@@ -226,8 +226,8 @@ def test_a_call_larger_than_the_token_limit_is_admitted_alone():
         (Limit("requests", 1000, 0, 43_200.0, 86_400.0), 43_200.0),
     ],
 )
-def test_calls_wait_for_the_reset_when_the_headers_show_nothing_left(limiter, told, wait):
-    answer(limiter, limits=[told])
+def test_calls_wait_for_the_reset_when_the_headers_show_nothing_left(limiter, reported, wait):
+    answer(limiter, limits=[reported])
     assert admit(limiter, NOW, "2") == pytest.approx(wait)
 
 
@@ -247,13 +247,13 @@ def test_a_limit_reported_long_ago_expires(limiter):
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_of_several_token_limits_the_highest_of_the_shortest_window_is_used(limiter, turn):
-    told = [
+def test_the_highest_token_limit_of_the_shortest_window_is_used(limiter, turn):
+    reported = [
         Limit("tokens", 100, 90, 1.0, 60.0),
         Limit("tokens", 900, 800, 1.0, 60.0),
         Limit("tokens", 50, 9, 9.0, 86_400),
     ]
-    answer(limiter, limits=told[::turn])
+    answer(limiter, limits=reported[::turn])
     assert limiter.per_minute("tokens") == (900, "provider")
 
 
@@ -273,7 +273,7 @@ def test_a_failure_while_others_are_answered_counts_against_the_question(limiter
     assert limiter.failed("q", "question", None, "busy", 0, NOW + 2)
 
 
-def test_of_several_failures_after_an_answer_only_the_first_counts(limiter):
+def test_only_the_first_of_several_failures_after_an_answer_counts(limiter):
     answer(limiter)
     assert fail(limiter, "one", NOW + 1)
     assert not fail(limiter, "two", NOW + 2)

@@ -131,7 +131,7 @@ def test_a_redirect_is_not_followed(httpserver, llm, status):
 @pytest.mark.parametrize(
     ("change", "model", "finish_reason"),
     [
-        ({"model": {}}, "smollm2-135m-instruct", "stop"),
+        ({"model": {}}, "embedded", "stop"),
         ({"model": ["one", "two"]}, "one", "stop"),
         ({"usage": {"prompt_tokens": 2**40, "completion_tokens": 9}}, "some-model", "stop"),
     ],

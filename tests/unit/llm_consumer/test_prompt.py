@@ -20,7 +20,12 @@ def test_the_prompt_contains_question_and_context():
 
 @pytest.mark.parametrize("best", [None, BEST])
 def test_the_reference_is_never_in_the_prompt(best):
-    question = samples.question(original_answer="A REFERENCE", best=best, processing_attempts=2 if best else 1)
+    question = samples.question(
+        original_answer="A REFERENCE",
+        references=("ANOTHER REFERENCE",),
+        best=best,
+        processing_attempts=2 if best else 1,
+    )
     assert "REFERENCE" not in text(prompts(question, 0.7)[0])
 
 

@@ -5,7 +5,7 @@ from llm_consumer.spending import OUTCOMES, spending_on
 from tests.unit.pipeline.broker import Broker
 
 
-def test_the_heartbeat_goes_on_while_the_spending_of_the_day_is_read():
+def test_the_heartbeat_continues_while_the_spending_of_the_day_is_read():
     broker = Broker(*OUTCOMES)
     stop, beats = threading.Event(), []
 
@@ -16,7 +16,7 @@ def test_the_heartbeat_goes_on_while_the_spending_of_the_day_is_read():
     assert len(beats) >= len(OUTCOMES)
 
 
-def test_the_heartbeat_goes_on_while_the_broker_is_unavailable(monkeypatch):
+def test_the_heartbeat_continues_while_the_broker_is_unavailable(monkeypatch):
     monkeypatch.setattr("llm_consumer.spending._TIMEOUT_SECONDS", 0.05)
     broker = Broker()
     settings = broker.settings().model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})

@@ -142,7 +142,7 @@ def test_a_key_is_sent_only_to_its_own_address():
         ({"LLM_BASE_URL": "http://user:sk-secret@host/v1"}, "LLM_BASE_URL: Value error, no user or password"),
         ({"LLM_RPM": "fast"}, "LLM_RPM: Value error, 'fast' is not LIMIT or BASE_URL=LIMIT"),
         ({"LLM_EXTRA_BODIES": '{"typo": {}}'}, "LLM_EXTRA_BODIES: Value error, no model that is asked has the name"),
-        ({"LLM_BUDGET_COST": "5"}, "LLM_PRICES has none of smollm2-135m-instruct"),
+        ({"LLM_BUDGET_COST": "5"}, "LLM_PRICES has none of embedded"),
         ({"FAULT_QUOTA_RATE": "1", "FAULT_OVERLOAD_RATE": "1", "LLM_API_KEY": "sk-secret"}, "together at most 1"),
     ],
 )

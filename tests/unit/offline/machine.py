@@ -69,7 +69,7 @@ class Result(NamedTuple):
 
     @property
     def changes(self) -> list[str]:
-        """Return the calls that change the machine, in order."""
+        """Returns the calls that change the machine, in order."""
         queries = (
             "docker info",
             "docker context",
@@ -126,13 +126,13 @@ class Machine:
         return subprocess.run([self.shell[0], "--list"], capture_output=True, text=True, check=True).stdout.split()
 
     def copy(self, name: str) -> None:
-        """Copy a script and replace its paths of system files by paths below the root of this machine."""
+        """Copies a script and replaces its paths of system files by paths below the root of this machine."""
         text = (ROOT / "offline" / name).read_text()
         text = re.sub(r"(?<![\w.$}/])/(etc|proc|run|usr|var)/", rf"{self.root}/\1/", text)
         self._write(self.fleet / "offline" / name, text)
 
     def _write(self, path: Path, text: str) -> None:
-        """Write a program. An existing tool is a link to the real one, so it is removed first."""
+        """Writes a program. An existing tool is a link to the real one, so it is removed first."""
         assert path.parent.resolve().is_relative_to(self.root.resolve())
         path.unlink(missing_ok=True)
         path.write_text(text)
@@ -148,11 +148,11 @@ class Machine:
         )
 
     def stub(self, program: str, body: str = "") -> None:
-        """Put a program on the PATH that records its call and then runs a body of shell commands."""
+        """Puts a program on the PATH that records its call and then runs a body of shell commands."""
         self._program(self.bin / program, body)
 
     def script(self, name: str, body: str = "") -> None:
-        """Replace one of the scripts next to `prepare` by such a program."""
+        """Replaces one of the scripts next to `prepare` by a recording program."""
         self._program(self.fleet / "offline" / name, body)
 
     def without(self, *programs: str) -> None:
@@ -195,7 +195,7 @@ class Machine:
         self.remove_state("engine")
 
     def remove_engine(self) -> None:
-        """Remove Docker; `install engine` then installs and starts it, as Debian's package does with systemd."""
+        """Removes Docker; `install engine` then installs and starts it, as Debian's package does with systemd."""
         packages = self.root / "packages"
         packages.mkdir()
         (self.bin / "docker").rename(packages / "docker")
@@ -204,7 +204,7 @@ class Machine:
         self.script("install", f'cp {packages}/docker {self.bin}/ && touch "$state/engine"')
 
     def cut_registry(self, *refused: str) -> None:
-        """Let pulls of the named images fail, or all pulls."""
+        """Makes pulls of the named images fail, or all pulls."""
         self.set_state("pull-error", NO_HOST)
         self.set_state("refused", "\n".join(refused or IMAGES.values()))
 
@@ -217,7 +217,7 @@ class Machine:
         }
 
     def run(self, script: str = "prepare", *arguments: str, **settings: str) -> Result:
-        """Run a script without a terminal."""
+        """Runs a script without a terminal."""
         done = subprocess.run(
             [*self.shell, str(self.fleet / "offline" / script), *arguments],
             env=self.environment(**settings),
@@ -230,7 +230,7 @@ class Machine:
         return self._result(done.returncode, done.stdout)
 
     def run_at_terminal(self, answer: str, **settings: str) -> Result:
-        """Run `prepare` at a terminal and type an answer, even if there is no question."""
+        """Runs `prepare` at a terminal and types an answer, even if there is no question."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*self.shell, str(self.fleet / "offline/prepare")],
@@ -245,7 +245,7 @@ class Machine:
         while True:
             try:
                 piece = os.read(ours, 4096)
-            except OSError:  # Linux reports this when nobody has the terminal open any more
+            except OSError:  # Linux reports this when all programs have closed the terminal
                 break
             if not piece:
                 break

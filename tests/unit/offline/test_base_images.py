@@ -142,7 +142,7 @@ def test_offline_1_keeps_stand_ins_in_use(machine):
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_offline_1_says_where_stand_ins_can_be_built(machine, user):
+def test_offline_1_fails_with_advice_where_stand_ins_cannot_be_built(machine, user):
     machine.user(user)
     if not user:
         machine.without("apt-get")

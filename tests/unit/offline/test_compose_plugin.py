@@ -64,7 +64,7 @@ def test_compose_is_installed_at_a_terminal_only_after_a_yes(without_compose, an
     assert (result.code, result.changes) == (0 if changes else 1, changes)
 
 
-def test_a_user_is_told_to_install_compose(without_compose):
+def test_a_user_who_is_not_root_gets_instructions_to_install_compose(without_compose):
     without_compose.user(1000)
     result = without_compose.run()
     assert (result.code, result.changes) == (1, [])
@@ -86,7 +86,7 @@ def test_prepare_fails_when_compose_could_not_be_installed(without_compose):
         ("github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3", "0.13.1"),
     ],
 )
-def test_a_user_is_told_to_install_buildx_where_compose_needs_it(without_buildx, buildx, found):
+def test_a_user_who_is_not_root_gets_instructions_to_install_buildx_if_compose_needs_it(without_buildx, buildx, found):
     without_buildx.user(1000)
     if buildx:
         without_buildx.set_state("buildx", buildx)
@@ -112,7 +112,7 @@ def test_buildx_is_not_installed_at_a_terminal_without_a_yes(without_buildx):
     assert (result.code, result.changes) == (1, [])
 
 
-def test_prepare_fails_when_the_packages_have_only_an_old_buildx(without_buildx):
+def test_prepare_fails_when_only_an_old_buildx_can_be_installed(without_buildx):
     without_buildx.script("install", 'echo "github.com/docker/buildx 0.13.1" >"$state/$1"')
     result = without_buildx.run()
     assert (result.code, result.changes) == (1, ["install buildx"])

@@ -52,7 +52,7 @@ def test_a_stopped_engine_is_not_started_at_a_terminal_without_a_yes(stopped, an
     assert "sudo systemctl start docker" in result.output
 
 
-def test_a_user_is_told_how_to_start_the_engine(stopped):
+def test_a_user_who_is_not_root_gets_instructions_to_start_the_engine(stopped):
     stopped.user(1000)
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
@@ -113,7 +113,7 @@ def test_no_engine_is_installed_at_a_terminal_without_a_yes(absent, answer):
     assert "nothing was changed. Install Docker Engine 24 or newer" in result.output
 
 
-def test_a_user_is_told_what_to_install(absent):
+def test_a_user_who_is_not_root_gets_instructions_to_install_an_engine(absent):
     absent.user(1000)
     result = absent.run()
     assert (result.code, result.changes) == (1, [])
@@ -122,7 +122,7 @@ def test_a_user_is_told_what_to_install(absent):
 
 
 @pytest.mark.parametrize("text", ["ID=fedora\n", "ID=arch\n"])
-def test_on_other_distributions_the_user_is_told_what_to_install(absent, text):
+def test_on_other_distributions_the_user_gets_instructions_to_install_an_engine(absent, text):
     absent.file("etc/os-release", text)
     result = absent.run()
     assert (result.code, result.changes) == (1, [])
@@ -133,7 +133,7 @@ def test_on_other_distributions_the_user_is_told_what_to_install(absent, text):
 # --- macOS, WSL, Windows ---------------------------------------------------------------------------------------------
 
 
-def test_on_macos_the_user_is_told_to_start_docker_desktop(stopped):
+def test_on_macos_the_user_gets_instructions_to_start_docker_desktop(stopped):
     stopped.system("Darwin")
     stopped.without("apt-get", "dockerd", "iptables", "mmdebstrap")
     result = stopped.run()
@@ -141,7 +141,7 @@ def test_on_macos_the_user_is_told_to_start_docker_desktop(stopped):
     assert "Docker is installed but does not run: start Docker Desktop (or Colima: colima start)" in result.output
 
 
-def test_on_macos_the_user_is_told_to_install_docker_desktop(absent):
+def test_on_macos_the_user_gets_instructions_to_install_docker_desktop(absent):
     absent.system("Darwin")
     absent.without("apt-get", "mmdebstrap")
     result = absent.run()
@@ -163,7 +163,7 @@ def test_an_engine_is_installed_in_wsl_after_a_yes(in_wsl):
     assert "Start Docker Desktop with its WSL integration" in result.output
 
 
-def test_in_wsl_the_user_is_told_two_ways_to_start_docker(in_wsl):
+def test_in_wsl_the_user_gets_instructions_for_two_ways_to_start_docker(in_wsl):
     in_wsl.stop_engine()
     in_wsl.user(1000)
     result = in_wsl.run()
@@ -171,7 +171,7 @@ def test_in_wsl_the_user_is_told_two_ways_to_start_docker(in_wsl):
     assert "sudo service docker start, or start Docker Desktop with its WSL integration" in result.output
 
 
-def test_on_windows_the_user_is_told_to_start_docker_desktop(stopped):
+def test_on_windows_the_user_gets_instructions_to_start_docker_desktop(stopped):
     stopped.system("MINGW64_NT-10.0")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])
@@ -179,10 +179,10 @@ def test_on_windows_the_user_is_told_to_start_docker_desktop(stopped):
     assert "Docker Desktop" in result.output
 
 
-# --- Engines of others, and of other machines ------------------------------------------------------------------------
+# --- Permissions, remote engines and other contexts -------------------------------------------------------------------
 
 
-def test_a_user_without_permission_is_told_the_group_to_join(stopped):
+def test_a_user_without_permission_gets_instructions_to_join_the_docker_group(stopped):
     stopped.user(1000)
     stopped.set_state("info-error", "permission denied while trying to connect to the Docker daemon socket")
     result = stopped.run()
@@ -190,13 +190,13 @@ def test_a_user_without_permission_is_told_the_group_to_join(stopped):
     assert "ada may not use the Docker engine: join the group docker (sudo usermod -aG docker ada" in result.output
 
 
-def test_no_engine_is_started_when_docker_host_names_another(stopped):
+def test_no_engine_is_started_when_docker_host_is_set(stopped):
     result = stopped.run(DOCKER_HOST="tcp://build-machine:2375")
     assert (result.code, result.changes) == (1, [])
     assert "no Docker engine answers at DOCKER_HOST=tcp://build-machine:2375" in result.output
 
 
-def test_no_engine_is_started_when_the_context_names_another(stopped):
+def test_no_engine_is_started_when_another_docker_context_is_in_use(stopped):
     stopped.set_state("context", "rootless")
     result = stopped.run()
     assert (result.code, result.changes) == (1, [])

@@ -38,7 +38,7 @@ def test_the_script_is_posix_shell(script):
 
 
 @pytest.mark.parametrize("script", ["studies/run", "studies/cache/with_redis"])
-def test_the_scripts_of_the_studies_keep_to_posix(script):
+def test_the_scripts_of_the_studies_are_posix_shell(script):
     assert (ROOT / script).read_text().startswith("#!/bin/sh\n")
     for shell in SHELLS.values():
         subprocess.run([*shell, "-n", str(ROOT / script)], check=True, timeout=60)
@@ -47,13 +47,13 @@ def test_the_scripts_of_the_studies_keep_to_posix(script):
 
 
 @pytest.mark.parametrize("script", ["install", "stand-ins", "apt.sh"])
-def test_shellcheck_finds_no_faults_in_scripts_for_bash(script):
+def test_shellcheck_finds_no_errors_in_bash_scripts(script):
     result = shellcheck("--external-sources", f"offline/{script}")
     assert (result.returncode, result.stdout) == (0, "")
 
 
 def recipes(target: str, folder: Path) -> list[str]:
-    """Return the recipes of a target: make runs them with a shell that only records its input."""
+    """Returns the recipes of a target: make runs them with a shell that only records its input."""
     shell = folder / "shell"
     shell.write_text(f'#!/bin/sh\nprintf "%s\\0" "$2" >>{folder}/recipes\n')
     shell.chmod(0o755)

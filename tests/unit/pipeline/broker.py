@@ -1,4 +1,4 @@
-"""A broker in this process: librdkafka's mock cluster, which speaks the protocol. For tests of the loop only."""
+"""In-process broker for tests of the loop: the mock cluster of librdkafka."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ QUIET = {"log_level": 0}
 
 
 class Broker:
-    """It has the topics that it is made with, of four partitions each."""
+    """A mock cluster with the given topics of four partitions each."""
 
     def __init__(self, *topics):
         self._cluster = confluent_kafka.Producer({"bootstrap.servers": "unused:1", "test.mock.num.brokers": 1, **QUIET})
@@ -38,7 +38,7 @@ class Broker:
 
     @contextmanager
     def reading(self, topic) -> Iterator["Reader"]:
-        """Gives what reads a topic from its beginning."""
+        """Yields a reader of a topic from its beginning."""
         client = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "tests", **QUIET})
         numbers = client.list_topics(topic, timeout=5).topics[topic].partitions
         client.assign(
@@ -51,7 +51,7 @@ class Broker:
 
     @contextmanager
     def consuming(self, topics, handler, limits=Limits(), clock=Clock(), heartbeat=None, **settings):
-        """Runs the loop in a thread; gives a list that holds what ended it."""
+        """Runs the loop in a thread and yields a list that receives the exception that ends it."""
         stop, ended = threading.Event(), []
         with Producer(self.settings(), "tests") as producer:
             settings = self.settings(**settings)
@@ -82,7 +82,7 @@ class Reader:
         self._client = client
 
     def poll(self):
-        """Returns what comes within a moment, or None."""
+        """Returns the next value if it arrives within 0.1 s, otherwise None."""
         record = self._client.poll(0.1)
         return record.value() if record is not None and not record.error() else None
 

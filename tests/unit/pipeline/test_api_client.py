@@ -1,4 +1,4 @@
-"""The client of the API, against a scripted server."""
+"""Tests of the client of the API with a scripted server."""
 
 import json
 import socket
@@ -48,7 +48,7 @@ def test_a_retry_returns_the_new_state(httpserver, client):
     assert client.retry("abc").status == "pending"
 
 
-def test_a_document_is_read_as_the_wanted_type(httpserver, client):
+def test_get_returns_the_requested_type(httpserver, client):
     httpserver.expect_request("/failed", query_string={"limit": "1"}).respond_with_json({"total": 3})
     assert client.get("/failed", dict[str, int], {"limit": 1}) == {"total": 3}
 
@@ -107,7 +107,7 @@ def test_a_refused_connection_is_reported_in_one_line():
     assert not caught.value.permanent
 
 
-def test_ready_is_200_only(httpserver, client):
+def test_check_ready_accepts_status_200_only(httpserver, client):
     httpserver.expect_ordered_request("/ready").respond_with_json({})
     httpserver.expect_ordered_request("/ready").respond_with_json({}, status=503)
     client.check_ready()

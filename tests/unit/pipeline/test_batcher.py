@@ -11,7 +11,7 @@ SECONDS = 10
 
 
 class Work:
-    """Doubles numbers; holds the first call back until it is let go."""
+    """Doubles numbers; each call blocks until `go` is set."""
 
     def __init__(self, wrong=()):
         self.calls = []
@@ -34,8 +34,8 @@ def threads():
         yield pool
 
 
-def behind(work, threads, items, most=64):
-    """Lets items queue up behind a first one, 0; returns what becomes of all."""
+def run_queued(work, threads, items, most=64):
+    """Queues items behind a first item 0, runs them, and returns the futures of all."""
     batcher = Batcher(work, most)
     futures = [threads.submit(batcher.do, 0)]
     assert work.begun.wait(SECONDS)
@@ -49,7 +49,7 @@ def behind(work, threads, items, most=64):
     return futures
 
 
-def test_who_is_alone_waits_for_nobody():
+def test_a_single_caller_does_not_wait():
     work = Work()
     work.go.set()
     batcher = Batcher(work)
@@ -57,37 +57,37 @@ def test_who_is_alone_waits_for_nobody():
     assert work.calls == [[1], [2]]
 
 
-def test_who_comes_meanwhile_is_done_together(threads):
+def test_items_that_arrive_during_a_batch_form_the_next_batch(threads):
     work = Work()
-    futures = behind(work, threads, [1, 2, 3])
+    futures = run_queued(work, threads, [1, 2, 3])
     assert [each.result() for each in futures] == [0, 2, 4, 6]
     assert work.calls == [[0], [1, 2, 3]]
 
 
-def test_a_batch_has_a_limit(threads):
+def test_the_size_of_a_batch_is_limited(threads):
     work = Work()
-    futures = behind(work, threads, [1, 2, 3], most=2)
+    futures = run_queued(work, threads, [1, 2, 3], most=2)
     assert [each.result() for each in futures] == [0, 2, 4, 6]
     assert work.calls == [[0], [1, 2], [3]]
 
 
-def test_an_error_is_only_for_the_item_at_fault(threads):
+def test_an_error_is_raised_only_for_the_item_that_caused_it(threads):
     work = Work({2: ValueError("two")})
-    _, one, two, three = behind(work, threads, [1, 2, 3])
+    _, one, two, three = run_queued(work, threads, [1, 2, 3])
     assert (one.result(), three.result()) == (2, 6)
     with pytest.raises(ValueError, match="two"):
         two.result()
 
 
-def test_what_is_away_is_away_for_all_at_once(threads):
-    work = Work({2: Unavailable("away")})
-    for each in behind(work, threads, [1, 2, 3])[1:]:
+def test_unavailable_is_raised_for_all_items_of_a_batch(threads):
+    work = Work({2: Unavailable("down")})
+    for each in run_queued(work, threads, [1, 2, 3])[1:]:
         with pytest.raises(Unavailable):
             each.result()
     assert work.calls == [[0], [1, 2, 3]]
 
 
-def test_everybody_gets_what_is_theirs_under_load(threads):
+def test_each_caller_gets_its_own_result_under_load(threads):
     with ThreadPoolExecutor(32) as many:
         batcher = Batcher(lambda items: [item + 1 for item in items], max_batch=5)
         assert list(many.map(batcher.do, range(5000))) == list(range(1, 5001))

@@ -1,8 +1,10 @@
-"""The answer cache without Redis; what it does with one is tried against the running fleet."""
+"""Tests of the answer cache without Redis; the system tests cover it with Redis."""
+
+import json
 
 import pytest
 
-from pipeline.cache import Cache
+from pipeline.cache import Answer, Cache
 from pipeline.errors import Unavailable
 from pipeline.settings import CacheSettings
 
@@ -10,15 +12,37 @@ ID = "0" * 32
 
 
 @pytest.fixture
-def away():
+def cache_without_redis():
     return Cache(CacheSettings(redis_url="redis://127.0.0.1:1/0"), "test")
 
 
-def test_an_absent_redis_is_like_an_empty_one(away):
-    assert away.get(ID) is None
+def test_get_returns_none_without_redis(cache_without_redis):
+    assert cache_without_redis.get(ID) is None
 
 
 @pytest.mark.parametrize("method", ["invalidate", "forget"])
-def test_whoever_takes_an_answer_out_is_told_that_it_may_still_be_there(away, method):
+def test_invalidate_and_forget_raise_unavailable_without_redis(cache_without_redis, method):
     with pytest.raises(Unavailable, match="Redis"):
-        getattr(away, method)(ID)
+        getattr(cache_without_redis, method)(ID)
+
+
+def test_an_answer_from_before_there_were_several_references_is_read():
+    fields = {
+        "question_id": ID,
+        "question_text": "Why?",
+        "original_answer": "Because.",
+        "llm_response": "So.",
+        "bert_score": 0.5,
+        "bert_precision": 0.5,
+        "bert_recall": 0.5,
+        "quality": "accepted",
+        "scorer": "s",
+        "model": "m",
+        "processing_attempts": 1,
+        "total_processing_time_ms": 1,
+        "created_at": "2026-01-31T12:00:00Z",
+    }
+    answer = Answer.model_validate_json(json.dumps(fields))
+    assert (answer.references, answer.reference_index) == ((), None)
+    several = answer.model_copy(update={"references": ("So it is.",), "reference_index": 1})
+    assert Answer.model_validate_json(several.model_dump_json()) == several

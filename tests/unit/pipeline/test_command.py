@@ -16,32 +16,32 @@ def test_start_returns_the_settings(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("check", "said"),
+    ("check", "printed"),
     [
         (None, "some-service: all well\n"),
         (lambda found: f"limit {found.poison_limit}", "some-service: all well, limit 100\n"),
     ],
 )
-def test_check_says_in_one_line_that_all_is_well(capsys, check, said):
+def test_check_prints_one_line_on_success(capsys, check, printed):
     with pytest.raises(SystemExit, match="0"):
         command.start("some-service", KafkaSettings, check, ["--check"])
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == printed
 
 
-def test_wrong_setting_is_named(monkeypatch, capsys):
+def test_an_invalid_setting_is_named(monkeypatch, capsys):
     monkeypatch.setenv("POISON_LIMIT", "many")
     with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
         command.start("some-service", KafkaSettings, arguments=["--check"])
     assert capsys.readouterr().err.startswith("POISON_LIMIT: ")
 
 
-def test_wrong_option_is_named(capsys):
+def test_an_unknown_option_is_named(capsys):
     with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
         command.start("some-service", KafkaSettings, arguments=["--chekc"])
     assert "--chekc" in capsys.readouterr().err
 
 
-def test_help_says_where_the_settings_are(capsys):
+def test_help_names_the_document_of_the_settings(capsys):
     with pytest.raises(SystemExit, match="0"):
         command.start("some-service", KafkaSettings, arguments=["--help"])
     assert "docs/settings.md" in capsys.readouterr().out

@@ -28,7 +28,7 @@ def seconds_until_due(delays, failed, chance=0.0):
         (replace(QUOTA, longest_seconds=600), 0, 86_400, 600),
     ],
 )
-def test_the_longer_wait_counts_from_the_failure(delays, retries, asked, seconds):
+def test_the_longer_of_delay_and_requested_wait_counts_from_the_failure(delays, retries, asked, seconds):
     assert seconds_until_due(delays, failed_call(retry_count=retries, retry_after=asked)) == seconds
 
 
@@ -36,12 +36,12 @@ def test_the_longer_wait_counts_from_the_failure(delays, retries, asked, seconds
     ("delays", "times", "seconds"),
     [(OVERLOAD, 1, 2), (OVERLOAD, 3, 8), (OVERLOAD, 6, 60), (OVERLOAD, 99, 60), (QUOTA, 1, 60), (QUOTA, 9, 60)],
 )
-def test_tries_that_cost_no_retry_come_at_growing_intervals(delays, times, seconds):
+def test_calls_that_use_no_retry_are_repeated_at_growing_intervals(delays, times, seconds):
     assert seconds_until_due(delays, failed_call(counts=False, times=times)) == seconds
 
 
 @pytest.mark.parametrize(("waited", "seconds"), [(0, 3600), (3000, 600), (9999, 60)])
-def test_a_question_is_due_when_its_patience_ends(waited, seconds):
+def test_a_wait_is_limited_by_the_remaining_patience(waited, seconds):
     failed = failed_call("quota", counts=False, retry_after=7200, waiting_since=NOW - timedelta(seconds=waited))
     assert seconds_until_due(replace(QUOTA, patience_seconds=3600), failed) == seconds
 

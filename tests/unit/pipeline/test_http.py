@@ -11,7 +11,7 @@ DEAD_PROXY = "http://127.0.0.1:9"
 
 @pytest.fixture
 def behind_a_proxy(monkeypatch):
-    """What Docker's client sets in every container; the exceptions are its documentation's example."""
+    """Sets the variables that Docker's client sets in containers; `no_proxy` is the example of its documentation."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, DEAD_PROXY)
     for name in ("no_proxy", "NO_PROXY"):
@@ -39,7 +39,7 @@ def behind_a_proxy(monkeypatch):
         ("http://", False),
     ],
 )
-def test_a_proxy_may_lead_to_the_internet_alone(url, outside):
+def test_only_addresses_on_the_internet_are_outside(url, outside):
     assert http.is_outside(url) is outside
 
 
@@ -61,23 +61,23 @@ def test_retry_after_is_seconds(header, seconds):
     assert http.retry_after({"Retry-After": header}) == seconds
 
 
-def test_without_the_header_there_is_no_wait():
+def test_retry_after_is_none_without_the_header():
     assert http.retry_after({}) is None
 
 
-def test_a_call_returns_the_reply_whatever_its_status(httpserver: HTTPServer):
+def test_a_call_returns_a_reply_of_any_status(httpserver: HTTPServer):
     httpserver.expect_request("/ask", method="POST", json={"a": 1}, query_string={"b": "2"}).respond_with_json({}, 422)
     client = http.Client(httpserver.url_for("") + "/", 5)
     assert client.call("POST", "/ask", json={"a": 1}, params={"b": "2"}).status_code == 422
 
 
-def test_calls_between_services_take_no_proxy(httpserver: HTTPServer, behind_a_proxy):
+def test_calls_between_services_use_no_proxy(httpserver: HTTPServer, behind_a_proxy):
     httpserver.expect_request("/ready").respond_with_data("ok")
     assert http.Client(httpserver.url_for(""), 5).call("GET", "/ready").ok
     assert http_problem(httpserver.url_for("/ready")) is None
 
 
-def test_a_refused_connection_says_so_without_addresses_of_objects():
+def test_a_refused_connection_has_a_readable_message():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -86,7 +86,7 @@ def test_a_refused_connection_says_so_without_addresses_of_objects():
     assert (failure.value.kind, str(failure.value)) == ("no-connection", f"cannot reach {url}: Connection refused")
 
 
-def test_a_service_that_says_nothing_is_given_up_in_time():
+def test_a_service_that_sends_no_reply_times_out():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(http.NoReply) as failure:
@@ -94,7 +94,7 @@ def test_a_service_that_says_nothing_is_given_up_in_time():
     assert (failure.value.kind, str(failure.value)) == ("no-answer", f"no reply from {url} within 0.2 s")
 
 
-def test_a_redirect_without_end_is_unexpected(httpserver: HTTPServer):
+def test_an_endless_redirect_is_an_unexpected_error(httpserver: HTTPServer):
     httpserver.expect_request("/").respond_with_data("", 302, {"Location": "/"})
     with pytest.raises(http.NoReply) as failure:
         http.Client(httpserver.url_for(""), 5).call("GET", "/")
@@ -102,7 +102,7 @@ def test_a_redirect_without_end_is_unexpected(httpserver: HTTPServer):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "summary"),
     [
         ('{"title": "Unavailable", "detail": "no\\nbroker"}', "503 Unavailable: no broker"),
         ('{"title": "Unavailable"}', "503 Unavailable"),
@@ -111,6 +111,6 @@ def test_a_redirect_without_end_is_unexpected(httpserver: HTTPServer):
         ("<html>", "503 SERVICE UNAVAILABLE"),
     ],
 )
-def test_an_error_is_told_in_one_line(httpserver: HTTPServer, body, said):
+def test_a_problem_is_summarised_in_one_line(httpserver: HTTPServer, body, summary):
     httpserver.expect_request("/").respond_with_data(body, 503)
-    assert http.problem(http.Client(httpserver.url_for(""), 5).call("GET", "/")) == said
+    assert http.problem(http.Client(httpserver.url_for(""), 5).call("GET", "/")) == summary

@@ -18,7 +18,7 @@ def test_nothing_is_committed_past_a_message_in_flight():
     assert watermark.progress == Progress(8)
 
 
-def test_what_is_finished_ahead_travels_in_the_metadata():
+def test_offsets_finished_out_of_order_are_stored_in_the_metadata():
     progress = Progress(100, (range(102, 142), range(143, 150)))
     assert progress.metadata == "2+40,1+7"
     assert Progress.of(100, "2+40,1+7") == progress
@@ -26,11 +26,11 @@ def test_what_is_finished_ahead_travels_in_the_metadata():
 
 
 @pytest.mark.parametrize("metadata", ["consumer-1", "2+40,", "2+x", "+", "{}"])
-def test_metadata_of_another_program_says_nothing(metadata):
+def test_metadata_of_other_programs_is_ignored(metadata):
     assert Progress.of(100, metadata) == Progress(100)
 
 
-def test_a_broker_accepts_the_metadata_of_many_runs():
+def test_metadata_of_many_ranges_stays_within_the_limit_of_the_broker():
     many = Progress(0, tuple(range(offset, offset + 1) for offset in range(1, 20_000, 2)))
     assert len(many.metadata) <= MAX_METADATA_BYTES
     kept = Progress.of(0, many.metadata).ahead
@@ -39,8 +39,8 @@ def test_a_broker_accepts_the_metadata_of_many_runs():
 
 
 @given(st.data(), st.sets(st.integers(0, 40), max_size=30), st.integers(1, 8))
-def test_readers_that_follow_each_other_do_each_message_once(data, offsets, in_flight):
-    """A reader may end at any moment: the next one does what was not finished, and nothing else."""
+def test_successive_readers_process_each_message_once(data, offsets, in_flight):
+    """A reader may end at any moment. The next one processes the unfinished messages and no others."""
     log = sorted(offsets)  # with gaps, as in a compacted or transactional topic
     done: list[int] = []
     committed = Progress(0)

@@ -1,4 +1,4 @@
-"""Which requests are taken."""
+"""Tests of the check of a request's host and origin."""
 
 import pytest
 
@@ -23,7 +23,7 @@ HOST = "localhost:5001"
         "fleet.localhost:5001",
     ],
 )
-def test_names_that_nobody_else_can_have_are_taken(host):
+def test_local_host_names_are_allowed(host):
     assert host_allowed(host)
 
 
@@ -44,12 +44,12 @@ def test_names_that_nobody_else_can_have_are_taken(host):
         "local host",
     ],
 )
-def test_other_names_are_refused(host):
+def test_other_host_names_are_refused(host):
     assert not host_allowed(host)
     assert refusal("GET", host, None, None) == "host"
 
 
-def test_further_names_are_those_of_the_setting():
+def test_host_names_in_the_setting_are_allowed():
     names = listed(" fleet.example.org, Other.example ,")
     assert host_allowed("fleet.example.org:443", names)
     assert host_allowed("other.example", names)
@@ -57,7 +57,7 @@ def test_further_names_are_those_of_the_setting():
     assert host_allowed("evil.example", ["*"])
 
 
-def test_a_star_stands_for_the_names_below():
+def test_a_wildcard_allows_subdomains_only():
     assert host_allowed("a.fleet.example:5001", ["*.fleet.example"])
     assert not host_allowed("fleet.example", ["*.fleet.example"])
     assert not host_allowed("evilfleet.example", ["*.fleet.example"])
@@ -83,7 +83,7 @@ def test_a_star_stands_for_the_names_below():
         ("", None),
     ],
 )
-def test_a_page_from_elsewhere_changes_nothing(method, origin, site):
+def test_changes_by_pages_of_other_origins_are_refused(method, origin, site):
     assert refusal(method, HOST, origin, site) == "origin"
 
 
@@ -100,12 +100,12 @@ def test_a_page_from_elsewhere_changes_nothing(method, origin, site):
         ("[::1]:5001", "http://[::1]:5001", "same-origin"),
     ],
 )
-def test_tools_and_own_pages_change_what_they_like(host, origin, site):
+def test_changes_by_tools_and_own_pages_are_allowed(host, origin, site):
     assert refusal("POST", host, origin, site) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_who_only_reads_may_come_from_anywhere(method):
+def test_reading_is_allowed_from_any_origin(method):
     assert refusal(method, HOST, "https://evil.example", "cross-site") is None
 
 
@@ -113,7 +113,7 @@ def test_an_origin_that_equals_a_foreign_host_is_refused_by_the_host():
     assert refusal("POST", "evil.example:5001", "http://evil.example:5001", "same-origin") == "host"
 
 
-def test_other_pages_may_be_allowed():
+def test_origins_in_the_setting_are_allowed():
     assert refusal("POST", HOST, "https://page.example", "cross-site", (), ["https://page.example/"]) is None
     assert refusal("POST", HOST, "https://evil.example", "cross-site", (), ["https://page.example"]) == "origin"
     assert refusal("POST", HOST, "https://evil.example", "cross-site", (), ["*"]) is None

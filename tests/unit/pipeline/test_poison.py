@@ -5,7 +5,7 @@ import pytest
 from pipeline.poison import PoisonLimit, TooManyUnreadable
 
 
-def test_more_in_a_row_than_the_limit_are_too_many():
+def test_more_rejections_in_a_row_than_the_limit_are_an_error():
     limit = PoisonLimit(2)
     limit.rejected("not JSON")
     limit.rejected("not JSON")
@@ -14,7 +14,7 @@ def test_more_in_a_row_than_the_limit_are_too_many():
 
 
 @pytest.mark.parametrize("others", [1, 5])
-def test_half_of_all_or_less_are_borne(others):
+def test_rejections_of_at_most_half_of_the_messages_are_tolerated(others):
     limit = PoisonLimit(10)
     for _ in range(1000):
         limit.rejected("empty value")
@@ -22,7 +22,7 @@ def test_half_of_all_or_less_are_borne(others):
             limit.read()
 
 
-def test_more_than_half_of_the_last_ones_are_too_many_though_not_in_a_row():
+def test_rejections_of_more_than_half_of_the_last_messages_are_an_error():
     limit = PoisonLimit(4)
     for _ in range(1000):
         limit.read()
@@ -35,7 +35,7 @@ def test_more_than_half_of_the_last_ones_are_too_many_though_not_in_a_row():
         limit.rejected("empty value")
 
 
-def test_a_partition_that_is_fine_does_not_hide_one_that_is_not():
+def test_rejections_are_counted_separately_for_each_partition():
     limit = PoisonLimit(100)
     for _ in range(100):
         limit.rejected("bad deployment", "validated-responses/0")
@@ -45,7 +45,7 @@ def test_a_partition_that_is_fine_does_not_hide_one_that_is_not():
         limit.rejected("bad deployment", "validated-responses/0")
 
 
-def test_threads_count_together():
+def test_rejections_by_all_threads_are_counted():
     limit = PoisonLimit(8000)
     threads = [
         threading.Thread(target=lambda: [limit.rejected("bad", "t/0") for _ in range(1000)], daemon=True)

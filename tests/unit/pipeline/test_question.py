@@ -14,7 +14,7 @@ QUESTION_SET = Path(__file__).parents[3] / "traffic_generator" / "data" / "quest
 
 
 def earlier_form(text):
-    """Returns what ids were made of before capitals and symbols counted."""
+    """Returns the text that earlier ids were computed from; it ignores capitals and symbols."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -42,7 +42,7 @@ def earlier_id(text, context):
         pytest.param("GROẞ", "groß", id="capital sharp s"),
     ],
 )
-def test_what_asks_the_same_is_one_question(one, other):
+def test_equivalent_texts_have_the_same_id(one, other):
     assert question_id(one) == question_id(other)
 
 
@@ -72,27 +72,27 @@ def test_what_asks_the_same_is_one_question(one, other):
         ("Sıkıldım", "Sikildim"),  # noqa: RUF001
     ],
 )
-def test_what_may_ask_something_else_is_another_question(one, other):
+def test_texts_with_different_meanings_have_different_ids(one, other):
     assert question_id(one) != question_id(other)
 
 
-def test_context_counts_and_an_empty_one_is_none():
+def test_the_context_is_part_of_the_id_and_an_empty_context_equals_none():
     assert question_id("a", "b") != question_id("a")
     assert question_id("a", "") == question_id("a", None)
     assert question_id("a b", "c") != question_id("a", "b c")
 
 
-def test_id_is_the_head_of_a_sha256():
+def test_id_is_the_beginning_of_a_sha256():
     # printf 'why?\n' | sha256sum
     assert question_id("Why?") == "cb9945c0962ea9dc28e96b0f3f3ab6b7"
 
 
 @given(st.text(), st.text())
-def test_id_depends_on_the_normalised_text_alone(text, context):
+def test_id_depends_only_on_the_normalised_text(text, context):
     assert question_id(normalise(text), normalise(context)) == question_id(text, context)
 
 
-def test_a_word_in_capitals_keeps_its_case_whatever_stands_beside_it():
+def test_words_in_capitals_keep_their_case_beside_punctuation():
     assert normalise("Is the (US)-led ALLIANCE of NO2, the IT's?") == "is the (US)-led ALLIANCE of NO2, the IT's?"
 
 
@@ -106,6 +106,6 @@ def test_stored_ids_of_the_shipped_questions_change_only_for_words_in_capitals()
 
 
 @given(st.text(), st.text())
-def test_an_id_is_the_earlier_one_exactly_where_both_rules_give_the_same_text(text, context):
+def test_an_id_equals_the_earlier_one_only_if_both_normalised_texts_are_equal(text, context):
     same = (normalise(text), normalise(context)) == (earlier_form(text), earlier_form(context))
     assert (question_id(text, context) == earlier_id(text, context)) is same

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -5,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import topics
-from pipeline.messages import LowQuality, Question, Response, Validated
-from pipeline.routing import BertScore, Gate, NoScore, decide
+from pipeline.messages import LowQuality, ProviderError, Question, Response, Validated
+from pipeline.routing import BertScore, Gate, NoScore, decide, give_up
 from tests.unit import samples
 
 GATE = Gate(threshold=0.7, max_attempts=3, self_check_threshold=0.3)
@@ -17,7 +18,7 @@ def score(value):
 
 
 def run_loop(scores, gate=GATE):
-    """Plays the loop: asks again with the next score until an answer is kept."""
+    """Simulates the loop: asks again with the next score until an answer is kept."""
     question, records = samples.question(), []
     for number, f1 in enumerate(scores, 1):
         answer = question.convert_to(
@@ -50,7 +51,7 @@ def test_a_good_answer_is_accepted():
     assert records == []
 
 
-def test_a_bad_answer_is_asked_again_with_its_best_and_history():
+def test_a_bad_answer_is_regenerated_with_best_answer_and_history():
     again, records = run_loop([0.4])
     assert type(again) is Question
     assert (again.processing_attempts, again.retry_count) == (2, 0)
@@ -59,7 +60,7 @@ def test_a_bad_answer_is_asked_again_with_its_best_and_history():
     assert [(record.decision, record.threshold) for record in records] == [("regenerate", 0.7)]
 
 
-def test_error_retries_start_anew_with_each_generation():
+def test_the_retry_count_is_reset_for_a_regeneration():
     answer = samples.response(retry_count=3)
     again = decide(answer, score(0.1), GATE, samples.NOW)[0].message
     assert again.retry_count == 0
@@ -77,7 +78,7 @@ def test_scores_06_08_07_keep_08_when_none_passes():
     assert kept.bert_score == 0.8
 
 
-def test_ties_keep_the_first():
+def test_the_first_answer_is_kept_among_equal_scores():
     kept, _ = run_loop([0.5, 0.5, 0.5])
     assert kept.llm_response == "answer 1"
 
@@ -138,6 +139,28 @@ def test_an_earlier_scored_answer_is_kept_when_the_last_one_is_unreadable():
     assert [entry.bert_score for entry in kept.attempts] == [0.4, None]
 
 
+def test_the_reference_of_an_earlier_answer_is_kept_when_the_last_one_is_unreadable():
+    several = samples.response(references=("Another reference.",))
+    again = decide(several, replace(score(0.4), reference_index=1), GATE, samples.NOW)[0].message
+    last = again.convert_to(
+        Response,
+        llm_response="unreadable",
+        model="m",
+        llm_latency_ms=1,
+        generated_at=samples.NOW,
+        processing_attempts=3,
+    )
+    [routed] = decide(last, UNREAD, GATE, samples.NOW)
+    assert (routed.message.references, routed.message.reference_index) == (("Another reference.",), 1)
+
+
+def test_an_unreadable_answer_with_several_references_has_no_reference_index():
+    response = samples.response(references=("Another reference.",), processing_attempts=3)
+    [routed] = decide(response, UNREAD, GATE, samples.NOW)
+    kept = routed.message
+    assert (kept.quality, kept.unscored_reason, kept.reference_index) == ("unscored", "other_language", None)
+
+
 def test_warnings_of_the_kept_answer_are_kept():
     warned = BertScore(0.5, 0.5, 0.5, 0.5, "e", warnings=("truncated",))
     again, low = (routed.message for routed in decide(samples.response(), warned, GATE, samples.NOW))
@@ -152,7 +175,7 @@ def test_warnings_of_the_kept_answer_are_kept():
     ("attempt", "agreement", "quality"),
     [(1, 0.3, "self_check_accepted"), (1, 0.29, None), (3, 0.29, "self_check_max_retries_reached")],
 )
-def test_without_reference_agreement_has_a_threshold_of_its_own(attempt, agreement, quality):
+def test_without_reference_the_self_check_threshold_applies_to_agreement(attempt, agreement, quality):
     answer = samples.response(original_answer=None, processing_attempts=attempt, samples=("One.", "Two."))
     first, *records = (routed.message for routed in decide(answer, score(agreement), GATE, samples.NOW))
     if quality:
@@ -180,3 +203,39 @@ def test_the_loop_ends_with_the_first_pass_or_the_best(scores, threshold, max_at
     assert question.quality == ("accepted" if passed else "max_retries_reached")
     assert question.bert_score == (passed[0] if passed else max(played))
     assert question.llm_response == f"answer {played.index(question.bert_score) + 1}"
+
+
+@pytest.mark.parametrize(
+    ("scores", "indices", "kept_index"),
+    [
+        ([0.9], [1], 1),  # accepted
+        ([0.5, 0.69, 0.6], [0, 2, 1], 2),  # the best attempt is kept
+        ([0.5, 0.5, 0.5], [2, 0, 1], 2),  # of equal ones the first
+        ([0.5, 0.9], [1, 0], 0),
+    ],
+)
+def test_the_reference_of_the_kept_attempt_is_kept_over_regenerations(scores, indices, kept_index):
+    question = samples.question(references=("Second.", "Third."))
+    for number, (value, index) in enumerate(zip(scores, indices, strict=True), 1):
+        answer = question.convert_to(
+            Response, llm_response=f"answer {number}", model="m", llm_latency_ms=1, generated_at=samples.NOW
+        )
+        first, *records = (
+            routed.message for routed in decide(answer, replace(score(value), reference_index=index), GATE, samples.NOW)
+        )
+        assert [record.reference_index for record in records] == [index] * (value < GATE.threshold)
+        assert first.references == question.references
+        question = first
+    assert isinstance(question, Validated)
+    assert question.reference_index == kept_index
+
+
+def test_the_reference_of_the_best_answer_is_kept_when_the_question_is_given_up():
+    again = decide(samples.response(), replace(score(0.4), reference_index=1), GATE, samples.NOW)[0].message
+    error = ProviderError(type="permanent", message="no")
+    assert give_up(again, error, "not_retryable", samples.SOURCE, samples.NOW).message.reference_index == 1
+
+
+def test_an_unscored_answer_has_no_reference_index():
+    [routed] = decide(samples.response(original_answer=None), None, GATE, samples.NOW)
+    assert routed.message.reference_index is None

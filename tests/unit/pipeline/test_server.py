@@ -1,4 +1,4 @@
-"""The web server, in a process of its own."""
+"""Tests of the web server in a separate process."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_sigterm_releases_waiting_requests_and_closes_the_background(served):
     waited = []
     waiter = threading.Thread(target=lambda: waited.append(get(f"{url}/wait")))
     waiter.start()
-    time.sleep(0.2)  # the request is under way; were it later, it would be refused
+    time.sleep(0.2)  # the request must have started: a later one would be refused
     process.send_signal(signal.SIGTERM)
     waiter.join(DEADLINE_SECONDS)
     assert waited == ["released: True"]
@@ -96,6 +96,6 @@ def test_sigterm_releases_waiting_requests_and_closes_the_background(served):
     ]
 
 
-def test_server_has_one_worker_that_makes_the_application_itself():
+def test_the_server_has_one_worker_without_preloading():
     assert server.OPTIONS["workers"] == 1
     assert not server.OPTIONS["preload_app"]

@@ -17,7 +17,7 @@ def settings():
     return KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1", metrics_port=port)
 
 
-def test_what_fails_beside_the_loop_ends_the_process(settings):
+def test_a_failed_background_task_ends_the_process(settings):
     def fail(_stop):
         raise LookupError("a bug")
 
@@ -26,17 +26,17 @@ def test_what_fails_beside_the_loop_ends_the_process(settings):
     assert ended.value.code == 1
 
 
-def test_what_is_beside_the_loop_is_told_to_stop_and_waited_for(settings):
-    told = []
+def test_background_tasks_are_stopped_and_waited_for(settings):
+    stopped = []
 
     def stop_all(stop):
         stop.set()
 
     def work(stop):
-        told.append(stop.wait(20))
+        stopped.append(stop.wait(20))
 
     service.consume("tests", settings, ["questions-pending"], lambda _: [], background_tasks=[stop_all, work])
-    assert told == [True]
+    assert stopped == [True]
 
 
 HANGS = """
@@ -47,16 +47,16 @@ from pipeline.settings import KafkaSettings
 def hang_in_a_handler():
     time.sleep(600)
 
-def look(heartbeat, stop, give_up):
+def watch(heartbeat, stop, give_up):
     threading.Thread(target=hang_in_a_handler, daemon=True).start()
     give_up(60)
 
-health.watch = look
+health.watch = watch
 service.consume("tests", KafkaSettings(), ["questions-pending"], lambda _: [])
 """
 
 
-def test_a_loop_that_hangs_tells_where_before_its_process_ends(settings):
+def test_a_hanging_loop_writes_its_stack_before_its_process_ends(settings):
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "METRICS_PORT": str(settings.metrics_port),

@@ -3,20 +3,20 @@ import pytest
 from pipeline.settings import EXIT_USAGE, KafkaSettings, PostgresSettings, load
 
 
-def test_defaults_serve_the_fleet():
+def test_the_default_broker_is_that_of_the_fleet():
     assert load(KafkaSettings).kafka_bootstrap_servers == "kafka:9092"
 
 
-def test_a_bad_value_names_its_variable(monkeypatch, capsys):
+def test_an_invalid_value_is_reported_with_its_variable(monkeypatch, capsys):
     monkeypatch.setenv("POSTGRES_PORT", "99999")
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
     with pytest.raises(SystemExit) as stopped:
         load(PostgresSettings)
     assert stopped.value.code == EXIT_USAGE
-    said = capsys.readouterr().err
-    assert "POSTGRES_PORT:" in said
-    assert "LOG_LEVEL:" in said
-    assert "99999" in said
+    printed = capsys.readouterr().err
+    assert "POSTGRES_PORT:" in printed
+    assert "LOG_LEVEL:" in printed
+    assert "99999" in printed
 
 
 def test_an_empty_variable_means_the_default(monkeypatch):

@@ -9,7 +9,7 @@ def share(mine, partitions):
     return made
 
 
-def test_a_member_without_partitions_has_nothing():
+def test_a_member_without_partitions_has_no_share():
     assert (Share().of(16), Share().fraction) == (0, 0)
 
 
@@ -24,9 +24,9 @@ def test_two_members_with_three_partitions_share_two_to_one():
     assert share({0, 1}, 3).fraction == pytest.approx(2 / 3)
 
 
-def test_fewer_units_than_partitions_leave_no_member_without():
+def test_each_partition_gets_at_least_one_unit():
     assert [share({number}, 3).of(1) for number in range(3)] == [1, 1, 1]
 
 
-def test_a_share_of_nothing_is_nothing():
+def test_a_share_of_zero_is_zero():
     assert share({0, 1}, 3).of(0) == 0

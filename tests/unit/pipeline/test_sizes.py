@@ -3,14 +3,14 @@ from pipeline.messages import ProviderError
 from tests.unit import samples
 
 
-def test_the_limit_counts_key_value_and_what_the_broker_adds():
+def test_the_limit_applies_to_key_value_and_overhead():
     room = topics.MAX_MESSAGE_BYTES - sizes.OVERHEAD_BYTES - 32
     assert sizes.fits(topics.QUESTIONS_PENDING, b"k" * 32, b"v" * room)
     assert not sizes.fits(topics.QUESTIONS_PENDING, b"k" * 32, b"v" * (room + 1))
     assert sizes.fits(topics.PERMANENT, b"k" * 32, b"v" * (room + 1))
 
 
-def test_a_history_is_cut_and_the_answer_stays():
+def test_a_shortened_history_keeps_the_answer():
     error = ProviderError(type="overload", message="busy")
     question = samples.question()
     for retry in range(40):

@@ -49,8 +49,8 @@ def client(broken):
     def bell():
         return {"rang": True}
 
-    @app.get("/away")
-    def away():
+    @app.get("/unavailable")
+    def unavailable():
         raise Unavailable("PostgreSQL: gone")
 
     @app.get("/bug")
@@ -70,7 +70,7 @@ def problem(response, status):
     return body
 
 
-def test_a_body_that_may_be_left_out_is_held_to_the_rules_when_it_is_there(client):
+def test_an_optional_body_is_validated_when_it_is_present(client):
     assert client.post("/chairs").get_json() == {"text": None}
     assert client.post("/chairs", content_type="application/json").get_json() == {"text": None}
     assert client.post("/chairs", json={"text": "oak"}).get_json() == {"text": "oak"}
@@ -80,7 +80,7 @@ def test_a_body_that_may_be_left_out_is_held_to_the_rules_when_it_is_there(clien
     problem(client.post("/things"), 415)
 
 
-def test_health_and_readiness(client, broken):
+def test_readiness_depends_on_the_checks_and_health_does_not(client, broken):
     assert client.get("/health").get_json() == {"status": "ok", "version": VERSION}
     assert client.get("/ready").get_json() == {"status": "ready", "checks": {"database": "ok"}}
     broken["yes"] = True
@@ -99,7 +99,7 @@ def test_health_and_readiness(client, broken):
         ({"text": "a\x00"}, "text"),
     ],
 )
-def test_wrong_input_names_the_field(client, body, field):
+def test_an_invalid_field_is_named(client, body, field):
     found = problem(client.post("/things", json=body), 422)
     assert [each["field"] for each in found["errors"]] == [field]
 
@@ -118,30 +118,30 @@ def test_wrong_input_names_the_field(client, body, field):
         (b"[" * 990, "application/json", 400),
     ],
 )
-def test_what_is_not_a_json_object_is_refused(client, data, content_type, status):
+def test_a_body_that_is_not_a_json_object_is_rejected(client, data, content_type, status):
     problem(client.post("/things", data=data, content_type=content_type), status)
 
 
 @pytest.mark.parametrize("more", [{}, {"json": {}}, {"data": b"{", "content_type": "text/plain"}])
-def test_a_route_without_a_body_asks_for_none(client, more):
+def test_a_route_without_a_body_ignores_any_body(client, more):
     assert client.post("/bell", **more).get_json() == {"rang": True}
 
 
-def test_a_body_that_is_missing_is_named(client):
+def test_a_missing_body_is_reported(client):
     assert problem(client.post("/things"), 415)["detail"].startswith("The body must be JSON")
 
 
-def test_errors_are_problems(client):
+def test_errors_are_problem_documents(client):
     problem(client.get("/nowhere"), 404)
     assert "POST" in client.get("/things").headers["Allow"]
     problem(client.get("/things"), 405)
-    away = client.get("/away")
-    problem(away, 503)
-    assert int(away.headers["Retry-After"]) > 0
+    unavailable = client.get("/unavailable")
+    problem(unavailable, 503)
+    assert int(unavailable.headers["Retry-After"]) > 0
     assert "secret" not in problem(client.get("/bug"), 500)["detail"]
 
 
-def test_documents(client):
+def test_the_openapi_document_and_its_page_are_served(client):
     document = client.get("/openapi.json").get_json()
     assert document["openapi"].startswith("3.1")
     assert "/things" in document["paths"]

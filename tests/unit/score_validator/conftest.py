@@ -9,7 +9,7 @@ from tests.unit.score_validator.fakes import FakeScorer
 def scorer():
     fake = FakeScorer()
     yield fake
-    fake.may_go.set()
+    fake.released.set()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A scorer that is not BERTScore: shares of equal words, so that tests need neither torch nor weights."""
+"""Fake scorer that compares words, so that tests need neither torch nor weights."""
 
 import threading
 
@@ -12,7 +12,7 @@ MAX_WORDS = 512
 
 
 class FakeScorer:
-    """Says in its name that it is a fake; keeps the batches that it was asked; can be made to wait and to break."""
+    """Scorer that records its batches; a test can make it wait (`released`) and fail (`error`)."""
 
     name = "fake/words"
     baseline = 0.2
@@ -21,15 +21,15 @@ class FakeScorer:
         self.calls = []
         self.threads = set()
         self.entered = threading.Semaphore(0)
-        self.may_go = threading.Event()
-        self.may_go.set()
+        self.released = threading.Event()
+        self.released.set()
         self.error = None
 
     def score(self, pairs):
         self.calls.append(list(pairs))
         self.threads.add(threading.get_ident())
         self.entered.release()
-        assert self.may_go.wait(20), "nobody let the fake go on"
+        assert self.released.wait(20), "the test did not release the fake"
         if self.error:
             raise self.error
         if any(candidate == BREAKS for candidate, _ in pairs):
@@ -40,8 +40,10 @@ class FakeScorer:
 def _score(candidate, reference):
     if reference == NO_TOKENS:
         return Unscorable("reference", "has no text that the encoder can read")
-    if candidate == UNREADABLE:
-        return Unread("other_language", ("candidate",))
+    fields = {"candidate": candidate, "reference": reference}
+    unread = tuple(field for field, text in fields.items() if text == UNREADABLE)
+    if unread:
+        return Unread("other_language", unread)
     if candidate == NOT_A_NUMBER:
         return Unscorable("candidate", "cannot be scored")
     texts = {"candidate": candidate.split(), "reference": reference.split()}

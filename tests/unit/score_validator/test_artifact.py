@@ -26,7 +26,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_whole_folder_passes(folder):
+def test_a_complete_folder_passes(folder):
     assert check(folder).layer == 6
 
 
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_named(folder, name):
         check(folder)
 
 
-def test_a_manifest_that_leaves_a_file_out_is_damaged(folder):
+def test_a_manifest_without_one_of_the_files_is_damaged(folder):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     del manifest["files"][TOKENIZER_FILE]
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
@@ -53,6 +53,6 @@ def test_a_manifest_that_leaves_a_file_out_is_damaged(folder):
         check(folder)
 
 
-def test_the_message_names_the_variable(tmp_path):
+def test_the_error_about_a_missing_folder_names_the_variable(tmp_path):
     with pytest.raises(EncoderError, match="SCORER_ENCODER_FOLDER"):
         load_scorer(ScorerSettings(scorer_encoder_folder=tmp_path / "nothing"))

@@ -1,7 +1,7 @@
 from score_validator.idf import Idf
 
 
-def test_rare_tokens_weigh_more_and_those_of_every_text_nothing():
+def test_rare_tokens_weigh_more_and_tokens_of_every_text_weigh_zero():
     counts = Idf.count([["[CLS]", "the", "sky", "the"], ["[CLS]", "the", "sea"]], "two texts")
     assert counts.documents == {"[CLS]": 2, "sea": 1, "sky": 1, "the": 2}
     weights = counts.by_id({"[CLS]": 7, "the": 8, "sky": 9}.get)

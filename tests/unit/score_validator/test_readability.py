@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from score_validator.app import create_app
 from score_validator.encoder import Tokens
 from score_validator.language import EnglishOnly
 from score_validator.matching import Embedded
@@ -187,6 +188,21 @@ def test_a_reference_in_another_language_has_no_score(scorer):
     [unread, scored] = scorer.score([(ENGLISH, OTHER["German"]), (ENGLISH, ENGLISH)])
     assert unread == Unread("other_language", ("reference",))
     assert scored.f1 == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("references", "index", "unreadable"),
+    [
+        ([OTHER["German"], ENGLISH], 1, []),
+        (["😍🔥", "It is.", ENGLISH], 2, []),
+        ([OTHER["Thai"], "😍🔥"], None, ["reference"]),
+    ],
+)
+def test_references_that_the_encoder_cannot_read_are_left_out(scorer, references, index, unreadable):
+    client = create_app(ScorerSettings(), scorer).test_client()
+    answer = client.post("/score", json={"candidate": ENGLISH, "references": references}).get_json()
+    assert (answer["reference_index"], answer["unscorable_fields"]) == (index, unreadable)
+    assert answer["score"] == (None if unreadable else pytest.approx(1))
 
 
 def test_an_encoder_of_any_language_scores_other_languages():

@@ -1,4 +1,4 @@
-"""The lists of requirements meet in one environment: that of the image with torch."""
+"""Checks of the requirements files: all of them are installed together in the image with torch."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +11,7 @@ def pins(name):
     return dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
-def test_a_package_has_one_version_in_all_of_them():
+def test_a_package_has_the_same_version_in_all_files():
     versions = defaultdict(set)
     for name in LISTS:
         for package, version in pins(name).items():
@@ -20,7 +20,7 @@ def test_a_package_has_one_version_in_all_of_them():
     assert {package: found for package, found in versions.items() if len(found) > 1} == {}
 
 
-def test_the_service_has_nothing_of_torch_and_the_export():
+def test_the_service_does_not_require_torch_or_the_packages_of_the_export():
     service = pins("requirements.txt") | pins("requirements-no-deps.txt")
     assert {"onnxruntime", "tokenizers"} <= set(service)
     assert not {"torch", "transformers", "bert-score", "huggingface-hub", "onnx", "matplotlib", "pandas"} & set(service)

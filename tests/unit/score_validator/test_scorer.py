@@ -8,24 +8,24 @@ from score_validator.scorer import Unscorable, checked, engine_of, load_scorer
 from score_validator.settings import ScorerSettings
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("not_finite", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", range(3))
-def test_a_score_that_is_no_number_is_never_sent(wrong, place):
+def test_a_score_that_is_not_finite_is_an_error(not_finite, place):
     numbers = [0.5, 0.5, 0.5]
-    numbers[place] = wrong
+    numbers[place] = not_finite
     result = checked(*numbers, ())
     assert isinstance(result, Unscorable)
     assert "cannot be scored" in str(result)
 
 
-def test_a_negative_score_is_a_score():
+def test_a_negative_score_is_valid():
     assert checked(-0.1, 0.2, -0.4, ("reference",)).truncated == ("reference",)
 
 
 @pytest.mark.parametrize(
     "other", [{"bertscore_layer": 6}, {"bertscore_model": "roberta-large"}, {"scorer_device": "cuda"}]
 )
-def test_int8_is_for_the_embedded_encoder_on_the_cpu(other):
+def test_int8_requires_the_embedded_encoder_on_the_cpu(other):
     with pytest.raises(EncoderError, match="SCORER_PRECISION"):
         load_scorer(ScorerSettings(scorer_precision="int8", **other))
 
@@ -40,7 +40,7 @@ def test_int8_is_for_the_embedded_encoder_on_the_cpu(other):
     ],
 )
 @pytest.mark.parametrize("option", [[], ["--check"]])
-def test_what_needs_torch_ends_the_start_where_there_is_none(monkeypatch, capsys, name, value, option):
+def test_a_setting_that_needs_torch_ends_the_start_without_torch(monkeypatch, capsys, name, value, option):
     monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["score_validator", *option])
     monkeypatch.setattr("pipeline.server.serve", lambda *_, **__: pytest.fail("gunicorn was started"))

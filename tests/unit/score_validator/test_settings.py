@@ -4,7 +4,7 @@ from pipeline.settings import load
 from score_validator.settings import ScorerSettings
 
 
-def test_defaults(monkeypatch):
+def test_empty_variables_mean_the_embedded_encoder_on_the_cpu(monkeypatch):
     monkeypatch.setenv("BERTSCORE_LAYER", "")
     monkeypatch.setenv("BERTSCORE_MODEL", "")
     settings = load(ScorerSettings)
@@ -25,7 +25,7 @@ def test_defaults(monkeypatch):
         ("SCORER_PORT", "70000"),
     ],
 )
-def test_a_bad_value_names_its_variable(monkeypatch, capsys, name, value):
+def test_an_invalid_value_is_reported_with_its_variable(monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match="2"):
         load(ScorerSettings)

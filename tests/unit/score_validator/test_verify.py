@@ -1,7 +1,7 @@
 from score_validator.verify import PAIRS, difference
 
 
-def test_the_list_is_varied():
+def test_the_pairs_are_varied():
     assert len(PAIRS) >= 20
     assert len(set(PAIRS)) == len(PAIRS)
     texts = [text for pair in PAIRS for text in pair]
@@ -11,5 +11,5 @@ def test_the_list_is_varied():
     assert sum(not text.isascii() for text in texts) >= 10
 
 
-def test_difference():
+def test_difference_is_the_largest_deviation():
     assert difference((0.1, 0.2, 0.3), (0.1, 0.25, 0.28)) == 0.04999999999999999

@@ -37,6 +37,7 @@ def answer(question, **changes):
         "question_id": question.question_id,
         "question_text": question.question_text,
         "original_answer": question.original_answer,
+        "references": question.references,
         "llm_response": "Because of scattering.",
         "bert_score": 0.5,
         "bert_precision": 0.5,
@@ -113,7 +114,7 @@ class FakeRecords:
             self._check_room(outbox_limit)
             return Retried(publish=self._restart(row, row["question"].model_copy(update={"asked_at": asked_at})))
 
-    def regenerate(self, question_id, original_answer, asked_at, outbox_limit):
+    def regenerate(self, question_id, references, asked_at, outbox_limit):
         self._call("regenerate")
         with self.lock:
             row = self.rows.get(question_id)
@@ -122,7 +123,9 @@ class FakeRecords:
             if not (row["failure"] or row["answer"]):
                 return Retried(state=self.find(question_id))
             self._check_room(outbox_limit)
-            changes = {"asked_at": asked_at} | ({"original_answer": original_answer} if original_answer else {})
+            changes = {"asked_at": asked_at}
+            if references:
+                changes |= {"original_answer": references[0], "references": tuple(references[1:])}
             row["answer"] = None
             return Retried(publish=self._restart(row, row["question"].model_copy(update=changes)))
 
@@ -149,11 +152,10 @@ class FakeRecords:
         row = self.rows.get(question_id)
         if row is None or row["question"].asked_at != asked_at:
             return None
-        row["question"] = row["question"].model_copy(update={"original_answer": corrected.original_answer})
+        references = {"original_answer": corrected.original_answer, "references": corrected.references}
+        row["question"] = row["question"].model_copy(update=references)
         self.corrected = corrected
-        row["answer"] = row["answer"].model_copy(
-            update={"original_answer": corrected.original_answer, **corrected.answer()}
-        )
+        row["answer"] = row["answer"].model_copy(update={**references, **corrected.answer()})
         return self.find(question_id)
 
     def failed(self, wanted):
@@ -289,22 +291,26 @@ class FakeAnswers:
 
 
 class FakeScorer:
-    """Fake score-validator; the score is the share of an answer's words that are in the reference."""
+    """Fake score-validator; the score is the share of an answer's words that are in the best reference."""
 
     def __init__(self):
         self.calls = []
         self.error = None
         self.meanwhile = None
 
-    def score(self, answers, reference):
-        self.calls.append((list(answers), reference))
+    def score(self, answers, *references):
+        self.calls.append((list(answers), *references))
         if self.error:
             raise self.error
         if self.meanwhile:
             self.meanwhile()
-        wanted = set(reference.lower().split())
-        shares = [len(wanted & set(each.lower().split())) / len(each.split()) for each in answers]
-        return [BertScore(each, each, each, each, "fake") for each in shares]
+        return [self._best(each, references) for each in answers]
+
+    def _best(self, answer, references):
+        words = answer.lower().split()
+        shares = [len(set(words) & set(each.lower().split())) / len(words) for each in references]
+        best = max(shares)
+        return BertScore(best, best, best, best, "fake", shares.index(best))
 
 
 class FakePublisher:

@@ -38,6 +38,31 @@ def test_all_attempts_are_scored_again_and_the_best_is_kept(completed):
     assert len(completed.publisher.sent) == 1, "no new call of the model"
 
 
+@pytest.mark.parametrize(
+    ("body", "index"),
+    [
+        ({"original_answer": "green light", "references": ["because of scattering", "because"]}, 1),
+        ({"references": ["green light", "because of scattering"]}, 1),
+        ({"original_answer": "because of scattering", "references": ["because of scattering ", "green"]}, 0),
+    ],
+)
+def test_several_references_replace_all_earlier_ones_and_the_best_counts(completed, body, index):
+    result = completed.client.put(PATH, json=body).json["result"]
+    references = [result["original_answer"], *result["references"]]
+    given = ([body["original_answer"]] if "original_answer" in body else []) + body["references"]
+    assert references == list({each.strip(): each.strip() for each in given})
+    assert completed.scorer.calls == [(["it is green", "because of scattering", "because"], *references)]
+    assert (result["llm_response"], result["bert_score"]) == ("because of scattering", 1.0)
+    assert result["reference_index"] == index
+    result = completed.client.put(PATH, json=NEW).json["result"]
+    assert (result["references"], result["reference_index"]) == ([], 0)
+
+
+def test_a_missing_reference_is_named(completed):
+    reply = completed.client.put(PATH, json={})
+    assert [each["field"] for each in reply.json["errors"]] == ["original_answer"]
+
+
 def test_the_old_score_is_not_served_from_the_cache(completed):
     completed.client.put(PATH, json=NEW)
     assert completed.ask(TEXT).json["result"]["original_answer"] == NEW["original_answer"]
@@ -62,7 +87,7 @@ SCORED = BertScore(0.2, 0.2, 0.2, 0.2, "e", warnings=("repetition",))
 
 def test_an_unreadable_answer_is_not_kept():
     answers = [Candidate(1, "ใช่", "m"), Candidate(2, "Yes.", "m")]
-    corrected = judge("Yes.", answers, [NoScore("other_language", only_answer=True), SCORED], 0.1)
+    corrected = judge(["Yes."], answers, [NoScore("other_language", only_answer=True), SCORED], 0.1)
     assert (corrected.kept.attempt, corrected.scores) == (2, [(1, None), (2, 0.2)])
     assert corrected.answer()["warnings"] == ["repetition"]
 
@@ -72,7 +97,14 @@ def test_without_a_readable_answer_or_reference_nothing_is_corrected(only_answer
     unread = NoScore("other_language", only_answer)
     scores = [unread] if only_answer else [unread, SCORED]
     with pytest.raises(CannotScore, match="cannot read"):
-        judge("Yes.", [Candidate(1, "Yes.", "m")] * len(scores), scores, 0.1)
+        judge(["Yes."], [Candidate(1, "Yes.", "m")] * len(scores), scores, 0.1)
+
+
+def test_the_reference_that_counted_is_kept_beside_an_unreadable_one():
+    scored = BertScore(0.2, 0.2, 0.2, 0.2, "e", 1)
+    corrected = judge(["ใช่", "Yes."], [Candidate(1, "Yes.", "m")], [scored], 0.1)
+    assert (corrected.original_answer, corrected.references) == ("ใช่", ("Yes.",))
+    assert corrected.answer()["reference_index"] == 1
 
 
 @pytest.mark.parametrize("how", ["fail", None])
@@ -122,6 +154,11 @@ def test_nothing_is_changed_while_a_store_is_unavailable(completed, store):
         ({"json": {"original_answer": "x" * 10_001}}, 422),
         ({"json": {"original_answer": "a\x00b"}}, 422),
         ({"json": NEW | {"colour": "blue"}}, 422),
+        ({"json": NEW | {"references": []}}, 422),
+        ({"json": NEW | {"references": None}}, 422),
+        ({"json": NEW | {"references": ["r", " "]}}, 422),
+        ({"json": NEW | {"references": ["r"] * 9}}, 422),
+        ({"json": {"original_answer": " ", "references": ["r"]}}, 422),
         ({}, 415),
     ],
 )
@@ -148,7 +185,7 @@ def test_the_kept_answer_is_scored_in_full_although_its_attempt_was_cut():
 def test_a_cut_attempt_is_scored_but_never_kept():
     found = candidates([Candidate(1, CUT, "m"), Candidate(2, "short", "m")], Candidate(None, "short", "m"))
     high, low = (BertScore(each, each, each, each, "s") for each in (0.9, 0.1))
-    judged = judge("reference", found, [high, low], 0.5)
+    judged = judge(["reference"], found, [high, low], 0.5)
     assert judged.scores == [(1, 0.9), (2, 0.1)]
     assert (judged.kept.attempt, judged.quality) == (2, "max_retries_reached")
 
@@ -194,6 +231,17 @@ def test_errors_and_invalid_scores_of_the_scorer_are_raised(httpserver: HTTPServ
     httpserver.expect_request("/score/batch").respond_with_json(body, status)
     with pytest.raises(error):
         ScorerClient(httpserver.url_for("")).score(["a"], "r")
+
+
+def test_all_references_are_sent_with_each_answer(httpserver: HTTPServer):
+    reply = {"scores": [SCORE | {"reference_index": 1}, SCORE | {"reference_index": 0}]}
+    httpserver.expect_request("/score/batch", method="POST").respond_with_json(reply)
+    scores = ScorerClient(httpserver.url_for("")).score(["a", "b"], "r", "s")
+    assert [each.reference_index for each in scores] == [1, 0]
+    [(request, _)] = httpserver.log
+    assert json.loads(request.data) == {
+        "pairs": [{"candidate": "a", "references": ["r", "s"]}, {"candidate": "b", "references": ["r", "s"]}]
+    }
 
 
 def test_an_unreachable_scorer_raises_unavailable():

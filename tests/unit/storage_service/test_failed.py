@@ -153,3 +153,11 @@ def test_retries_work_while_redis_is_unavailable(failed):
     failed.answers.unavailable = True
     assert failed.client.get("/failed").json["total"] == 1
     assert failed.client.post(RETRY).status_code == 202
+
+
+def test_a_failed_question_is_restarted_with_all_its_references(fleet):
+    fleet.ask(original_answer="Scattering.", references=["Rayleigh."])
+    fleet.records.fail(ID)
+    fleet.client.post(f"/failed/{ID}/retry")
+    again = fleet.publisher.sent[1].message
+    assert (again.original_answer, again.references) == ("Scattering.", ("Rayleigh.",))

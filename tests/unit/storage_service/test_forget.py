@@ -122,6 +122,24 @@ def test_a_reference_in_the_body_replaces_the_first_one(completed):
     assert completed.publisher.sent[1].message.original_answer == "Rayleigh scattering."
 
 
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        ({}, ("Scattering.", ("Rayleigh.",))),
+        ({"references": None}, ("Scattering.", ("Rayleigh.",))),
+        ({"original_answer": "New."}, ("New.", ())),
+        ({"references": ["New.", "Newer."]}, ("New.", ("Newer.",))),
+        ({"original_answer": "New.", "references": ["New. ", "Newer."]}, ("New.", ("Newer.",))),
+    ],
+)
+def test_references_in_the_body_replace_all_earlier_ones(fleet, body, stored):
+    fleet.ask(TEXT, original_answer="Scattering.", references=["Rayleigh."])
+    fleet.records.complete(ID)
+    assert fleet.client.post(REGENERATE, json=body).status_code == 202
+    message = fleet.publisher.sent[1].message
+    assert (message.original_answer, message.references) == stored
+
+
 @pytest.mark.parametrize("body", [{}, {"original_answer": None}, {"original_answer": "  "}])
 def test_a_blank_reference_keeps_the_first_one(completed, body):
     assert completed.client.post(REGENERATE, json=body).status_code == 202
@@ -133,6 +151,8 @@ def test_a_blank_reference_keeps_the_first_one(completed, body):
     [
         ({"json": {"original_answer": 1}}, 422),
         ({"json": {"colour": "blue"}}, 422),
+        ({"json": {"references": []}}, 422),
+        ({"json": {"references": ["r", " "]}}, 422),
         ({"json": {"original_answer": "x" * 10_001}}, 422),
         ({"json": {"original_answer": "a\x00b"}}, 422),
         ({"json": []}, 400),

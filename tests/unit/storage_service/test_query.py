@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.messages import MAX_REFERENCES
 from pipeline.question import question_id
 from storage_service import questions
 from storage_service.schemas import MAX_QUESTION_CHARACTERS, MAX_TEXT_CHARACTERS, MAX_TOPIC_CHARACTERS
@@ -49,6 +50,33 @@ def test_the_first_topic_is_kept_and_not_published(fleet):
         assert fleet.ask(topic=topic).status_code == 202
     assert fleet.records.rows[ID]["topic"] == "Science & Mathematics"
     assert [b"Mathematics" in each.message.to_bytes() for each in fleet.publisher.sent] == [False]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"original_answer": "one", "references": ["two", "three"]}, ("one", ("two", "three"))),
+        ({"references": ["two", "three"]}, ("two", ("three",))),
+        ({"original_answer": " ", "references": ["two"]}, ("two", ())),
+        ({"original_answer": None, "references": None}, (None, ())),
+        ({"original_answer": "one", "references": [" one\n", "two", "two ", "One"]}, ("one", ("two", "One"))),
+        ({"original_answer": "0", "references": list("12345678")}, ("0", tuple("12345678"))),
+    ],
+)
+def test_a_question_may_have_several_references(fleet, given, stored):
+    reply = fleet.ask(**given)
+    assert (reply.status_code, reply.json["question_id"]) == (202, ID), "references are not part of the identity"
+    message = fleet.publisher.sent[0].message
+    assert (message.original_answer, message.references) == stored
+
+
+def test_a_known_question_keeps_its_references_until_it_is_answered(fleet):
+    fleet.ask(original_answer="first", references=["second"])
+    assert fleet.ask(original_answer="other", references=["another"]).status_code == 202
+    assert [each.message.references for each in fleet.publisher.sent] == [("second",)]
+    fleet.records.complete(ID, reference_index=1)
+    result = fleet.ask(original_answer="other").json["result"]
+    assert (result["original_answer"], result["references"], result["reference_index"]) == ("first", ["second"], 1)
 
 
 def test_asking_a_pending_question_joins_it(fleet):
@@ -194,6 +222,15 @@ def test_a_database_outage_during_the_wait_is_202(fleet):
         ({"question_text": "Why?", "original_answer": "\x00"}, "original_answer"),
         ({"question_text": "Why?", "original_answer": "\udfff"}, "original_answer"),
         ({"question_text": "Why?", "original_answer": True}, "original_answer"),
+        ({"question_text": "Why?", "references": "Because."}, "references"),
+        ({"question_text": "Why?", "references": []}, "references"),
+        ({"question_text": "Why?", "references": ["r"] * (MAX_REFERENCES + 1)}, "references"),
+        ({"question_text": "Why?", "references": ["r", ""]}, "references.1"),
+        ({"question_text": "Why?", "references": [" \n\u3000", "r"]}, "references.0"),
+        ({"question_text": "Why?", "references": ["r", None]}, "references.1"),
+        ({"question_text": "Why?", "references": ["a\x00b"]}, "references.0"),
+        ({"question_text": "Why?", "references": ["\udfff"]}, "references.0"),
+        ({"question_text": "Why?", "references": ["x" * (MAX_TEXT_CHARACTERS + 1)]}, "references.0"),
         ({"question_text": "Why?", "topic": 1}, "topic"),
         ({"question_text": "Why?", "topic": "x" * (MAX_TOPIC_CHARACTERS + 1)}, "topic"),
         ({"question_text": "Why?", "topic": "\x00"}, "topic"),
@@ -236,5 +273,10 @@ def test_a_body_that_is_not_a_json_object_is_a_problem(fleet, body, content_type
 
 def test_texts_of_the_maximum_length_are_accepted(fleet):
     text = " " + "x" * MAX_QUESTION_CHARACTERS + "\n"
-    reply = fleet.ask(text, question_context="é" * MAX_TEXT_CHARACTERS, original_answer="é" * MAX_TEXT_CHARACTERS)
+    reply = fleet.ask(
+        text,
+        question_context="é" * MAX_TEXT_CHARACTERS,
+        original_answer="é" * MAX_TEXT_CHARACTERS,
+        references=[f"{number}".ljust(MAX_TEXT_CHARACTERS, "é") for number in range(MAX_REFERENCES)],
+    )
     assert reply.status_code == 202

@@ -40,7 +40,7 @@ def test_marks_contain_the_time_of_asking():
     assert records.marks == [{("a", NOW): NOW}]
 
 
-def test_an_unexpected_error_drops_the_batch_and_the_ledger_goes_on():
+def test_an_unexpected_error_drops_the_batch_and_the_thread_continues():
     records = Records()
     book = WriteBehind(records)
     records.error = ValueError("a bug")

@@ -289,3 +289,12 @@ def test_errors_of_the_database_are_raised_and_nothing_is_cached(writer, error):
 def test_a_message_of_another_topic_is_rejected(writer):
     with pytest.raises(InvalidMessage):
         writer.handler(Incoming(samples.question(), SOURCE))
+
+
+def test_an_answer_is_stored_and_cached_with_the_references_and_the_one_that_counted(writer):
+    bert = BertScore(0.9, 0.9, 0.9, 0.9, "scorer", 1)
+    message = decide(samples.response(references=("Second.",)), bert, Gate(0.48, 1, 0.3), LATER)[0].message
+    writer.take(message)
+    answer = writer.records.final[message.question_id][1]
+    assert (answer.references, answer.reference_index) == (("Second.",), 1)
+    assert writer.answers.kept == [answer]

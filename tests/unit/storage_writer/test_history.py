@@ -7,7 +7,8 @@ import pytest
 
 from pipeline import sizes, topics
 from pipeline.messages import BestAnswer
-from storage_writer.history import resumed
+from pipeline.routing import BertScore, Gate, decide
+from storage_writer.history import best_of, resumed
 from tests.unit import samples
 
 BEST = BestAnswer(
@@ -88,3 +89,12 @@ def test_a_long_history_is_cut_to_the_message_limit_of_the_topic():
     question = resumed(samples.question(), BEST.model_dump_json(), rows, None)
     assert sizes.fits(topics.QUESTIONS_PENDING, question.question_id.encode(), question.to_bytes())
     assert (question.processing_attempts, question.best) == (5, BEST)
+
+
+@pytest.mark.parametrize(("earlier", "index"), [(None, 2), (0.1, 2), (0.5, 0)])
+def test_the_best_answer_so_far_has_the_index_of_its_reference(earlier, index):
+    best = earlier and BEST.model_copy(update={"bert_score": earlier, "reference_index": 0})
+    answer = samples.response(references=("Second.", "Third."), best=best)
+    bert = BertScore(0.3, 0.3, 0.3, 0.3, "scorer", 2)
+    _, low = (routed.message for routed in decide(answer, bert, Gate(0.6, 3, 0.3), samples.NOW))
+    assert best_of(low).reference_index == index

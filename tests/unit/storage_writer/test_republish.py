@@ -93,7 +93,7 @@ def test_the_outbox_is_not_read_while_kafka_is_unavailable():
     assert records.outbox_calls == []
 
 
-def test_the_thread_survives_errors_and_publishes_all_batches():
+def test_the_thread_continues_after_errors_and_publishes_all_batches():
     again, records, publisher = republisher(5, batch=2, interval_seconds=0.01)
     stop, tried = threading.Event(), threading.Event()
 

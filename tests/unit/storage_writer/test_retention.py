@@ -132,7 +132,7 @@ def test_nothing_is_deleted_while_another_writer_deletes(stop):
 
 
 @pytest.mark.parametrize("error", [Unavailable("PostgreSQL: unavailable"), TypeError("ours")])
-def test_the_thread_survives_errors_and_goes_on(stop, monkeypatch, error):
+def test_the_thread_continues_after_errors(stop, monkeypatch, error):
     monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.01)
     records = FakeRecords(questions=[31])
     records.error = error

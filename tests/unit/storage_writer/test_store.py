@@ -98,13 +98,19 @@ def test_an_error_of_the_caller_inside_the_outbox_is_raised_unchanged():
 def row(**changes):
     names = ("question_id", "question_text", "question_context", "original_answer", "asked_at")
     asked = {name: getattr(samples.question(), name) for name in names}
-    return asked | {"best": None, "attempts": None, "errors": None} | changes
+    return asked | {"further_references": [], "best": None, "attempts": None, "errors": None} | changes
 
 
 def test_an_invalid_row_in_the_outbox_is_skipped():
     pool = FakePool(answer_with(row(question_id="by hand"), row()))
     with store.Store(pool).outbox(15, 200) as outbox:
         assert outbox.questions == [samples.question()]
+
+
+def test_a_question_is_published_again_with_all_references():
+    pool = FakePool(answer_with(row(further_references=["Second.", "Third."])))
+    with store.Store(pool).outbox(15, 200) as outbox:
+        assert outbox.questions == [samples.question(references=("Second.", "Third."))]
 
 
 @pytest.mark.parametrize(

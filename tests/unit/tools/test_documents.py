@@ -12,13 +12,13 @@ FOLDER = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize("path", documents.documents())
-def test_generated_documents_are_fresh(path):
+def test_generated_documents_are_up_to_date(path):
     assert (FOLDER / path).read_text() == documents.documents()[path], "stale: run `make docs`"
 
 
-def test_no_document_is_left_over():
-    there = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("schemas/*.json")}
-    assert there == {path for path in documents.documents() if path.startswith("schemas/")}
+def test_there_are_no_outdated_schema_files():
+    present = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("schemas/*.json")}
+    assert present == {path for path in documents.documents() if path.startswith("schemas/")}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_no_document_is_left_over():
         (topics.PERMANENT, messages.DeadLetter.of(b"k", None, samples.SOURCE, "null value", samples.NOW)),
     ],
 )
-def test_messages_fit_their_schema(topic, message):
+def test_messages_conform_to_their_schema(topic, message):
     schema = json.loads((FOLDER / f"schemas/{topic}.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(json.loads(message.to_bytes()))
     with pytest.raises(jsonschema.ValidationError):

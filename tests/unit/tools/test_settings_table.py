@@ -7,11 +7,11 @@ from tools import settings_table
 
 class Sample(Settings):
     cache_ttl: int = Field(10_000, ge=1, description="Seconds.")
-    secret: SecretStr = Field(SecretStr("pass"), description="Of all.")
-    layer: int | None = Field(None, ge=1, le=12, description="Which.")
+    secret: SecretStr = Field(SecretStr("pass"), description="A password.")
+    layer: int | None = Field(None, ge=1, le=12, description="A layer.")
 
 
-def test_a_class_becomes_rows():
+def test_each_setting_of_a_class_becomes_a_row():
     rows = {each.name: each for each in settings_table.read(Sample)}
     assert (rows["CACHE_TTL"].default, rows["CACHE_TTL"].allowed) == ("10000", "1 and more")
     assert rows["SECRET"].default == "pass"
@@ -36,15 +36,15 @@ def test_a_class_becomes_rows():
         ),
     ],
 )
-def test_ranges_in_words(schema, words):
+def test_allowed_values_are_described_in_words(schema, words):
     assert settings_table.allowed(schema) == words
 
 
-def test_every_service_with_settings_is_there():
+def test_services_with_settings_are_listed():
     assert {"kafka-init", "llm-consumer", "flink-job", "retry-quota-consumer"} <= set(settings_table.settings_classes())
 
 
-def test_every_setting_has_a_meaning():
+def test_every_setting_has_a_description():
     found = {
         (service, each.name): each.meaning
         for service, kind in settings_table.settings_classes().items()
@@ -53,7 +53,7 @@ def test_every_setting_has_a_meaning():
     assert [where for where, meaning in found.items() if not meaning] == []
 
 
-def test_a_cell_cannot_break_the_table():
+def test_pipes_in_cells_are_escaped():
     rows = [line for line in settings_table.document().splitlines() if line.startswith("| `")]
     assert len(rows) > 40
     assert {line.replace("\\|", "").count("|") for line in rows} == {7}

@@ -1,4 +1,4 @@
-"""A scripted storage service, and small question sets."""
+"""Fixtures: a scripted storage service and a small question set."""
 
 import json
 import threading
@@ -10,13 +10,13 @@ import pytest
 from pytest_httpserver import HTTPServer, URIPattern
 from werkzeug import Request, Response
 
-# What is waited for comes in milliseconds; this is how long a failing test takes.
+# Expected events arrive within milliseconds; only a failing test waits this long.
 DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture(scope="session")
 def make_httpserver() -> Iterator[HTTPServer]:
-    # The plugin's own server handles one request at a time: an open loop could not be seen through it.
+    # The plugin's own server handles one request at a time, which would hide concurrent requests.
     server = HTTPServer(threaded=True)
     server.start()
     yield server
@@ -34,7 +34,7 @@ def problem(status: int, title: str, detail: str, **headers: str) -> Response:
 
 
 class Storage:
-    """The API as a test scripts it: `on_query` and `on_status` may be replaced; what came in is kept.
+    """API scripted by a test, which may replace `on_query`, `on_status` and `on_ready`; all requests are recorded.
 
     By default a question is pending at first, and completed at the first poll.
     """

@@ -1,4 +1,4 @@
-"""The container's program: first questions, then idle, and a prompt end in every phase."""
+"""Tests of the container's program: it asks the first questions, then idles, and stops promptly in every phase."""
 
 import os
 import signal
@@ -39,26 +39,26 @@ def check(**settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_check_says_all_well_in_one_line() -> None:
-    result = check(STORAGE_URL="http://there:1")
+def test_check_prints_one_line_on_success() -> None:
+    result = check(STORAGE_URL="http://storage:1")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
-        f"traffic-generator: all well, {len(dataset.load())} questions for http://there:1"
+        f"traffic-generator: all well, {len(dataset.load())} questions for http://storage:1"
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("STORAGE_URL", "there:1"), ("TRAFFIC_INITIAL_REQUESTS", "-1"), ("TRAFFIC_INTERVAL_MS", "soon")],
+    [("STORAGE_URL", "storage:1"), ("TRAFFIC_INITIAL_REQUESTS", "-1"), ("TRAFFIC_INTERVAL_MS", "soon")],
 )
-def test_check_names_the_variable_that_is_wrong(name: str, value: str) -> None:
+def test_check_names_an_invalid_variable(name: str, value: str) -> None:
     result = check(**{name: value})
     assert result.returncode == 2
     assert name in result.stderr
 
 
 class Served:
-    """`serve` in a thread, with what it needs."""
+    """Runs `serve` in a thread."""
 
     def __init__(self, heartbeat: Path, **settings: object) -> None:
         self.stop = threading.Event()
@@ -87,7 +87,7 @@ def events() -> Iterator[list[dict]]:
         yield captured
 
 
-def until(events: list[dict], name: str) -> dict:
+def wait_for_event(events: list[dict], name: str) -> dict:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         if found := [event for event in events if event["event"] == name]:
@@ -101,13 +101,13 @@ def heartbeat(tmp_path: Path) -> Path:
     return tmp_path / "heartbeat"
 
 
-def test_the_first_questions_are_asked_once_the_service_is_ready(
+def test_the_first_questions_are_asked_when_the_service_is_ready(
     storage: Storage, events: list[dict], heartbeat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container, "READY_INTERVAL_SECONDS", 0.01)
     storage.on_ready = lambda attempt: 200 if attempt == 3 else 503
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5, traffic_interval_ms=0)
-    until(events, "began to idle")
+    wait_for_event(events, "began to idle")
     assert storage.readiness == [503, 503, 200]
     questions = dataset.load().questions
     texts = [questions[place].text for place in plan.shuffled(len(questions), 5, seed=1)]
@@ -130,13 +130,13 @@ def test_the_other_questions_wait_for_the_answer_to_the_first(
 
     storage.on_status = answer_at_the_second_poll
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=3, traffic_interval_ms=0)
-    until(events, "began to idle")
+    wait_for_event(events, "began to idle")
     assert asked_before_the_answer == [1, 1]
     assert len(storage.queries) == 3
     assert served.end() == 0
 
 
-def test_a_first_question_without_an_answer_in_time_does_not_hold_back_the_others(
+def test_a_first_question_that_times_out_does_not_block_the_others(
     storage: Storage, events: list[dict], heartbeat: Path
 ) -> None:
     storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
@@ -147,53 +147,55 @@ def test_a_first_question_without_an_answer_in_time_does_not_hold_back_the_other
         traffic_interval_ms=0,
         traffic_ready_timeout_seconds=0.5,
     )
-    until(events, "began to idle")
+    wait_for_event(events, "began to idle")
     assert len(storage.queries) == 3
     assert served.end() == 0
 
 
-def test_errors_among_the_first_questions_do_not_end_it(storage: Storage, events: list[dict], heartbeat: Path) -> None:
+def test_errors_of_the_first_questions_do_not_end_the_program(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
     storage.on_query = lambda body, question_id: problem(503, "Service Unavailable", "no broker")
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=2, traffic_interval_ms=0)
-    until(events, "began to idle")
+    wait_for_event(events, "began to idle")
     reasons = [event["reasons"] for event in events if event["event"] == "asked"]
     assert reasons == [{"503 Service Unavailable: no broker": 1}] * 2
     assert served.end() == 0
 
 
-def test_with_no_first_questions_nobody_is_called(storage: Storage, events: list[dict], heartbeat: Path) -> None:
+def test_without_first_questions_the_service_is_not_called(
+    storage: Storage, events: list[dict], heartbeat: Path
+) -> None:
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=0)
-    until(events, "began to idle")
+    wait_for_event(events, "began to idle")
     assert served.end() == 0
     assert (storage.readiness, storage.queries) == ([], [])
 
 
-def test_a_service_that_never_is_ready_ends_it_with_status_1(
+def test_a_service_that_never_becomes_ready_is_exit_status_1(
     storage: Storage, events: list[dict], heartbeat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container, "READY_INTERVAL_SECONDS", 0.01)
     storage.on_ready = lambda attempt: 503
     served = Served(heartbeat, storage_url=storage.url, traffic_ready_timeout_seconds=0.2)
     assert served.join() == 1
-    assert until(events, "gave up on the storage service")["reason"].startswith("503")
+    assert wait_for_event(events, "gave up on the storage service")["reason"].startswith("503")
     assert storage.queries == []
 
 
-def test_a_stop_while_the_first_question_waits_for_its_answer_ends_it(
+def test_a_stop_while_the_first_question_is_pending_ends_the_program(
     storage: Storage, events: list[dict], heartbeat: Path
 ) -> None:
     storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5)
-    until(events, "began to ask")
+    wait_for_event(events, "began to ask")
     assert served.end() == 0
     assert len(storage.queries) <= 1
 
 
-def test_a_stop_between_two_of_the_other_questions_ends_it(
-    storage: Storage, events: list[dict], heartbeat: Path
-) -> None:
+def test_a_stop_between_two_questions_ends_the_program(storage: Storage, events: list[dict], heartbeat: Path) -> None:
     served = Served(heartbeat, storage_url=storage.url, traffic_initial_requests=5, traffic_interval_ms=3_600_000)
-    until(events, "asked")
+    wait_for_event(events, "asked")
     assert served.end() == 0
     assert 1 <= len(storage.queries) <= 2
 

@@ -33,12 +33,12 @@ def test_rows_are_read_in_their_order(path: Path) -> None:
     )
 
 
-def test_columns_may_stand_in_any_order_beside_others(path: Path) -> None:
+def test_columns_may_have_any_order_and_extra_columns_are_ignored(path: Path) -> None:
     path.write_bytes(b"original_answer,extra,question_context,question_text,topic\nBecause.,x,,Why?,science\n")
     assert dataset.load(path).questions == (Question("science", "Why?", "", "Because."),)
 
 
-def test_a_byte_order_mark_and_dos_line_ends_are_fine(path: Path) -> None:
+def test_a_byte_order_mark_and_dos_line_ends_are_accepted(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + HEADER.replace(b"\n", b"\r\n") + b"science,Why?,,Because.\r\n")
     assert dataset.load(path).questions[0].original_answer == "Because."
 
@@ -52,25 +52,27 @@ GOOD = b"science,Why?,,Because.\n"
         pytest.param(b"", "line 1: no question in the file", id="empty"),
         pytest.param(HEADER, "line 1: no question in the file", id="header only"),
         pytest.param(
-            b"topic,question_text,answer\na,b,c\n", "line 1: no column question_context, original_answer", id="column"
+            b"topic,question_text,answer\na,b,c\n",
+            "line 1: no column question_context, original_answer",
+            id="missing columns",
         ),
         pytest.param(HEADER + GOOD + b"science,Why?\n", "line 3: 2 values where the header has 4", id="short row"),
         pytest.param(HEADER + b'a,"b\nc"\n', "line 2: 2 values where the header has 4", id="row over two lines"),
         pytest.param(HEADER + GOOD + b"a,b,c,d,e\n", "line 3: 5 values where the header has 4", id="long row"),
         pytest.param(HEADER + b'a,b,"c\nc",d\na,,c,d\n', "line 4: question_text is empty", id="no question"),
         pytest.param(HEADER + GOOD + b"science,Wh\xff?,,Yes.\n", "line 3: not UTF-8", id="encoding"),
-        pytest.param(b"\xef\xbb\xbf" + HEADER + b"\xff", "line 2: not UTF-8", id="encoding behind a mark"),
+        pytest.param(b"\xef\xbb\xbf" + HEADER + b"\xff", "line 2: not UTF-8", id="encoding after a byte order mark"),
         pytest.param(HEADER + GOOD + b'a,"b,c,d\n', "line 3: not a CSV row", id="open quote"),
     ],
 )
-def test_a_slip_is_told_by_file_and_line(path: Path, content: bytes, message: str) -> None:
+def test_an_invalid_row_is_reported_with_file_and_line(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(DatasetError) as caught:
         dataset.load(path)
     assert f"{path}, {message}" in str(caught.value)
 
 
-def test_a_missing_file_is_told(path: Path) -> None:
+def test_a_missing_file_is_reported(path: Path) -> None:
     with pytest.raises(DatasetError, match=r"set\.csv: cannot be read: No such file"):
         dataset.load(path)
 
@@ -78,7 +80,7 @@ def test_a_missing_file_is_told(path: Path) -> None:
 # JSON Lines.
 
 
-def test_json_lines_have_the_names_of_the_api(path: Path) -> None:
+def test_json_lines_use_the_field_names_of_the_api(path: Path) -> None:
     path.write_text(
         '\n{"question_text": " Why? ", "original_answer": "Because.", "score": 3}\n'
         '{"question_text": "Who?", "question_context": null, "topic": "life"}\n',
@@ -98,7 +100,7 @@ def test_json_lines_have_the_names_of_the_api(path: Path) -> None:
         (r'{"question_text": "\ud800"}', "line 2: question_text is not a text: surrogates not allowed"),
     ],
 )
-def test_a_slip_in_json_lines_is_told_by_line(path: Path, line: str, message: str) -> None:
+def test_an_invalid_json_line_is_reported_with_its_line(path: Path, line: str, message: str) -> None:
     path.write_text('{"question_text": "Why?"}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
         dataset.load(path)
@@ -113,7 +115,7 @@ def yahoo_line(index: int, *texts: str) -> str:
     return ",".join(f'"{value}"' for value in (str(index), *escaped)) + "\n"
 
 
-def test_yahoo_answers_has_no_header_and_two_escapes(path: Path) -> None:
+def test_the_yahoo_format_has_no_header_and_two_kinds_of_escapes(path: Path) -> None:
     path.write_text(
         r""""5","why doesn't an optical mouse work on a glass table?","or on some tables?","It says ""no"".\nTwice."
 "10","What is ""best""?","","Nothing"
@@ -131,7 +133,7 @@ def test_yahoo_answers_has_no_header_and_two_escapes(path: Path) -> None:
     )
 
 
-# What UTF-8 can hold, but for the white space that is trimmed and the backslash that could begin an escape.
+# Any UTF-8 text except surrounding white space, which is trimmed, and backslashes, which could begin an escape.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\\"), min_size=1, max_size=60).filter(
     lambda text: text == text.strip() and text
 )
@@ -139,7 +141,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\\"), min_size=
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 10), texts, texts, texts), min_size=1, max_size=5), st.booleans())
-def test_any_text_survives_the_yahoo_format(
+def test_any_text_is_read_back_from_the_yahoo_format(
     path: Path, rows: list[tuple[int, str, str, str]], compressed: bool
 ) -> None:
     content = "".join(yahoo_line(*row) for row in rows).encode()
@@ -168,24 +170,24 @@ def test_rows_without_a_title_are_skipped_and_counted(path: Path) -> None:
         ('"1","Why?\n', "line 2: not a CSV row"),
     ],
 )
-def test_a_slip_in_the_yahoo_format_is_told_by_line(path: Path, line: str, message: str) -> None:
+def test_an_invalid_row_of_the_yahoo_format_is_reported_with_its_line(path: Path, line: str, message: str) -> None:
     path.write_text(yahoo_line(1, "Why?", "", "So.") + line, encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
         dataset.load(path)
     assert f"{path}, {message}" in str(caught.value)
 
 
-# Compressed, large, or no question set at all.
+# Compressed, large and invalid files.
 
 
-def test_a_compressed_file_needs_no_name_of_its_own(path: Path) -> None:
+def test_a_compressed_file_is_recognised_by_its_content(path: Path) -> None:
     path.write_bytes(gzip.compress(HEADER + GOOD))
     assert dataset.load(path).questions == (Question("science", "Why?", "", "Because."),)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
-    reader, writer = os.pipe()  # which cannot be read twice
+    reader, writer = os.pipe()  # a pipe cannot be read twice
     os.write(writer, pack(HEADER + GOOD))
     os.close(writer)
     with os.fdopen(reader) as piped:
@@ -193,13 +195,13 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch, pack: Call
         assert dataset.load(Path("-")).questions == (Question("science", "Why?", "", "Because."),)
 
 
-def test_a_cut_off_compressed_file_is_told(path: Path) -> None:
+def test_a_truncated_compressed_file_is_reported(path: Path) -> None:
     path.write_bytes(gzip.compress(HEADER + GOOD * 100)[:-12])
     with pytest.raises(DatasetError, match="cannot be decompressed"):
         dataset.load(path)
 
 
-def test_an_archive_is_told(path: Path) -> None:
+def test_an_archive_is_reported_with_a_remedy(path: Path) -> None:
     inner = path.with_name("train.csv")
     inner.write_bytes(HEADER + GOOD)
     with tarfile.open(path, "w:gz") as archive:
@@ -208,7 +210,7 @@ def test_an_archive_is_told(path: Path) -> None:
         dataset.load(path)
 
 
-def test_what_has_no_line_ends_is_not_read_into_memory(path: Path) -> None:
+def test_a_file_without_line_ends_is_not_read_into_memory(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 30)  # sparse: takes no room
     tracemalloc.start()
@@ -220,7 +222,7 @@ def test_what_has_no_line_ends_is_not_read_into_memory(path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_a_question_that_comes_again_is_the_first_one(path: Path) -> None:
+def test_only_the_first_of_equal_questions_is_kept(path: Path) -> None:
     path.write_bytes(HEADER + b"a,Why?,,First.\nb,How?,,So.\nc, WHY? ,,Second.\nd,Why?,Else,Third.\n")
     read = dataset.load(path)
     assert [question.original_answer for question in read.questions] == ["First.", "So.", "Third."]
@@ -241,14 +243,14 @@ def peak_memory(path: Path, sample: int) -> int:
         tracemalloc.stop()
 
 
-def test_memory_goes_with_the_sample_and_not_with_the_file(path: Path) -> None:
+def test_memory_depends_on_the_sample_and_not_on_the_file(path: Path) -> None:
     write_numbers(path, 1_000)
     small = peak_memory(path, sample=500)
     write_numbers(path, 20_000)
     assert peak_memory(path, sample=500) < 1.2 * small
 
 
-def test_a_sample_is_part_of_the_set_and_always_the_same(path: Path) -> None:
+def test_a_sample_is_a_reproducible_subset_of_the_file(path: Path) -> None:
     write_numbers(path, 1_000)
     read = dataset.load(path, sample=100)
     assert (len(read), read.rows) == (100, 1_000)
@@ -267,10 +269,10 @@ def test_a_reservoir_keeps_distinct_items_of_the_stream(length: int, size: int, 
         assert kept == stream
 
 
-def test_each_item_has_the_same_chance_to_be_kept() -> None:
+def test_a_reservoir_keeps_each_item_with_the_same_probability() -> None:
     stream = [Question("", str(number), "", "") for number in range(50)]
     counts = Counter(question for seed in range(2000) for question in dataset.reservoir(stream, 10, seed)[0])
-    # 400 of 2,000 are expected of each, with a standard deviation of 17.9.
+    # Each item is expected in 400 of 2,000 samples, with a standard deviation of 17.9.
     assert all(abs(counts[question] - 400) < 5 * 17.9 for question in stream)
 
 
@@ -279,7 +281,7 @@ def test_an_empty_sample_is_refused() -> None:
         dataset.reservoir([], 0, 1)
 
 
-# The set that comes with the service.
+# The question set of the service.
 
 
 @pytest.fixture(scope="module")
@@ -300,16 +302,16 @@ def test_each_answer_has_two_to_four_sentences(questions: tuple[Question, ...]) 
     assert {text: count for text, count in counts.items() if not 2 <= count <= 4} == {}
 
 
-def test_no_question_comes_twice(questions: tuple[Question, ...]) -> None:
+def test_the_set_has_no_duplicate_questions(questions: tuple[Question, ...]) -> None:
     assert len({question_id(question.text, question.context) for question in questions}) == len(questions)
     assert len({normalise(question.text) for question in questions}) == len(questions)
 
 
-def test_no_answer_comes_twice(questions: tuple[Question, ...]) -> None:
+def test_the_set_has_no_duplicate_answers(questions: tuple[Question, ...]) -> None:
     assert len({normalise(question.original_answer) for question in questions}) == len(questions)
 
 
-def test_a_body_has_no_empty_fields() -> None:
+def test_the_body_of_a_question_omits_empty_fields() -> None:
     assert Question("science", "Why?", "Tell me", "Because.").body() == {
         "question_text": "Why?",
         "question_context": "Tell me",
@@ -319,5 +321,5 @@ def test_a_body_has_no_empty_fields() -> None:
     assert Question("", "Why?", "", "").body() == {"question_text": "Why?"}
 
 
-def test_a_long_topic_is_cut_not_refused() -> None:
+def test_a_long_topic_is_cut() -> None:
     assert Question("x" * 101, "Why?", "", "").body()["topic"] == "x" * MAX_TOPIC_CHARACTERS

@@ -1,4 +1,4 @@
-"""The command line against a scripted storage service over HTTP."""
+"""Tests of the command line with a scripted storage service over HTTP."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_twenty_distinct_questions_are_asked_by_default(storage: Storage, ask) -
     assert storage.queries[0].keys() == {"question_text", "original_answer", "topic"}
 
 
-def test_the_table_counts_and_says_dash_for_what_was_not_waited_for(storage: Storage, ask) -> None:
+def test_the_table_shows_counts_and_a_dash_for_values_not_measured(storage: Storage, ask) -> None:
     storage.on_query = lambda body, question_id: (
         reply({"status": "completed", "source": "cache", "question_id": question_id, "result": {}})
         if len(storage.queries) % 2
@@ -56,7 +56,7 @@ def test_the_table_counts_and_says_dash_for_what_was_not_waited_for(storage: Sto
     assert "asked 2" in result.stderr
 
 
-def test_a_seed_asks_the_same_again(storage: Storage, ask) -> None:
+def test_the_same_seed_asks_the_same_questions(storage: Storage, ask) -> None:
     for _ in range(2):
         assert ask("--num-requests", "6", "--seed", "7").exit_code == 0
     first, second = storage.texts[:6], storage.texts[6:]
@@ -65,13 +65,13 @@ def test_a_seed_asks_the_same_again(storage: Storage, ask) -> None:
     assert sorted(storage.texts[12:]) != sorted(first)
 
 
-def test_a_drawn_seed_is_reported_and_can_be_given(storage: Storage, ask) -> None:
+def test_a_random_seed_is_reported_and_can_be_reused(storage: Storage, ask) -> None:
     seed = json.loads(ask("--num-requests", "6", "--json").stdout)["seed"]
     ask("--num-requests", "6", "--seed", str(seed))
     assert sorted(storage.texts[:6]) == sorted(storage.texts[6:])
 
 
-def test_the_report_is_json_alone_on_the_output(storage: Storage, ask) -> None:
+def test_the_json_report_is_the_only_output_on_stdout(storage: Storage, ask) -> None:
     result = ask("--num-requests", "3", "--json", "--wait")
     report = json.loads(result.stdout)
     assert (report["asked"], report["accepted"], report["completed"], report["pending"]) == (3, 3, 3, 0)
@@ -82,7 +82,7 @@ def test_the_report_is_json_alone_on_the_output(storage: Storage, ask) -> None:
     assert ask("--json", "--quiet").stderr == ""
 
 
-def test_waiting_lasts_until_all_are_completed(storage: Storage, ask) -> None:
+def test_wait_continues_until_all_questions_are_completed(storage: Storage, ask) -> None:
     storage.on_status = lambda question_id, poll: reply(
         {"question_id": question_id, "status": "completed" if poll == 2 else "pending", "result": None, "error": None}
     )
@@ -102,18 +102,18 @@ def test_a_failed_question_is_exit_status_1(storage: Storage, ask) -> None:
     assert "2 x failed: retries_exhausted" in result.stdout
 
 
-def test_time_up_is_exit_status_1(storage: Storage, ask) -> None:
+def test_a_timeout_is_exit_status_1(storage: Storage, ask) -> None:
     storage.on_status = lambda question_id, poll: reply({"question_id": question_id, "status": "pending"})
     result = ask("--num-requests", "2", "--wait", "--timeout", "0.3")
     assert result.exit_code == 1
     assert "timed out with 2 questions pending" in result.stdout
 
 
-def test_a_problem_is_exit_status_1_and_told(storage: Storage, ask) -> None:
-    storage.on_query = lambda body, question_id: problem(503, "Service Unavailable", "the broker is away [kafka:9092]")
+def test_an_error_reply_is_exit_status_1_and_reported(storage: Storage, ask) -> None:
+    storage.on_query = lambda body, question_id: problem(503, "Service Unavailable", "the broker is down [kafka:9092]")
     result = ask("--num-requests", "3")
     assert result.exit_code == 1
-    assert "3 x 503 Service Unavailable: the broker is away [kafka:9092]" in result.stdout
+    assert "3 x 503 Service Unavailable: the broker is down [kafka:9092]" in result.stdout
 
 
 def test_a_server_that_is_down_is_exit_status_1_with_counts(dataset_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_a_server_that_is_down_is_exit_status_1_with_counts(dataset_path: Path) 
 
 
 def test_slow_replies_do_not_delay_the_next_question(storage: Storage, ask) -> None:
-    everybody = threading.Barrier(8)
+    all_arrived = threading.Barrier(8)
 
     def on_query(body: dict, question_id: str):
-        everybody.wait(DEADLINE_SECONDS)  # broken if they come one after another: the server answers 500
+        all_arrived.wait(DEADLINE_SECONDS)  # broken if requests arrive one after another: the server answers 500
         return reply({"status": "pending", "question_id": question_id}, 202)
 
     storage.on_query = on_query
@@ -158,7 +158,7 @@ def test_slow_replies_do_not_delay_the_next_question(storage: Storage, ask) -> N
         ("--nonsense",),
     ],
 )
-def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...]) -> None:
+def test_an_invalid_option_is_exit_status_2(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert arguments[0] in result.stderr
@@ -188,7 +188,7 @@ def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...]) -> None:
         ("--rate 1000 --duration 3600", "that would be 3,600,000 questions, more than 1,000,000"),
     ],
 )
-def test_options_that_do_not_go_together_are_told(storage: Storage, arguments: str, message: str) -> None:
+def test_options_that_exclude_each_other_are_reported(storage: Storage, arguments: str, message: str) -> None:
     result = run("--url", storage.url, *arguments.split())
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
@@ -211,7 +211,7 @@ def test_options_that_do_not_go_together_are_told(storage: Storage, arguments: s
         ),
     ],
 )
-def test_the_report_says_what_the_traffic_was(
+def test_the_report_describes_the_traffic(
     storage: Storage, dataset_path: Path, arguments: str, expected: dict[str, object]
 ) -> None:
     fixed = ("--url", storage.url, "--dataset", dataset_path, "--num-requests", "2", "--json", "--quiet")
@@ -220,8 +220,8 @@ def test_the_report_says_what_the_traffic_was(
     assert json.loads(result.stdout)["traffic"].items() >= expected.items()
 
 
-def answer_from_the_second_time_on(storage: Storage) -> None:
-    """Scripts a fleet that answers at once: a question is pending when it is new and in the cache from then on."""
+def cache_from_the_second_request_on(storage: Storage) -> None:
+    """Scripts a service that answers at once: a new question is pending, a repeated one is in the cache."""
     known: set[str] = set()
 
     def on_query(body: dict, question_id: str):
@@ -236,8 +236,8 @@ def answer_from_the_second_time_on(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "zipf", "shuffled"])
-def test_a_cache_that_forgets_nothing_hits_as_predicted(storage: Storage, ask, distribution: str) -> None:
-    answer_from_the_second_time_on(storage)
+def test_the_hit_rate_of_a_cache_without_expiry_is_as_predicted(storage: Storage, ask, distribution: str) -> None:
+    cache_from_the_second_request_on(storage)
     report = json.loads(ask("--num-requests", "100", "--distribution", distribution, "--seed", "3", "--json").stdout)
     hits = report["hits"]
     assert hits["rate"] == pytest.approx(hits["repeated"] / 100)
@@ -246,7 +246,7 @@ def test_a_cache_that_forgets_nothing_hits_as_predicted(storage: Storage, ask, d
     assert 0.4 < hits["rate_predicted"] < 0.8
 
 
-def test_a_duration_asks_rate_times_duration(storage: Storage, dataset_path: Path) -> None:
+def test_a_duration_asks_rate_times_duration_questions(storage: Storage, dataset_path: Path) -> None:
     result = run(
         "--url", storage.url, "--dataset", dataset_path, "--rate", "40", "--duration", "0.5", "--json", "--quiet"
     )
@@ -255,7 +255,7 @@ def test_a_duration_asks_rate_times_duration(storage: Storage, dataset_path: Pat
     assert report["duration_seconds"] >= 19 / 40
 
 
-def test_unique_questions_never_come_again(storage: Storage, ask) -> None:
+def test_unique_questions_are_never_repeated(storage: Storage, ask) -> None:
     runs = [json.loads(ask("--num-requests", "50", "--unique", "--seed", "7", "--json").stdout) for _ in range(2)]
     asked = [(body["question_text"], body["question_context"]) for body in storage.queries]
     assert len(set(asked)) == len(asked) == 100
@@ -264,7 +264,7 @@ def test_unique_questions_never_come_again(storage: Storage, ask) -> None:
     assert runs[0]["traffic"]["run"] != runs[1]["traffic"]["run"]
 
 
-def test_concurrency_bounds_what_is_in_flight(storage: Storage, ask) -> None:
+def test_concurrency_limits_the_requests_in_flight(storage: Storage, ask) -> None:
     in_flight, most = 0, 0
 
     def on_query(body: dict, question_id: str):
@@ -272,7 +272,7 @@ def test_concurrency_bounds_what_is_in_flight(storage: Storage, ask) -> None:
         with storage.lock:
             in_flight += 1
             most = max(most, in_flight)
-        threading.Event().wait(0.02)  # nothing is waited for: the time that a reply takes
+        threading.Event().wait(0.02)  # simulates the time of a reply
         with storage.lock:
             in_flight -= 1
         return reply({"status": "pending", "question_id": question_id}, 202)
@@ -282,13 +282,13 @@ def test_concurrency_bounds_what_is_in_flight(storage: Storage, ask) -> None:
     assert most == 3
 
 
-def test_the_default_concurrency_is_what_the_pace_can_need() -> None:
+def test_the_default_concurrency_depends_on_the_rate() -> None:
     assert generate_traffic._concurrency(Traffic(0.5)) == 61
     assert generate_traffic._concurrency(Traffic(0.0)) == 32
     assert generate_traffic._concurrency(Traffic(0.001)) == 512
 
 
-def test_a_large_set_is_sampled_and_the_report_says_so(storage: Storage, dataset_path: Path) -> None:
+def test_a_sample_of_the_question_set_is_asked_and_reported(storage: Storage, dataset_path: Path) -> None:
     fixed = ("--url", storage.url, "--dataset", dataset_path, "--interval", "0", "--sample", "10")
     result = run(*fixed, "--num-requests", "30")
     assert len(set(storage.texts)) == 10
@@ -304,7 +304,7 @@ def test_an_unreadable_question_set_is_exit_status_2(storage: Storage, tmp_path:
     assert storage.queries == []
 
 
-def test_the_address_comes_from_the_environment(
+def test_the_url_is_read_from_the_environment(
     storage: Storage, dataset_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_URL", storage.url)
@@ -317,7 +317,7 @@ def test_the_address_comes_from_the_environment(
 
 
 def start(storage: Storage, dataset_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts the script as in the container: from its folder, with PYTHONPATH naming the one above."""
+    """Starts the script as in the container: from its folder, with the parent folder in PYTHONPATH."""
     return subprocess.Popen(
         [sys.executable, "generate_traffic.py", "--url", storage.url, "--dataset", str(dataset_path), *arguments],
         cwd=FOLDER,
@@ -328,7 +328,7 @@ def start(storage: Storage, dataset_path: Path, *arguments: str) -> subprocess.P
     )
 
 
-def test_it_runs_as_a_script_from_its_folder(storage: Storage, dataset_path: Path) -> None:
+def test_the_script_runs_from_its_folder(storage: Storage, dataset_path: Path) -> None:
     process = start(storage, dataset_path, "--num-requests", "2", "--interval", "0")
     output, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, errors
@@ -336,7 +336,7 @@ def test_it_runs_as_a_script_from_its_folder(storage: Storage, dataset_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_asking_and_the_report_is_printed(
+def test_a_signal_stops_the_run_and_the_report_is_printed(
     storage: Storage, dataset_path: Path, number: signal.Signals
 ) -> None:
     arrived = threading.Event()
@@ -346,7 +346,7 @@ def test_a_signal_stops_the_asking_and_the_report_is_printed(
         return reply({"status": "pending", "question_id": question_id}, 202)
 
     storage.on_query = on_query
-    # Far apart, so that only a stop can end it within the deadline.
+    # The interval is long, so that only a stop can end the run within the deadline.
     process = start(storage, dataset_path, "--num-requests", "30", "--interval", "60000", "--json", "--wait")
     assert arrived.wait(DEADLINE_SECONDS)
     process.send_signal(number)

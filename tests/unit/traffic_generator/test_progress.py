@@ -19,18 +19,18 @@ def show_all(*, terminal: bool, quiet: bool = False, wait: bool = False) -> str:
     return output.getvalue()
 
 
-def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then() -> None:
+def test_without_a_terminal_one_line_is_printed_per_interval() -> None:
     assert show_all(terminal=False).splitlines() == [
         "asked 1000  cached 0  pending 1000  completed 0  failed 0  errors 0"
     ]
 
 
-def test_a_line_comes_each_time_the_interval_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_printed_after_each_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     assert len(show_all(terminal=False).splitlines()) == 1000
 
 
-def test_counts_that_stay_are_not_shown_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_counts_are_not_printed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     output = io.StringIO()
     with progress.showing(Console(file=output, width=80), wait=False, quiet=False) as show:
@@ -39,13 +39,13 @@ def test_counts_that_stay_are_not_shown_again(monkeypatch: pytest.MonkeyPatch) -
     assert output.getvalue().count("asked 1") == 1
 
 
-def test_a_terminal_has_a_bar_with_the_counts() -> None:
+def test_a_terminal_shows_a_progress_bar_with_the_counts() -> None:
     shown = show_all(terminal=True)
     assert "pending 1000" in shown
     assert "1000/1000" in shown
 
 
-def test_with_waiting_pending_questions_are_not_done() -> None:
+def test_with_wait_pending_questions_do_not_advance_the_bar() -> None:
     shown = show_all(terminal=True, wait=True)
     assert "0/1000" in shown
     assert "1000/1000" not in shown

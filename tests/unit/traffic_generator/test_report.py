@@ -27,7 +27,7 @@ def test_percentile_is_the_nearest_rank(values: list[float], percent: float, exp
 
 
 @pytest.mark.parametrize("percent", [0, -1, 100.5])
-def test_percentile_refuses_what_is_none(percent: float) -> None:
+def test_percentile_rejects_an_invalid_percentage(percent: float) -> None:
     with pytest.raises(ValueError, match="percent"):
         percentile([1.0], percent)
 
@@ -48,7 +48,7 @@ def full_tally() -> Tally:
     return tally
 
 
-def test_each_question_is_in_one_state() -> None:
+def test_each_question_is_counted_in_one_state() -> None:
     tally = full_tally()
     assert tally.line() == "asked 7  cached 2  pending 1  completed 1  failed 1  errors 1"
     assert tally.in_flight == 1
@@ -75,13 +75,13 @@ def test_the_table_shows_counts_and_latencies() -> None:
     ]
 
 
-def test_a_prediction_without_chance_is_shown_without_a_spread() -> None:
+def test_an_exact_prediction_is_shown_without_a_deviation() -> None:
     rows = dict(Report(full_tally(), 1.0, 1.0, Prediction(asked=7, distinct=7.0, distinct_deviation=0.0)).rows())
     assert rows["different questions / predicted"] == "6 / 7"
     assert rows["hit rate / predicted"] == "40.0 % / 0.0 %"
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
+def test_values_not_measured_are_shown_as_a_dash() -> None:
     tally = Tally(requested=1)
     tally.sent()
     tally.went_wrong("no connection")
@@ -89,7 +89,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert (rows["reply p50 / p95"], rows["answer p50 / p95"], rows["requests/s"]) == ("-", "-", "0.00")
 
 
-def test_remarks_tell_reasons_and_lateness() -> None:
+def test_remarks_contain_reasons_and_lateness() -> None:
     report = Report(full_tally(), 1.0, 1.0, PREDICTED, interrupted=True, timed_out=True)
     remarks = "\n".join(report.remarks())
     assert "1 x failed: retries_exhausted" in remarks
@@ -102,14 +102,14 @@ def test_remarks_tell_reasons_and_lateness() -> None:
     assert "stopped before the end" in remarks
 
 
-def test_a_good_run_needs_no_remark() -> None:
+def test_a_good_run_has_no_remarks() -> None:
     tally = Tally(requested=1)
     tally.sent(0.2, repeated=True)
     tally.answered_at_once(0.01, "cache", repeated=True)
     assert Report(tally, 1.0, 1.0, PREDICTED).remarks() == []
 
 
-def test_a_question_that_joined_the_first_is_told() -> None:
+def test_a_question_that_joined_a_pending_one_is_reported() -> None:
     tally = Tally(requested=1)
     tally.sent(repeated=True)
     tally.accepted_for_later(0.01, repeated=True)
@@ -118,7 +118,7 @@ def test_a_question_that_joined_the_first_is_told() -> None:
     ]
 
 
-def test_many_reasons_are_cut() -> None:
+def test_the_number_of_reasons_shown_is_limited() -> None:
     tally = Tally()
     for number in range(8):
         tally.sent()
@@ -140,12 +140,12 @@ def test_many_reasons_are_cut() -> None:
         ("pending", {"timed_out": True}, False),
     ],
 )
-def test_when_all_is_well(state: str, flags: dict[str, bool], ok: bool) -> None:
+def test_a_run_is_ok_without_failures_errors_or_interruption(state: str, flags: dict[str, bool], ok: bool) -> None:
     tally = Tally(requested=1, asked=1, **{state: 1})
     assert Report(tally, 1.0, 1.0, PREDICTED, **flags).ok is ok
 
 
-def test_json_has_figures_in_milliseconds_and_null_for_none() -> None:
+def test_json_has_times_in_milliseconds_and_null_for_missing_values() -> None:
     body = json.loads(json.dumps(Report(full_tally(), 12.34, 2.0, PREDICTED).as_json()))
     assert body["reply_latency_ms"] == {"p50": 30.0, "p95": 30.0, "p99": 30.0, "max": 30.0}
     assert body["reply_latency_cached_ms"] == {"p50": 10.0, "p95": 20.0, "p99": 20.0, "max": 20.0}

@@ -1,4 +1,4 @@
-"""The run against an API in this process; what it promises is seen there and not by the clock."""
+"""Tests of a run with a fake API, which observes order and concurrency without relying on the clock."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from .conftest import DEADLINE_SECONDS
 
 
 def steady(count: int, every: float = 0.0, different: int | None = None) -> Plan:
-    """Plans q0, q1, … at fixed intervals in seconds; of fewer different ones, in turn."""
+    """Plans q0, q1, … at fixed intervals in seconds; `different` limits the distinct questions, asked in turn."""
     different = count if different is None else different
     questions = [Question("t", f"q{number}", "", "") for number in range(different)]
     order = [index % different for index in range(count)]
@@ -26,7 +26,7 @@ def steady(count: int, every: float = 0.0, different: int | None = None) -> Plan
 
 
 class Api:
-    """Answers by two functions and keeps count of what runs at the same time."""
+    """Fake API that replies with two functions and counts concurrent calls."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Api:
 
 
 def barrier_reply(parties: int) -> Callable[[str], QuestionState]:
-    """Replies only once `parties` questions are there at the same time."""
+    """Returns a function that replies only when `parties` requests are in flight."""
     barrier = threading.Barrier(parties)
 
     def ask(text: str) -> QuestionState:
         try:
             barrier.wait(DEADLINE_SECONDS)
         except threading.BrokenBarrierError:
-            raise RequestFailed("the others never came") from None
+            raise RequestFailed("the other requests did not arrive") from None
         return QuestionState(status="completed", question_id=text, source="cache")
 
     return ask
@@ -88,7 +88,7 @@ def test_a_slow_reply_does_not_delay_the_next_question() -> None:
     assert api.most_asking == 10
 
 
-def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
+def test_requests_in_flight_are_limited_and_lateness_is_reported() -> None:
     api = Api(ask=lambda text: time.sleep(0.02) or QuestionState(status="pending", question_id=text))  # type: ignore[func-returns-value]
     report = runner.run(steady(12), api, runner.Options(max_asking=3))
     assert api.most_asking == 3
@@ -97,34 +97,34 @@ def test_no_more_are_in_flight_than_allowed_and_lateness_is_told() -> None:
     assert report.tally.late_seconds >= 0.06
 
 
-def test_questions_go_out_in_their_order_and_not_before_they_are_due() -> None:
+def test_questions_are_sent_in_order_and_not_before_they_are_due() -> None:
     api = Api()
     report = runner.run(steady(5, 0.05), api, runner.Options())
     assert api.asked == ["q0", "q1", "q2", "q3", "q4"]
     assert report.duration_seconds >= 4 * 0.05
 
 
-def test_questions_that_fell_due_during_a_hold_up_go_out_together() -> None:
-    # By sleeps from one question to the next, each check of the counts would find at most one more.
+def test_questions_that_became_due_during_a_delay_are_sent_together() -> None:
+    # If the runner slept between questions, each check of the counts would find at most one more.
     counts: list[int] = []
 
-    def hold_up_once(tally: Tally) -> None:
+    def delay_once(tally: Tally) -> None:
         if not counts:
             time.sleep(0.2)
         counts.append(tally.asked)
 
-    runner.run(steady(10, 0.05), Api(), runner.Options(), on_progress=hold_up_once)
+    runner.run(steady(10, 0.05), Api(), runner.Options(), on_progress=delay_once)
     assert counts[1] - counts[0] >= 3
 
 
-def test_without_waiting_nobody_polls() -> None:
+def test_without_wait_no_question_is_polled() -> None:
     api = Api()
     report = runner.run(steady(3), api, runner.Options())
     assert (report.tally.pending, report.tally.completed, api.polls) == (3, 0, Counter())
     assert report.ok
 
 
-def test_waiting_follows_each_question_to_its_end() -> None:
+def test_with_wait_each_question_is_polled_until_it_is_final() -> None:
     def poll(text: str, number: int) -> QuestionState:
         if text == "q1":
             return QuestionState(question_id=text, status="failed", error={"reason": "not_retryable"})
@@ -136,16 +136,16 @@ def test_waiting_follows_each_question_to_its_end() -> None:
     assert report.tally.reasons == {"failed: not_retryable": 1}
     assert api.polls == {"q0": 2, "q1": 1, "q2": 2}
     assert len(report.tally.answer_seconds) == 2
-    # A server that says 'pending' without waiting is not asked again at once.
+    # A server that returns 'pending' without waiting is not polled again at once.
     assert min(report.tally.answer_seconds) >= runner.POLL_INTERVAL_SECONDS
 
 
-def test_polling_is_bounded_and_each_question_gets_its_turn() -> None:
+def test_concurrent_polls_are_limited_and_each_question_is_polled_in_turn() -> None:
     stop = threading.Event()
 
     def poll(text: str, number: int) -> QuestionState:
         time.sleep(0.01)
-        # The first ones never end: they must not keep the others from being seen.
+        # The first two questions stay pending, which must not block the others.
         return QuestionState(question_id=text, status="pending" if text in ("q0", "q1") else "completed")
 
     def stop_after_six(tally: Tally) -> None:
@@ -159,24 +159,24 @@ def test_polling_is_bounded_and_each_question_gets_its_turn() -> None:
     assert api.max_polling_seen == 2
 
 
-def test_time_up_leaves_questions_pending() -> None:
+def test_a_timeout_leaves_questions_pending() -> None:
     api = Api(poll=lambda text, number: QuestionState(question_id=text, status="pending"))
     report = runner.run(steady(2), api, runner.Options(wait=True, timeout_seconds=0.1))
     assert (report.tally.pending, report.timed_out, report.ok) == (2, True, False)
-    # The server is not asked to hold a reply back for longer than there is time left.
+    # The requested wait does not exceed the remaining time.
     assert set(api.waits) == {0}
 
 
 @pytest.mark.parametrize(("pending", "wait"), [(2, runner.LONG_POLL_SECONDS), (8, runner.SHORT_POLL_SECONDS)])
-def test_polls_are_long_while_there_is_a_thread_for_each(pending: int, wait: int) -> None:
-    everybody_asked = threading.Barrier(pending)
+def test_polls_are_long_while_there_is_a_thread_for_each_question(pending: int, wait: int) -> None:
+    all_asked = threading.Barrier(pending)
 
     def ask(text: str) -> QuestionState:
-        everybody_asked.wait(DEADLINE_SECONDS)
+        all_asked.wait(DEADLINE_SECONDS)
         return QuestionState(status="pending", question_id=text)
 
     def poll(text: str, number: int) -> QuestionState:
-        # Long enough for the replies to all questions to be seen before the second poll.
+        # Long enough for all replies to arrive before the second poll.
         time.sleep(0.1)
         return QuestionState(question_id=text, status="completed")
 
@@ -189,7 +189,7 @@ def test_polls_are_long_while_there_is_a_thread_for_each(pending: int, wait: int
     assert wait in api.waits
 
 
-def test_a_poll_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_poll_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
     def poll(text: str, number: int) -> QuestionState:
@@ -202,7 +202,7 @@ def test_a_poll_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report.tally.completed, report.tally.errors, api.polls["q0"]) == (1, 0, 3)
 
 
-def test_a_poll_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_is_repeated_after_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_RETRY_SECONDS", 0.01)
 
     def poll(text: str, number: int) -> QuestionState:
@@ -214,7 +214,7 @@ def test_a_poll_waits_for_as_long_as_the_server_said(monkeypatch: pytest.MonkeyP
     assert report.timed_out
 
 
-def test_a_pending_question_that_the_server_lost_is_an_error() -> None:
+def test_a_poll_that_returns_404_is_an_error() -> None:
     def poll(text: str, number: int) -> QuestionState:
         raise RequestFailed("404 Not Found", status=404)
 
@@ -244,7 +244,7 @@ def test_a_question_asked_again_while_pending_joins_the_first() -> None:
     assert (report.tally.repeated, report.tally.joined, report.tally.distinct) == (2, 2, 1)
 
 
-def test_a_hit_is_told_from_what_an_earlier_run_left() -> None:
+def test_hits_are_distinguished_from_questions_known_from_an_earlier_run() -> None:
     def ask(text: str) -> QuestionState:
         known = text == "q0" or api.asked.count(text) > 1
         return QuestionState(
@@ -260,36 +260,36 @@ def test_a_hit_is_told_from_what_an_earlier_run_left() -> None:
     assert report.predicted.hit_rate == 3 / 6
 
 
-def test_a_marked_question_is_no_repeated_one() -> None:
+def test_marked_questions_are_not_counted_as_repeated() -> None:
     api = Api()
     plan = replace(steady(4, different=2), mark="abc")
     report = runner.run(plan, api, runner.Options())
     assert (report.tally.repeated, report.predicted.hit_rate) == (0, 0.0)
 
 
-def test_lateness_counts_from_when_a_question_was_due() -> None:
+def test_latency_since_due_includes_the_wait_for_a_free_slot() -> None:
     def ask(text: str) -> QuestionState:
         time.sleep(0.1)
         return QuestionState(status="completed", question_id=text, source="cache")
 
     tally = runner.run(steady(3), Api(ask=ask), runner.Options(max_asking=1)).tally
-    # The last of three that were due at once had to wait for two others: sending to reply does not tell.
+    # The last of three questions due at once waited for two others; the reply time does not include that wait.
     assert max(tally.since_due_seconds) >= 0.3
     assert min(tally.reply_seconds) < 0.3
 
 
-def test_how_long_an_answer_may_have_been_unseen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_delay_of_detecting_an_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_INTERVAL_SECONDS", 0.3)
 
     def poll(text: str, number: int) -> QuestionState:
         return QuestionState(question_id=text, status="completed" if number == 2 else "pending")
 
     tally = runner.run(steady(1), Api(poll=poll), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS)).tally
-    # Nobody polled between the end of the first poll and the beginning of the second.
+    # There was no poll between the end of the first one and the beginning of the second.
     assert 0.2 <= tally.unseen_seconds[0] <= tally.answer_seconds[0]
 
 
-def test_a_poll_that_was_held_back_leaves_nothing_unseen() -> None:
+def test_a_long_poll_detects_an_answer_without_delay() -> None:
     def poll(text: str, number: int) -> QuestionState:
         if number == 1:
             time.sleep(runner.POLL_INTERVAL_SECONDS)
@@ -300,8 +300,8 @@ def test_a_poll_that_was_held_back_leaves_nothing_unseen() -> None:
     assert tally.unseen_seconds[0] < runner.POLL_INTERVAL_SECONDS <= tally.answer_seconds[0]
 
 
-def test_no_more_threads_are_started_than_needed() -> None:
-    before = set(threading.enumerate())  # and not their number: one of an earlier test may end meanwhile
+def test_threads_are_started_only_when_needed() -> None:
+    before = set(threading.enumerate())  # a set, because a thread of an earlier test may end meanwhile
     most = 0
 
     def count(_tally: Tally) -> None:
@@ -309,11 +309,11 @@ def test_no_more_threads_are_started_than_needed() -> None:
         most = max(most, len(set(threading.enumerate()) - before))
 
     runner.run(steady(20, 0.05), Api(), runner.Options(max_asking=200), on_progress=count)
-    # One is enough; on a busy machine some may be needed, but not one for each question.
+    # One thread is enough; a busy machine may need a few, but not one for each question.
     assert 1 <= most < 20
 
 
-def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
+def test_a_stop_ends_the_run_and_keeps_the_counts() -> None:
     stop = threading.Event()
 
     def ask(text: str) -> QuestionState:
@@ -328,7 +328,7 @@ def test_a_stop_ends_the_asking_and_keeps_the_counts() -> None:
     assert not report.ok
 
 
-def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_does_not_wait_for_an_unresponsive_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)
     stop, release = threading.Event(), threading.Event()
 
@@ -344,7 +344,7 @@ def test_a_stop_does_not_wait_for_a_server_that_does_not_answer(monkeypatch: pyt
     release.set()
 
 
-def test_a_stop_ends_the_waiting() -> None:
+def test_a_stop_ends_the_wait_for_answers() -> None:
     stop = threading.Event()
 
     def poll(text: str, number: int) -> QuestionState:
@@ -360,7 +360,7 @@ def test_a_stop_ends_the_waiting() -> None:
     assert (report.interrupted, report.timed_out, report.tally.pending) == (True, False, 1)
 
 
-def test_a_mistake_in_a_call_is_raised_and_not_counted() -> None:
+def test_an_unexpected_exception_in_a_call_is_raised_and_not_counted() -> None:
     def ask(text: str) -> QuestionState:
         raise KeyError("a bug")
 
@@ -372,7 +372,7 @@ def test_a_mistake_in_a_call_is_raised_and_not_counted() -> None:
     watchdog.cancel()
 
 
-def test_no_thread_is_left_behind() -> None:
+def test_all_threads_end_with_the_run() -> None:
     before = set(threading.enumerate())
     runner.run(steady(5), Api(), runner.Options(wait=True, timeout_seconds=DEADLINE_SECONDS))
     deadline = time.monotonic() + DEADLINE_SECONDS

@@ -165,7 +165,7 @@ def test_csv_is_a_download_without_formulas(client: FlaskClient) -> None:
     assert (row["llm_response"], row["bert_score"]) == ("'=1+1", "-0.1")
 
 
-def test_with_after_a_page_number_may_exceed_the_limit(client: FlaskClient, rows: FakeQueries) -> None:
+def test_a_page_number_beyond_the_limit_is_accepted_together_with_after(client: FlaskClient, rows: FakeQueries) -> None:
     reply = client.get(f"/api/questions?page=5000&after=2026-03-04T12:30:00Z~{KNOWN}")
     assert reply.status_code == 200
     [(_, call)] = rows.calls

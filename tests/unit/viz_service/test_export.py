@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -31,6 +32,22 @@ def test_other_texts_and_numbers_are_not_changed() -> None:
 def test_times_are_rfc_3339_and_missing_values_are_empty() -> None:
     [row] = parsed({"asked_at": datetime(2026, 3, 4, 12, 30, tzinfo=UTC)})
     assert (row["asked_at"], row["model"]) == ("2026-03-04T12:30:00.000Z", "")
+
+
+def test_references_are_a_json_array() -> None:
+    [several, single] = parsed(
+        {"references": ["=1+1", 'A "b", é'], "reference_index": 2}, {"references": [], "reference_index": 0}
+    )
+    assert (json.loads(several["references"]), several["reference_index"]) == (["=1+1", 'A "b", é'], "2")
+    assert (single["references"], single["reference_index"]) == ("", "0")
+
+
+def test_warnings_are_a_json_array() -> None:
+    [warned, unscored] = parsed(
+        {"warnings": ["truncated", "repetition"]}, {"unscored_reason": "other_language", "warnings": []}
+    )
+    assert (json.loads(warned["warnings"]), warned["unscored_reason"]) == (["truncated", "repetition"], "")
+    assert (unscored["warnings"], unscored["unscored_reason"]) == ("", "other_language")
 
 
 def test_many_rows_are_written_completely_in_parts() -> None:

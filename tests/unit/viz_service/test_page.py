@@ -281,6 +281,39 @@ def test_scores_of_a_self_check_are_not_coloured_by_the_threshold(
     assert "not on one scale" in content.text
 
 
+@pytest.mark.parametrize(
+    ("language", "texts", "tag"),
+    [
+        ("en", ("Reference 1", "Reference 2", "Reference 3"), "best match"),
+        ("es", ("Referencia 1", "Referencia 2", "Referencia 3"), "la más parecida"),
+    ],
+)
+def test_all_references_are_shown_and_the_one_that_counted_is_marked(
+    client: FlaskClient, rows: FakeQueries, language: str, texts: tuple[str, ...], tag: str
+) -> None:
+    answer = question().answer
+    assert answer
+    rows.detail = question(
+        references=(f"Second. {SCRIPT}", "Third."), answer=answer.model_copy(update={"reference_index": 1})
+    )
+    content = page(client, QUESTION, headers={"Accept-Language": language})
+    shown = content.text[content.text.index(texts[0]) :]
+    parts = [texts[0], "Because.", texts[1], tag, "Second.", texts[2], "Third."]
+    places = [shown.index(part) for part in parts]
+    assert places == sorted(places)
+    assert shown.count(tag) == 1
+
+
+def test_a_single_reference_is_neither_numbered_nor_marked(client: FlaskClient, rows: FakeQueries) -> None:
+    answer = question().answer
+    assert answer
+    rows.detail = question(answer=answer.model_copy(update={"reference_index": 0}))
+    content = page(client, QUESTION)
+    assert "Because." in content.text
+    assert "Reference 1" not in content.text
+    assert "best match" not in content.text
+
+
 def test_scores_with_a_reference_are_coloured_by_the_threshold(client: FlaskClient) -> None:
     content = page(client, QUESTION)
     steps = [(attrs.get("class") or "").split() for attrs in content.named("li")]

@@ -218,10 +218,10 @@ def test_an_unavailable_storage_service_raises_a_single_alert() -> None:
 def test_a_group_that_waits_for_the_budget_is_not_stalled() -> None:
     waits = [replace(sample(at, (9, 0), (7, 0)), budget=PAUSED) for at in range(0, 300, 5)]
     assert kinds(*waits) == ["budget-used-up"]
-    # The stall is measured from the moment when calls may go on.
-    goes_on = [sample(at, (9, 0), (7, 0)) for at in range(300, 395, 5)]
-    assert kinds(*waits, *goes_on[:-1]) == []
-    assert kinds(*waits, *goes_on) == ["stalled"]
+    # The stall is measured from the moment when calls are allowed again.
+    resumed = [sample(at, (9, 0), (7, 0)) for at in range(300, 395, 5)]
+    assert kinds(*waits, *resumed[:-1]) == []
+    assert kinds(*waits, *resumed) == ["stalled"]
 
 
 def test_other_groups_are_stalled_during_a_pause_of_the_budget() -> None:
@@ -279,9 +279,9 @@ def test_a_group_that_waits_for_a_provider_is_not_stalled(state: str) -> None:
     assert kinds(*waits) == [f"provider-{state}"]
     assert not any(each.stalled for each in pipeline_state.pipeline(waits, 1.0).topics)
     # The stall is measured from the moment when the provider admits calls.
-    goes_on = [replace(sample(at, (9, 0), (7, 0)), providers=[others]) for at in range(300, 395, 5)]
-    assert kinds(*waits, *goes_on[:-1]) == []
-    assert kinds(*waits, *goes_on) == ["stalled"]
+    resumed = [replace(sample(at, (9, 0), (7, 0)), providers=[others]) for at in range(300, 395, 5)]
+    assert kinds(*waits, *resumed[:-1]) == []
+    assert kinds(*waits, *resumed) == ["stalled"]
 
 
 def test_other_groups_are_stalled_while_a_provider_is_closed() -> None:

@@ -1,7 +1,7 @@
-"""Kafka without a broker: clients of the loop that do what a test says, and clocks that stand still.
+"""Fakes of the Kafka clients and of the clocks, directed by a test. No broker is needed.
 
-The loop runs in a thread, as in a service. Tests wait for a condition, which is looked at
-whenever something happens in a fake, and never for a time.
+The loop runs in a thread, as in a service. Tests never sleep for a fixed time: they wait for a
+condition, which is checked whenever something happens in a fake.
 """
 
 import threading
@@ -24,7 +24,7 @@ from tests.unit import samples
 PENDING = topics.QUESTIONS_PENDING
 DEADLINE_SECONDS = 10
 HELD = object()
-"""Answer of a broker that is still to come."""
+"""Acknowledgement that the broker has not sent yet."""
 
 
 def record(value=b"v", offset=0, partition=0, topic=PENDING, key=b"k"):
@@ -40,7 +40,7 @@ def partition(number=0, topic=PENDING, offset=confluent_kafka.OFFSET_INVALID, me
 
 
 class World:
-    """Something happened: what tests wait for."""
+    """Notifies tests that something happened in a fake."""
 
     def __init__(self):
         self._changed = threading.Condition()
@@ -52,7 +52,7 @@ class World:
     def wait_for(self, condition, what="it did not happen"):
         until = time.monotonic() + DEADLINE_SECONDS
         with self._changed:
-            while not self._changed.wait_for(condition, 0.01):  # what the loop does by itself notifies nobody
+            while not self._changed.wait_for(condition, 0.01):  # actions of the loop itself send no notification
                 assert time.monotonic() < until, what
 
     def wait(self, seconds):
@@ -61,7 +61,7 @@ class World:
 
 
 class FakeTime:
-    """All clocks stand still until a test moves them."""
+    """Clocks that stop until a test moves them."""
 
     def __init__(self):
         self.seconds = 1000.0
@@ -78,21 +78,21 @@ class FakeConsumer:
         self._world = world
         self.logs = defaultdict(list)
         self.partitions = 4
-        """Of each topic, as its metadata say; None: no broker answers."""
+        """Number of partitions of each topic in the metadata; None if the broker does not answer."""
         self.stored = {}
         """Committed offset and metadata by partition."""
         self.commits = []
-        """How (`async`, `sync`) and what, in order, those that failed included."""
+        """All commits in order, failed ones included: `async` or `sync`, and the offsets."""
         self.commit_errors = deque()
-        """For the next commits."""
+        """Errors of the next commits."""
         self.partition_errors = set()
-        """Partitions whose commits fail by themselves."""
+        """Partitions whose commits fail while those of the others succeed."""
         self.committed_error = None
         self.assigned = []
         self.positions = {}
         self.paused = set()
         self.calls = []
-        """Of `pause` and `resume`."""
+        """Calls of `pause` and `resume`."""
         self.threads = set()
         self.polls = 0
         self.closed = False
@@ -100,7 +100,7 @@ class FakeConsumer:
         self._actions = deque()
         self._results = deque()
 
-    # --- what a test does ---
+    # --- called by tests ---
 
     def write(self, *values, partition=0, topic=PENDING, key=b"k"):
         """Appends messages, and returns their offsets."""
@@ -147,7 +147,7 @@ class FakeConsumer:
         if wait:
             self._world.wait_for(lambda: done, "the rebalance does not end")
 
-    # --- what the loop does ---
+    # --- called by the loop ---
 
     def subscribe(self, topics, on_assign, on_revoke, on_lost, on_commit):
         self.subscribed = topics
@@ -275,7 +275,7 @@ class FakeAdmin:
 
 
 class FakeProducer:
-    """Answers for each message with what `answer` returns: None (acknowledged), an error, or `HELD`."""
+    """Reports for each message the result of `answer`: None (acknowledged), an error, or `HELD`."""
 
     def __init__(self, world, answer=lambda outgoing: None):
         self._world = world
@@ -293,12 +293,12 @@ class FakeProducer:
             delivered(answer)
 
     def answer_held(self, error=None):
-        """Answers for the first message that is held, in the thread of the test."""
+        """Reports the result of the first held message, in the thread of the test."""
         self._held.popleft()(error)
 
 
 class Handler:
-    """Does for each question what `steps` says: an exception, a function, or nothing; the last step repeats.
+    """Runs the steps of each question: an exception, a function, or nothing. The last step repeats.
 
     A question in `held` waits in its handler until it is released.
     """
@@ -349,7 +349,7 @@ class FakeHeartbeat:
 
 
 class Loop:
-    """A loop with fakes for everything around it."""
+    """A loop with fakes of all its dependencies."""
 
     def __init__(self, limits=Limits(), subscribed=(PENDING,), poison_limit=100, **steps):
         self.world = World()
@@ -361,7 +361,7 @@ class Loop:
         self.share = Share()
         self.stop = threading.Event()
         self.error = None
-        """What ended the loop."""
+        """Exception that ended the loop."""
         self.consumer = Consumer(
             Clients(self.client, self.admin),
             subscribed,
@@ -408,7 +408,7 @@ class Loop:
         self.wait_for(lambda: sorted(self.handler.started) == sorted(texts), f"other than {texts} were started")
 
     def turn(self, turns=2):
-        """Waits until the loop has looked after everything once more."""
+        """Waits until the loop has completed another turn."""
         until = self.client.polls + turns
         self.wait_for(lambda: self.client.polls >= until, "the loop does not turn")
 
@@ -417,7 +417,7 @@ class Loop:
 
     @contextmanager
     def revoking(self, number):
-        """Revokes a partition, and gives control while the loop drains it; the rebalance has ended at the end."""
+        """Context that revokes a partition: its body runs while the loop drains, and the rebalance ends after it."""
         closing = self.consumer._partitions[PENDING, number].closing
         self.client.revoke(number, wait=False)
         self.wait_for(closing.is_set, "the loop does not drain")
@@ -429,7 +429,7 @@ class Loop:
         self.turn()
 
     def wait_until_ended(self):
-        self.wait_for(lambda: self.error is not None, "the loop goes on")
+        self.wait_for(lambda: self.error is not None, "the loop has not ended")
         self.thread.join(DEADLINE_SECONDS)
         return self.error
 

@@ -10,7 +10,7 @@ from pipeline.offsets import Progress
 from tests.unit.pipeline.consumer.fakes import PENDING, FakeConsumer, FakeTime, World, partition
 
 KEY = (PENDING, 0)
-REBALANCES = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+REBALANCING = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def finish(partitions, *offsets):
         partitions[KEY].watermark.finish(offset)
 
 
-def test_reads_the_progress_of_members_before(client, commits):
+def test_read_committed_returns_the_progress_of_earlier_members(client, commits):
     client.stored[KEY] = (5, "2+3")
     assert commits.read_committed([partition(0), partition(1)]) == {
         KEY: Progress(5, (range(7, 10),)),
@@ -53,7 +53,7 @@ def test_reads_the_progress_of_members_before(client, commits):
     }
 
 
-def test_commits_at_most_once_in_an_interval(client, commits, partitions, time):
+def test_commits_at_most_once_per_interval(client, commits, partitions, time):
     finish(partitions, 0)
     commits.commit_finished()
     finish(partitions, 1)
@@ -65,17 +65,17 @@ def test_commits_at_most_once_in_an_interval(client, commits, partitions, time):
     assert client.commits[1:] == [("async", {KEY: (2, "")})]
 
 
-def test_what_was_committed_is_not_committed_again(client, commits, partitions, time):
+def test_committed_progress_is_not_committed_again(client, commits, partitions, time):
     finish(partitions, 0)
     commits.commit_finished()
-    assert commits.uncommitted(partitions), "nobody knows yet"
+    assert commits.uncommitted(partitions), "the result has not been reported yet"
     client.poll(0)
     assert commits.uncommitted(partitions) == []
     finish(partitions, 1)
     assert [each.offset for each in commits.uncommitted(partitions)] == [2]
 
 
-def test_results_for_partitions_that_have_gone_change_nothing(client, commits, partitions):
+def test_commit_results_of_removed_partitions_are_ignored(client, commits, partitions):
     finish(partitions, 0)
     commits.commit_finished()
     gone = partitions.pop(KEY)
@@ -84,15 +84,15 @@ def test_results_for_partitions_that_have_gone_change_nothing(client, commits, p
 
 
 def test_the_last_commit_is_retried_until_it_succeeds(client, commits, time):
-    client.commit_errors += [REBALANCES] * 3
+    client.commit_errors += [REBALANCING] * 3
     commits.commit_last([partition(offset=7)])
     assert client.commits == [("sync", {KEY: (7, "")})] * 4
     assert client.stored == {KEY: (7, "")}
     assert time.seconds == pytest.approx(1000 + 3 * RETRY_SECONDS)
 
 
-def test_the_last_commit_is_given_up_after_a_while(client, commits, time):
-    client.commit_errors += [REBALANCES] * 100
+def test_retries_of_the_last_commit_end_after_a_time_limit(client, commits, time):
+    client.commit_errors += [REBALANCING] * 100
     with structlog.testing.capture_logs() as logs:
         commits.commit_last([partition(offset=7)])
     assert client.stored == {}

@@ -60,7 +60,7 @@ def test_a_message_takes_up_room_until_it_is_finished(time, share, partition):
     assert partition.watermark.progress == Progress(1)
 
 
-def test_bytes_take_up_room(time, partition):
+def test_the_bytes_of_messages_in_flight_are_limited(time, partition):
     in_flight = in_flight_with(time, in_flight_bytes=10)
     first = start(in_flight, partition, 0, b"123456789")
     assert in_flight.has_room()
@@ -70,13 +70,13 @@ def test_bytes_take_up_room(time, partition):
     assert in_flight.has_room()
 
 
-def test_a_message_without_value_takes_up_no_bytes(time, partition):
+def test_a_message_without_a_value_counts_as_zero_bytes(time, partition):
     in_flight = in_flight_with(time, in_flight_bytes=1)
     start(in_flight, partition, 0, None)
     assert in_flight.has_room()
 
 
-def test_the_share_of_the_group_gives_room(time, share, partition):
+def test_a_larger_share_of_the_group_limit_allows_more_messages(time, share, partition):
     share.set([0, 1], 4)
     in_flight = in_flight_with(time, share, in_flight=10, of_group=8)
     for offset in itertools.takewhile(lambda _: in_flight.has_room(), itertools.count()):
@@ -86,14 +86,14 @@ def test_the_share_of_the_group_gives_room(time, share, partition):
     assert in_flight.has_room()
 
 
-def test_what_finished_before_the_assignment_is_not_started(in_flight):
+def test_messages_finished_before_the_assignment_are_not_started(in_flight):
     partition = Partition(LowWatermark(Progress(3, (range(4, 6),))))
     started = [offset for offset in range(3, 7) if start(in_flight, partition, offset)]
     assert started == [3, 6]
     assert len(in_flight) == 2
 
 
-def test_a_message_is_finished_by_its_last_acknowledgement(in_flight, partition):
+def test_a_message_is_finished_when_its_last_outgoing_message_is_acknowledged(in_flight, partition):
     ticket = start(in_flight, partition)
     messages = [outgoing(), outgoing()]
     assert in_flight.expect(ticket, messages) == messages
@@ -119,7 +119,7 @@ def test_a_retry_is_due_after_its_wait(time, in_flight, partition):
     assert in_flight.take_due() == []
 
 
-def test_messages_are_due_one_by_one(time, in_flight, partition):
+def test_each_outgoing_message_is_sent_when_it_is_due(time, in_flight, partition):
     ticket = start(in_flight, partition)
     now, soon, late = outgoing(), outgoing(time, 10), outgoing(time, 20)
     assert in_flight.expect(ticket, [late, now, soon]) == [now]
@@ -132,14 +132,14 @@ def test_messages_are_due_one_by_one(time, in_flight, partition):
     assert ticket.state is State.SENT
 
 
-def test_what_is_overdue_is_sent_at_once(time, in_flight, partition):
+def test_an_overdue_outgoing_message_is_sent_at_once(time, in_flight, partition):
     ticket = start(in_flight, partition)
     time.seconds += 15
     message = outgoing(time, 10)
     assert in_flight.expect(ticket, [message]) == [message]
 
 
-def test_nothing_of_a_closing_partition_is_due(time, in_flight, partition):
+def test_retries_of_a_closing_partition_are_not_due(time, in_flight, partition):
     other = Partition()
     tickets = [start(in_flight, each) for each in (partition, other)]
     for ticket in tickets:
@@ -150,7 +150,7 @@ def test_nothing_of_a_closing_partition_is_due(time, in_flight, partition):
     assert in_flight.take_due() == [(tickets[1], None)]
 
 
-def test_the_longest_attempt_is_that_of_a_handler_that_still_runs(time, in_flight, partition):
+def test_longest_attempt_seconds_counts_only_running_handlers(time, in_flight, partition):
     assert in_flight.longest_attempt_seconds() == 0
     first, second = start(in_flight, partition, 0), start(in_flight, partition, 1)
     in_flight.start_attempt(first)
@@ -162,7 +162,7 @@ def test_the_longest_attempt_is_that_of_a_handler_that_still_runs(time, in_fligh
     assert in_flight.longest_attempt_seconds() == 1
     in_flight.end_attempt(second, 5)
     time.seconds += 100
-    assert in_flight.longest_attempt_seconds() == 0, "a message that waits does not hang"
+    assert in_flight.longest_attempt_seconds() == 0, "a waiting message is not a hanging one"
 
 
 def test_running_and_sent_messages_are_active(in_flight, partition):
@@ -178,12 +178,12 @@ def test_running_and_sent_messages_are_active(in_flight, partition):
     assert set(in_flight.active([partition])) == {running, sent}
 
 
-def test_drain_of_nothing_does_not_wait(in_flight, partition):
+def test_drain_without_active_messages_does_not_wait(in_flight, partition):
     start(in_flight, partition)
     assert in_flight.drain([partition], 0, pytest.fail)
 
 
-def test_drain_ends_with_the_last_active_message(in_flight, partition):
+def test_drain_ends_when_the_last_active_message_is_finished(in_flight, partition):
     ticket = start(in_flight, partition)
     in_flight.start_attempt(ticket)
 
@@ -191,7 +191,7 @@ def test_drain_ends_with_the_last_active_message(in_flight, partition):
         in_flight.expect(ticket, [])
         in_flight.finish(ticket)
 
-    # It cannot finish before drain waits, for drain has the lock.
+    # The message cannot finish before drain waits, because drain holds the lock.
     with in_flight.changed:
         thread = threading.Thread(target=finish, daemon=True)
         thread.start()
@@ -200,9 +200,9 @@ def test_drain_ends_with_the_last_active_message(in_flight, partition):
     assert partition.watermark.progress == Progress(1)
 
 
-def test_drain_gives_up_when_time_is_over_and_tells_meanwhile_that_it_waits(time, partition):
+def test_drain_times_out_and_calls_back_while_it_waits(time, partition):
     waits = []
-    # Read by turns for how long to wait, and whether time is over.
+    # Read alternately for the remaining wait and for the timeout.
     seconds = iter([100, 107.999, 107.999, 107.9999, 108])
     in_flight = in_flight_with(time, monotonic=lambda: next(seconds))
     ticket = start(in_flight, partition)
@@ -211,7 +211,7 @@ def test_drain_gives_up_when_time_is_over_and_tells_meanwhile_that_it_waits(time
     assert waits == [True]
 
 
-def test_closed_partitions_give_their_room_back(time, partition):
+def test_closing_a_partition_frees_the_room_of_its_messages(time, partition):
     in_flight, other = in_flight_with(time, in_flight_bytes=10), Partition()
     ticket = start(in_flight, partition, 0, b"1234567890")
     kept = start(in_flight, other, 0, b"12345")
@@ -225,7 +225,7 @@ def test_closed_partitions_give_their_room_back(time, partition):
     assert len(in_flight) == 0
 
 
-def test_close_wakes_those_who_wait_for_room(time, partition):
+def test_close_wakes_threads_that_wait_for_room(time, partition):
     in_flight = in_flight_with(time, in_flight_bytes=1)
     start(in_flight, partition)
     woken = threading.Event()
@@ -241,7 +241,7 @@ def test_close_wakes_those_who_wait_for_room(time, partition):
     assert in_flight.has_room()
 
 
-def test_waiting_for_room_ends_after_a_time(time, partition):
+def test_waiting_for_room_times_out(time, partition):
     in_flight = in_flight_with(time, in_flight_bytes=1)
     start(in_flight, partition)
     in_flight.wait_for_room(0.001)
@@ -255,7 +255,7 @@ def test_the_metric_counts_messages_in_flight(in_flight, partition):
     assert metrics.IN_FLIGHT._value.get() == 0
 
 
-def test_threads_finish_messages_at_the_same_time(in_flight, partition):
+def test_several_threads_can_finish_messages_concurrently(in_flight, partition):
     tickets = [start(in_flight, partition, offset) for offset in range(4000)]
 
     def run(mine):

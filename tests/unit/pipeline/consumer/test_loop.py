@@ -1,4 +1,4 @@
-"""The whole loop, in a thread of its own, against clients that a test directs."""
+"""Tests of the whole loop in a thread, with fake clients."""
 
 import base64
 import threading
@@ -24,7 +24,7 @@ NO_BROKER = KafkaError(KafkaError._TRANSPORT)
 
 
 def to(topic, seconds=None, count=1):
-    """A step of a handler: so many messages for a topic, due after some seconds."""
+    """Returns a step of a handler that sends `count` messages to a topic, due after `seconds`."""
 
     def step(incoming):
         due_at = None if seconds is None else incoming.now() + timedelta(seconds=seconds)
@@ -46,7 +46,7 @@ def logs():
 # --- assignment ------------------------------------------------------------------------------------------------------
 
 
-def test_reads_on_from_what_is_committed_and_skips_what_finished_ahead():
+def test_reads_from_the_committed_offset_and_skips_messages_finished_out_of_order():
     loop = Loop()
     loop.client.ask("a", "b", "c", "d")
     loop.client.stored[P0] = (1, "1+1")
@@ -56,7 +56,7 @@ def test_reads_on_from_what_is_committed_and_skips_what_finished_ahead():
     assert loop.client.stored[P0] == (4, "")
 
 
-def test_repeats_what_finished_ahead_when_committed_progress_cannot_be_read(logs):
+def test_repeats_messages_finished_out_of_order_when_committed_progress_cannot_be_read(logs):
     loop = Loop()
     loop.client.ask("a", "b", "c")
     loop.client.stored[P0] = (1, "1+1")
@@ -75,14 +75,14 @@ def test_commits_nothing_when_all_progress_is_committed():
     assert loop.client.commits == []
 
 
-def test_commits_nothing_of_a_partition_without_messages_and_progress():
+def test_commits_nothing_for_a_partition_without_messages():
     loop = Loop()
     with loop.running(0):
         loop.pass_time(1)
     assert loop.client.commits == []
 
 
-def test_notes_its_share_of_the_first_topic():
+def test_share_is_the_fraction_of_the_partitions_of_the_first_topic():
     loop = Loop(subscribed=(PENDING, topics.VALIDATED))
     with loop.running(0, 3):
         loop.client.assign(1, topic=topics.VALIDATED)
@@ -95,14 +95,14 @@ def test_notes_its_share_of_the_first_topic():
 
 
 @pytest.mark.parametrize(("known", "fraction"), [(None, 1 / 6), (4, 1 / 6), (8, 1 / 8)])
-def test_counts_partitions_by_its_own_numbers_when_the_metadata_tell_fewer(known, fraction):
+def test_partition_count_is_the_larger_of_metadata_and_assigned_numbers(known, fraction):
     loop = Loop()
     loop.client.partitions = known
     with loop.running(5):
         assert loop.share.fraction == fraction
 
 
-def test_counts_partitions_at_each_assignment():
+def test_partition_count_is_read_at_each_assignment():
     loop = Loop()
     with loop.running(0):
         loop.client.partitions = 8
@@ -110,11 +110,11 @@ def test_counts_partitions_at_each_assignment():
         assert loop.share.fraction == 2 / 8
         loop.client.partitions = None
         loop.client.assign(2)
-        assert loop.share.fraction == 3 / 8, "no answer changes nothing"
+        assert loop.share.fraction == 3 / 8, "the count is kept when the broker does not answer"
 
 
 def test_only_the_polling_thread_calls_the_client():
-    loop = Loop(a=to(topics.VALIDATED), b=Unavailable("away"))
+    loop = Loop(a=to(topics.VALIDATED), b=Unavailable("down"))
     with loop.running(0):
         loop.client.ask("a", "b")
         loop.wait_for_started("a", "b")
@@ -167,7 +167,7 @@ def test_revoke_leaves_queued_messages_to_the_next_member():
 
 
 def test_revoke_does_not_wait_for_retries_and_due_times():
-    loop = Loop(a=Unavailable("away"), b=to(topics.VALIDATED, seconds=60))
+    loop = Loop(a=Unavailable("down"), b=to(topics.VALIDATED, seconds=60))
     with loop.running(0):
         loop.client.ask("a", "b", "c")
         loop.wait_for_scheduled(2)
@@ -180,7 +180,7 @@ def test_revoke_does_not_wait_for_retries_and_due_times():
     assert loop.producer.sent == []
 
 
-def test_revoke_gives_up_waiting_after_drain_seconds(logs):
+def test_revoke_stops_waiting_after_drain_seconds(logs):
     loop = Loop(Limits(concurrency=2, drain_seconds=0))
     loop.handler.hold("a")
     with loop.running(0):
@@ -198,7 +198,7 @@ def test_revoke_gives_up_waiting_after_drain_seconds(logs):
     assert loop.client.stored[P0] == (0, "1+1"), "it finished too late"
 
 
-def test_a_partition_that_comes_back_is_read_from_its_committed_offset():
+def test_a_partition_assigned_again_is_read_from_its_committed_offset():
     loop = Loop(Limits(concurrency=2, drain_seconds=0))
     loop.handler.hold("a")
     with loop.running(0):
@@ -212,7 +212,7 @@ def test_a_partition_that_comes_back_is_read_from_its_committed_offset():
     assert loop.client.stored[P0] == (2, "")
 
 
-def test_partitions_that_stay_go_on_during_and_after_a_cooperative_rebalance():
+def test_kept_partitions_are_processed_during_and_after_a_cooperative_rebalance():
     loop = Loop(Limits(concurrency=2))
     loop.handler.hold("a")
     with loop.running(0, 1):
@@ -276,7 +276,7 @@ def test_lost_partitions_are_neither_drained_nor_committed(logs):
     assert [each["partitions"] for each in events(logs, "lost partitions")] == [[f"{PENDING}/0"]]
 
 
-def test_acknowledgements_of_a_lost_partition_do_not_count():
+def test_acknowledgements_of_a_lost_partition_are_ignored():
     loop = Loop(a=to(topics.VALIDATED))
     loop.producer.answer = lambda _: HELD
     with loop.running(0, 1):
@@ -291,7 +291,7 @@ def test_acknowledgements_of_a_lost_partition_do_not_count():
     assert loop.client.stored == {P1: (1, "")}
 
 
-def test_rebalances_of_partitions_that_it_does_not_have_change_nothing():
+def test_revoking_or_losing_unassigned_partitions_changes_nothing():
     loop = Loop()
     with loop.running(0):
         loop.client.revoke(2)
@@ -338,7 +338,7 @@ def test_commits_messages_that_finish_out_of_order():
         assert loop.client.stored == {P0: (4, "")}
 
 
-def test_a_message_is_finished_when_all_that_follows_is_acknowledged():
+def test_a_message_is_finished_when_all_its_outgoing_messages_are_acknowledged():
     loop = Loop(a=to(topics.VALIDATED, count=2))
     loop.producer.answer = lambda _: HELD
     with loop.running(0):
@@ -352,7 +352,7 @@ def test_a_message_is_finished_when_all_that_follows_is_acknowledged():
         assert loop.client.stored == {P0: (1, "")}
 
 
-def test_a_commit_that_failed_comes_with_the_next_one(logs):
+def test_a_failed_commit_is_repeated_with_the_next_one(logs):
     loop = Loop()
     loop.client.commit_errors += [NO_BROKER, None]
     with loop.running(0):
@@ -368,7 +368,7 @@ def test_a_commit_that_failed_comes_with_the_next_one(logs):
     assert len(events(logs, "failed to commit; trying again")) == 1
 
 
-def test_a_commit_that_failed_for_one_partition_is_repeated_for_that_one():
+def test_a_commit_that_failed_for_one_partition_is_repeated_for_it_only():
     loop = Loop()
     loop.client.partition_errors = {P1}
     with loop.running(0, 1):
@@ -401,7 +401,7 @@ def test_starts_as_many_messages_as_there_is_room_for():
         loop.wait_for_started("a", "b", "c")
 
 
-def test_starts_as_many_bytes_as_there_is_room_for():
+def test_starts_messages_until_the_limit_of_bytes_is_reached():
     size = len(samples.question(question_text="a").to_bytes())
     loop = Loop(Limits(concurrency=4, in_flight_bytes=size + 1))
     loop.handler.hold("a", "b")
@@ -415,8 +415,8 @@ def test_starts_as_many_bytes_as_there_is_room_for():
         loop.wait_for_started("a", "b", "c")
 
 
-def test_waiting_messages_take_up_room_but_no_handler():
-    loop = Loop(Limits(concurrency=1, in_flight=4, of_group=4), a=Unavailable("away"))
+def test_messages_waiting_for_a_retry_take_up_room_but_no_thread():
+    loop = Loop(Limits(concurrency=1, in_flight=4, of_group=4), a=Unavailable("down"))
     loop.handler.hold("b")
     with loop.running(0, 1):
         loop.client.ask("a", "b", "c")
@@ -427,13 +427,13 @@ def test_waiting_messages_take_up_room_but_no_handler():
         loop.wait_for_started("a", "b", "c")
 
 
-def test_room_of_the_group_is_shared_by_partitions():
+def test_the_group_limit_is_shared_in_proportion_to_the_partitions():
     loop = Loop(Limits(concurrency=9, in_flight=5, of_group=4))
     texts = [f"q{number}" for number in range(9)]
     loop.handler.hold(*texts)
     with loop.running(0, 1):
         loop.client.ask(*texts, partition=0)
-        loop.wait_for_in_flight(3)  # one of its own, and two of four of the group
+        loop.wait_for_in_flight(3)  # one of the member's own limit, and two of the four of the group
         loop.turn()
         assert len(loop.handler.started) == 3
         loop.client.assign(2)
@@ -480,7 +480,7 @@ def test_a_partition_is_paused_while_its_buffer_is_full_so_that_others_are_read(
 
 def test_retries_an_unavailable_dependency_until_it_is_back():
     waits = [0.5, 1, 2, 4, 8, 8]
-    loop = Loop(a=[Unavailable("away")] * len(waits) + [to(topics.VALIDATED)])
+    loop = Loop(a=[Unavailable("down")] * len(waits) + [to(topics.VALIDATED)])
     with loop.running(0):
         loop.client.ask("a")
         for number, wait in enumerate(waits, 1):
@@ -495,8 +495,8 @@ def test_retries_an_unavailable_dependency_until_it_is_back():
     assert loop.client.stored == {P0: (1, "")}
 
 
-def test_a_message_that_waits_holds_up_no_other_one():
-    loop = Loop(Limits(concurrency=1), a=Unavailable("away", 8))
+def test_a_waiting_message_does_not_block_others():
+    loop = Loop(Limits(concurrency=1), a=Unavailable("down", 8))
     with loop.running(0):
         loop.client.ask("a", "b", "c")
         loop.wait_for_started("a", "b", "c")
@@ -504,7 +504,7 @@ def test_a_message_that_waits_holds_up_no_other_one():
     assert loop.client.stored == {P0: (0, "1+2")}
 
 
-def test_a_fault_of_a_handler_is_rejected_after_some_attempts():
+def test_a_message_that_always_crashes_the_handler_is_rejected_after_several_attempts():
     loop = Loop(a=KeyError("a bug"))
     with loop.running(0):
         [_] = loop.client.ask("a")
@@ -521,7 +521,7 @@ def test_a_fault_of_a_handler_is_rejected_after_some_attempts():
     assert loop.client.stored == {P0: (1, "")}
 
 
-def test_a_handler_that_ends_its_thread_ends_the_loop():
+def test_a_system_exit_in_a_handler_ends_the_loop():
     loop = Loop(Limits(drain_seconds=0), a=SystemExit(3))
     with loop.running(0):
         loop.client.ask("a")
@@ -556,7 +556,7 @@ def test_too_many_unreadable_messages_of_a_partition_end_the_loop():
     assert loop.client.stored == {P0: (3, ""), P1: (4, "")}
 
 
-def test_messages_that_are_due_later_are_sent_then():
+def test_messages_due_later_are_sent_when_they_are_due():
     loop = Loop(a=to(topics.VALIDATED, seconds=60, count=2))
     with loop.running(0):
         loop.client.ask("a")
@@ -572,7 +572,7 @@ def test_messages_that_are_due_later_are_sent_then():
 # --- delivery --------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_delivery_ends_the_loop_and_commits_nothing_beyond():
+def test_a_failed_delivery_ends_the_loop_and_its_message_is_not_committed():
     loop = Loop(Limits(drain_seconds=0), b=to(topics.VALIDATED))
     loop.producer.answer = lambda _: KafkaError(KafkaError._MSG_TIMED_OUT)
     with loop.running(0):
@@ -584,7 +584,7 @@ def test_a_failed_delivery_ends_the_loop_and_commits_nothing_beyond():
     assert loop.client.stored[P0][0] == 1
 
 
-def test_the_first_failure_is_the_one_that_is_raised():
+def test_the_first_of_several_failures_is_raised():
     loop = Loop(Limits(drain_seconds=0), a=to(topics.VALIDATED, count=2))
     errors = iter([KafkaError(KafkaError._MSG_TIMED_OUT), NO_BROKER])
     loop.producer.answer = lambda _: next(errors)
@@ -656,14 +656,14 @@ def test_other_errors_of_the_client_are_logged(logs):
 # --- health ----------------------------------------------------------------------------------------------------------
 
 
-def test_beats_while_it_has_nothing_to_do():
+def test_the_heartbeat_continues_while_there_are_no_messages():
     loop = Loop()
     with loop.running(0):
         beats = loop.heartbeat.beats
         loop.wait_for(lambda: loop.heartbeat.beats > beats)
 
 
-def test_stops_beating_while_a_handler_hangs():
+def test_the_heartbeat_stops_while_a_handler_hangs():
     loop = Loop(Limits(stalled_seconds=20))
     loop.handler.hold("a")
     with loop.running(0):
@@ -681,7 +681,7 @@ def test_stops_beating_while_a_handler_hangs():
         loop.wait_for(lambda: loop.heartbeat.beats > beats)
 
 
-def test_stops_beating_while_the_client_does_not_read_a_partition_that_grows(logs):
+def test_the_heartbeat_stops_while_a_growing_partition_is_not_read(logs):
     loop = Loop()
     with loop.running(0, 1):
         loop.admin.ends = {P0: 0, P1: 0}
@@ -701,7 +701,7 @@ def test_stops_beating_while_the_client_does_not_read_a_partition_that_grows(log
     assert [each["partitions"] for each in stalled] == [[f"{PENDING}/0"]]
 
 
-def test_a_partition_that_is_not_read_for_want_of_room_is_not_stalled():
+def test_a_partition_that_is_not_read_because_of_the_in_flight_limit_is_not_stalled():
     loop = Loop(Limits(concurrency=2, in_flight=4, of_group=4, stalled_seconds=1000))
     loop.handler.hold("a", "b")
     with loop.running(0, 1):
@@ -738,7 +738,7 @@ def test_stop_finishes_messages_in_flight_commits_and_leaves(logs):
     ]
 
 
-def test_stop_leaves_messages_that_are_not_due_to_the_next_member():
+def test_stop_leaves_messages_that_are_not_due_yet_to_the_next_member():
     loop = Loop(a=to(topics.VALIDATED, seconds=60))
     with loop.running(0):
         loop.client.ask("a")
@@ -747,7 +747,7 @@ def test_stop_leaves_messages_that_are_not_due_to_the_next_member():
     assert loop.client.stored.get(P0, (0, "")) == (0, "")
 
 
-def test_stop_before_the_first_assignment():
+def test_stop_before_the_first_assignment_commits_nothing():
     loop = Loop()
     loop.stop.set()
     with loop.running():
@@ -757,7 +757,7 @@ def test_stop_before_the_first_assignment():
     assert loop.client.commits == []
 
 
-def test_nothing_is_called_before_it_runs():
+def test_a_new_loop_calls_no_client_and_starts_no_thread():
     threads = threading.active_count()
     loop = Loop()
     assert (loop.client.threads, loop.client.subscribed, loop.admin.asked) == (set(), None, [])

@@ -1,4 +1,4 @@
-"""The loop against a broker in this process."""
+"""Tests of the loop with an in-process broker."""
 
 import base64
 import json
@@ -21,13 +21,13 @@ from tests.unit import samples
 from tests.unit.pipeline.broker import PATIENCE_SECONDS, Broker
 
 FAST = Clock(elapsed=lambda: 100 * time.monotonic())
-"""For waits that are not what a test is about."""
+"""Clock of tests that do not check waits: it runs 100 times as fast."""
 
 FIVE_MINUTES = timedelta(minutes=5)
 
 
 class FakeClock(Clock):
-    """Both clocks stand still until they are moved."""
+    """Both clocks stop until a test moves them."""
 
     def __init__(self):
         self.day, self.seconds = samples.NOW, 1000.0
@@ -35,7 +35,7 @@ class FakeClock(Clock):
 
 
 class Handler:
-    """Does with the n-th call what the n-th of `steps` says; the last one serves all further calls."""
+    """Runs the n-th of `steps` at the n-th call; the last step repeats."""
 
     def __init__(self, *steps):
         self.steps = steps
@@ -75,20 +75,20 @@ def ask(broker, text):
     return question
 
 
-def test_a_fault_of_the_handler_is_an_internal_error_after_some_tries(broker, run):
+def test_a_message_that_always_crashes_the_handler_becomes_an_internal_error(broker, run):
     question = ask(broker, "Does it fail?")
     handler = Handler(*[KeyError("a bug")] * FAULT_TRIES, None)
     with structlog.testing.capture_logs() as logs, run(handler), broker.reading(topics.PERMANENT) as reader:
         found = json.loads(reader.next())
-        ask(broker, "Does it go on?")
+        ask(broker, "Does it continue?")
         handler.wait_for(FAULT_TRIES + 1)
-    assert handler.texts == ["Does it fail?"] * FAULT_TRIES + ["Does it go on?"]
+    assert handler.texts == ["Does it fail?"] * FAULT_TRIES + ["Does it continue?"]
     assert (found["reason"], found["error"]) == ("internal_error", "KeyError: 'a bug'")
     assert base64.b64decode(found["value_base64"]) == question.to_bytes()
     assert [each["exc_info"] for each in logs if each["event"] == "failed to handle a message"] == [True] * FAULT_TRIES
 
 
-def test_a_fault_of_the_handler_leaves_a_question_its_best_answer(broker, run):
+def test_a_question_that_always_crashes_the_handler_keeps_its_best_answer(broker, run):
     best = BestAnswer(
         llm_response="Air scatters it.",
         bert_score=0.2,
@@ -107,16 +107,16 @@ def test_a_fault_of_the_handler_leaves_a_question_its_best_answer(broker, run):
     assert [each["message"] for each in kept["errors"]] == ["KeyError: 'a bug'"]
 
 
-def test_a_fault_that_passes_rejects_nothing_however_long_a_neighbour_was_away_before(broker, run):
+def test_a_single_crash_after_an_outage_of_a_dependency_rejects_nothing(broker, run):
     ask(broker, "Does it pass?")
-    away = [Unavailable("away")] * FAULT_TRIES
-    handler = Handler(*away, TypeError("once"), lambda _: [Outgoing.of(topics.VALIDATED, samples.question())])
+    outage = [Unavailable("down")] * FAULT_TRIES
+    handler = Handler(*outage, TypeError("once"), lambda _: [Outgoing.of(topics.VALIDATED, samples.question())])
     with structlog.testing.capture_logs() as logs, run(handler), broker.reading(topics.VALIDATED) as reader:
         assert reader.next() == samples.question().to_bytes()
     assert not [each for each in logs if each["event"] == "rejected a message"]
 
 
-def test_what_cannot_be_read_and_what_a_handler_refuses_is_malformed_at_once(broker, run):
+def test_unreadable_and_refused_messages_are_malformed_without_a_retry(broker, run):
     handler = Handler(InvalidMessage("the database refuses it"))
     refused = ask(broker, "Is it refused?").to_bytes()
     unreadable = [b"{not json", b'{"schema_version": 1}']
@@ -129,7 +129,7 @@ def test_what_cannot_be_read_and_what_a_handler_refuses_is_malformed_at_once(bro
     assert len(handler.texts) == 1
 
 
-def test_a_topic_that_is_unreadable_throughout_ends_the_loop_though_another_is_fine(broker, run):
+def test_the_loop_ends_when_one_topic_is_unreadable_although_another_is_fine(broker, run):
     for number in range(8):
         ask(broker, f"Question {number}?")
         broker.produce(topics.ERROR_QUOTA, b"{not json")
@@ -145,13 +145,13 @@ def test_a_topic_that_is_unreadable_throughout_ends_the_loop_though_another_is_f
 
 
 @pytest.mark.parametrize("jump", [FIVE_MINUTES, -FIVE_MINUTES], ids=["forward", "back"])
-def test_waits_end_when_their_time_has_passed_whatever_the_clock_is_set_to(broker, run, jump):
+def test_waits_are_unaffected_by_changes_of_the_system_clock(broker, run, jump):
     clock, times = FakeClock(), []
     later = samples.question(question_text="Later?")
 
     def first_wait(incoming):
         times.append(incoming.now())
-        raise Unavailable("away", 8)
+        raise Unavailable("down", 8)
 
     def note(incoming):
         times.append(incoming.now())
@@ -180,7 +180,7 @@ def test_waits_end_when_their_time_has_passed_whatever_the_clock_is_set_to(broke
     assert times[3] == samples.NOW + timedelta(seconds=8)
 
 
-def test_the_time_that_passes_is_not_the_time_of_day():
+def test_a_clock_has_an_elapsed_time_and_a_time_of_day():
     clock = Clock()
     before, day = clock.elapsed(), time_of_day()
     assert clock.elapsed() >= before

@@ -31,7 +31,7 @@ def take_all(prefetcher):
     return taken
 
 
-def test_nothing_is_there_at_first(prefetcher):
+def test_a_new_prefetcher_has_no_records_and_all_partitions_are_idle(prefetcher):
     assert not prefetcher.has_records()
     assert prefetcher.take() is None
     assert prefetcher.idle() == {P0, P1, P2}
@@ -45,7 +45,7 @@ def test_partitions_take_turns_and_keep_their_order(prefetcher):
     assert take_all(prefetcher) == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (0, 2), (0, 3)]
 
 
-def test_a_partition_that_was_served_comes_last(prefetcher):
+def test_the_partition_served_most_recently_comes_last(prefetcher):
     fill(prefetcher, 0, 1)
     assert take_all(prefetcher) == [(0, 0)]
     fill(prefetcher, 0, 1)
@@ -57,18 +57,18 @@ def test_a_partition_that_was_served_comes_last(prefetcher):
     ("count", "size", "paused"),
     [(MAX_RECORDS - 1, 1, False), (MAX_RECORDS, 1, True), (8, MAX_BYTES // 8 - 1, False), (8, MAX_BYTES // 8, True)],
 )
-def test_a_full_partition_is_paused(client, prefetcher, count, size, paused):
+def test_a_partition_is_paused_when_its_buffer_is_full(client, prefetcher, count, size, paused):
     fill(prefetcher, 1, count, size)
     prefetcher.pause_and_resume()
     assert client.calls == ([("pause", {P1})] if paused else [])
 
 
-def test_a_partition_is_resumed_when_it_is_empty(client, prefetcher):
+def test_a_partition_is_resumed_when_its_buffer_is_empty(client, prefetcher):
     fill(prefetcher, 1)
     fill(prefetcher, 2)
     prefetcher.pause_and_resume()
     prefetcher.pause_and_resume()
-    assert client.calls == [("pause", {P1, P2})], "once"
+    assert client.calls == [("pause", {P1, P2})], "paused only once"
     for _ in range(2 * MAX_RECORDS - 2):
         prefetcher.take()
     prefetcher.pause_and_resume()
@@ -81,7 +81,7 @@ def test_a_partition_is_resumed_when_it_is_empty(client, prefetcher):
     assert client.calls[2:] == [("resume", {P2})]
 
 
-def test_bytes_are_counted_until_they_are_taken(client, prefetcher):
+def test_bytes_of_records_are_counted_until_they_are_taken(client, prefetcher):
     fill(prefetcher, 0, 2, MAX_BYTES // 2)
     prefetcher.pause_and_resume()
     take_all(prefetcher)
@@ -91,12 +91,12 @@ def test_bytes_are_counted_until_they_are_taken(client, prefetcher):
     assert client.calls == [("pause", {P0}), ("resume", {P0})]
 
 
-def test_a_partition_that_goes_while_paused_is_resumed_when_it_comes_back(client, prefetcher):
+def test_a_partition_removed_while_paused_is_resumed_when_it_is_added_again(client, prefetcher):
     fill(prefetcher, 0)
     prefetcher.pause_and_resume()
     prefetcher.remove([P0])
     prefetcher.pause_and_resume()
-    assert client.calls == [("pause", {P0})], "of a partition that it does not have it resumes nothing"
+    assert client.calls == [("pause", {P0})], "a removed partition is not resumed"
     prefetcher.add(P0)
     assert P0 not in prefetcher.idle()
     prefetcher.pause_and_resume()
@@ -104,7 +104,7 @@ def test_a_partition_that_goes_while_paused_is_resumed_when_it_comes_back(client
     assert P0 in prefetcher.idle()
 
 
-def test_idle_are_those_that_are_neither_paused_nor_prefetched(prefetcher):
+def test_idle_partitions_are_not_paused_and_have_no_records(prefetcher):
     fill(prefetcher, 0)
     fill(prefetcher, 1, 1)
     prefetcher.pause_and_resume()

@@ -89,9 +89,9 @@ def test_the_time_of_an_incoming_message_is_the_time_of_day_by_default():
     assert Incoming(samples.question(), samples.SOURCE).now() - before < timedelta(seconds=5)
 
 
-def test_unavailable_is_passed_on():
-    with pytest.raises(Unavailable, match="away"):
-        processor(raising(Unavailable("away"))).process(ticket_of(samples.question()))
+def test_unavailable_is_raised_to_the_caller():
+    with pytest.raises(Unavailable, match="down"):
+        processor(raising(Unavailable("down"))).process(ticket_of(samples.question()))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_unavailable_is_passed_on():
         (replace(ticket_of(samples.question()), key=b"another"), "the key is not the question_id"),
     ],
 )
-def test_what_cannot_be_read_is_a_dead_letter(ticket, why):
+def test_an_unreadable_message_becomes_a_dead_letter(ticket, why):
     rejected = count("rejected")
-    [outgoing] = processor(raising(AssertionError("it is not called"))).process(ticket)
+    [outgoing] = processor(raising(AssertionError("the handler must not be called"))).process(ticket)
     assert (outgoing.topic, outgoing.key) == (topics.PERMANENT, ticket.key)
     letter = outgoing.message
     assert (letter.reason, letter.source) == ("malformed", ticket.source)
@@ -114,12 +114,12 @@ def test_what_cannot_be_read_is_a_dead_letter(ticket, why):
     assert count("rejected") == rejected + 1
 
 
-def test_what_the_handler_refuses_is_a_dead_letter():
+def test_a_message_that_the_handler_refuses_becomes_a_dead_letter():
     [outgoing] = processor(raising(InvalidMessage("no such column"))).process(ticket_of(samples.question()))
     assert (outgoing.message.reason, outgoing.message.error) == ("malformed", "no such column")
 
 
-def test_a_fault_is_retried_some_times_and_then_rejected(logs):
+def test_a_message_that_crashes_the_handler_is_retried_and_then_rejected(logs):
     ticket, process = ticket_of(samples.question()), processor(raising(KeyError("a bug"))).process
     for _ in range(FAULT_TRIES - 1):
         with pytest.raises(Unavailable, match="KeyError: 'a bug'") as unavailable:
@@ -131,7 +131,7 @@ def test_a_fault_is_retried_some_times_and_then_rejected(logs):
     assert faults == list(range(1, FAULT_TRIES + 1))
 
 
-def test_a_fault_leaves_a_question_its_best_answer():
+def test_a_question_that_crashes_the_handler_keeps_its_best_answer():
     ticket = ticket_of(samples.question(best=BEST, processing_attempts=2))
     ticket.faults = FAULT_TRIES - 1
     [outgoing] = processor(raising(KeyError("a bug"))).process(ticket)
@@ -140,7 +140,7 @@ def test_a_fault_leaves_a_question_its_best_answer():
     assert outgoing.message.errors[-1].message == "KeyError: 'a bug'"
 
 
-def test_too_many_faults_of_questions_with_a_best_answer_are_too_many():
+def test_crashes_of_questions_with_a_best_answer_count_against_the_limit():
     process = processor(raising(KeyError("a bug")), limit=1).process
     tickets = [replace(ticket_of(samples.question(best=BEST, processing_attempts=2)), faults=9) for _ in range(2)]
     process(tickets[0])
@@ -159,7 +159,7 @@ def test_rejected_messages_are_counted_for_each_partition():
         process(bad)
 
 
-def test_messages_that_are_handled_count_against_rejected_ones():
+def test_handled_messages_offset_rejected_ones():
     process = processor(limit=2).process
     bad = replace(ticket_of(samples.question()), value=b"{not json")
     for _ in range(10):
@@ -170,25 +170,25 @@ def test_messages_that_are_handled_count_against_rejected_ones():
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 
-def test_waits_grow_up_to_a_limit():
+def test_retry_waits_grow_up_to_a_limit():
     ticket, retried = ticket_of(samples.question()), count("retried")
     waits = []
     for ticket.attempts in range(1, 8):
-        waits.append(processor().retry_seconds(ticket, Unavailable("away")))
+        waits.append(processor().retry_seconds(ticket, Unavailable("down")))
     assert waits == [*BACKOFF_SECONDS, BACKOFF_SECONDS[-1], BACKOFF_SECONDS[-1]]
     assert count("retried") == retried + 7
 
 
 @pytest.mark.parametrize(("asked", "wait"), [(0.1, 0.1), (3, 3), (3600, BACKOFF_SECONDS[-1])])
-def test_a_wait_that_is_asked_for_is_kept_up_to_a_limit(asked, wait):
+def test_a_requested_wait_is_respected_up_to_a_limit(asked, wait):
     ticket = replace(ticket_of(samples.question()), attempts=3)
-    assert processor().retry_seconds(ticket, Unavailable("away", asked)) == wait
+    assert processor().retry_seconds(ticket, Unavailable("down", asked)) == wait
 
 
-@pytest.mark.parametrize(("told", "level"), [(False, "warning"), (True, "debug")])
-def test_a_retry_is_logged(logs, told, level):
+@pytest.mark.parametrize(("already_logged", "level"), [(False, "warning"), (True, "debug")])
+def test_a_retry_is_logged(logs, already_logged, level):
     processor().retry_seconds(
-        replace(ticket_of(samples.question()), attempts=2), Unavailable("away", already_logged=told)
+        replace(ticket_of(samples.question()), attempts=2), Unavailable("down", already_logged=already_logged)
     )
     [line] = logs
     assert (
@@ -201,7 +201,7 @@ def test_a_retry_is_logged(logs, told, level):
     ) == (
         "scheduled a retry",
         level,
-        "away",
+        "down",
         1,
         2,
         samples.SOURCE.offset,
@@ -211,12 +211,12 @@ def test_a_retry_is_logged(logs, told, level):
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_fits_stays_as_it_is():
+def test_a_message_that_fits_is_not_changed():
     outgoing = Outgoing.of(topics.VALIDATED, samples.question())
     assert processor().fit(ticket_of(samples.question()), outgoing) is outgoing
 
 
-def test_the_history_of_a_message_that_is_too_large_is_cut(logs):
+def test_the_history_of_a_message_that_is_too_large_is_shortened(logs):
     outgoing = Outgoing.of(topics.VALIDATED, huge(topics.MAX_MESSAGE_BYTES))
     fitted = processor().fit(ticket_of(samples.question()), outgoing)
     assert (fitted.topic, fitted.key) == (outgoing.topic, outgoing.key)
@@ -226,7 +226,7 @@ def test_the_history_of_a_message_that_is_too_large_is_cut(logs):
     assert (line["topic"], line["outgoing_topic"]) == (topics.QUESTIONS_PENDING, topics.VALIDATED)
 
 
-def test_a_question_whose_next_message_is_too_large_ends(logs):
+def test_a_question_whose_next_message_is_too_large_fails(logs):
     ticket = ticket_of(samples.question())
     outgoing = Outgoing.of(topics.VALIDATED, samples.question(question_context="x" * topics.MAX_MESSAGE_BYTES))
     fitted = processor().fit(ticket, outgoing)
@@ -235,8 +235,8 @@ def test_a_question_whose_next_message_is_too_large_ends(logs):
     assert logs[-1]["event"] == "ended a question"
 
 
-def test_a_question_that_is_too_large_even_when_it_ends_is_rejected():
-    """What ends it has the best answer twice."""
+def test_a_question_whose_final_message_is_too_large_is_rejected():
+    """The final message contains the best answer twice."""
     best = BEST.model_copy(update={"llm_response": "x" * (topics.MAX_MESSAGE_BYTES // 2)})
     ticket = ticket_of(
         samples.question(
@@ -248,7 +248,7 @@ def test_a_question_that_is_too_large_even_when_it_ends_is_rejected():
     assert (fitted.topic, fitted.message.reason) == (topics.PERMANENT, "internal_error")
 
 
-def test_a_message_that_is_no_question_is_rejected_when_what_follows_is_too_large():
+def test_a_message_other_than_a_question_is_rejected_when_its_next_message_is_too_large():
     letter = messages.DeadLetter.of(b"k", b"v", samples.SOURCE, "why", samples.NOW)
     source = samples.SOURCE.model_copy(update={"topic": topics.PERMANENT})
     ticket = Ticket(source, b"k", letter.to_bytes(), Partition(), lambda: samples.NOW)
@@ -257,7 +257,7 @@ def test_a_message_that_is_no_question_is_rejected_when_what_follows_is_too_larg
     assert (fitted.topic, fitted.message.reason) == (topics.PERMANENT, "internal_error")
 
 
-def test_a_dead_letter_leaves_out_bytes_that_are_too_many():
+def test_a_dead_letter_omits_a_value_that_is_too_large():
     ticket = replace(ticket_of(samples.question()), value=b"{" * topics.MAX_PERMANENT_BYTES)
     letter = processor().reject(ticket, "not JSON", "malformed").message
     assert letter.value_base64 is None

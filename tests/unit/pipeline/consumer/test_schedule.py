@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pipeline.consumer.schedule import Schedule
 
 
-def test_a_long_wait_delays_nobody():
+def test_a_long_wait_does_not_delay_shorter_ones():
     schedule = Schedule()
     schedule.add(60, "long")
     schedule.add(2, "short")
@@ -15,7 +15,7 @@ def test_a_long_wait_delays_nobody():
 
 
 @given(st.lists(st.integers(0, 100)), st.integers(0, 100))
-def test_exactly_the_due_leave_earliest_first(delays, elapsed):
+def test_pop_due_returns_exactly_the_due_items_earliest_first(delays, elapsed):
     schedule = Schedule()
     for number, delay in enumerate(delays):
         schedule.add(delay, (delay, number))

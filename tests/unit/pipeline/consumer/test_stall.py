@@ -10,7 +10,7 @@ P0, P1 = (PENDING, 0), (PENDING, 1)
 
 
 def checks(*positions_and_ends):
-    """What each check of one partition found."""
+    """Returns what each check of one partition finds."""
     growth = UnreadGrowth()
     return [growth.stalled({} if each is None else {"p": each}) for each in positions_and_ends]
 
@@ -26,12 +26,12 @@ def test_a_partition_that_is_read_again_is_not_stalled():
 @pytest.mark.parametrize(
     "found",
     [
-        pytest.param([(5, 6)] * 4, id="an end that nobody ever reads"),
+        pytest.param([(5, 6)] * 4, id="constant"),
         pytest.param([(5, 8), (7, 9), (8, 11), (9, 15)], id="slow"),
-        pytest.param([(5, 8), None, (5, 9), None, (5, 11), None], id="not idle now and then"),
+        pytest.param([(5, 8), None, (5, 9), None, (5, 11), None], id="not always idle"),
     ],
 )
-def test_a_partition_is_not_stalled(found):
+def test_a_partition_that_is_constant_slow_or_not_always_idle_is_not_stalled(found):
     assert not any(checks(*found))
 
 
@@ -44,7 +44,7 @@ class Checked:
         self.detector = StallDetector(Clients(self.client, self.admin), self.time.monotonic)
 
     def check(self, idle=(P0, P1), **ends):
-        """Returns whether something was stalled; the ends are those that this check asks for."""
+        """Returns whether a partition is stalled; `ends` are the end offsets that the broker returns."""
         self.admin.ends |= {(PENDING, int(name[1:])): end for name, end in ends.items()}
         self.detector.check(set(idle))
         return self.detector.stalled
@@ -55,7 +55,7 @@ def checked():
     return Checked()
 
 
-def test_a_check_is_due_now_and_then(checked):
+def test_a_check_is_due_once_per_interval(checked):
     assert checked.detector.is_due()
     checked.check()
     assert not checked.detector.is_due()
@@ -72,14 +72,14 @@ def test_a_partition_is_stalled_when_its_end_moves_and_the_position_does_not(che
     assert [each["partitions"] for each in logs] == [[f"{PENDING}/0"]], "it is logged once"
 
 
-def test_ends_are_compared_with_positions_of_a_later_time(checked):
-    """The end was asked for at the last check, so that the client has had time to read up to it."""
+def test_ends_are_compared_with_the_positions_at_the_next_check(checked):
+    """The end was requested at the previous check, so that the client had time to read up to it."""
     for end in range(6):
         assert not checked.check(p0=end, p1=0)
         checked.client.positions[P0] = end
 
 
-def test_a_partition_that_is_read_again_is_well(checked):
+def test_a_stall_ends_when_the_partition_is_read_and_a_new_one_is_logged_again(checked):
     with structlog.testing.capture_logs() as logs:
         assert [checked.check(p0=end, p1=0) for end in (0, 1, 2, 3)][-1]
         checked.client.positions[P0] = 3
@@ -88,7 +88,7 @@ def test_a_partition_that_is_read_again_is_well(checked):
     assert len(logs) == 2, "a second stall is logged again"
 
 
-def test_only_partitions_that_should_be_read_are_asked_for(checked):
+def test_end_offsets_are_requested_for_idle_partitions_only(checked):
     checked.check(idle=[P1])
     checked.check(idle=[])
     [(asked, options)] = checked.admin.asked
@@ -112,6 +112,6 @@ def test_a_partition_that_is_not_idle_at_each_check_is_not_stalled(checked):
 @pytest.mark.parametrize(
     "end", [None, KafkaException(KafkaError(KafkaError._TIMED_OUT))], ids=["no answer", "an error"]
 )
-def test_an_end_that_the_broker_does_not_tell_says_nothing(checked, end):
+def test_a_partition_with_an_unknown_end_offset_is_not_stalled(checked, end):
     for number in range(8):
         assert not checked.check(p0=end if number % 2 else number, p1=0)
