@@ -345,13 +345,14 @@ def _rows(fleet: Fleet, ids: Sequence[str]) -> dict[str, Row]:
     found = {}
     for row in rows:
         id = row["question_id"]
-        error = errors.get(id, {"attempt": 0, "retry": 0})
+        error = errors.get(id, {"attempt": 0, "retry": 0, "waits": 0})
         found[id] = Row(
             status=row["status"],
             quality=row["quality"],
             reason=row["reason"],
             generations=max(row["processing_attempts"] or 0, len(attempts.get(id, ())), error["attempt"]),
             retries=max(row["retry_count"] or 0, error["retry"]),
+            waits=error["waits"],
             kept=row["llm_response"],
             kept_score=row["bert_score"],
             attempts=tuple(attempts.get(id, ())),
@@ -360,10 +361,12 @@ def _rows(fleet: Fleet, ids: Sequence[str]) -> dict[str, Row]:
 
 
 def _errors(fleet: Fleet, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the highest attempt and retry among the failed calls of each question."""
+    """Returns the failed calls of each question: highest attempt and retry, and how many used up no retry."""
     return fleet.sql(
         """
-        SELECT question_id, max(attempt) AS attempt, max(retry) AS retry FROM call_errors
+        SELECT question_id, max(attempt) AS attempt, max(retry) AS retry,
+               sum(times - CASE WHEN counts_as_retry THEN 1 ELSE 0 END)::int AS waits
+        FROM call_errors
         WHERE question_id = ANY(%s) GROUP BY question_id
         """,
         list(ids),

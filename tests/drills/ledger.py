@@ -51,6 +51,7 @@ class Row:
         kept: Text of the kept answer.
         kept_score: Score of the kept answer.
         attempts: All scored generations, by number.
+        waits: Number of failed calls that used up no retry, because the provider answered nobody at that time.
     """
 
     status: str
@@ -61,6 +62,7 @@ class Row:
     kept: str | None = None
     kept_score: Decimal | None = None
     attempts: tuple[Scored, ...] = ()
+    waits: int = 0
 
     @property
     def final(self) -> bool:
@@ -145,7 +147,7 @@ def reconcile(
         if _burnt(row, entry.script, highest.get(id, 0)):
             account.burnt.append(id)
     for (id, attempt), count in calls.items():
-        if id in entries and (extra := count - entries[id].script.calls(attempt)) > 0:
+        if id in entries and (extra := count - _needed(entries[id].script, attempt, first.get(id))) > 0:
             account.extra_calls[id, attempt] = extra
     return Account(**{**vars(account), "completed": completed, "failed_as_scripted": failed})
 
@@ -165,6 +167,12 @@ def _as_scripted(row: Row, script: Script) -> bool:
         return False
     # Every generation of a completed question has a score; a failed question may have generations without one.
     return row.status == "failed" or len(row.attempts) == row.generations == script.generations
+
+
+def _needed(script: Script, attempt: int, row: Row | None) -> int:
+    """Returns the number of calls of an attempt. A call that used up no retry is needed again if all calls fail."""
+    always_fails = script.why == "retries_exhausted"
+    return script.calls(attempt) + (row.waits if row and always_fails else 0)
 
 
 def _burnt(row: Row | None, script: Script, highest_call: int) -> bool:

@@ -34,9 +34,10 @@ _NOTES = """\
   script allow. Unexpected: questions whose result differs from the script, whose kept answer is not the best, or that
   were refused for good.
 - Found lost: pending questions whose message was in no topic, so that storage-writer published them again.
-- Extra calls: calls of the provider beyond those of the scripts. Allowed: the highest number of calls in flight while
-  the fault lasted (none after SIGTERM, except for the stores). If messages are lost, earlier calls of questions that
-  were not final yet are allowed too, because their answers may have been lost.
+- Extra calls: calls of the provider beyond those of the scripts and beyond errors that used up no retry, because the
+  provider answered nobody at that time. Allowed: the highest number of calls in flight while the fault lasted (none
+  after SIGTERM, except for the stores). If messages are lost, earlier calls of questions that were not final yet are
+  allowed too, because their answers may have been lost.
 - p95: time from storing a question to its final state, within which 95 % of the questions had it.
 - Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
   is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The time

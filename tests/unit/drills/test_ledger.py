@@ -122,6 +122,14 @@ def test_calls_beyond_the_script_are_counted_by_attempt():
     assert not account.kept(1)
 
 
+def test_a_call_that_used_up_no_retry_is_needed_again_only_if_all_calls_fail():
+    """A provider that answers nobody is unavailable, and its errors do not count as retries."""
+    calls = {("a", 1): 5}
+    assert reconcile_row(replace(EXHAUSTED, waits=1), "always overloaded", calls=calls).extra == 0
+    assert reconcile_row(EXHAUSTED, "always overloaded", calls=calls).extra == 1
+    assert reconcile_row(replace(GOOD, waits=1), "overloaded once", calls={("a", 1): 3}).extra == 1
+
+
 def test_missing_calls_are_not_offset_against_extra_calls():
     ledger = [entry("a", "overloaded once"), entry("b")]
     rows = {"a": GOOD, "b": GOOD}
