@@ -1,48 +1,30 @@
 """The operators of the job: thin PyFlink wrappers of `scoring` and `decision`."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from pyflink.common import Row, Types
 from pyflink.datastream import AsyncFunction, FlatMapFunction, RuntimeContext
 
-from flink_job import decision
+from flink_job import decision, results
 from flink_job.decision import Record
-from flink_job.scoring import Rejected, ScorerClient
+from flink_job.scoring import ScorerClient
 from pipeline import logs
 from pipeline.messages import InvalidMessage
 from pipeline.poison import PoisonLimit
-from pipeline.routing import BertScore, Gate, NoScore
+from pipeline.routing import Gate
 
 log = structlog.get_logger(__name__)
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 """Not a string: bytes that are not UTF-8 would become U+FFFD, and the content of an invalid message would be lost."""
 
-RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
-
 SCORED = Types.ROW_NAMED(
-    [
-        *("key", "body", "partition", "offset"),
-        *("score", "precision", "recall", "f1", "scorer"),
-        *("refusal", "refusal_status"),
-        "reference_index",
-        *("warnings", "unscorable", "only_answer"),
-    ],
-    [
-        *(BYTES, BYTES, Types.INT(), Types.LONG()),
-        *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
-        *(Types.STRING(), Types.INT()),
-        Types.INT(),
-        *(Types.STRING(), Types.STRING(), Types.BOOLEAN()),
-    ],
+    ["key", "body", "partition", "offset", "result"], [BYTES, BYTES, Types.INT(), Types.LONG(), Types.STRING()]
 )
-"""A record with its score, its rejection, or why the scorer cannot read it; all null if there was nothing to score.
-
-`warnings` are separated by spaces."""
+"""A record with the scorer's result as text (`flink_job.results`); null: there was nothing to score."""
 
 OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
 
@@ -63,7 +45,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its score. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset = value
-        result: BertScore | NoScore | Rejected | None = None
+        result: results.Result | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
@@ -72,7 +54,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             result = await self._client.score(response.llm_response, *response.all_references)
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
-        return [Row(key, body, partition, offset, *_columns(result))]
+        return [Row(key, body, partition, offset, results.dump(result))]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
@@ -95,9 +77,9 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, *columns = value
-        result = _result(columns)
-        made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
+        key, body, partition, offset, text = value
+        record = Record(key, body, partition, offset)
+        made = decision.decide(record, results.load(text), self._gate, datetime.now(UTC))
         if made.verdict == "malformed":
             self._poison.rejected(made.log_fields["error"], partition)
         else:
@@ -106,33 +88,6 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
         log_at_level("decided", decision=made.verdict, **made.log_fields)
         for each in made.sent:
             yield Row(each.topic, each.key, each.value)
-
-
-def _columns(result: BertScore | NoScore | Rejected | None) -> tuple[float | str | int | None, ...]:
-    """Returns the columns of `SCORED` that follow those of the record; `_result` reads them."""
-    score: tuple[float | str | None, ...] = (None,) * 5
-    refusal: tuple[str | int | None, ...] = (None,) * 2
-    reference_index: int | None = None
-    unread: tuple[str | bool | None, ...] = (None,) * 3
-    if isinstance(result, BertScore):
-        score = (result.score, result.precision, result.recall, result.f1, result.scorer)
-        reference_index = result.reference_index
-        unread = (" ".join(result.warnings), None, None)
-    elif isinstance(result, NoScore):
-        unread = (" ".join(result.warnings), result.reason, result.only_answer)
-    elif isinstance(result, Rejected):
-        refusal = (result.message, result.status_code)
-    return (*score, *refusal, reference_index, *unread)
-
-
-def _result(columns: Sequence[Any]) -> BertScore | NoScore | Rejected | None:
-    """Returns the result whose columns `_columns` made."""
-    score, precision, recall, f1, scorer, refusal, status, reference_index, warnings, unscorable, only_answer = columns
-    if score is not None:
-        return BertScore(score, precision, recall, f1, scorer, reference_index, tuple(warnings.split()))
-    if unscorable is not None:
-        return NoScore(unscorable, only_answer, tuple(warnings.split()))
-    return Rejected(status, refusal) if status is not None else None
 
 
 def _configure_logs() -> None:
