@@ -43,10 +43,10 @@ Quality = Literal[
 
 `self_check_…`: there is no reference, and the score is the agreement with further answers of the same model.
 `unscored`: there is no score. The others: the score compares the answer with the reference."""
-Unreadable = Literal["unknown_tokens", "other_language"]
+UnscorableReason = Literal["unknown_tokens", "other_language"]
 """Why the scorer cannot read a text: too many words that are not in its vocabulary, or a language that it does not
 know."""
-UnscoredReason = Literal["no_reference", Unreadable]
+UnscoredReason = Literal["no_reference", UnscorableReason]
 """Why an answer has no score. `no_reference`: there is nothing to compare it with."""
 ScoreWarning = Literal["truncated", "repetition"]
 """`truncated`: the end of a text did not affect the score. `repetition`: the answer repeats itself."""

@@ -16,7 +16,7 @@ from pipeline.messages import (
     RecordPosition,
     Response,
     ScoreWarning,
-    Unreadable,
+    UnscorableReason,
     UnscoredReason,
     Validated,
 )
@@ -58,7 +58,7 @@ class NoScore:
         warnings: What to know about the texts.
     """
 
-    reason: Unreadable
+    reason: UnscorableReason
     only_answer: bool
     warnings: tuple[ScoreWarning, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from pipeline.messages import MAX_REFERENCES, ScoreWarning, Unreadable
+from pipeline.messages import MAX_REFERENCES, ScoreWarning, UnscorableReason
 from pipeline.routing import BertScore, NoScore
 
 MAX_ROUNDING = 1e-3
@@ -23,7 +23,7 @@ def bert_score(answer: Any) -> BertScore | NoScore:
         each for each in answer.get("warnings", ()) if each in get_args(ScoreWarning)
     )
     if answer.get("unscorable") is not None:
-        if answer["unscorable"] not in get_args(Unreadable):
+        if answer["unscorable"] not in get_args(UnscorableReason):
             raise ValueError(f"unscorable is {answer['unscorable']!r:.50}")
         only_answer = "reference" not in answer.get("unscorable_fields", ())
         return NoScore(answer["unscorable"], only_answer, warnings)

@@ -12,7 +12,7 @@ from pipeline import web
 from pipeline.web import FieldError, problem, problems
 from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
-from score_validator.scorer import Scored, Scorer, Unread, Unscorable
+from score_validator.scorer import InvalidPair, Scored, Scorer, Unscorable
 from score_validator.scoring import Busy, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
@@ -77,8 +77,8 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     app.register_error_handler(Busy, _busy)
     app.register_error_handler(Expired, _expired)
 
-    def to_score(result: Scored | Unread, reference_index: int) -> Score:
-        if isinstance(result, Unread):
+    def to_score(result: Scored | Unscorable, reference_index: int) -> Score:
+        if isinstance(result, Unscorable):
             return Score(
                 score=None,
                 precision=None,
@@ -119,11 +119,11 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         found = []
         for number, pair in enumerate(pairs):
             compared = [
-                each if isinstance(each, Unscorable) else to_score(each, index)
+                each if isinstance(each, InvalidPair) else to_score(each, index)
                 for index, each in enumerate(islice(results, len(pair.texts)))
             ]
             best = max(compared, key=_rank)  # of equal ones the first
-            if isinstance(best, Unscorable):
+            if isinstance(best, InvalidPair):
                 several = pair.references and best.field == "reference"
                 raise CannotScore(number, f"references.{compared.index(best)}" if several else best.field, best.reason)
             found.append(best)
@@ -172,13 +172,13 @@ def wait_seconds() -> float | None:
     return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None
 
 
-def _rank(result: Score | Unscorable) -> tuple[int, float]:
+def _rank(result: Score | InvalidPair) -> tuple[int, float]:
     """Returns the rank of a result among those of an answer with several references; the highest one counts.
 
     From high to low: a score that is not a number, because it is an error; scores; an answer that cannot be read; a
     reference that cannot be read; a reference without words.
     """
-    if isinstance(result, Unscorable):
+    if isinstance(result, InvalidPair):
         return (4 if result.field == "candidate" else 0), 0.0
     if result.score is not None:
         return 3, result.score

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.messages import ScoreWarning, Unreadable
+from pipeline.messages import ScoreWarning, UnscorableReason
 
 MAX_TEXT_CHARACTERS = 100_000
 MAX_BATCH_PAIRS = 256
@@ -128,7 +128,7 @@ class Score(BaseModel):
         description="Position of the reference with the highest score (of equal ones the first), from which all "
         "numbers are; 0 for a single reference; null if the pair is unscorable.",
     )
-    unscorable: Unreadable | None = Field(
+    unscorable: UnscorableReason | None = Field(
         None,
         description="Why there is no score; null: there is one. `unknown_tokens`: too many words that are not in the "
         "encoder's vocabulary. `other_language`: a language that the encoder does not know.",

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from pipeline.messages import ScoreWarning, Unreadable
+from pipeline.messages import ScoreWarning, UnscorableReason
 from score_validator.calibration import find_baseline
 from score_validator.encoder import EMBEDDED_LAYER, Cache, Encoder, EncoderError, Ids, Tokens
 from score_validator.language import EnglishOnly
@@ -25,7 +25,7 @@ NO_WORDS = "has no text that the encoder can read"
 log = structlog.get_logger()
 
 
-class Unscorable(Exception):
+class InvalidPair(Exception):
     """A pair cannot be scored; a retry would have the same result.
 
     Attributes:
@@ -56,7 +56,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Unread:
+class Unscorable:
     """A pair without a score, because the encoder cannot read it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Unread:
         repeats: Whether the answer repeats itself.
     """
 
-    reason: Unreadable
+    reason: UnscorableReason
     fields: tuple[TextField, ...]
     truncated: tuple[TextField, ...] = ()
     repeats: bool = False
@@ -103,7 +103,7 @@ class Scorer(Protocol):
     def baseline(self) -> float | None:
         """Mean raw F1 of unrelated pairs; None if it was not measured."""
 
-    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unread | Unscorable]:
+    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs; neither candidates nor references are blank.
 
         Returns:
@@ -120,10 +120,10 @@ class Languages(Protocol):
 
 def checked(
     precision: float, recall: float, f1: float, truncated: tuple[TextField, ...], repeats: bool = False
-) -> Scored | Unscorable:
+) -> Scored | InvalidPair:
     """Returns a score, or why there is none: JSON allows only finite numbers."""
     if not all(map(math.isfinite, (precision, recall, f1))):
-        return Unscorable("candidate", "cannot be scored: the score is not a finite number")
+        return InvalidPair("candidate", "cannot be scored: the score is not a finite number")
     return Scored(precision, recall, f1, truncated, repeats)
 
 
@@ -150,7 +150,7 @@ class EncoderScorer:
         self.name = encoder.name
         self.baseline = baseline
 
-    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unread | Unscorable]:
+    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs together."""
         tokens = self._encoder.tokens([text for pair in pairs for text in pair])
         texts = list(zip(tokens[0::2], tokens[1::2], strict=True))
@@ -173,27 +173,27 @@ class EncoderScorer:
                 self._references.put(key, each)
         return [reason or self._match(*text, embedded) for text, reason in zip(texts, unread, strict=True)]
 
-    def _unread(self, candidate: str, reference: str, answer: Tokens, against: Tokens) -> Unread | None:
+    def _unread(self, candidate: str, reference: str, answer: Tokens, against: Tokens) -> Unscorable | None:
         """Returns why a pair is not scored; None: its texts can be read, or have no words at all."""
         if not (self._encoder.has_words(answer.ids) and self._encoder.has_words(against.ids)):
             return None
-        reasons: dict[TextField, Unreadable | None] = {
+        reasons: dict[TextField, UnscorableReason | None] = {
             "candidate": self._unreadable(candidate, answer),
             "reference": self._unreadable(reference, against),
         }
         fields: tuple[TextField, ...] = tuple(field for field, reason in reasons.items() if reason)
         reason = reasons["reference"] or reasons["candidate"]
-        return Unread(reason, fields, _truncated(answer, against), _repeats(answer)) if reason else None
+        return Unscorable(reason, fields, _truncated(answer, against), _repeats(answer)) if reason else None
 
-    def _unreadable(self, text: str, tokens: Tokens) -> Unreadable | None:
+    def _unreadable(self, text: str, tokens: Tokens) -> UnscorableReason | None:
         if self._languages and self._languages.is_other(text):
             return "other_language"
         return "unknown_tokens" if max(tokens.unknown, dropped_share(text)) > UNKNOWN_LIMIT else None
 
-    def _match(self, candidate: Tokens, reference: Tokens, embedded: dict[bytes, Embedded]) -> Scored | Unscorable:
+    def _match(self, candidate: Tokens, reference: Tokens, embedded: dict[bytes, Embedded]) -> Scored | InvalidPair:
         against = embedded.get(reference.ids.tobytes())
         if against is None:
-            return Unscorable("reference", NO_WORDS)
+            return InvalidPair("reference", NO_WORDS)
         answer = embedded.get(candidate.ids.tobytes())
         if answer is None:
             return EMPTY_ANSWER

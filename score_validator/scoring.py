@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import metrics
-from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, Unread, Unscorable
+from score_validator.scorer import EMPTY_ANSWER, InvalidPair, Scored, Scorer, TextPair, Unscorable
 
 FIRST_GUESS_SECONDS = 0.05
 SMOOTHING = 0.1
@@ -45,7 +45,7 @@ class Expired(Exception):
         self.begun = begun
 
 
-Result = Scored | Unread | Unscorable | Exception
+Result = Scored | Unscorable | InvalidPair | Exception
 
 
 @dataclass(eq=False)
@@ -109,7 +109,9 @@ class Scoring:
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
-    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored | Unread | Unscorable]:
+    def score(
+        self, pairs: Sequence[TextPair], wait_seconds: float | None = None
+    ) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs of candidate and reference; waits until all are done.
 
         Blank candidates score 0 without the model.
@@ -246,18 +248,18 @@ class Scoring:
             return error
 
 
-def _without_failure(result: Result) -> Scored | Unread | Unscorable:
-    if isinstance(result, Scored | Unread | Unscorable):
+def _without_failure(result: Result) -> Scored | Unscorable | InvalidPair:
+    if isinstance(result, Scored | Unscorable | InvalidPair):
         return result
     raise result
 
 
-def _count(results: Sequence[Scored | Unread | Unscorable]) -> None:
+def _count(results: Sequence[Scored | Unscorable | InvalidPair]) -> None:
     for each in results:
-        if isinstance(each, Unscorable):
+        if isinstance(each, InvalidPair):
             continue
         metrics.SCORED_PAIRS.inc()
-        if isinstance(each, Unread):
+        if isinstance(each, Unscorable):
             metrics.UNSCORABLE_PAIRS.labels(reason=each.reason).inc()
         for warning in each.warnings:
             metrics.SCORE_WARNINGS.labels(warning=warning).inc()

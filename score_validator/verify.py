@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.settings import load
-from score_validator.scorer import Scored, Unread, Unscorable, load_scorer
+from score_validator.scorer import InvalidPair, Scored, Unscorable, load_scorer
 from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
@@ -175,8 +175,8 @@ def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
     return float(precision[0]), float(recall[0]), float(f1[0])
 
 
-def _raw(result: Scored | Unread | Unscorable) -> Result:
-    if isinstance(result, Unscorable):
+def _raw(result: Scored | Unscorable | InvalidPair) -> Result:
+    if isinstance(result, InvalidPair):
         raise result
     return (result.precision, result.recall, result.f1) if isinstance(result, Scored) else None
 

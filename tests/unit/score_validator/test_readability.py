@@ -10,7 +10,7 @@ from score_validator.encoder import Tokens
 from score_validator.language import EnglishOnly
 from score_validator.matching import Embedded
 from score_validator.readability import REPETITION_LIMIT, dropped_share, repeated_share, unknown_share
-from score_validator.scorer import EncoderScorer, Scored, Unread, load_scorer
+from score_validator.scorer import EncoderScorer, Scored, Unscorable, load_scorer
 from score_validator.settings import ScorerSettings
 
 ROOT = Path(__file__).parents[3]
@@ -174,19 +174,19 @@ def scorer(languages):
 
 def test_texts_of_unknown_tokens_have_no_score(scorer):
     [unread] = scorer.score([("😍🔥", "🍌🍌")])
-    assert unread == Unread("unknown_tokens", ("candidate", "reference"))
+    assert unread == Unscorable("unknown_tokens", ("candidate", "reference"))
     assert scorer._encoder.embedded == 0
 
 
 @pytest.mark.parametrize("language", ["Thai", "Chinese", "Spanish"])
 def test_an_answer_in_another_language_has_no_score(scorer, language):
     [unread] = scorer.score([(OTHER[language], ENGLISH)])
-    assert unread == Unread("other_language", ("candidate",))
+    assert unread == Unscorable("other_language", ("candidate",))
 
 
 def test_a_reference_in_another_language_has_no_score(scorer):
     [unread, scored] = scorer.score([(ENGLISH, OTHER["German"]), (ENGLISH, ENGLISH)])
-    assert unread == Unread("other_language", ("reference",))
+    assert unread == Unscorable("other_language", ("reference",))
     assert scored.f1 == pytest.approx(1)
 
 
@@ -239,7 +239,7 @@ def test_the_embedded_encoder_reads_every_recorded_text_and_no_emoji():
     embedded = load_scorer(ScorerSettings())
     texts = [text for text in recorded() if text.strip()]
     readable = embedded.score([(text, ENGLISH) for text in [*texts, *SHORT]])
-    assert [text for text, each in zip([*texts, *SHORT], readable, strict=True) if isinstance(each, Unread)] == []
+    assert [text for text, each in zip([*texts, *SHORT], readable, strict=True) if isinstance(each, Unscorable)] == []
     unread = embedded.score([("😍🔥", "🍌🍌"), (OTHER["Thai"], ENGLISH), (OTHER["Chinese"], ENGLISH)])
     assert [each.reason for each in unread] == ["unknown_tokens", "other_language", "other_language"]
 

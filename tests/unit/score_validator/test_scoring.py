@@ -4,7 +4,7 @@ import time
 import pytest
 
 from score_validator import scoring
-from score_validator.scorer import Unscorable
+from score_validator.scorer import InvalidPair
 from score_validator.scoring import Busy, Expired, Scoring
 from tests.unit.score_validator.fakes import BREAKS, NO_TOKENS
 
@@ -103,7 +103,7 @@ def test_busy_has_a_retry_after(scorer):
 def test_a_pair_that_cannot_be_scored_is_returned_with_its_field_and_the_queue_is_emptied(scorer):
     engine = Scoring(scorer, 4)
     results = engine.score([PAIR, ("", "b"), ("a", NO_TOKENS), PAIR])
-    assert [isinstance(each, Unscorable) for each in results] == [False, False, True, False]
+    assert [isinstance(each, InvalidPair) for each in results] == [False, False, True, False]
     assert results[2].field == "reference"
     wait_until(lambda: engine._waiting == 0)
 

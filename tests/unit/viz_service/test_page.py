@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline.messages import Reason, ScoreWarning, Unreadable
+from pipeline.messages import Reason, ScoreWarning, UnscorableReason
 from tests.unit.viz_service.fakes import (
     KNOWN,
     NOW,
@@ -344,7 +344,7 @@ def test_the_reason_of_an_unscored_answer_and_warnings_are_shown(
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_each_reason_and_warning_has_a_text(language: str) -> None:
     texts = json.loads((LOCALES / f"{language}.json").read_text(encoding="utf-8"))
-    names = {f"unscored.{each}" for each in ("no_reference", *get_args(Unreadable))}
+    names = {f"unscored.{each}" for each in ("no_reference", *get_args(UnscorableReason))}
     names |= {f"warning.{each}" for each in get_args(ScoreWarning)}
     assert names <= set(texts)
 
