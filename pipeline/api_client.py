@@ -1,6 +1,7 @@
 """Typed client of storage-service's API. The traffic generator, the dashboard, the commands and the tests use it."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -141,12 +142,18 @@ class ApiClient:
         reply = self.send(method, path, **arguments)
         _raise_for_status(reply)
         try:
-            return TypeAdapter(kind).validate_json(reply.content)
+            found: T = _reader(kind).validate_json(reply.content)  # type: ignore[arg-type]
+            return found
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in problem["loc"])
             reason = f"{reply.status_code} with an unreadable body: {place} {problem['msg']}"
             raise RequestFailed(reason, status=reply.status_code) from error
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _raise_for_status(reply: "requests.Response") -> None:

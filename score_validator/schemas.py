@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.messages import ScoreWarning, UnscorableReason
+from pipeline.messages import MAX_REFERENCES, ScoreWarning, UnscorableReason
 
 MAX_TEXT_CHARACTERS = 100_000
 MAX_BATCH_PAIRS = 256
-MAX_REFERENCES = 9
-"""Maximum number of references of a pair."""
+MAX_PAIR_REFERENCES = 1 + MAX_REFERENCES
+"""Maximum number of references of a pair: `original_answer` of a question, and the references beside it."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Two texts of the full length take up to 2.4 MB (a character takes up to 12 bytes in JSON)."""
 
@@ -72,7 +72,7 @@ class Pair(_Body):
     ] = Field(
         default_factory=list,
         min_length=1,
-        max_length=MAX_REFERENCES,
+        max_length=MAX_PAIR_REFERENCES,
         description="Reference answers, instead of `reference`. The score is that of the best one. Each counts as a "
         "pair, also for the size of a batch.",
     )

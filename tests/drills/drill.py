@@ -166,10 +166,11 @@ class Drills:
 
     def _allowed(self, struck: _Struck, ids: Mapping[str, str]) -> int:
         """Returns the number of calls that may be repeated because of a fault; `ids` has the question ids by text."""
-        allowed = struck.in_flight if struck.fault.repeats else 0
+        allowed = struck.in_flight * struck.fault.moments if struck.fault.repeats else 0
         if struck.fault.loses:
-            # Until a question is final, the answer of each of its calls may have been lost.
-            final = _final_before(self._stage.fleet, struck.at)
+            # The answer of each call may be among what was lost, until the question is final. A consumer whose
+            # committed offset was lost reads messages of final questions again, too.
+            final = () if struck.fault.rewinds else _final_before(self._stage.fleet, struck.at)
             allowed += sum(count for (text, _), count in struck.calls.items() if text in ids and ids[text] not in final)
         return allowed
 

@@ -82,7 +82,7 @@ class Account:
         doubled: Questions with two final states, or with one that changed between two readings.
         unexpected: Questions whose final state, quality, reason or number of generations differs from the script.
         wrong_answer: Questions whose kept answer is not the best scored one (the first of equals).
-        burnt: Questions that took more generations or error retries than the rules or the script allow.
+        over_limit: Questions that took more generations or error retries than the rules or the script allow.
         extra_calls: Calls of the provider beyond those of the script, by question id and attempt.
     """
 
@@ -93,7 +93,7 @@ class Account:
     doubled: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     wrong_answer: list[str] = field(default_factory=list)
-    burnt: list[str] = field(default_factory=list)
+    over_limit: list[str] = field(default_factory=list)
     extra_calls: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
@@ -103,7 +103,7 @@ class Account:
 
     def kept(self, allowed_extra: int) -> bool:
         """Returns whether every promise was kept with at most `allowed_extra` extra calls."""
-        broken = (self.lost, self.doubled, self.unexpected, self.wrong_answer, self.burnt)
+        broken = (self.lost, self.doubled, self.unexpected, self.wrong_answer, self.over_limit)
         return not any(broken) and self.extra <= allowed_extra
 
 
@@ -144,8 +144,8 @@ def reconcile(
                 account.unexpected.append(id)
             if not keeps_best(row):
                 account.wrong_answer.append(id)
-        if _burnt(row, entry.script, highest.get(id, 0)):
-            account.burnt.append(id)
+        if _is_over_limit(row, entry.script, highest.get(id, 0)):
+            account.over_limit.append(id)
     for (id, attempt), count in calls.items():
         if id in entries and (extra := count - _needed(entries[id].script, attempt, first.get(id))) > 0:
             account.extra_calls[id, attempt] = extra
@@ -175,6 +175,6 @@ def _needed(script: Script, attempt: int, row: Row | None) -> int:
     return script.calls(attempt) + (row.waits if row and always_fails else 0)
 
 
-def _burnt(row: Row | None, script: Script, highest_call: int) -> bool:
+def _is_over_limit(row: Row | None, script: Script, highest_call: int) -> bool:
     generations = max(row.generations if row else 0, highest_call)
     return generations > min(MAX_GENERATIONS, script.generations) or (row is not None and row.retries > MAX_RETRIES)

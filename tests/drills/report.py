@@ -16,7 +16,7 @@ COLUMNS = (
     "failed as scripted",
     "lost",
     "doubled",
-    "burnt",
+    "over limit",
     "unexpected",
     "found lost",
     "extra calls",
@@ -30,14 +30,15 @@ _NOTES = """\
 - Questions: a client asks at a steady rate and records each `202`, the promise of an answer, in its own ledger. A
   scripted provider answers (good, poor or no answer, overload, rate limit, …) and counts its calls.
 - Lost: questions without a final state when the fleet is quiet. Doubled: questions of the drill, or older ones, with
-  two final states or a changed one. Burnt: questions with more generations or error retries than the rules or the
+  two final states or a changed one. Over limit: questions with more generations or error retries than the rules or the
   script allow. Unexpected: questions whose result differs from the script, whose kept answer is not the best, or that
   were refused for good.
 - Found lost: pending questions whose message was in no topic, so that storage-writer published them again.
 - Extra calls: calls of the provider beyond those of the scripts and beyond errors that used up no retry, because the
   provider answered nobody at that time. Allowed: the highest number of calls in flight while the fault lasted (none
-  after SIGTERM, except for the stores). If messages are lost, earlier calls of questions that were not final yet are
-  allowed too, because their answers may have been lost.
+  after SIGTERM; for the stores once for each of the three). If messages are lost, earlier calls of questions that were
+  not final yet are allowed too, because their answers may have been lost; after a power cut also those of final ones,
+  because committed offsets may have been lost.
 - p95: time from storing a question to its final state, within which 95 % of the questions had it.
 - Recovered: seconds from the end of the (last) fault, while questions are still asked, until no question of the drill
   is pending, the outbox is empty, the Flink job runs with all of its tasks and every consumer group has lag 0. The time
@@ -88,7 +89,7 @@ class Result:
             account.failed_as_scripted,
             len(account.lost),
             len(account.doubled),
-            len(account.burnt),
+            len(account.over_limit),
             len({*account.unexpected, *account.wrong_answer}) + len(self.problems),
             self.found_lost,
             account.extra,
@@ -213,7 +214,7 @@ def explain(result: Result, most: int = 5) -> list[str]:
     """Returns the problems of a drill, one line each, with the first few question ids; empty if it passed."""
     account = result.account
     lines = list(result.problems)
-    for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer"):
+    for name in ("lost", "doubled", "over_limit", "unexpected", "wrong_answer"):
         if ids := getattr(account, name):
             lines.append(f"{len(ids)} {name.replace('_', ' ')}: {', '.join(ids[:most])}{' …' * (len(ids) > most)}")
     if account.extra > result.allowed:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.drills.scripts import REFERENCE
 from tests.fleet import Fleet, eventually
 from tests.scripted_provider import ScriptedProvider
 from tests.workers import Workers
@@ -55,3 +56,17 @@ def answering(fleet: Fleet, scripted: ScriptedProvider, unique: Callable[[str], 
     yield
     ended.set()
     thread.join()
+
+
+@pytest.fixture
+def ask_scripted(fleet, scripted, unique):
+    """Returns a function that asks a new question with a script and returns its text and its final status."""
+
+    def ask(*steps, reference=REFERENCE, references=None):
+        text = unique("At what temperature does water boil?")
+        scripted.script(text, *steps)
+        reply = fleet.ask(text, reference, references=references)
+        assert reply.status_code == 202, reply.text
+        return text, fleet.finish(reply.json()["question_id"], 60)
+
+    return ask

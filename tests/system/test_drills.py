@@ -38,5 +38,5 @@ def test_a_fault_under_load_loses_and_duplicates_nothing(drills: Drills, name: s
     result = drills.play(name, [replace(strike, seconds=min(strike.seconds, OUTAGE_SECONDS))], SHARES)
     account = result.account
     assert account.asked == OPTIONS.rate * OPTIONS.seconds
-    assert (account.lost, account.doubled, account.burnt) == ([], [], []), explain(result)
+    assert (account.lost, account.doubled, account.over_limit) == ([], [], []), explain(result)
     assert result.recovered_seconds is not None, explain(result)

@@ -13,20 +13,6 @@ OTHER = "Penguins live in large colonies on the southern ice."
 THIRD = "Trains run late when it snows."
 
 
-@pytest.fixture
-def ask_scripted(fleet, scripted, unique):
-    """Returns a function that asks a new question with a script and returns its text and its final status."""
-
-    def ask(*steps, reference=None, references):
-        text = unique("At what temperature does water boil?")
-        scripted.script(text, *steps)
-        reply = fleet.ask(text, reference, references=references)
-        assert reply.status_code == 202, reply.text
-        return text, fleet.finish(reply.json()["question_id"], 60)
-
-    return ask
-
-
 def rows(fleet, question_id):
     [row] = fleet.sql(
         "SELECT questions.original_answer, further_references, reference_index "
@@ -54,7 +40,7 @@ def test_the_second_of_two_references_counts_when_it_matches_better(fleet, scrip
 
 
 def test_the_index_of_the_kept_attempt_is_kept_over_a_regeneration(fleet, scripted, ask_scripted):
-    text, final = ask_scripted(POOR, GOOD, references=[OTHER, THIRD, GOOD])
+    text, final = ask_scripted(POOR, GOOD, reference=None, references=[OTHER, THIRD, GOOD])
     result = final["result"]
     assert (result["llm_response"], result["quality"], result["processing_attempts"]) == (GOOD, "accepted", 2)
     assert (result["original_answer"], result["references"], result["reference_index"]) == (OTHER, [THIRD, GOOD], 2)

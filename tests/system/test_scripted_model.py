@@ -7,26 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline import topics
+from tests.drills.scripts import FAIR, POOR, POORER, REFERENCE
 from tests.fleet import eventually
 
-REFERENCE = "Water boils at one hundred degrees Celsius at sea level."
-GOOD = "Water boils at one hundred degrees Celsius at sea level."
-POOR = "Bananas are yellow and grow in bunches."
-POORER = "zxq vvk"
-FAIR = "Paint dries faster when the air around it is hot."
-
-
-@pytest.fixture
-def ask_scripted(fleet, scripted, unique):
-    """Returns a function that asks a new question with a script and returns its text and its final status."""
-
-    def ask(*steps, reference=REFERENCE):
-        text = unique("At what temperature does water boil?")
-        scripted.script(text, *steps)
-        question_id = fleet.ask(text, reference).json()["question_id"]
-        return text, fleet.finish(question_id, 60)
-
-    return ask
+GOOD = REFERENCE
 
 
 def attempts(fleet, question_id):

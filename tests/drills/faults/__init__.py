@@ -71,7 +71,7 @@ _FAULTS: tuple[Fault, ...] = (
             "flink-job",
         )
     ),
-    Terminate("sigterm-stores", ["kafka", "postgres", "redis"], repeats=True),
+    Terminate("sigterm-stores", ["kafka", "postgres", "redis"], repeats=True, moments=3),
     Terminate("sigterm-bystanders", ["viz-service", "traffic-generator", "llm-server", "reverse-proxy"]),
     DownAndUp("down-and-up"),
     *(UpInAnyOrder(f"up-in-any-order-{seed}", seed) for seed in (1, 2)),

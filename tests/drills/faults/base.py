@@ -63,7 +63,9 @@ class Fault(ABC):
         times: How often it strikes in a drill.
         mix: Shares of the provider's scripts in the drill.
         repeats: Whether calls in flight may be repeated.
-        loses: Whether messages are lost, so that earlier calls may be repeated.
+        moments: Number of moments at which that may happen; more than 1 for services that end one after the other.
+        loses: Whether messages are lost, so that earlier calls of unfinished questions may be repeated.
+        rewinds: Whether committed offsets are lost too, so that any earlier call may be repeated.
         soaks: Whether it may strike in a soak, whose topics become long.
     """
 
@@ -72,7 +74,9 @@ class Fault(ABC):
     times: int = field(default=1, kw_only=True)
     mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     repeats: bool = field(default=True, kw_only=True)
+    moments: int = field(default=1, kw_only=True)
     loses: bool = field(default=False, kw_only=True)
+    rewinds: bool = field(default=False, kw_only=True)
     soaks: bool = field(default=True, kw_only=True)
 
     @abstractmethod

@@ -82,6 +82,7 @@ class CutPower(DownAndUp):
 
     name: str = "power-cut"
     loses: bool = field(default=True, kw_only=True)
+    rewinds: bool = field(default=True, kw_only=True)
     mix: Mapping[str, float] = field(default_factory=lambda: USUAL, kw_only=True)
     soaks: bool = field(default=False, kw_only=True)
 

@@ -104,14 +104,14 @@ def test_an_attempt_without_a_score_is_unexpected():
 
 
 def test_reconcile_reports_more_attempts_than_scripted():
-    assert reconcile_row(SECOND, "first good").burnt == ["a"]
-    assert reconcile_row(GOOD, "first good", calls={("a", 1): 1, ("a", 2): 1}).burnt == ["a"]
-    assert reconcile_row(replace(THIRD, generations=4), "never good").burnt == ["a"]
+    assert reconcile_row(SECOND, "first good").over_limit == ["a"]
+    assert reconcile_row(GOOD, "first good", calls={("a", 1): 1, ("a", 2): 1}).over_limit == ["a"]
+    assert reconcile_row(replace(THIRD, generations=4), "never good").over_limit == ["a"]
 
 
 def test_reconcile_reports_more_than_three_retries():
-    assert reconcile_row(replace(EXHAUSTED, retries=3), "always overloaded").burnt == []
-    assert reconcile_row(replace(EXHAUSTED, retries=4), "always overloaded").burnt == ["a"]
+    assert reconcile_row(replace(EXHAUSTED, retries=3), "always overloaded").over_limit == []
+    assert reconcile_row(replace(EXHAUSTED, retries=4), "always overloaded").over_limit == ["a"]
 
 
 def test_calls_beyond_the_script_are_counted_by_attempt():

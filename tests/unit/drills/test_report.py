@@ -33,7 +33,7 @@ def test_the_document_has_the_results_and_the_conditions():
         (replace(FINE, problems=["it still runs"]), "it still runs"),
         *(
             (replace(FINE, account=replace(FINE.account, **{name: list("abcdefg")})), "a, b, c, d, e …")
-            for name in ("lost", "doubled", "burnt", "unexpected", "wrong_answer")
+            for name in ("lost", "doubled", "over_limit", "unexpected", "wrong_answer")
         ),
     ],
 )

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from llm_server import __main__ as program
 from llm_server import models
@@ -64,11 +65,14 @@ def test_a_mounted_folder_is_searched_first_and_the_name_of_the_file_does_not_ma
     assert found([tmp_path / "none", image])[0] == image / "any name.gguf"
 
 
-def test_a_file_with_another_content_is_never_served(tmp_path, embedded, capsys):
+def test_a_file_with_another_content_is_never_served(tmp_path, embedded):
     (tmp_path / "good.gguf").write_bytes(b"GOOD weights")
     (tmp_path / "small.gguf").write_bytes(embedded["small"])
-    assert found([tmp_path])[1] == models.MODELS["small"].name
-    assert capsys.readouterr().out.count("the small one is served") == 1
+    with capture_logs() as logs:
+        assert found([tmp_path])[1] == models.MODELS["small"].name
+    [line] = logs
+    assert line["event"].endswith("the small one is served")
+    assert line["missing"] == models.GOOD.name
 
 
 def test_no_embedded_model_is_an_error(tmp_path, embedded):

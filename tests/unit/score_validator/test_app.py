@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import messages
 from score_validator.app import create_app
-from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_REFERENCES, MAX_TEXT_CHARACTERS
+from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_PAIR_REFERENCES, MAX_TEXT_CHARACTERS
 from score_validator.settings import ScorerSettings
 from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, UNREADABLE, FakeScorer
 
@@ -98,7 +98,7 @@ def test_without_a_baseline_the_score_is_raw():
         ({"candidate": "a", "references": None}, {"references"}),
         ({"candidate": "a", "references": "b"}, {"references"}),
         ({"candidate": "a", "references": []}, {"references"}),
-        ({"candidate": "a", "references": ["b"] * (MAX_REFERENCES + 1)}, {"references"}),
+        ({"candidate": "a", "references": ["b"] * (MAX_PAIR_REFERENCES + 1)}, {"references"}),
         ({"candidate": "a", "references": ["b", " ", 5]}, {"references.1", "references.2"}),
         ({"candidate": "a", "references": ["b", "b" * (MAX_TEXT_CHARACTERS + 1)]}, {"references.1"}),
         ({"candidate": "a", "references": [NO_TOKENS, NO_TOKENS]}, {"references.0"}),
@@ -181,7 +181,7 @@ def test_an_invalid_pair_of_a_batch_is_named(client, pair, invalid):
         (["blue", "sky"], 0),  # of equal ones the first
         (["green grass", "yellow sand"], 0),
         (["blue sky"], 0),
-        (["green grass"] * (MAX_REFERENCES - 1) + ["blue sky"], MAX_REFERENCES - 1),
+        (["green grass"] * (MAX_PAIR_REFERENCES - 1) + ["blue sky"], MAX_PAIR_REFERENCES - 1),
     ],
 )
 def test_the_best_of_several_references_counts(client, references, index):
@@ -357,4 +357,4 @@ def test_readiness_and_the_openapi_document_are_served(client):
 
 
 def test_a_pair_may_have_all_references_of_a_question():
-    assert MAX_REFERENCES == messages.MAX_REFERENCES + 1
+    assert MAX_PAIR_REFERENCES == messages.MAX_REFERENCES + 1
