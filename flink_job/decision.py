@@ -7,7 +7,7 @@ from typing import Any
 from flink_job.scoring import Rejected
 from pipeline import messages, routing, sizes, topics
 from pipeline.messages import DeadLetter, InvalidMessage, Message, ProviderError, RecordPosition, Response, Validated
-from pipeline.routing import BertScore, Gate, Routed
+from pipeline.routing import BertScore, Gate, NoScore, Routed
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def read(record: Record) -> Response:
     return message
 
 
-def decide(record: Record, result: BertScore | Rejected | None, gate: Gate, now: datetime) -> Decision:
+def decide(record: Record, result: BertScore | NoScore | Rejected | None, gate: Gate, now: datetime) -> Decision:
     """Decides what happens to a record.
 
     Args:
         record: An answer, or an invalid record.
-        result: Its score; None if there is nothing to compare it with or the record is invalid.
+        result: Its score, or why it has none; None if there is nothing to compare it with or the record is invalid.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
@@ -91,7 +91,10 @@ def decide(record: Record, result: BertScore | Rejected | None, gate: Gate, now:
     if carrier:
         # The record of an attempt is left out if it is too large itself: the question must still get its answer.
         sent = (carrier, *(each for each in records if each))
-        return Decision(sent, _verdict(routed), log_fields | {"score": round(result.score, 4) if result else None})
+        if isinstance(result, NoScore):
+            log_fields["unscorable"] = result.reason
+        score = round(result.score, 4) if isinstance(result, BertScore) else None
+        return Decision(sent, _verdict(routed), log_fields | {"score": score})
     return _failed(record, response, None, "the answer is too large for a message", now)
 
 

@@ -8,36 +8,23 @@ import structlog
 from pyflink.common import Row, Types
 from pyflink.datastream import AsyncFunction, FlatMapFunction, RuntimeContext
 
-from flink_job import decision
+from flink_job import decision, results
 from flink_job.decision import Record
-from flink_job.scoring import Rejected, ScorerClient
+from flink_job.scoring import ScorerClient
 from pipeline import logs
 from pipeline.messages import InvalidMessage
 from pipeline.poison import PoisonLimit
-from pipeline.routing import BertScore, Gate
+from pipeline.routing import Gate
 
 log = structlog.get_logger(__name__)
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 """Not a string: bytes that are not UTF-8 would become U+FFFD, and the content of an invalid message would be lost."""
 
-RECORD = Types.ROW_NAMED(["key", "body", "partition", "offset"], [BYTES, BYTES, Types.INT(), Types.LONG()])
-
 SCORED = Types.ROW_NAMED(
-    [
-        *("key", "body", "partition", "offset"),
-        *("score", "precision", "recall", "f1", "scorer"),
-        *("refusal", "refusal_status"),
-        "reference_index",
-    ],
-    [
-        *(BYTES, BYTES, Types.INT(), Types.LONG()),
-        *(Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.DOUBLE(), Types.STRING()),
-        *(Types.STRING(), Types.INT()),
-        Types.INT(),
-    ],
+    ["key", "body", "partition", "offset", "result"], [BYTES, BYTES, Types.INT(), Types.LONG(), Types.STRING()]
 )
-"""A record with its score or its rejection; all null if there was nothing to score."""
+"""A record with the scorer's result as text (`flink_job.results`); null: there was nothing to score."""
 
 OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
 
@@ -58,7 +45,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its score. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset = value
-        result: BertScore | Rejected | None = None
+        result: results.Result | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
@@ -67,22 +54,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             result = await self._client.score(response.llm_response, *response.all_references)
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
-        scored: tuple[float | str | int | None, ...]
-        if isinstance(result, BertScore):
-            scored = (
-                *(result.score, result.precision, result.recall, result.f1, result.scorer),
-                *(None, None),
-                result.reference_index,
-            )
-        elif isinstance(result, Rejected):
-            scored = (
-                *(None, None, None, None, None),
-                *(result.message, result.status_code),
-                None,
-            )
-        else:
-            scored = (None,) * 8
-        return [Row(key, body, partition, offset, *scored)]
+        return [Row(key, body, partition, offset, results.dump(result))]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
@@ -105,13 +77,9 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, score, precision, recall, f1, scorer, refusal, status, reference_index = value
-        result: BertScore | Rejected | None = None
-        if score is not None:
-            result = BertScore(score, precision, recall, f1, scorer, reference_index)
-        elif status is not None:
-            result = Rejected(status, refusal)
-        made = decision.decide(Record(key, body, partition, offset), result, self._gate, datetime.now(UTC))
+        key, body, partition, offset, text = value
+        record = Record(key, body, partition, offset)
+        made = decision.decide(record, results.load(text), self._gate, datetime.now(UTC))
         if made.verdict == "malformed":
             self._poison.rejected(made.log_fields["error"], partition)
         else:

@@ -23,7 +23,8 @@ import structlog
 
 from flink_job.capacity import Limit, Slots
 from pipeline import http
-from pipeline.routing import BertScore
+from pipeline.messages import ScoreWarning
+from pipeline.routing import BertScore, NoScore
 from pipeline.scores import bert_score
 
 log = structlog.get_logger(__name__)
@@ -144,8 +145,8 @@ class ScorerClient:
         self._timeout_seconds = FIRST_TIMEOUT_SECONDS
         self._unavailable = False
 
-    async def score(self, candidate: str, *references: str) -> BertScore | Rejected:
-        """Returns the score of an answer against its best reference, or why the scorer rejects it.
+    async def score(self, candidate: str, *references: str) -> BertScore | NoScore | Rejected:
+        """Returns the score of an answer against its best reference, or why there is none.
 
         Waits as long as the scorer is unavailable. Raises only `asyncio.CancelledError`.
 
@@ -192,32 +193,36 @@ class ScorerClient:
             tries += 1
             await asyncio.sleep(wait * (1 + random.random() / 2))
 
-    async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | None:
+    async def agreement(self, answer: str, samples: Sequence[str]) -> BertScore | NoScore | None:
         """Returns the mean scores of an answer against further answers to the same prompt.
 
         The mean, as in SelfCheckGPT (Manakul et al. 2023, arXiv:2303.08896): one deviating sample counts only with its
         share, while a minimum would depend on it alone and a maximum on one agreeing sample. Samples that the scorer
-        rejects are left out. Waits and raises as `score` does.
+        rejects or cannot read are left out. Waits and raises as `score` does.
 
         Args:
             answer: The answer to judge.
             samples: At least one.
 
         Returns:
-            None if the scorer rejects all samples: the cause is not the answer, which stays without a score.
+            `NoScore` if the scorer cannot read the answer. None if it rejects or cannot read any sample: the cause is
+            not the answer, which stays without a score.
         """
         # One call per sample: a single sample without words would fail a batch as a whole. The scorer combines calls
         # that arrive together into one batch.
         results = await asyncio.gather(*(self.score(answer, sample) for sample in samples))
         scores = [result for result in results if isinstance(result, BertScore)]
         if not scores:
-            return None
+            unreadable = (each for each in results if isinstance(each, NoScore) and each.only_answer)
+            return next(unreadable, None)
+        warned: set[ScoreWarning] = {warning for each in scores for warning in each.warnings}
         return BertScore(
             score=mean(each.score for each in scores),
             precision=mean(each.precision for each in scores),
             recall=mean(each.recall for each in scores),
             f1=mean(each.f1 for each in scores),
             scorer=scores[0].scorer,
+            warnings=tuple(sorted(warned, reverse=True)),
         )
 
     async def close(self) -> None:
@@ -230,7 +235,7 @@ class ScorerClient:
         """Returns the timeout of a call, in seconds, after this number of timeouts of its pair."""
         return min(LONGEST_TIMEOUT_SECONDS, max(FIRST_TIMEOUT_SECONDS * 2.0 ** min(timeouts, 8), self._timeout_seconds))
 
-    async def _call(self, pair: Mapping[str, Any], timeouts: int) -> BertScore | Rejected:
+    async def _call(self, pair: Mapping[str, Any], timeouts: int) -> BertScore | NoScore | Rejected:
         """Makes a call when a slot is free, and adapts limit and timeout to its result.
 
         The timeout begins with the call: the wait for a slot does not count.
@@ -260,7 +265,7 @@ class ScorerClient:
         self._answer_seconds = usual + SMOOTHING * (seconds - usual)
         self._timeout_seconds = 2 * self._answer_seconds
 
-    async def _ask(self, pair: Mapping[str, Any], timeout_seconds: float) -> BertScore | Rejected:
+    async def _ask(self, pair: Mapping[str, Any], timeout_seconds: float) -> BertScore | NoScore | Rejected:
         """Makes one call.
 
         Raises:
@@ -340,7 +345,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def parse(body: bytes) -> BertScore:
+def parse(body: bytes) -> BertScore | NoScore:
     """Parses the scorer's answer.
 
     Raises:

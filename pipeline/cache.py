@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.errors import Unavailable
-from pipeline.messages import Quality
+from pipeline.messages import Quality, ScoreWarning, UnscoredReason
 from pipeline.settings import CacheSettings
 
 FORGOTTEN_SECONDS = 120
@@ -33,7 +33,7 @@ class Answer(BaseModel):
     llm_response: str
     bert_score: float | None = Field(
         description="BERTScore of the answer against its best reference: 0 is the score of unrelated texts, 1 that of "
-        "equal texts; null when there is no reference."
+        "equal texts; null when it has no score."
     )
     bert_precision: float | None = Field(description="Raw: how well the answer's words are matched by the reference.")
     bert_recall: float | None = Field(description="Raw: how well the reference's words are matched by the answer.")
@@ -46,6 +46,17 @@ class Answer(BaseModel):
         "the answer was not compared with a reference.",
     )
     quality: Quality
+    unscored_reason: UnscoredReason | None = Field(
+        None,
+        description="Why there is no score: no reference; or the scorer cannot read the answer, or any reference, "
+        "because of too many unknown words or another language. Null for a scored answer, and for one of "
+        "an older version.",
+    )
+    warnings: list[ScoreWarning] = Field(
+        [],
+        description="What to know about the score. `truncated`: the end of a long text did not affect it. "
+        "`repetition`: the answer repeats itself.",
+    )
     scorer: str | None
     model: str
     processing_attempts: int

@@ -43,6 +43,13 @@ Quality = Literal[
 
 `self_check_…`: there is no reference, and the score is the agreement with further answers of the same model.
 `unscored`: there is no score. The others: the score compares the answer with the reference."""
+UnscorableReason = Literal["unknown_tokens", "other_language"]
+"""Why the scorer cannot read a text: too many words that are not in its vocabulary, or a language that it does not
+know."""
+UnscoredReason = Literal["no_reference", UnscorableReason]
+"""Why an answer has no score. `no_reference`: there is nothing to compare it with."""
+ScoreWarning = Literal["truncated", "repetition"]
+"""`truncated`: the end of a text did not affect the score. `repetition`: the answer repeats itself."""
 Rejection = Literal["malformed", "internal_error"]
 """`malformed`: the message cannot be read, or its data are invalid. `internal_error`: a fault of a service."""
 Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", Rejection]
@@ -136,6 +143,7 @@ class BestAnswer(BaseModel):
     attempt: Annotated[int, Field(ge=1)]
     model: str
     scorer: str | None = None
+    warnings: tuple[ScoreWarning, ...] = ()
 
 
 class Attempt(BaseModel):
@@ -287,6 +295,10 @@ class Validated(Question):
     reference_index: ReferenceIndex | None = None
     quality: Quality
     scorer: str | None = Field(description="Encoder and layer that computed the score; null when unscored.")
+    unscored_reason: Annotated[
+        UnscoredReason | None, Field(description="Null for a scored answer, and in messages of older versions.")
+    ] = None
+    warnings: Annotated[tuple[ScoreWarning, ...], Field(description="What to know about the score.")] = ()
     total_processing_time_ms: Milliseconds
     validated_at: Timestamp
 
@@ -300,6 +312,7 @@ class LowQuality(Response):
     bert_f1: Score | None = None
     reference_index: ReferenceIndex | None = None
     scorer: str
+    warnings: Annotated[tuple[ScoreWarning, ...], Field(description="What to know about the score.")] = ()
     threshold: float
     decision: Literal["regenerate", "max_retries_reached"]
     scored_at: Timestamp

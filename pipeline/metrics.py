@@ -25,6 +25,12 @@ ANSWERS = Counter(
 REPUBLISHED = Counter("storage_republished_total", "Questions published again because no acknowledgement was recorded.")
 HTTP_SECONDS = Histogram("http_request_seconds", "Duration of HTTP requests.", ["endpoint", "status"])
 SCORED_PAIRS = Counter("score_pairs_total", "Pairs scored.")
+UNSCORABLE_PAIRS = Counter(
+    "score_unscorable_pairs_total",
+    "Pairs without a score, by reason (unknown_tokens, other_language). They are also in score_pairs_total.",
+    ["reason"],
+)
+SCORE_WARNINGS = Counter("score_warnings_total", "Warnings of pairs, by kind (truncated, repetition).", ["warning"])
 SCORE_SECONDS = Histogram(
     "score_pair_seconds", "Time in the encoder for one pair: the time of its batch divided by the number of pairs."
 )

@@ -15,6 +15,9 @@ from pipeline.messages import (
     Question,
     RecordPosition,
     Response,
+    ScoreWarning,
+    UnscorableReason,
+    UnscoredReason,
     Validated,
 )
 
@@ -33,6 +36,7 @@ class BertScore:
         f1: Harmonic mean of precision and recall, raw.
         scorer: Encoder and layer.
         reference_index: Position of the best reference, from 0; None: unknown, or there is none.
+        warnings: What to know about the score.
     """
 
     score: float
@@ -41,6 +45,22 @@ class BertScore:
     f1: float
     scorer: str
     reference_index: int | None = None
+    warnings: tuple[ScoreWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoScore:
+    """The scorer cannot read an answer, or none of its references.
+
+    Attributes:
+        reason: Why.
+        only_answer: Whether it can read a reference: another answer may get a score.
+        warnings: What to know about the texts.
+    """
+
+    reason: UnscorableReason
+    only_answer: bool
+    warnings: tuple[ScoreWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,22 +98,25 @@ class Routed:
     message: Question
 
 
-def decide(response: Response, score: BertScore | None, gate: Gate, now: datetime) -> list[Routed]:
+def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, now: datetime) -> list[Routed]:
     """Decides whether an answer is kept or the question is asked again.
 
     Args:
         response: The answer.
-        score: Its score against the best reference, or against its samples if there is none; None without either.
+        score: Its score against the best reference, or against its samples if there is no reference, or why the scorer
+            cannot read them; None without reference and samples.
         gate: Threshold and limit of attempts.
         now: Time of the decision.
 
     Returns:
         The next message of the question (`validated-responses` or `questions-pending`) and, for an answer below the
-        threshold, its record (`low-quality-responses`).
+        threshold, its record (`low-quality-responses`). An answer without a score has no such record.
     """
-    attempts = (*response.attempts, _attempt(response, score))
     if score is None:
-        return [_unscored(response, attempts, now)]
+        return [_unscored(response, (*response.attempts, _attempt(response, None)), "no_reference", (), now)]
+    if isinstance(score, NoScore):
+        return [_unreadable(response, score, gate, now)]
+    attempts = (*response.attempts, _attempt(response, score))
     this = BestAnswer(
         llm_response=response.llm_response,
         model=response.model,
@@ -104,6 +127,7 @@ def decide(response: Response, score: BertScore | None, gate: Gate, now: datetim
         bert_f1=score.f1,
         reference_index=score.reference_index,
         scorer=score.scorer,
+        warnings=score.warnings,
     )
     passed, used_up = _QUALITIES[bool(response.original_answer)]
     if score.score >= gate.of(response):
@@ -162,7 +186,18 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
     )
 
 
-def _again(response: Response, best: BestAnswer, attempts: tuple[Attempt, ...]) -> Question:
+def _unreadable(response: Response, score: NoScore, gate: Gate, now: datetime) -> Routed:
+    """Asks again if another answer may get a score; otherwise keeps the best scored answer, or this one."""
+    attempts = (*response.attempts, _attempt(response, None))
+    if score.only_answer and response.processing_attempts < gate.max_attempts:
+        return Routed(topics.QUESTIONS_PENDING, _again(response, response.best, attempts))
+    if response.best:
+        used_up = _QUALITIES[bool(response.original_answer)][1]
+        return _keep(response, response.best, attempts, used_up, response.best.scorer, now)
+    return _unscored(response, attempts, score.reason, score.warnings, now)
+
+
+def _again(response: Response, best: BestAnswer | None, attempts: tuple[Attempt, ...]) -> Question:
     return response.convert_to(
         Question,
         processing_attempts=response.processing_attempts + 1,
@@ -195,10 +230,17 @@ def _keep(
         reference_index=best.reference_index,
         quality=quality,
         scorer=scorer,
+        warnings=best.warnings,
     )
 
 
-def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) -> Routed:
+def _unscored(
+    response: Response,
+    attempts: tuple[Attempt, ...],
+    reason: UnscoredReason,
+    warnings: tuple[ScoreWarning, ...],
+    now: datetime,
+) -> Routed:
     return _validated(
         response,
         now,
@@ -211,6 +253,8 @@ def _unscored(response: Response, attempts: tuple[Attempt, ...], now: datetime) 
         bert_recall=None,
         quality="unscored",
         scorer=None,
+        unscored_reason=reason,
+        warnings=warnings,
     )
 
 
@@ -239,6 +283,7 @@ def _record(
             bert_f1=score.f1,
             reference_index=score.reference_index,
             scorer=score.scorer,
+            warnings=score.warnings,
             threshold=gate.of(response),
             decision=decision,
             samples=(),  # not needed any more

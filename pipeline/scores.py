@@ -1,16 +1,16 @@
 """Reads scores from replies of score-validator. Pure."""
 
-from typing import Any
+from typing import Any, get_args
 
-from pipeline.messages import MAX_REFERENCES
-from pipeline.routing import BertScore
+from pipeline.messages import MAX_REFERENCES, ScoreWarning, UnscorableReason
+from pipeline.routing import BertScore, NoScore
 
 MAX_ROUNDING = 1e-3
 """Rounding error: equal texts may score this much above 1. Numbers further outside are invalid."""
 
 
-def bert_score(answer: Any) -> BertScore:
-    """Reads one score from a reply of the scorer.
+def bert_score(answer: Any) -> BertScore | NoScore:
+    """Reads one score from a reply of the scorer, or why there is none.
 
     Raises:
         ValueError: A score is not from -1 to 1, or the index of a reference is too high.
@@ -19,6 +19,14 @@ def bert_score(answer: Any) -> BertScore:
     """
     if not isinstance(answer["scorer"], str):
         raise TypeError(f"scorer is {answer['scorer']!r:.50}")
+    warnings: tuple[ScoreWarning, ...] = tuple(
+        each for each in answer.get("warnings", ()) if each in get_args(ScoreWarning)
+    )
+    if answer.get("unscorable") is not None:
+        if answer["unscorable"] not in get_args(UnscorableReason):
+            raise ValueError(f"unscorable is {answer['unscorable']!r:.50}")
+        only_answer = "reference" not in answer.get("unscorable_fields", ())
+        return NoScore(answer["unscorable"], only_answer, warnings)
     return BertScore(
         score=_cosine(answer["score"]),
         precision=_cosine(answer["precision"]),
@@ -26,6 +34,7 @@ def bert_score(answer: Any) -> BertScore:
         f1=_cosine(answer["f1"]),
         scorer=answer["scorer"],
         reference_index=_index(answer.get("reference_index")),
+        warnings=warnings,
     )
 
 

@@ -1,6 +1,7 @@
 """The routes."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from flask import request
@@ -11,8 +12,8 @@ from pipeline import web
 from pipeline.web import FieldError, problem, problems
 from score_validator.calibration import calibrated
 from score_validator.schemas import MAX_BODY_BYTES, Batch, BatchScores, Pair, Score
-from score_validator.scorer import Scored, Scorer
-from score_validator.scoring import Busy, CannotScore, Expired, Scoring
+from score_validator.scorer import InvalidPair, Scored, Scorer, Unscorable
+from score_validator.scoring import Busy, Expired, Scoring
 from score_validator.settings import ScorerSettings
 
 DESCRIPTION = """\
@@ -24,10 +25,12 @@ language model, so that synonyms count as similar.
 the `bert-score` package for this pair alone, independent of other pairs in the batch. The raw numbers of an empty
 answer are 0. A text with more than the encoder's 512 tokens is cut, and `truncated` is true.
 
-With several `references` the answer gets the numbers of the one with the highest score, `reference_index`.
+With several `references` the answer gets the numbers of the one with the highest score, `reference_index`. References
+that the encoder cannot read, or that have no words, are left out as long as there is another one.
 
 The score detects answers that are off topic, gibberish or a single word. It does not detect whether a fluent answer is
-right, and the embedded encoder reads English only.
+right. The embedded encoder reads English only: a pair with a text in another language, or with many unknown words, has
+no score, and `unscorable` says why.
 
 A caller that waits for a limited time sends `Prefer: wait=SECONDS` (RFC 7240). Pairs that were not started by then are
 dropped. The reply is 503 if the time passed in the queue, and 504 if most of it passed in the model.
@@ -39,6 +42,22 @@ _ERRORS = problems(400, 413, 415, 422, 503, 504)
 MAX_WAIT_SECONDS = 3600
 BATCH_WINDOW_SECONDS = 0.002
 """How long a batch waits for more pairs; a single pair never waits."""
+
+
+class CannotScore(Exception):
+    """A pair of a request cannot be scored.
+
+    Attributes:
+        index: Index of the pair.
+        field: The field of the pair that causes it.
+        reason: Explanation for people.
+    """
+
+    def __init__(self, index: int, field: str, reason: str) -> None:
+        super().__init__(f"pair {index}: {field}: {reason}")
+        self.index = index
+        self.field = field
+        self.reason = reason
 
 
 def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
@@ -58,27 +77,56 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
     app.register_error_handler(Busy, _busy)
     app.register_error_handler(Expired, _expired)
 
-    def to_score(scored: Scored, reference_index: int) -> Score:
+    def to_score(result: Scored | Unscorable, reference_index: int) -> Score:
+        if isinstance(result, Unscorable):
+            return Score(
+                score=None,
+                precision=None,
+                recall=None,
+                f1=None,
+                baseline=scoring.baseline,
+                scorer=scoring.name,
+                truncated=bool(result.truncated),
+                truncated_fields=list(result.truncated),
+                reference_index=None,
+                unscorable=result.reason,
+                unscorable_fields=list(result.fields),
+                warnings=list(result.warnings),
+            )
         return Score(
-            score=scored.f1 if scoring.baseline is None else calibrated(scored.f1, scoring.baseline),
-            precision=scored.precision,
-            recall=scored.recall,
-            f1=scored.f1,
+            score=result.f1 if scoring.baseline is None else calibrated(result.f1, scoring.baseline),
+            precision=result.precision,
+            recall=result.recall,
+            f1=result.f1,
             baseline=scoring.baseline,
             scorer=scoring.name,
-            truncated=bool(scored.truncated),
-            truncated_fields=list(scored.truncated),
+            truncated=bool(result.truncated),
+            truncated_fields=list(result.truncated),
             reference_index=reference_index,
+            warnings=list(result.warnings),
         )
 
     def best_scores(pairs: Sequence[Pair]) -> list[Score]:
-        """Returns the score of each pair with its best reference; raises as `Scoring.score` does."""
+        """Returns the score of each pair with its best reference, or why it has none.
+
+        Raises:
+            CannotScore: A pair cannot be scored with any of its references.
+            Busy: The queue is full.
+            Expired: The caller's time is over.
+        """
         flat = [(pair.candidate, reference) for pair in pairs for reference in pair.texts]
-        scored = iter(scoring.score(flat, wait_seconds()))
+        results = iter(scoring.score(flat, wait_seconds()))
         found = []
-        for pair in pairs:
-            scores = [to_score(next(scored), index) for index in range(len(pair.texts))]
-            found.append(max(scores, key=lambda each: each.score))  # of equal ones the first
+        for number, pair in enumerate(pairs):
+            compared = [
+                each if isinstance(each, InvalidPair) else to_score(each, index)
+                for index, each in enumerate(islice(results, len(pair.texts)))
+            ]
+            best = max(compared, key=_rank)  # of equal ones the first
+            if isinstance(best, InvalidPair):
+                several = pair.references and best.field == "reference"
+                raise CannotScore(number, f"references.{compared.index(best)}" if several else best.field, best.reason)
+            found.append(best)
         return found
 
     @app.post(
@@ -93,8 +141,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         try:
             (found,) = best_scores([body])
         except CannotScore as error:
-            _, field = _cause(error, [body])
-            return _cannot_score(error, field)
+            return _cannot_score(error.field, error.reason)
         return found.model_dump()
 
     @app.post(
@@ -109,8 +156,7 @@ def create_app(settings: ScorerSettings, scorer: Scorer) -> OpenAPI:
         try:
             found = best_scores(body.pairs)
         except CannotScore as error:
-            number, field = _cause(error, body.pairs)
-            return _cannot_score(error, f"pairs.{number}.{field}")
+            return _cannot_score(f"pairs.{error.index}.{error.field}", error.reason)
         return BatchScores(scores=found).model_dump()
 
     return app
@@ -126,18 +172,21 @@ def wait_seconds() -> float | None:
     return min(int(wait), MAX_WAIT_SECONDS) if wait.isascii() and wait.isdigit() and len(wait) < 20 else None
 
 
-def _cause(error: CannotScore, pairs: Sequence[Pair]) -> tuple[int, str]:
-    """Returns the number of the pair that cannot be scored, and the name of its field."""
-    fields = [
-        (number, f"references.{index}" if pair.references and error.cause.field == "reference" else error.cause.field)
-        for number, pair in enumerate(pairs)
-        for index in range(len(pair.texts))
-    ]
-    return fields[error.index]
+def _rank(result: Score | InvalidPair) -> tuple[int, float]:
+    """Returns the rank of a result among those of an answer with several references; the highest one counts.
+
+    From high to low: a score that is not a number, because it is an error; scores; an answer that cannot be read; a
+    reference that cannot be read; a reference without words.
+    """
+    if isinstance(result, InvalidPair):
+        return (4 if result.field == "candidate" else 0), 0.0
+    if result.score is not None:
+        return 3, result.score
+    return (1 if "reference" in result.unscorable_fields else 2), 0.0
 
 
-def _cannot_score(error: CannotScore, field: str) -> Any:
-    return problem(422, f"{field}: {error.cause.reason}", [FieldError(field=field, message=error.cause.reason)])
+def _cannot_score(field: str, reason: str) -> Any:
+    return problem(422, f"{field}: {reason}", [FieldError(field=field, message=reason)])
 
 
 def _busy(error: Busy) -> Any:

@@ -31,10 +31,14 @@ class Tokens(NamedTuple):
     Attributes:
         ids: Its tokens, including the encoder's special tokens; shape (tokens,).
         truncated: Whether the text was longer than the encoder's limit; its end is not in `ids`.
+        unknown: Share of its tokens that are not in the encoder's vocabulary.
+        repeated: Share of its n-grams that occurred before.
     """
 
     ids: Ids
     truncated: bool
+    unknown: float = 0.0
+    repeated: float = 0.0
 
 
 class Encoder(Protocol):

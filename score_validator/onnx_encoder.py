@@ -11,6 +11,7 @@ from score_validator import artifact
 from score_validator.encoder import ALONE, MAX_TOKENS, ON_A_CORE, EncoderError, Ids, Tokens, encoder_name, runs
 from score_validator.idf import Idf
 from score_validator.matching import Embedded
+from score_validator.readability import repeated_share, unknown_share
 from score_validator.settings import ScorerSettings
 
 
@@ -57,6 +58,8 @@ class OnnxEncoder:
             self._weights[token] = weight
         # With int8 the activations of a run share one scale, so a text's vectors would depend on other texts of the
         # run.
+        self._unknown = self._tokenizer.token_to_id("[UNK]")
+        self._special = frozenset(self._tokenizer.encode("").ids)
         self._limits = ALONE if int8 else ON_A_CORE
         self.layer = manifest.layer
         self.name = encoder_name("", manifest.layer) + ("-int8" if int8 else "")
@@ -64,7 +67,12 @@ class OnnxEncoder:
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Splits texts into tokens."""
         return [
-            Tokens(np.array(each.ids, dtype=np.int64), bool(each.overflowing))
+            Tokens(
+                np.array(each.ids, dtype=np.int64),
+                bool(each.overflowing),
+                unknown=unknown_share(each.ids, self._unknown, self._special),
+                repeated=repeated_share(each.ids, self._special),
+            )
             for each in self._tokenizer.encode_batch([text.strip() for text in texts])
         ]
 

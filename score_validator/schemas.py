@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.messages import MAX_REFERENCES
+from pipeline.messages import MAX_REFERENCES, ScoreWarning, UnscorableReason
 
 MAX_TEXT_CHARACTERS = 100_000
 MAX_BATCH_PAIRS = 256
@@ -98,17 +98,19 @@ class Pair(_Body):
 
 
 class Score(BaseModel):
-    """BERTScore of one pair: calibrated (`score`) and raw."""
+    """BERTScore of one pair: calibrated (`score`) and raw; these numbers are null if the pair is unscorable."""
 
-    score: float = Field(
+    score: float | None = Field(
         ge=-1,
         le=1,
         description="F1 on a scale where 0 is the mean of unrelated texts and 1 is identity: "
         "(f1 - baseline) / (1 - baseline), clipped to -1 and 1; raw F1 for an encoder without a baseline.",
     )
-    precision: float = Field(description="Raw: how well each token of the candidate is matched by the reference.")
-    recall: float = Field(description="Raw: how well each token of the reference is matched by the candidate.")
-    f1: float = Field(description="Raw: harmonic mean of the two.")
+    precision: float | None = Field(
+        description="Raw: how well each token of the candidate is matched by the reference."
+    )
+    recall: float | None = Field(description="Raw: how well each token of the reference is matched by the candidate.")
+    f1: float | None = Field(description="Raw: harmonic mean of the two.")
     baseline: float | None = Field(
         description="Mean raw F1 of unrelated texts with this scorer; null if it was not measured."
     )
@@ -121,10 +123,23 @@ class Score(BaseModel):
         "English, for the embedded one). Its end does not affect the score."
     )
     truncated_fields: list[TextField] = Field(description="Names of the texts that were cut.")
-    reference_index: int = Field(
+    reference_index: int | None = Field(
         ge=0,
         description="Position of the reference with the highest score (of equal ones the first), from which all "
-        "numbers are; 0 for a single reference.",
+        "numbers are; 0 for a single reference; null if the pair is unscorable.",
+    )
+    unscorable: UnscorableReason | None = Field(
+        None,
+        description="Why there is no score; null: there is one. `unknown_tokens`: too many words that are not in the "
+        "encoder's vocabulary. `other_language`: a language that the encoder does not know.",
+    )
+    unscorable_fields: list[TextField] = Field(
+        [],
+        description="Names of the texts that the encoder cannot read; `reference` if it can read none of them.",
+    )
+    warnings: list[ScoreWarning] = Field(
+        [],
+        description="`truncated`: see above. `repetition`: the candidate repeats itself, which lowers its score.",
     )
 
 

@@ -9,10 +9,13 @@ from typing import Literal, Protocol
 
 import structlog
 
+from pipeline.messages import ScoreWarning, UnscorableReason
 from score_validator.calibration import find_baseline
 from score_validator.encoder import EMBEDDED_LAYER, Cache, Encoder, EncoderError, Ids, Tokens
+from score_validator.language import EnglishOnly
 from score_validator.matching import Embedded, match
 from score_validator.onnx_encoder import OnnxEncoder
+from score_validator.readability import REPETITION_LIMIT, UNKNOWN_LIMIT, dropped_share
 from score_validator.schemas import TextField
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import TorchEncoder
@@ -22,7 +25,7 @@ NO_WORDS = "has no text that the encoder can read"
 log = structlog.get_logger()
 
 
-class Unscorable(Exception):
+class InvalidPair(Exception):
     """A pair cannot be scored; a retry would have the same result.
 
     Attributes:
@@ -38,12 +41,49 @@ class Unscorable(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """Raw BERTScore of one pair, and which of its texts were truncated."""
+    """Raw BERTScore of one pair, which of its texts were truncated, and whether the answer repeats itself."""
 
     precision: float
     recall: float
     f1: float
     truncated: tuple[TextField, ...] = ()
+    repeats: bool = False
+
+    @property
+    def warnings(self) -> tuple[ScoreWarning, ...]:
+        """What to know about the score."""
+        return _warnings(self.truncated, self.repeats)
+
+
+@dataclass(frozen=True)
+class Unscorable:
+    """A pair without a score, because the encoder cannot read it.
+
+    Attributes:
+        reason: Why.
+        fields: The texts that it cannot read.
+        truncated: The texts that were truncated.
+        repeats: Whether the answer repeats itself.
+    """
+
+    reason: UnscorableReason
+    fields: tuple[TextField, ...]
+    truncated: tuple[TextField, ...] = ()
+    repeats: bool = False
+
+    @property
+    def warnings(self) -> tuple[ScoreWarning, ...]:
+        """What to know about the texts."""
+        return _warnings(self.truncated, self.repeats)
+
+
+def _warnings(truncated: tuple[TextField, ...], repeats: bool) -> tuple[ScoreWarning, ...]:
+    found: list[ScoreWarning] = []
+    if truncated:
+        found.append("truncated")
+    if repeats:
+        found.append("repetition")
+    return tuple(found)
 
 
 EMPTY_ANSWER = Scored(0.0, 0.0, 0.0)
@@ -63,7 +103,7 @@ class Scorer(Protocol):
     def baseline(self) -> float | None:
         """Mean raw F1 of unrelated pairs; None if it was not measured."""
 
-    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable]:
+    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs; neither candidates nor references are blank.
 
         Returns:
@@ -71,11 +111,20 @@ class Scorer(Protocol):
         """
 
 
-def checked(precision: float, recall: float, f1: float, truncated: tuple[TextField, ...]) -> Scored | Unscorable:
+class Languages(Protocol):
+    """Knows the languages of an encoder."""
+
+    def is_other(self, text: str, /) -> bool:
+        """Returns whether a text is in a language that the encoder does not know."""
+
+
+def checked(
+    precision: float, recall: float, f1: float, truncated: tuple[TextField, ...], repeats: bool = False
+) -> Scored | InvalidPair:
     """Returns a score, or why there is none: JSON allows only finite numbers."""
     if not all(map(math.isfinite, (precision, recall, f1))):
-        return Unscorable("candidate", "cannot be scored: the score is not a finite number")
-    return Scored(precision, recall, f1, truncated)
+        return InvalidPair("candidate", "cannot be scored: the score is not a finite number")
+    return Scored(precision, recall, f1, truncated, repeats)
 
 
 class EncoderScorer:
@@ -84,21 +133,34 @@ class EncoderScorer:
     Embeddings of references are cached, because a reference is scored again with each attempt of its question.
     """
 
-    def __init__(self, encoder: Encoder, baseline: float | None, cache_bytes: int) -> None:
-        """Takes a loaded encoder, the mean raw F1 of unrelated pairs, and the memory for references."""
+    def __init__(
+        self, encoder: Encoder, baseline: float | None, cache_bytes: int, languages: Languages | None = None
+    ) -> None:
+        """Takes a loaded encoder.
+
+        Args:
+            encoder: The encoder.
+            baseline: Mean raw F1 of unrelated pairs.
+            cache_bytes: Memory for references.
+            languages: The languages that the encoder knows; None: languages are not checked.
+        """
         self._encoder = encoder
+        self._languages = languages
         self._references = Cache(cache_bytes)
         self.name = encoder.name
         self.baseline = baseline
 
-    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable]:
+    def score(self, pairs: Sequence[TextPair]) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs together."""
-        texts = self._encoder.tokens([text for pair in pairs for text in pair])
+        tokens = self._encoder.tokens([text for pair in pairs for text in pair])
+        texts = list(zip(tokens[0::2], tokens[1::2], strict=True))
+        unread = [self._unread(*pair, *text) for pair, text in zip(pairs, texts, strict=True)]
         # One entry for each distinct text, so that none is embedded twice within a batch.
         embedded: dict[bytes, Embedded] = {}
         missing: dict[bytes, Ids] = {}
-        references = {text.ids.tobytes() for text in texts[1::2]}
-        for ids in (text.ids for text in texts if self._encoder.has_words(text.ids)):
+        to_match = [text for text, reason in zip(texts, unread, strict=True) if reason is None]
+        references = {reference.ids.tobytes() for _, reference in to_match}
+        for ids in (text.ids for pair in to_match for text in pair if self._encoder.has_words(text.ids)):
             key = ids.tobytes()
             kept = self._references.get(key)
             if kept is not None:
@@ -109,24 +171,46 @@ class EncoderScorer:
             embedded[key] = each
             if key in references:
                 self._references.put(key, each)
-        return [
-            self._match(candidate, reference, embedded)
-            for candidate, reference in zip(texts[0::2], texts[1::2], strict=True)
-        ]
+        return [reason or self._match(*text, embedded) for text, reason in zip(texts, unread, strict=True)]
 
-    def _match(self, candidate: Tokens, reference: Tokens, embedded: dict[bytes, Embedded]) -> Scored | Unscorable:
+    def _unread(self, candidate: str, reference: str, answer: Tokens, against: Tokens) -> Unscorable | None:
+        """Returns why a pair is not scored; None: its texts can be read, or have no words at all."""
+        if not (self._encoder.has_words(answer.ids) and self._encoder.has_words(against.ids)):
+            return None
+        reasons: dict[TextField, UnscorableReason | None] = {
+            "candidate": self._unreadable(candidate, answer),
+            "reference": self._unreadable(reference, against),
+        }
+        fields: tuple[TextField, ...] = tuple(field for field, reason in reasons.items() if reason)
+        reason = reasons["reference"] or reasons["candidate"]
+        return Unscorable(reason, fields, _truncated(answer, against), _repeats(answer)) if reason else None
+
+    def _unreadable(self, text: str, tokens: Tokens) -> UnscorableReason | None:
+        if self._languages and self._languages.is_other(text):
+            return "other_language"
+        return "unknown_tokens" if max(tokens.unknown, dropped_share(text)) > UNKNOWN_LIMIT else None
+
+    def _match(self, candidate: Tokens, reference: Tokens, embedded: dict[bytes, Embedded]) -> Scored | InvalidPair:
         against = embedded.get(reference.ids.tobytes())
         if against is None:
-            return Unscorable("reference", NO_WORDS)
+            return InvalidPair("reference", NO_WORDS)
         answer = embedded.get(candidate.ids.tobytes())
         if answer is None:
             return EMPTY_ANSWER
-        cut: list[TextField] = []
-        if candidate.truncated:
-            cut.append("candidate")
-        if reference.truncated:
-            cut.append("reference")
-        return checked(*match(answer, against), tuple(cut))
+        return checked(*match(answer, against), _truncated(candidate, reference), _repeats(candidate))
+
+
+def _truncated(candidate: Tokens, reference: Tokens) -> tuple[TextField, ...]:
+    cut: list[TextField] = []
+    if candidate.truncated:
+        cut.append("candidate")
+    if reference.truncated:
+        cut.append("reference")
+    return tuple(cut)
+
+
+def _repeats(candidate: Tokens) -> bool:
+    return candidate.repeated > REPETITION_LIMIT
 
 
 def load_scorer(settings: ScorerSettings) -> EncoderScorer:
@@ -154,7 +238,9 @@ def load_scorer(settings: ScorerSettings) -> EncoderScorer:
             scorer=encoder.name,
             command="make study S=calibrate",
         )
-    return EncoderScorer(encoder, baseline, settings.scorer_cache_mb * 1024 * 1024)
+    # Other encoders may know any language.
+    languages = None if settings.bertscore_model else EnglishOnly()
+    return EncoderScorer(encoder, baseline, settings.scorer_cache_mb * 1024 * 1024, languages)
 
 
 def engine_of(settings: ScorerSettings) -> Literal["onnxruntime", "torch"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import metrics
-from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, Unscorable
+from score_validator.scorer import EMPTY_ANSWER, InvalidPair, Scored, Scorer, TextPair, Unscorable
 
 FIRST_GUESS_SECONDS = 0.05
 SMOOTHING = 0.1
@@ -45,21 +45,7 @@ class Expired(Exception):
         self.begun = begun
 
 
-class CannotScore(Exception):
-    """A pair cannot be scored.
-
-    Attributes:
-        index: Index of the pair in its request.
-        cause: The reason.
-    """
-
-    def __init__(self, index: int, cause: Unscorable) -> None:
-        super().__init__(f"pair {index}: {cause}")
-        self.index = index
-        self.cause = cause
-
-
-Result = Scored | Unscorable | Exception
+Result = Scored | Unscorable | InvalidPair | Exception
 
 
 @dataclass(eq=False)
@@ -123,7 +109,9 @@ class Scoring:
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
-    def score(self, pairs: Sequence[TextPair], wait_seconds: float | None = None) -> list[Scored]:
+    def score(
+        self, pairs: Sequence[TextPair], wait_seconds: float | None = None
+    ) -> list[Scored | Unscorable | InvalidPair]:
         """Scores pairs of candidate and reference; waits until all are done.
 
         Blank candidates score 0 without the model.
@@ -134,12 +122,11 @@ class Scoring:
             wait_seconds: How long the caller waits; None: without limit.
 
         Returns:
-            One score for each pair, in order.
+            For each pair, in order, its score, or why it has none.
 
         Raises:
             Busy: The queue is full.
             Expired: The caller's time is over.
-            CannotScore: A pair cannot be scored.
         """
         results: dict[int, Result] = {}
         to_score: deque[int] = deque()
@@ -154,8 +141,9 @@ class Scoring:
             if not request.done.wait(wait_seconds):
                 self._drop(request)
                 raise Expired(wait_seconds or 0.0, begun=2 * self._seconds_in_model(request) >= (wait_seconds or 0.0))
-        metrics.SCORED_PAIRS.inc(len(pairs))
-        return [_score_of(index, results[index]) for index in range(len(pairs))]
+        scored = [_without_failure(results[index]) for index in range(len(pairs))]
+        _count(scored)
+        return scored
 
     def check(self) -> None:
         """Raises RuntimeError if the thread is stuck in a batch or has ended."""
@@ -260,9 +248,18 @@ class Scoring:
             return error
 
 
-def _score_of(index: int, result: Result) -> Scored:
-    if isinstance(result, Unscorable):
-        raise CannotScore(index, result) from result
-    if isinstance(result, Exception):
-        raise result
-    return result
+def _without_failure(result: Result) -> Scored | Unscorable | InvalidPair:
+    if isinstance(result, Scored | Unscorable | InvalidPair):
+        return result
+    raise result
+
+
+def _count(results: Sequence[Scored | Unscorable | InvalidPair]) -> None:
+    for each in results:
+        if isinstance(each, InvalidPair):
+            continue
+        metrics.SCORED_PAIRS.inc()
+        if isinstance(each, Unscorable):
+            metrics.UNSCORABLE_PAIRS.labels(reason=each.reason).inc()
+        for warning in each.warnings:
+            metrics.SCORE_WARNINGS.labels(warning=warning).inc()

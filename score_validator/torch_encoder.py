@@ -27,6 +27,7 @@ from score_validator.encoder import (
 )
 from score_validator.idf import Idf
 from score_validator.matching import Embedded
+from score_validator.readability import repeated_share, unknown_share
 from score_validator.settings import ScorerSettings
 
 
@@ -54,6 +55,8 @@ class TorchEncoder:
         self._device = settings.scorer_device
         self._limits = ON_A_CORE if settings.scorer_device == "cpu" else ON_A_DEVICE
         self._max_tokens: int = self._tokenizer.model_max_length
+        self._unknown: int | None = self._tokenizer.unk_token_id
+        self._special = frozenset(self._tokenizer.all_special_ids)
         frame = {self._tokenizer.cls_token_id: 0.0, self._tokenizer.sep_token_id: 0.0}
         weights = bert._idf_dict or defaultdict(lambda: 1.0, frame)
         self._weights = np.array([weights[token] for token in range(len(self._tokenizer))], dtype=np.float32)
@@ -67,7 +70,14 @@ class TorchEncoder:
             ids = sent_encode(self._tokenizer, text)
             # Only a text of the full length can have been cut.
             truncated = len(ids) >= self._max_tokens and self._length(text) > self._max_tokens
-            made.append(Tokens(np.array(ids, dtype=np.int64), truncated))
+            made.append(
+                Tokens(
+                    np.array(ids, dtype=np.int64),
+                    truncated,
+                    unknown=unknown_share(ids, self._unknown, self._special),
+                    repeated=repeated_share(ids, self._special),
+                )
+            )
         return made
 
     def _length(self, text: str) -> int:

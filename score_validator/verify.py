@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.settings import load
-from score_validator.scorer import load_scorer
+from score_validator.scorer import InvalidPair, Scored, Unscorable, load_scorer
 from score_validator.scoring import Scoring
 from score_validator.settings import ScorerSettings
 from score_validator.torch_encoder import load_bert_scorer
@@ -37,6 +37,8 @@ TIMEOUT_SECONDS = 300
 
 Pair = tuple[str, str]
 Numbers = tuple[float, float, float]
+Result = Numbers | None
+"""None: the pair has no score, because the encoder cannot read it."""
 
 _LONG = (
     "The water cycle describes how water moves between the oceans, the air and the land. The sun heats the surface of "
@@ -84,10 +86,10 @@ PAIRS: tuple[Pair, ...] = (
 class Target(Protocol):
     """A scorer to compare with bert-score; thread-safe."""
 
-    def score(self, pair: Pair) -> Numbers:
+    def score(self, pair: Pair) -> Result:
         """Scores one pair."""
 
-    def batch(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def batch(self, pairs: Sequence[Pair]) -> list[Result]:
         """Scores pairs in one request."""
 
 
@@ -98,13 +100,13 @@ class Engine:
         """Loads the scorer."""
         self._scoring = Scoring(load_scorer(settings), CALLERS * len(PAIRS), settings.scorer_batch)
 
-    def score(self, pair: Pair) -> Numbers:
+    def score(self, pair: Pair) -> Result:
         """Scores one pair."""
         return self.batch([pair])[0]
 
-    def batch(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def batch(self, pairs: Sequence[Pair]) -> list[Result]:
         """Scores pairs in one request."""
-        return [(each.precision, each.recall, each.f1) for each in self._scoring.score(pairs)]
+        return [_raw(each) for each in self._scoring.score(pairs)]
 
 
 class Service:
@@ -115,11 +117,11 @@ class Service:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
-    def score(self, pair: Pair) -> Numbers:
+    def score(self, pair: Pair) -> Result:
         """Scores one pair."""
         return _numbers(self._post("/score", {"candidate": pair[0], "reference": pair[1]}))
 
-    def batch(self, pairs: Sequence[Pair]) -> list[Numbers]:
+    def batch(self, pairs: Sequence[Pair]) -> list[Result]:
         """Scores pairs in one request."""
         body = {"pairs": [{"candidate": candidate, "reference": reference} for candidate, reference in pairs]}
         return [_numbers(score) for score in self._post("/score/batch", body)["scores"]]
@@ -142,12 +144,12 @@ class Service:
         raise SystemExit(f"{path}: the scorer stayed busy")
 
 
-def one_by_one(target: Target) -> list[Numbers]:
+def one_by_one(target: Target) -> list[Result]:
     """Scores each pair alone."""
     return [target.score(pair) for pair in PAIRS]
 
 
-def concurrently(target: Target) -> list[Numbers]:
+def concurrently(target: Target) -> list[Result]:
     """Scores all pairs by several concurrent callers, in another order."""
     order = random.Random(SEED).sample(range(len(PAIRS)), len(PAIRS))
     with ThreadPoolExecutor(CALLERS) as pool:
@@ -155,12 +157,12 @@ def concurrently(target: Target) -> list[Numbers]:
     return [scores[order.index(index)] for index in range(len(PAIRS))]
 
 
-def batched(target: Target) -> list[Numbers]:
+def batched(target: Target) -> list[Result]:
     """Scores all pairs in one batch, short and long ones together."""
     return target.batch(PAIRS)
 
 
-def batched_with_long_pairs(target: Target) -> list[Numbers]:
+def batched_with_long_pairs(target: Target) -> list[Result]:
     """Scores each pair in a small batch between the longest and the shortest pair, two batches at a time."""
     longest = max(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
     shortest = min(PAIRS, key=lambda pair: len(pair[0]) + len(pair[1]))
@@ -173,11 +175,19 @@ def _alone(bert: Any, candidate: str, reference: str) -> Numbers:
     return float(precision[0]), float(recall[0]), float(f1[0])
 
 
-def _numbers(score: dict[str, Any]) -> Numbers:
+def _raw(result: Scored | Unscorable | InvalidPair) -> Result:
+    if isinstance(result, InvalidPair):
+        raise result
+    return (result.precision, result.recall, result.f1) if isinstance(result, Scored) else None
+
+
+def _numbers(score: dict[str, Any]) -> Result:
+    if score["unscorable"]:
+        return None
     return score["precision"], score["recall"], score["f1"]
 
 
-METHODS: tuple[Callable[[Target], list[Numbers]], ...] = (
+METHODS: tuple[Callable[[Target], list[Result]], ...] = (
     one_by_one,
     concurrently,
     batched,
@@ -185,8 +195,10 @@ METHODS: tuple[Callable[[Target], list[Numbers]], ...] = (
 )
 
 
-def difference(expected: Numbers, got: Numbers) -> float:
-    """Returns the largest absolute difference of the three numbers."""
+def difference(expected: Numbers, got: Result) -> float:
+    """Returns the largest absolute difference of the three numbers; 0 for a pair without a score."""
+    if got is None:
+        return 0.0
     return max(abs(left - right) for left, right in zip(expected, got, strict=True))
 
 
@@ -206,10 +218,12 @@ def main() -> int:
     )
     worst = 0.0
     for method in METHODS:
-        differences = [difference(want, got) for want, got in zip(expected, method(target), strict=True)]
+        results = method(target)
+        differences = [difference(want, got) for want, got in zip(expected, results, strict=True)]
         largest = max(differences)
         worst = max(worst, largest)
-        print(f"{method.__name__.replace('_', ' ')}: largest difference {largest:.1e}")
+        not_scored = f"{results.count(None)} pairs are not scored"
+        print(f"{method.__name__.replace('_', ' ')}: largest difference {largest:.1e}, {not_scored}")
         for index, each in enumerate(differences):
             if each > TOLERANCE:
                 print(f"  pair {index}: {each:.1e} {PAIRS[index][0][:60]!r}")

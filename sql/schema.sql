@@ -422,6 +422,8 @@ CREATE TABLE public.responses (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     bert_f1 numeric(7,6),
     reference_index smallint,
+    unscored_reason text,
+    warnings text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT responses_quality_check CHECK ((quality = ANY (ARRAY['accepted'::text, 'max_retries_reached'::text, 'self_check_accepted'::text, 'self_check_max_retries_reached'::text, 'unscored'::text])))
 );
 
@@ -432,6 +434,10 @@ COMMENT ON COLUMN public.responses.bert_score IS 'BERTScore F1 on a scale where 
 COMMENT ON COLUMN public.responses.quality IS 'What became of the answer. self_check_*: without a reference, scored against further answers of the same model.';
 
 COMMENT ON COLUMN public.responses.reference_index IS 'The reference that counted: 0 is original_answer, 1 the first of further_references; null: unscored, or a self-check.';
+
+COMMENT ON COLUMN public.responses.unscored_reason IS 'Why there is no score: no_reference, unknown_tokens, other_language; null: there is one, or an older version wrote the row.';
+
+COMMENT ON COLUMN public.responses.warnings IS 'truncated: the end of a text did not affect the score. repetition: the answer repeats itself.';
 
 CREATE VIEW public.cost_summary AS
  SELECT ((question_usage.first_at AT TIME ZONE 'UTC'::text))::date AS day,

@@ -15,7 +15,7 @@ import structlog
 from pipeline import http
 from pipeline.errors import Unavailable
 from pipeline.messages import Quality
-from pipeline.routing import BertScore
+from pipeline.routing import BertScore, NoScore
 from pipeline.scores import bert_score
 from pipeline.sizes import KEPT_CHARACTERS
 from storage_service.schemas import State
@@ -78,7 +78,7 @@ class Correction:
     Attributes:
         original_answer: The first reference.
         references: The further references.
-        scores: Scores of all candidates, by attempt.
+        scores: Scores of all candidates, by attempt; None: the scorer cannot read the candidate.
         kept: The best candidate.
         score: Score of the best candidate.
         quality: Quality of the best candidate.
@@ -86,7 +86,7 @@ class Correction:
 
     original_answer: str
     references: tuple[str, ...]
-    scores: Sequence[tuple[int | None, float]]
+    scores: Sequence[tuple[int | None, float | None]]
     kept: Candidate
     score: BertScore
     quality: Quality
@@ -103,6 +103,7 @@ class Correction:
             "reference_index": self.score.reference_index,
             "scorer": self.score.scorer,
             "quality": self.quality,
+            "warnings": list(self.score.warnings),
         }
 
 
@@ -121,23 +122,38 @@ def candidates(attempts: Sequence[Candidate], kept: Candidate) -> list[Candidate
 
 
 def judge(
-    references: Sequence[str], answers: Sequence[Candidate], scores: Sequence[BertScore], threshold: float
+    references: Sequence[str], answers: Sequence[Candidate], scores: Sequence[BertScore | NoScore], threshold: float
 ) -> Correction:
     """Chooses the best complete answer by the scores; of equal scores the first one.
 
     Args:
         references: All references, at least one.
         answers: The answers, at least one of them complete.
-        scores: A score for each answer.
+        scores: A score for each answer, or why it has none.
         threshold: Score at or above which an answer is accepted.
+
+    Raises:
+        CannotScore: No complete answer has a score.
     """
-    whole = [(each, score) for each, score in zip(answers, scores, strict=True) if each.whole]
+    unreadable = next((each for each in scores if isinstance(each, NoScore) and not each.only_answer), None)
+    if unreadable:
+        raise CannotScore(f"The scorer cannot read any reference: {unreadable.reason}")
+    whole = [
+        (each, score)
+        for each, score in zip(answers, scores, strict=True)
+        if each.whole and isinstance(score, BertScore)
+    ]
+    if not whole:
+        raise CannotScore("The scorer cannot read any of the answers.")
     kept, best = max(whole, key=lambda scored: scored[1].score)
     original_answer, *further = references
     return Correction(
         original_answer=original_answer,
         references=tuple(further),
-        scores=[(each.attempt, _rounded(score.score)) for each, score in zip(answers, scores, strict=True)],
+        scores=[
+            (each.attempt, _rounded(score.score) if isinstance(score, BertScore) else None)
+            for each, score in zip(answers, scores, strict=True)
+        ],
         kept=kept,
         score=best,
         quality="accepted" if best.score >= threshold else "max_retries_reached",
@@ -164,8 +180,8 @@ class Answers(Protocol):
 class Scorer(Protocol):
     """Compares answers with references."""
 
-    def score(self, answers: Sequence[str], /, *references: str) -> Sequence[BertScore]:
-        """Returns the score of each answer with its best reference.
+    def score(self, answers: Sequence[str], /, *references: str) -> Sequence[BertScore | NoScore]:
+        """Returns the score of each answer with its best reference, or why it has none.
 
         Raises `CannotScore`, or `Unavailable` when it is unavailable or busy.
         """
@@ -189,7 +205,7 @@ class Corrections:
 
         Raises:
             Conflict: The question is not completed.
-            CannotScore: The scorer refuses a reference or an answer.
+            CannotScore: The scorer refuses a reference or an answer, or cannot read them.
             Unavailable: The scorer, PostgreSQL or Redis is unavailable. Nothing was changed.
         """
         found = self._records.scorable(question_id)
@@ -224,8 +240,8 @@ class ScorerClient:
         self._client = http.Client(url, reply_seconds)
         self._wait = math.ceil(reply_seconds)
 
-    def score(self, answers: Sequence[str], *references: str) -> list[BertScore]:
-        """Returns the score of each answer with its best reference; all are compared in one call.
+    def score(self, answers: Sequence[str], *references: str) -> list[BertScore | NoScore]:
+        """Returns the score of each answer with its best reference, or why it has none; makes one call.
 
         Raises:
             CannotScore: The scorer refuses one of the texts.

@@ -337,6 +337,8 @@ _ANSWER = {
     "bert_f1": 0.772946,
     "reference_index": 0,
     "quality": "accepted",
+    "unscored_reason": None,
+    "warnings": [],
     "scorer": "all-MiniLM-L6-v2/layer5-idf",
     "model": "smollm2-135m-instruct",
     "processing_attempts": 1,

@@ -132,9 +132,11 @@ _CORRECT_ATTEMPTS = text("""
 _CORRECT_ANSWER = text("""
     UPDATE responses
     SET (original_answer, llm_response, model, bert_score, bert_precision, bert_recall, bert_f1, quality, scorer,
-         reference_index, updated_at)
+         reference_index, updated_at,
+         unscored_reason, warnings)
         = (:original_answer, :llm_response, :model, :bert_score, :bert_precision, :bert_recall, :bert_f1, :quality,
-           :scorer, :reference_index, now())
+           :scorer, :reference_index, now(),
+           NULL, CAST(:warnings AS text[]))
     WHERE question_id = :question_id
 """)
 
@@ -142,6 +144,7 @@ _FIND = text("""
     SELECT q.question_id, q.status, q.question_text, q.asked_at,
            r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.bert_f1, r.quality,
            r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
+           r.unscored_reason, r.warnings,
            r.question_text AS answered_text,
            q.further_references AS "references", r.reference_index,
            f.reason, f.last_error, f.retry_count, f.failed_at,

@@ -169,6 +169,8 @@ def _answer(validated: Validated) -> Answer:
         bert_f1=rounded(validated.bert_f1),
         reference_index=validated.reference_index,
         quality=validated.quality,
+        unscored_reason=validated.unscored_reason,
+        warnings=list(validated.warnings),
         scorer=validated.scorer,
         model=validated.model,
         processing_attempts=validated.processing_attempts,

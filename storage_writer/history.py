@@ -26,6 +26,7 @@ def best_of(low: LowQuality) -> BestAnswer:
         attempt=low.processing_attempts,
         model=low.model,
         scorer=low.scorer,
+        warnings=low.warnings,
     )
 
 

@@ -42,6 +42,7 @@ _GIVEN = """
             quality text, scorer text, model text, processing_attempts integer, total_processing_time_ms bigint,
             created_at timestamptz,
             reference_index smallint,
+            unscored_reason text, warnings text[],
             not_before timestamptz, reason text, retry_count integer, last_error text, failed_at timestamptz
         )
     )
@@ -104,20 +105,24 @@ _COMPLETE = text(f"""
     ), kept AS (
         INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
                                bert_recall, bert_f1, reference_index, quality, scorer, model, processing_attempts,
-                               total_processing_time_ms, created_at, updated_at)
+                               total_processing_time_ms, created_at, updated_at,
+                               unscored_reason, warnings)
         SELECT question_id, question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall,
                bert_f1, reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms,
-               created_at, created_at
+               created_at, created_at,
+               unscored_reason, coalesce(warnings, '{{}}')
         FROM final JOIN given USING (question_id)
         ON CONFLICT (question_id) DO UPDATE
         SET (question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall, bert_f1,
              reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms, created_at,
-             updated_at)
+             updated_at,
+             unscored_reason, warnings)
             = (excluded.question_text, excluded.original_answer, excluded.llm_response, excluded.bert_score,
                excluded.bert_precision, excluded.bert_recall, excluded.bert_f1, excluded.reference_index,
                excluded.quality, excluded.scorer,
                excluded.model, excluded.processing_attempts, excluded.total_processing_time_ms, excluded.created_at,
-               excluded.updated_at)
+               excluded.updated_at,
+               excluded.unscored_reason, excluded.warnings)
     ), {_HISTORY}
     {_NOTIFY}
 """)

@@ -32,6 +32,8 @@ COLUMNS = (
     "completed_at",
     "references",
     "reference_index",
+    "unscored_reason",
+    "warnings",
 )
 
 ROWS_AT_ONCE = 200

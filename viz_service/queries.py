@@ -257,7 +257,7 @@ EXPORTED = text("""
     SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
            times_asked, asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
            total_processing_time_ms, model, scorer, created_at AS completed_at,
-           further_references AS "references", reference_index
+           further_references AS "references", reference_index, unscored_reason, warnings
     FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
     JOIN questions USING (question_id)
     LEFT JOIN responses USING (question_id)
@@ -318,7 +318,7 @@ DETAIL = text("""
 DETAIL_ANSWER = text("""
     SELECT llm_response, bert_score, bert_precision, bert_recall, quality, scorer, model, processing_attempts,
            total_processing_time_ms, created_at,
-           reference_index
+           reference_index, unscored_reason, warnings
     FROM responses
     WHERE question_id = :question_id
 """)

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason, Rejection
+from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason, Rejection, ScoreWarning, UnscoredReason
 from pipeline.provider import ProviderStatus
 from pipeline.web import PlainText
 from viz_service.texts import Language
@@ -549,6 +549,10 @@ class KeptAnswer(Output):
     bert_precision: float | None
     bert_recall: float | None
     quality: Quality
+    unscored_reason: UnscoredReason | None = Field(
+        None, description="Why there is no score; null for a scored answer, and for one of an older version."
+    )
+    warnings: tuple[ScoreWarning, ...] = Field((), description="What to know about the score.")
     scorer: str | None
     model: str
     processing_attempts: int

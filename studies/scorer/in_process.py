@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from score_validator.scorer import Unscorable, load_scorer
+from score_validator.scorer import Scored, load_scorer
 from score_validator.settings import ScorerSettings
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         began = time.perf_counter()
         for start in range(0, len(pairs), size):
             scored = engine.score(pairs[start : start + size])
-            if any(isinstance(each, Unscorable) for each in scored):
+            if not all(isinstance(each, Scored) for each in scored):
                 sys.exit("a pair cannot be scored")
         rates[size] = len(pairs) / (time.perf_counter() - began)
     print("rates " + json.dumps(rates))

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.settings import EXIT_USAGE
 from score_validator.calibration import calibrated
 from score_validator.encoder import EncoderError
-from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, load_scorer
+from score_validator.scorer import EMPTY_ANSWER, Scored, Scorer, TextPair, Unscorable, load_scorer
 from score_validator.settings import ScorerSettings
 from studies.reporting.files import write
 from studies.threshold.questions import LABELS, Labelled
@@ -25,6 +25,8 @@ def score_all(scorer: Scorer, pairs: Sequence[TextPair]) -> list[Scored]:
     scores = []
     for start in range(0, len(pairs), BATCH):
         for result in scorer.score(pairs[start : start + BATCH]):
+            if isinstance(result, Unscorable):
+                raise ValueError(f"the encoder cannot read {' and '.join(result.fields)}: {result.reason}")
             if not isinstance(result, Scored):
                 raise result
             scores.append(result)

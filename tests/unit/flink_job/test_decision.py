@@ -6,7 +6,7 @@ from flink_job.decision import Record, decide
 from flink_job.scoring import Rejected
 from pipeline import messages, topics
 from pipeline.messages import Attempt, BestAnswer
-from pipeline.routing import BertScore, Gate
+from pipeline.routing import BertScore, Gate, NoScore
 from tests.unit import samples
 
 GATE = Gate(threshold=0.5, max_attempts=3, self_check_threshold=0.3)
@@ -134,6 +134,16 @@ def test_an_answer_rejected_by_the_scorer_is_replaced_by_the_best_so_far():
     message = messages.read(topics.VALIDATED, sent.key, sent.value)
     assert (message.quality, message.llm_response, message.scorer) == ("max_retries_reached", "It is.", "s")
     assert "reference: is empty" in message.errors[-1].message
+
+
+@pytest.mark.parametrize(
+    ("attempt", "verdict", "topic"), [(1, "regenerate", topics.QUESTIONS_PENDING), (3, "unscored", topics.VALIDATED)]
+)
+def test_an_unreadable_answer_is_asked_again_or_kept_unscored(attempt, verdict, topic):
+    unread = NoScore("unknown_tokens", only_answer=True)
+    found = decide(record(samples.response(processing_attempts=attempt)), unread, GATE, samples.NOW)
+    assert (found.verdict, [each.topic for each in found.sent]) == (verdict, [topic])
+    assert (found.log_fields["unscorable"], found.log_fields["score"]) == ("unknown_tokens", None)
 
 
 def test_log_fields_contain_ids_and_no_texts():

@@ -9,7 +9,7 @@ import pytest
 from werkzeug import Response
 
 from flink_job.scoring import MAX_REPLY_BYTES, Rejected, ScorerClient, parse
-from pipeline.routing import BertScore
+from pipeline.routing import BertScore, NoScore
 
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}
 
@@ -38,6 +38,43 @@ def test_all_references_are_sent_in_one_request(httpserver):
     ).respond_with_json(SCORE | {"reference_index": 1})
     assert score(httpserver.url_for(""), "one", "another") == BertScore(0.4, 0.5, 0.6, 0.55, "fake", 1)
     assert len(httpserver.log) == 1
+
+
+UNSCORABLE = {
+    **dict.fromkeys(("score", "precision", "recall", "f1")),
+    "scorer": "fake",
+    "unscorable": "other_language",
+    "unscorable_fields": ["candidate"],
+    "warnings": ["repetition"],
+}
+
+
+@pytest.mark.parametrize(("fields", "only_answer"), [(["candidate"], True), (["reference"], False)])
+def test_an_unscorable_answer_with_several_references_is_read_from_the_reply(httpserver, fields, only_answer):
+    reply = UNSCORABLE | {"unscorable_fields": fields, "reference_index": None}
+    httpserver.expect_request("/score").respond_with_json(reply)
+    expected = NoScore("other_language", only_answer, ("repetition",))
+    assert score(httpserver.url_for(""), "one", "another") == expected
+
+
+def test_warnings_are_read_from_the_reply(httpserver):
+    httpserver.expect_request("/score").respond_with_json(SCORE | {"warnings": ["truncated", "of a later version"]})
+    assert score(httpserver.url_for("")).warnings == ("truncated",)
+
+
+@pytest.mark.parametrize(("fields", "only_answer"), [(["candidate"], True), (["candidate", "reference"], False)])
+def test_an_unscorable_pair_is_read_from_the_reply(httpserver, fields, only_answer):
+    httpserver.expect_request("/score").respond_with_json(UNSCORABLE | {"unscorable_fields": fields})
+    assert score(httpserver.url_for("")) == NoScore("other_language", only_answer, ("repetition",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [(["candidate"], NoScore("other_language", True, ("repetition",))), (["candidate", "reference"], None)],
+)
+def test_agreement_of_an_unscorable_answer(httpserver, fields, expected):
+    httpserver.expect_request("/score").respond_with_json(UNSCORABLE | {"unscorable_fields": fields})
+    assert agreement(httpserver.url_for(""), "one", "two") == expected
 
 
 def agreement(url, *others):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline import topics
 from pipeline.messages import LowQuality, ProviderError, Question, Response, Validated
-from pipeline.routing import BertScore, Gate, decide, give_up
+from pipeline.routing import BertScore, Gate, NoScore, decide, give_up
 from tests.unit import samples
 
 GATE = Gate(threshold=0.7, max_attempts=3, self_check_threshold=0.3)
@@ -94,6 +94,81 @@ def test_without_reference_the_first_answer_is_kept_unscored():
     assert (kept.quality, kept.bert_score, kept.scorer) == ("unscored", None, None)
     assert kept.llm_response == "Because of scattering."
     assert kept.attempts[0].bert_score is None
+    assert (kept.unscored_reason, kept.warnings) == ("no_reference", ())
+
+
+UNREAD = NoScore("other_language", only_answer=True, warnings=("repetition",))
+
+
+def test_an_unreadable_answer_is_asked_again_while_attempts_are_left():
+    [routed] = decide(samples.response(), UNREAD, GATE, samples.NOW)
+    again = routed.message
+    assert (type(again), routed.topic) == (Question, topics.QUESTIONS_PENDING)
+    assert (again.processing_attempts, again.best) == (2, None)
+    assert [entry.bert_score for entry in again.attempts] == [None]
+
+
+def test_the_last_unreadable_answer_is_kept_unscored_with_its_reason():
+    [routed] = decide(samples.response(processing_attempts=3), UNREAD, GATE, samples.NOW)
+    kept = routed.message
+    assert (kept.quality, kept.bert_score, kept.llm_response) == ("unscored", None, "Because of scattering.")
+    assert (kept.unscored_reason, kept.warnings) == ("other_language", ("repetition",))
+
+
+def test_an_unreadable_reference_ends_at_once():
+    unread = NoScore("unknown_tokens", only_answer=False)
+    [routed] = decide(samples.response(), unread, GATE, samples.NOW)
+    assert (routed.topic, routed.message.quality) == (topics.VALIDATED, "unscored")
+    assert routed.message.unscored_reason == "unknown_tokens"
+
+
+def test_an_earlier_scored_answer_is_kept_when_the_last_one_is_unreadable():
+    again = decide(samples.response(llm_response="scored"), score(0.4), GATE, samples.NOW)[0].message
+    last = again.convert_to(
+        Response,
+        llm_response="unreadable",
+        model="m",
+        llm_latency_ms=1,
+        generated_at=samples.NOW,
+        processing_attempts=3,
+    )
+    [routed] = decide(last, UNREAD, GATE, samples.NOW)
+    kept = routed.message
+    assert (kept.quality, kept.llm_response, kept.bert_score) == ("max_retries_reached", "scored", 0.4)
+    assert (kept.unscored_reason, kept.warnings) == (None, ())
+    assert [entry.bert_score for entry in kept.attempts] == [0.4, None]
+
+
+def test_the_reference_of_an_earlier_answer_is_kept_when_the_last_one_is_unreadable():
+    several = samples.response(references=("Another reference.",))
+    again = decide(several, replace(score(0.4), reference_index=1), GATE, samples.NOW)[0].message
+    last = again.convert_to(
+        Response,
+        llm_response="unreadable",
+        model="m",
+        llm_latency_ms=1,
+        generated_at=samples.NOW,
+        processing_attempts=3,
+    )
+    [routed] = decide(last, UNREAD, GATE, samples.NOW)
+    assert (routed.message.references, routed.message.reference_index) == (("Another reference.",), 1)
+
+
+def test_an_unreadable_answer_with_several_references_has_no_reference_index():
+    response = samples.response(references=("Another reference.",), processing_attempts=3)
+    [routed] = decide(response, UNREAD, GATE, samples.NOW)
+    kept = routed.message
+    assert (kept.quality, kept.unscored_reason, kept.reference_index) == ("unscored", "other_language", None)
+
+
+def test_warnings_of_the_kept_answer_are_kept():
+    warned = BertScore(0.5, 0.5, 0.5, 0.5, "e", warnings=("truncated",))
+    again, low = (routed.message for routed in decide(samples.response(), warned, GATE, samples.NOW))
+    assert (again.best.warnings, low.warnings) == (("truncated",), ("truncated",))
+    last = again.convert_to(
+        Response, llm_response="worse", model="m", llm_latency_ms=1, generated_at=samples.NOW, processing_attempts=3
+    )
+    assert decide(last, score(0.1), GATE, samples.NOW)[0].message.warnings == ("truncated",)
 
 
 @pytest.mark.parametrize(

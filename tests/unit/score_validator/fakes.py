@@ -2,10 +2,11 @@
 
 import threading
 
-from score_validator.scorer import Scored, Unscorable
+from score_validator.scorer import InvalidPair, Scored, Unscorable
 
 NO_TOKENS = "\x00"
 NOT_A_NUMBER = "not a number"
+UNREADABLE = "not English"
 BREAKS = "breaks the model"
 MAX_WORDS = 512
 
@@ -38,9 +39,13 @@ class FakeScorer:
 
 def _score(candidate, reference):
     if reference == NO_TOKENS:
-        return Unscorable("reference", "has no text that the encoder can read")
+        return InvalidPair("reference", "has no text that the encoder can read")
+    fields = {"candidate": candidate, "reference": reference}
+    unread = tuple(field for field, text in fields.items() if text == UNREADABLE)
+    if unread:
+        return Unscorable("other_language", unread)
     if candidate == NOT_A_NUMBER:
-        return Unscorable("candidate", "cannot be scored")
+        return InvalidPair("candidate", "cannot be scored")
     texts = {"candidate": candidate.split(), "reference": reference.split()}
     common = len(set(texts["candidate"]) & set(texts["reference"]))
     precision, recall = common / len(set(texts["candidate"])), common / len(set(texts["reference"]))

@@ -7,7 +7,7 @@ from pipeline import messages
 from score_validator.app import create_app
 from score_validator.schemas import MAX_BATCH_PAIRS, MAX_BODY_BYTES, MAX_PAIR_REFERENCES, MAX_TEXT_CHARACTERS
 from score_validator.settings import ScorerSettings
-from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, FakeScorer
+from tests.unit.score_validator.fakes import NO_TOKENS, NOT_A_NUMBER, UNREADABLE, FakeScorer
 
 SAME = {"candidate": "blue sky", "reference": "blue sky"}
 OTHER = {"candidate": "green grass", "reference": "blue sky"}
@@ -32,7 +32,34 @@ def test_a_score_contains_all_fields(client):
         "truncated": False,
         "truncated_fields": [],
         "reference_index": 0,
+        "unscorable": None,
+        "unscorable_fields": [],
+        "warnings": [],
     }
+
+
+def test_an_unscorable_pair_has_a_reason_and_no_numbers(client):
+    before = client.get("/metrics").text
+    pairs = [SAME, {"candidate": UNREADABLE, "reference": "blue sky"}]
+    scored, unscorable = client.post("/score/batch", json={"pairs": pairs}).get_json()["scores"]
+    assert scored["score"] == 1
+    assert [unscorable[name] for name in ("score", "precision", "recall", "f1")] == [None] * 4
+    assert (unscorable["unscorable"], unscorable["unscorable_fields"]) == ("other_language", ["candidate"])
+    assert client.post("/score", json=pairs[1]).get_json() == unscorable
+    name = 'score_unscorable_pairs_total{reason="other_language"}'
+    assert count(client.get("/metrics").text, name) - count(before, name) == 2
+
+
+def test_warnings_are_in_the_reply_and_counted(client):
+    before = client.get("/metrics").text
+    answer = client.post("/score", json={"candidate": "a " * 513, "reference": "a"}).get_json()
+    assert answer["warnings"] == ["truncated"]
+    name = 'score_warnings_total{warning="truncated"}'
+    assert count(client.get("/metrics").text, name) - count(before, name) == 1
+
+
+def count(metrics, name):
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n\t\r ", "\u3000\u00a0"])
@@ -74,7 +101,7 @@ def test_without_a_baseline_the_score_is_raw():
         ({"candidate": "a", "references": ["b"] * (MAX_PAIR_REFERENCES + 1)}, {"references"}),
         ({"candidate": "a", "references": ["b", " ", 5]}, {"references.1", "references.2"}),
         ({"candidate": "a", "references": ["b", "b" * (MAX_TEXT_CHARACTERS + 1)]}, {"references.1"}),
-        ({"candidate": "a", "references": ["b", NO_TOKENS]}, {"references.1"}),
+        ({"candidate": "a", "references": [NO_TOKENS, NO_TOKENS]}, {"references.0"}),
         ({"candidate": NOT_A_NUMBER, "references": ["b", "c"]}, {"candidate"}),
     ],
 )
@@ -139,7 +166,7 @@ def test_the_size_of_a_batch_is_limited(client, size, status):
         ({"candidate": "a", "reference": NO_TOKENS}, "pairs.1.reference"),
         ({"candidate": NOT_A_NUMBER, "reference": "b"}, "pairs.1.candidate"),
         ({"candidate": 1, "reference": "b"}, "pairs.1.candidate"),
-        ({"candidate": "a", "references": ["b", NO_TOKENS]}, "pairs.1.references.1"),
+        ({"candidate": "a", "references": [NO_TOKENS, NO_TOKENS]}, "pairs.1.references.0"),
         ({"candidate": "a"}, "pairs.1.reference"),
     ],
 )
@@ -161,6 +188,38 @@ def test_the_best_of_several_references_counts(client, references, index):
     answer = client.post("/score", json={"candidate": "blue sky", "references": references}).get_json()
     alone = client.post("/score", json={"candidate": "blue sky", "reference": references[index]}).get_json()
     assert answer == alone | {"reference_index": index}
+
+
+@pytest.mark.parametrize("left_out", [UNREADABLE, NO_TOKENS])
+@pytest.mark.parametrize(("references", "index"), [(["", "grass"], 1), (["blue", "", "blue sky"], 2)])
+def test_a_reference_that_cannot_be_read_or_has_no_words_is_left_out(client, left_out, references, index):
+    references = [each or left_out for each in references]
+    answer = client.post("/score", json={"candidate": "blue sky", "references": references}).get_json()
+    alone = client.post("/score", json={"candidate": "blue sky", "reference": references[index]}).get_json()
+    assert answer == alone | {"reference_index": index}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "references", "unreadable"),
+    [
+        ("blue sky", [UNREADABLE, UNREADABLE], ["reference"]),
+        ("blue sky", [NO_TOKENS, UNREADABLE], ["reference"]),
+        (UNREADABLE, [UNREADABLE, UNREADABLE], ["candidate", "reference"]),
+        (UNREADABLE, [UNREADABLE, "blue sky"], ["candidate"]),
+        (UNREADABLE, ["blue sky", NO_TOKENS], ["candidate"]),
+    ],
+)
+def test_an_answer_with_several_references_is_unscorable(client, candidate, references, unreadable):
+    body = {"candidate": candidate, "references": references}
+    answer = client.post("/score", json=body).get_json()
+    assert [answer[name] for name in ("score", "precision", "recall", "f1", "reference_index")] == [None] * 5
+    assert (answer["unscorable"], answer["unscorable_fields"]) == ("other_language", unreadable)
+    assert client.post("/score/batch", json={"pairs": [SAME, body]}).get_json()["scores"][1] == answer
+
+
+def test_a_score_that_is_not_a_number_is_an_error_beside_an_unreadable_reference(client):
+    body = {"candidate": NOT_A_NUMBER, "references": ["b", UNREADABLE]}
+    assert fields(client.post("/score", json=body)) == {"candidate"}
 
 
 def test_truncation_is_that_of_the_reference_that_counts(client):

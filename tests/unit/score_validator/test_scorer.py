@@ -4,7 +4,7 @@ import pytest
 
 from score_validator.__main__ import main
 from score_validator.encoder import EMBEDDED_LAYER, EncoderError
-from score_validator.scorer import Unscorable, checked, engine_of, load_scorer
+from score_validator.scorer import InvalidPair, checked, engine_of, load_scorer
 from score_validator.settings import ScorerSettings
 
 
@@ -14,7 +14,7 @@ def test_a_score_that_is_not_finite_is_an_error(not_finite, place):
     numbers = [0.5, 0.5, 0.5]
     numbers[place] = not_finite
     result = checked(*numbers, ())
-    assert isinstance(result, Unscorable)
+    assert isinstance(result, InvalidPair)
     assert "cannot be scored" in str(result)
 
 

@@ -4,7 +4,8 @@ import time
 import pytest
 
 from score_validator import scoring
-from score_validator.scoring import Busy, CannotScore, Expired, Scoring
+from score_validator.scorer import InvalidPair
+from score_validator.scoring import Busy, Expired, Scoring
 from tests.unit.score_validator.fakes import BREAKS, NO_TOKENS
 
 PAIR = ("blue sky", "blue sky")
@@ -99,12 +100,11 @@ def test_busy_has_a_retry_after(scorer):
     assert engine._waiting == 0
 
 
-def test_a_pair_that_cannot_be_scored_is_named_and_the_queue_is_emptied(scorer):
+def test_a_pair_that_cannot_be_scored_is_returned_with_its_field_and_the_queue_is_emptied(scorer):
     engine = Scoring(scorer, 4)
-    with pytest.raises(CannotScore) as error:
-        engine.score([PAIR, ("", "b"), ("a", NO_TOKENS), PAIR])
-    assert error.value.index == 2
-    assert error.value.cause.field == "reference"
+    results = engine.score([PAIR, ("", "b"), ("a", NO_TOKENS), PAIR])
+    assert [isinstance(each, InvalidPair) for each in results] == [False, False, True, False]
+    assert results[2].field == "reference"
     wait_until(lambda: engine._waiting == 0)
 
 

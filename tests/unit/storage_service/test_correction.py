@@ -8,7 +8,7 @@ from pytest_httpserver import HTTPServer
 
 from pipeline.errors import Unavailable
 from pipeline.question import question_id
-from pipeline.routing import BertScore
+from pipeline.routing import BertScore, NoScore
 from pipeline.sizes import KEPT_CHARACTERS
 from storage_service.correction import Candidate, CannotScore, ScorerClient, candidates, judge
 
@@ -80,6 +80,31 @@ def test_an_unscored_answer_gets_a_score(fleet):
     fleet.records.complete(ID, llm_response="because", quality="unscored", bert_score=None, original_answer=None)
     result = fleet.client.put(PATH, json=NEW).json["result"]
     assert (result["quality"], result["bert_score"]) == ("accepted", 1.0)
+
+
+SCORED = BertScore(0.2, 0.2, 0.2, 0.2, "e", warnings=("repetition",))
+
+
+def test_an_unreadable_answer_is_not_kept():
+    answers = [Candidate(1, "ใช่", "m"), Candidate(2, "Yes.", "m")]
+    corrected = judge(["Yes."], answers, [NoScore("other_language", only_answer=True), SCORED], 0.1)
+    assert (corrected.kept.attempt, corrected.scores) == (2, [(1, None), (2, 0.2)])
+    assert corrected.answer()["warnings"] == ["repetition"]
+
+
+@pytest.mark.parametrize("only_answer", [True, False])
+def test_without_a_readable_answer_or_reference_nothing_is_corrected(only_answer):
+    unread = NoScore("other_language", only_answer)
+    scores = [unread] if only_answer else [unread, SCORED]
+    with pytest.raises(CannotScore, match="cannot read"):
+        judge(["Yes."], [Candidate(1, "Yes.", "m")] * len(scores), scores, 0.1)
+
+
+def test_the_reference_that_counted_is_kept_beside_an_unreadable_one():
+    scored = BertScore(0.2, 0.2, 0.2, 0.2, "e", 1)
+    corrected = judge(["ใช่", "Yes."], [Candidate(1, "Yes.", "m")], [scored], 0.1)
+    assert (corrected.original_answer, corrected.references) == ("ใช่", ("Yes.",))
+    assert corrected.answer()["reference_index"] == 1
 
 
 @pytest.mark.parametrize("how", ["fail", None])

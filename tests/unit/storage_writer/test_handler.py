@@ -139,6 +139,14 @@ def test_an_unscored_answer_is_stored(writer):
     writer.take(message)
     answer = writer.records.final[message.question_id][1]
     assert (answer.quality, answer.bert_score, answer.scorer) == ("unscored", None, None)
+    assert (answer.unscored_reason, answer.warnings) == ("no_reference", [])
+
+
+def test_the_reason_and_the_warnings_of_an_answer_are_stored(writer):
+    message = validated(None).model_copy(update={"unscored_reason": "other_language", "warnings": ("repetition",)})
+    writer.take(message)
+    answer = writer.records.final[message.question_id][1]
+    assert (answer.unscored_reason, answer.warnings) == ("other_language", ["repetition"])
 
 
 def test_an_attempt_below_the_threshold_is_recorded_at_once(writer):

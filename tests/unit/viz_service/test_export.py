@@ -42,6 +42,14 @@ def test_references_are_a_json_array() -> None:
     assert (single["references"], single["reference_index"]) == ("", "0")
 
 
+def test_warnings_are_a_json_array() -> None:
+    [warned, unscored] = parsed(
+        {"warnings": ["truncated", "repetition"]}, {"unscored_reason": "other_language", "warnings": []}
+    )
+    assert (json.loads(warned["warnings"]), warned["unscored_reason"]) == (["truncated", "repetition"], "")
+    assert (unscored["warnings"], unscored["unscored_reason"]) == ("", "other_language")
+
+
 def test_many_rows_are_written_completely_in_parts() -> None:
     blank = dict.fromkeys(export.COLUMNS)
     parts = list(export.lines(blank | {"question_id": str(number)} for number in range(export.ROWS_AT_ONCE + 1)))

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline.messages import Reason
+from pipeline.messages import Reason, ScoreWarning, UnscorableReason
 from tests.unit.viz_service.fakes import (
     KNOWN,
     NOW,
@@ -30,6 +30,7 @@ from viz_service import assets, figures
 from viz_service.pipeline_state import Sample
 from viz_service.schemas import Alert, ErrorRecord, Failure, FigureName, Usage
 from viz_service.settings import VizSettings
+from viz_service.texts import LOCALES
 
 STATIC = assets.STATIC
 QUESTION = f"/questions/{KNOWN}"
@@ -322,6 +323,30 @@ def test_scores_with_a_reference_are_coloured_by_the_threshold(client: FlaskClie
         ["kept", "accepted"],
     ]
     assert "not on one scale" not in content.text
+
+
+@pytest.mark.parametrize(
+    ("language", "reason", "warning"),
+    [("en", "in a language that the scorer does not know", "repeats itself"), ("es", "un idioma", "se repite")],
+)
+def test_the_reason_of_an_unscored_answer_and_warnings_are_shown(
+    client: FlaskClient, rows: FakeQueries, language: str, reason: str, warning: str
+) -> None:
+    answer = question().answer
+    assert answer
+    changes = {"quality": "unscored", "bert_score": None, "unscored_reason": "other_language"}
+    rows.detail = question(answer=answer.model_copy(update=changes | {"warnings": ("repetition",)}))
+    page = client.get(f"/questions/{KNOWN}", headers={"Accept-Language": language}).text
+    assert reason in page
+    assert warning in page
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_each_reason_and_warning_has_a_text(language: str) -> None:
+    texts = json.loads((LOCALES / f"{language}.json").read_text(encoding="utf-8"))
+    names = {f"unscored.{each}" for each in ("no_reference", *get_args(UnscorableReason))}
+    names |= {f"warning.{each}" for each in get_args(ScoreWarning)}
+    assert names <= set(texts)
 
 
 def test_known_costs_are_shown(client: FlaskClient, rows: FakeQueries) -> None:
