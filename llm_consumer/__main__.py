@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 
 import structlog
 
-from llm_consumer.adaptations import SharedAdaptations
-from llm_consumer.admission import Admission, Identity
-from llm_consumer.budget import DayBudget, Limits, NoBudget
 from llm_consumer.call_cache import CallCache
 from llm_consumer.faults import FaultyProvider
 from llm_consumer.handler import AskHandler, Budget, SelfCheck, Waiting
 from llm_consumer.handler import Provider as Asked
-from llm_consumer.llm import Llm
-from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import spending_on
-from llm_consumer.targets import Target
 from pipeline import budget, command, consumer, health, service, topics
 from pipeline.best_effort_redis import BestEffortRedis
+from pipeline.providers.adaptations import SharedAdaptations
+from pipeline.providers.admission import Admission, Identity
+from pipeline.providers.day_budget import DayBudget, Limits, NoBudget
+from pipeline.providers.llm import Llm
+from pipeline.providers.provider import Provider
+from pipeline.providers.targets import Target
 from pipeline.share import Share
 from pipeline.shutdown import stop_on_signal
 
@@ -58,7 +58,7 @@ def main() -> None:
     with ExitStack() as calls:
 
         def provider(target: Target) -> Asked:
-            llm = calls.enter_context(Llm(settings, target, adaptations))
+            llm = calls.enter_context(Llm(target, settings.llm_timeout, settings.llm_max_tokens, adaptations))
             made = Provider(target, llm.ask, admissions[Identity.of(target)], settings.llm_max_tokens)
             return FaultyProvider(made, overload, quota) if overload or quota else made
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from llm_consumer.completions import Usage
-from llm_consumer.llm import Answer
-from llm_consumer.targets import Target
 from pipeline import messages
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.cache import CALL_PREFIX, PAID_PREFIX
 from pipeline.messages import InvalidMessage, Question
 from pipeline.producer import Outgoing
+from pipeline.providers.completions import Usage
+from pipeline.providers.llm import Answer
+from pipeline.providers.targets import Target
 
 TTL_SECONDS = 3600
 """As long as Flink recognises copies of an answer."""

@@ -9,18 +9,19 @@ from datetime import UTC, datetime
 
 import structlog
 
-from llm_consumer.adaptation import Adaptation
-from llm_consumer.adaptations import SharedAdaptations
-from llm_consumer.admission import Admission, Identity
 from llm_consumer.diagnosis import Variables, diagnose
-from llm_consumer.errors import redacted
-from llm_consumer.llm import Answer, CallFailed, Llm
 from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import Target, same_api
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.messages import Question
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
+from pipeline.providers.adaptation import Adaptation
+from pipeline.providers.adaptations import SharedAdaptations
+from pipeline.providers.admission import Admission, Identity
+from pipeline.providers.api import CallFailed
+from pipeline.providers.errors import redacted
+from pipeline.providers.llm import Answer, Llm
+from pipeline.providers.targets import Target, same_api
 from pipeline.question import question_id
 from pipeline.settings import load
 from pipeline.share import Share
@@ -37,7 +38,7 @@ def main() -> None:
     for target in dict.fromkeys(settings.targets):
         print(f"{target.model} at {target.base_url}", flush=True)
         admission = Admission(redis, Identity.of(target), settings.bounds(target.base_url), Share())
-        with Llm(settings, target, SharedAdaptations(redis)) as llm:
+        with Llm(target, settings.llm_timeout, settings.llm_max_tokens, SharedAdaptations(redis)) as llm:
             try:
                 lines = [*report(_ask(settings, llm), target, settings)]
                 admission.reopen()  # ends a wait of the fleet

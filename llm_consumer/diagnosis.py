@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_consumer.errors import redacted
-from llm_consumer.llm import CallFailed
 from pipeline.messages import ProviderError
+from pipeline.providers.api import CallFailed
+from pipeline.providers.errors import redacted
 
 Kind = Literal[
     "name",

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
-from llm_consumer.llm import Answer, CallFailed
-from llm_consumer.prompt import Prompt
-from llm_consumer.provider import Provider
-from llm_consumer.targets import Target
-from pipeline.messages import ProviderError, Question
+from pipeline.messages import ProviderError
+from pipeline.providers.api import CallFailed
+from pipeline.providers.llm import Answer, Prompt
+from pipeline.providers.provider import Provider
+from pipeline.providers.targets import Target
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class FaultyProvider:
         chance: Returns a random number from 0 to 1.
     """
 
-    provider: Provider
+    provider: Provider[Prompt, Answer]
     overload_rate: float
     quota_rate: float
     chance: Callable[[], float] = random.random
@@ -32,7 +33,7 @@ class FaultyProvider:
         """Target of its calls."""
         return self.provider.target
 
-    def ask(self, question: Question, prompt: Prompt) -> Answer:
+    def ask(self, prompt: Prompt, question_id: str, failed_at: datetime | None = None) -> Answer:
         """Makes one call, or fails."""
         drawn = self.chance()
         if drawn < self.overload_rate:
@@ -54,4 +55,4 @@ class FaultyProvider:
                     counts_as_retry=False,
                 )
             )
-        return self.provider.ask(question, prompt)
+        return self.provider.ask(prompt, question_id, failed_at)

@@ -10,12 +10,8 @@ from typing import Literal, Protocol
 
 import structlog
 
-from llm_consumer.budget import tokens_at_most
 from llm_consumer.call_cache import Paid
-from llm_consumer.completions import Usage
-from llm_consumer.llm import Answer, CallFailed
-from llm_consumer.prompt import Prompt, prompts, with_min_temperature
-from llm_consumer.targets import Target
+from llm_consumer.prompt import prompts, with_min_temperature
 from pipeline import metrics, routing, topics
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
@@ -29,6 +25,11 @@ from pipeline.messages import (
     RetryableFailure,
 )
 from pipeline.producer import Outgoing
+from pipeline.providers.api import CallFailed
+from pipeline.providers.completions import Usage
+from pipeline.providers.day_budget import tokens_at_most
+from pipeline.providers.llm import Answer, Prompt
+from pipeline.providers.targets import Target
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class Provider(Protocol):
     def target(self) -> Target:
         """Model, address, price."""
 
-    def ask(self, question: Question, prompt: Prompt, /) -> Answer:
+    def ask(self, prompt: Prompt, question_id: str, failed_at: datetime | None, /) -> Answer:
         """Makes one call; raises `CallFailed`, or `Unavailable` while the provider admits no call."""
 
 
@@ -254,13 +255,13 @@ class AskHandler:
 
     def _ask(self, provider: Provider, question: Question, asked: Prompt) -> Paid:
         with metrics.LLM_SECONDS.time():
-            answer = provider.ask(question, asked)
+            answer = provider.ask(asked, question.question_id, _failed_at(question))
         metrics.LLM_CALLS.labels("answer").inc()
         cost = self._charge(provider.target, answer.usage)
         if not answer.usage.prompt_tokens + answer.usage.completion_tokens:
             # The provider reports no usage. The budget counts the maximum, so that such calls are not free.
             price = provider.target.price
-            at_most = tokens_at_most(asked, answer.text)
+            at_most = tokens_at_most(asked.size, answer.text)
             self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
             cost = None
         return Paid(answer, cost)
@@ -330,3 +331,9 @@ def _ended(
 ) -> Outgoing:
     ended = routing.give_up(question, error, reason, source, now)
     return Outgoing.of(ended.topic, ended.message)
+
+
+def _failed_at(question: Question) -> datetime | None:
+    """Returns when a call of this generation last failed; None if none has failed."""
+    last = question.errors[-1] if question.errors else None
+    return last.failed_at if last and last.attempt == question.processing_attempts else None

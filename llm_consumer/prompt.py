@@ -4,9 +4,10 @@ The reference answer never reaches a prompt: the functions only use the question
 earlier answer.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipeline.messages import Question
+from pipeline.providers.llm import Prompt
 
 SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
 TEMPERATURE_STEP = 0.15
@@ -17,19 +18,6 @@ MAX_EARLIER_CHARACTERS = 4_000
 """Maximum length of the earlier answer in the prompt of a regeneration."""
 SHORT_EARLIER_CHARACTERS = 400
 """The same for a prompt that has to be shortened to fit the model's context."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One request to the model.
-
-    Attributes:
-        messages: The conversation, in the format of the OpenAI chat API.
-        temperature: Sampling temperature, from 0 to 2.
-    """
-
-    messages: list[dict[str, str]]
-    temperature: float
 
 
 def with_min_temperature(asked: Prompt, temperature: float) -> Prompt:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from llm_consumer.limiter import Bounds
-from llm_consumer.targets import (
+from pipeline.messages import MAX_SAMPLES
+from pipeline.providers.limiter import Bounds
+from pipeline.providers.targets import (
     NO_KEY,
     ModelName,
     Price,
@@ -22,7 +23,6 @@ from llm_consumer.targets import (
     read_prices,
     same_api,
 )
-from pipeline.messages import MAX_SAMPLES
 from pipeline.settings import KafkaSettings, PatienceSettings, RedisSettings
 
 CALL_SLACK_SECONDS = 15.0

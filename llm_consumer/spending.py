@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -14,6 +13,7 @@ import structlog
 from pipeline import budget, messages, topics
 from pipeline.kafka import client_config
 from pipeline.messages import FailedQuestion, InvalidMessage, Message, ProviderError, Response, RetryableFailure
+from pipeline.providers.day_budget import Spending
 from pipeline.settings import KafkaSettings
 from pipeline.topics import MAX_PERMANENT_BYTES
 
@@ -25,21 +25,6 @@ OUTCOMES = (topics.RESPONSES_SUCCESS, topics.ERROR_OVERLOAD, topics.ERROR_QUOTA,
 _TIMEOUT_SECONDS = 10
 _POLL_SECONDS = 0.2
 _BATCH = 500
-
-
-@dataclass(frozen=True)
-class Spending:
-    """Spending of calls on a day.
-
-    Attributes:
-        day: The day (UTC).
-        tokens: Tokens of prompts and answers together.
-        nanocost: Cost in billionths of a currency unit.
-    """
-
-    day: date
-    tokens: int = 0
-    nanocost: int = 0
 
 
 def sum_spending(day: date, outcomes: Iterable[Message]) -> Spending:

@@ -7,14 +7,14 @@ from typing import Any
 
 from flask_openapi3 import OpenAPI
 
-from pipeline import budget, postgres, provider
+from pipeline import budget, postgres, provider_status
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.budget import Budget
 from pipeline.cache import Cache
 from pipeline.errors import Unavailable
 from pipeline.origins import OriginSettings
 from pipeline.producer import Producer
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.settings import load
 from pipeline.web import BACKGROUND, Check, create_api, refuse_foreign_requests
 from storage_service.correction import Corrections, ScorerClient
@@ -74,14 +74,14 @@ def _budget(redis: BestEffortRedis, day: date) -> Budget:
 
 def _providers(redis: BestEffortRedis, now: datetime) -> list[ProviderStatus]:
     def look_up(client: Any) -> list[bytes | None]:
-        ids = sorted(each.decode() for each in client.smembers(provider.INDEX))
-        stored: list[bytes | None] = client.mget([provider.status_key(each) for each in ids]) if ids else []
+        ids = sorted(each.decode() for each in client.smembers(provider_status.INDEX))
+        stored: list[bytes | None] = client.mget([provider_status.status_key(each) for each in ids]) if ids else []
         return stored
 
     stored = redis.attempt(look_up)
     if stored is None:
         raise Unavailable("Redis does not answer; the llm-consumers continue with their own copies")
-    return provider.read_statuses(stored, now)
+    return provider_status.read_statuses(stored, now)
 
 
 class Background:

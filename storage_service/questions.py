@@ -14,7 +14,7 @@ from pipeline import metrics, topics
 from pipeline.cache import Answer
 from pipeline.messages import Question
 from pipeline.producer import Delivered, Outgoing
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.question import question_id
 from storage_service.events import QuestionWaiter
 from storage_service.schemas import (

@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from pipeline.budget import Budget
 from pipeline.errors import Unavailable
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.web import json_response, problem, problems
 from storage_service import events
 from storage_service.correction import CannotScore, Conflict, Corrections

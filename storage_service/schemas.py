@@ -21,7 +21,7 @@ from pydantic import (
 from pipeline.budget import Budget
 from pipeline.cache import Answer
 from pipeline.messages import MAX_REFERENCES, Cost, QuestionId, Reason, Rejection, Timestamp
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.web import PlainText
 
 MAX_QUESTION_CHARACTERS = 2_000

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pipeline import topics
 from pipeline.budget import Budget
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from viz_service.schemas import (
     Alert,
     FailureReason,

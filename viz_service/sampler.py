@@ -24,7 +24,7 @@ from pipeline.budget import Budget
 from pipeline.errors import Unavailable
 from pipeline.kafka import client_config
 from pipeline.offsets import Progress
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from viz_service import pipeline_state
 from viz_service.pipeline_state import Member, Sample
 from viz_service.schemas import FailureReason, Flink, Pipeline, ServiceState

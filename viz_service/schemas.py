@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason, Rejection, ScoreWarning, UnscoredReason
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.web import PlainText
 from viz_service.texts import Language
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from llm_consumer.budget import DayBudget, Limits
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import Spending, spending_on
 from pipeline import budget
 from pipeline.best_effort_redis import BestEffortRedis
+from pipeline.providers.day_budget import DayBudget, Limits
 from tests.fleet import API, eventually
 from tests.scripted_provider import ScriptedProvider
 from tests.workers import Workers

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llm_consumer.llm import CallFailed, EmptyAnswer, Llm
 from llm_consumer.prompt import prompts
-from llm_consumer.settings import LlmSettings
 from pipeline.messages import BestAnswer
+from pipeline.providers.api import CallFailed, EmptyAnswer
+from pipeline.providers.llm import Llm
+from pipeline.providers.targets import Target
 from pipeline.question import normalise
 from tests import scripted_provider as replies
 from tests.drills.scripts import SCRIPTS
@@ -27,10 +28,8 @@ def provider():
 
 @pytest.fixture(scope="module")
 def ask(provider):
-    def settings(seconds):
-        return LlmSettings(llm_base_url=provider.base_url, llm_timeout=seconds)
-
-    with Llm(settings(30)) as patient, Llm(settings(1)) as brief:
+    target = Target("scripted", provider.base_url)
+    with Llm(target, 30, 128) as patient, Llm(target, 1, 128) as brief:
 
         def call(text, attempt=1, hangs=False):
             best = BEST if attempt > 1 else None

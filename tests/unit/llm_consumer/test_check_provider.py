@@ -7,10 +7,10 @@ import pytest
 
 from llm_consumer import check_provider
 from llm_consumer.diagnosis import Variables, diagnose, duration
-from llm_consumer.errors import classify_empty, classify_status, redacted, unusable_response
-from llm_consumer.llm import CallFailed
 from pipeline.messages import ProviderError
-from tests.unit.llm_consumer.provider_responses import RECORDED, completion
+from pipeline.providers.api import CallFailed
+from pipeline.providers.errors import classify_empty, classify_status, redacted, unusable_response
+from tests.unit.pipeline.providers.provider_responses import RECORDED, completion
 from tests.unit.samples import NOW
 
 PATH = "/v1/chat/completions"

@@ -2,16 +2,17 @@ from collections import Counter
 
 import pytest
 
-from llm_consumer.completions import Usage
 from llm_consumer.faults import FaultyProvider
-from llm_consumer.llm import Answer, CallFailed
 from llm_consumer.settings import LlmSettings
+from pipeline.providers.api import CallFailed
+from pipeline.providers.completions import Usage
+from pipeline.providers.llm import Answer
 
 
 class AlwaysAnswers:
     """Fake provider that always answers."""
 
-    def ask(self, question, prompt):
+    def ask(self, prompt, question_id, failed_at):
         return Answer("Yes.", "m", 1, Usage(), "stop")
 
 

@@ -12,14 +12,14 @@ import pytest
 from werkzeug import Response as HttpResponse
 
 from llm_consumer.handler import SAME_CALL_SECONDS, AskHandler, SelfCheck, Waiting
-from llm_consumer.llm import Llm
-from llm_consumer.provider import Provider
 from llm_consumer.settings import LlmSettings
 from pipeline import topics
 from pipeline.clock import time_of_day
 from pipeline.consumer import Incoming
 from pipeline.errors import Unavailable
 from pipeline.messages import MAX_SAMPLE_CHARACTERS, BestAnswer, FailedQuestion, Response, RetryableFailure
+from pipeline.providers.llm import Llm
+from pipeline.providers.provider import Provider
 from tests.unit import samples
 
 PATH = "/v1/chat/completions"
@@ -122,7 +122,10 @@ def connections():
 def asker(base_url, admission=None, budget=None, admissions=None, self_check=SelfCheck(), waiting=Waiting(), **more):
     settings = LlmSettings(llm_base_url=base_url, llm_timeout=1, **{"llm_extra_body": {"top_k": 40}} | more)
     admissions = admissions or {target.base_url: admission or FakeAdmission() for target in settings.targets}
-    llms = [(each, CALLS.enter_context(Llm(settings, each))) for each in settings.targets]
+    llms = [
+        (each, CALLS.enter_context(Llm(each, settings.llm_timeout, settings.llm_max_tokens)))
+        for each in settings.targets
+    ]
     providers = [Provider(target, llm.ask, admissions[target.base_url], 128) for target, llm in llms]
     handler = AskHandler(
         providers, FakeCallCache(), budget or FakeBudget(), settings.llm_temperature, waiting, self_check
@@ -598,7 +601,7 @@ def test_an_internal_error_in_a_call_is_an_overload_error(httpserver, monkeypatc
     def broken(*_):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("llm_consumer.llm.completions.read", broken)
+    monkeypatch.setattr("pipeline.providers.llm.completions.read", broken)
     httpserver.expect_request(PATH).respond_with_json(completion("Scattering."))
     admission = FakeAdmission()
     outgoing = asker(httpserver.url_for("/v1"), admission)()
@@ -617,7 +620,7 @@ def test_a_call_aborted_by_a_stop_is_neither_failed_nor_remembered(httpserver):
 
     httpserver.expect_request(PATH).respond_with_handler(hang)
     settings = LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=20)
-    llm, call_cache, admission = Llm(settings), FakeCallCache(), FakeAdmission()
+    llm, call_cache, admission = Llm(settings.targets[0], 20, 128), FakeCallCache(), FakeAdmission()
     handler = AskHandler(
         [Provider(settings.targets[0], llm.ask, admission, 128)], call_cache, FakeBudget(), 0.7, Waiting()
     )

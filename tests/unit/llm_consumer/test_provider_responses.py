@@ -5,10 +5,10 @@ import json
 import pytest
 
 from llm_consumer.diagnosis import Variables, diagnose
-from llm_consumer.llm import CallFailed, EmptyAnswer, Llm
-from llm_consumer.prompt import Prompt
-from llm_consumer.settings import LlmSettings
-from tests.unit.llm_consumer.provider_responses import RECORDED
+from pipeline.providers.api import CallFailed, EmptyAnswer
+from pipeline.providers.llm import Llm, Prompt
+from pipeline.providers.targets import Target
+from tests.unit.pipeline.providers.provider_responses import RECORDED
 
 PROMPT = Prompt([{"role": "user", "content": "Why is the sky blue?"}], 0.7)
 VARIABLES = Variables("LLM_MODEL", "LLM_BASE_URL", "LLM_API_KEY")
@@ -24,7 +24,7 @@ def ask(httpserver):
             recorded.headers,
             content_type="text/plain" if is_text else "application/json",
         )
-        with Llm(LlmSettings(llm_base_url=httpserver.url_for("/v1"), llm_timeout=5)) as llm:
+        with Llm(Target("embedded", httpserver.url_for("/v1")), 5, 128) as llm:
             return llm.ask(PROMPT)
 
     return respond

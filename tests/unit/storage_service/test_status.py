@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline import provider
+from pipeline import provider_status
 from pipeline.budget import Budget
 from pipeline.errors import Unavailable
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.question import question_id
 from storage_service import app
 from storage_service.schemas import Ask, Providers, Statistics
@@ -160,12 +160,12 @@ class FakeRedis:
         return None if self.statuses is None else call(self)
 
     def smembers(self, key):
-        assert key == provider.INDEX
+        assert key == provider_status.INDEX
         return {each.encode() for each in self.statuses}
 
     def mget(self, keys):
         assert keys, "Redis rejects an MGET without keys"
-        return [self.statuses[key.removeprefix(provider.status_key(""))] for key in keys]
+        return [self.statuses[key.removeprefix(provider_status.status_key(""))] for key in keys]
 
 
 def test_statuses_of_indexed_providers_are_read():

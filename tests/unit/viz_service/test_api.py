@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from tests.unit.viz_service.fakes import (
     KNOWN,
     LIMITED,

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import topics
 from pipeline.budget import Budget
-from pipeline.provider import ProviderStatus
+from pipeline.provider_status import ProviderStatus
 from pipeline.topics import Topic
 from tests.unit.viz_service.fakes import LIMITED, NOW, SCRIPT, USED_UP, FakeStorage, waiting_error
 from viz_service import pipeline_state

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from werkzeug.datastructures import LanguageAccept
 
-from pipeline import provider
+from pipeline import provider_status
 from pipeline.messages import Cause
 from viz_service import assets, schemas
 from viz_service.texts import LANGUAGES, LOCALES, Language, catalogue, choose
@@ -77,8 +77,8 @@ def test_every_kind_and_state_has_a_text(language: Language) -> None:
         *(f"state.{each}" for each in (*get_args(schemas.Status), *get_args(schemas.Quality))),
         *(f"error.{each}" for each in ("overload", "quota", "permanent")),
         *(f"cause.{each}" for each in get_args(Cause)),
-        *(f"provider.{each}" for each in get_args(provider.State)),
-        *(f"provider.source.{each}" for each in get_args(provider.LimitSource)),
+        *(f"provider.{each}" for each in get_args(provider_status.State)),
+        *(f"provider.source.{each}" for each in get_args(provider_status.LimitSource)),
     ):
         assert t.entries[key]
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
-from llm_consumer.errors import classify_status
+from pipeline.providers.errors import classify_status
 from studies.baselines.celery import providers
 from tests.unit.studies.baselines.refusals import refusal
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
-from llm_consumer.hints import Limit
 from pipeline.messages import Cause
-from pipeline.provider import LimitSource
+from pipeline.provider_status import LimitSource
+from pipeline.providers.hints import Limit
 
 MINUTE = 60.0
 BUCKET_SECONDS = 0.5

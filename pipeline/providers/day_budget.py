@@ -24,8 +24,6 @@ from typing import Any
 
 import structlog
 
-from llm_consumer.prompt import Prompt
-from llm_consumer.spending import Spending
 from pipeline import budget, health, metrics
 from pipeline.best_effort_redis import BestEffortRedis
 
@@ -58,6 +56,21 @@ class Limits:
 
     def __bool__(self) -> bool:
         return self.tokens is not None or self.nanocost is not None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Spending of calls on a day.
+
+    Attributes:
+        day: The day (UTC).
+        tokens: Tokens of prompts and answers together.
+        nanocost: Cost in billionths of a currency unit.
+    """
+
+    day: date
+    tokens: int = 0
+    nanocost: int = 0
 
 
 @dataclass
@@ -211,6 +224,6 @@ def totals(counts: Mapping[str, int]) -> tuple[int, int]:
     return tokens, nanocost
 
 
-def tokens_at_most(prompt: Prompt, text: str) -> int:
+def tokens_at_most(request_bytes: int, text: str) -> int:
     """Returns the maximum number of tokens of a call, for a provider without usage: a token has at least one byte."""
-    return len(text.encode()) + sum(len(str(each["content"]).encode()) for each in prompt.messages)
+    return request_bytes + len(text.encode())

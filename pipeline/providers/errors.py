@@ -2,7 +2,7 @@
 
 `type` decides how the question continues, `cause` is why the call failed (`pipeline/messages.py`). There are hundreds
 of providers and gateways, and their error texts are more reliable than the status: used-up credit is reported as 400,
-401, 402, 403 and 429. `tests/unit/llm_consumer/provider_responses.py` has examples with sources.
+401, 402, 403 and 429. `tests/unit/pipeline/providers/provider_responses.py` has examples with sources.
 """
 
 import json
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from llm_consumer.hints import MAX_READ_CHARACTERS, unescaped, wait_seconds
-from llm_consumer.text import storable
-from llm_consumer.wordings import (
+from pipeline.messages import NOT_ADMITTED, Cause, ErrorType, ProviderError
+from pipeline.providers.hints import MAX_READ_CHARACTERS, unescaped, wait_seconds
+from pipeline.providers.text import storable
+from pipeline.providers.wordings import (
     ACCESS,
     ADDRESS_BARRED,
     CONTENT,
@@ -39,7 +40,6 @@ from llm_consumer.wordings import (
     TERMINATED,
     TOMORROW,
 )
-from pipeline.messages import NOT_ADMITTED, Cause, ErrorType, ProviderError
 
 LONG_RETRY_AFTER_SECONDS = 30
 """A rate limit with a wait of at least this is treated like a quota."""

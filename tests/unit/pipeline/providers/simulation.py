@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm_consumer.hints import Limit
-from llm_consumer.limiter import Book, Bounds, Limiter
+from pipeline.providers.hints import Limit
+from pipeline.providers.limiter import Book, Bounds, Limiter
 
 MINUTE = 60.0
 BEGIN = 1_000_000_020.0

@@ -1,7 +1,7 @@
 """State of the model's providers: llm-consumers write it to Redis, and other services read it.
 
 A status may disappear like everything in Redis; the next call to the provider writes it again
-(`llm_consumer/limiter.py`).
+(`pipeline/providers/limiter.py`).
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Phrases in error messages of providers, in all languages that were found, by their meaning. Data.
 
-`llm_consumer/errors.py` defines the order of the checks.
+`pipeline/providers/errors.py` defines the order of the checks.
 """
 
 import re

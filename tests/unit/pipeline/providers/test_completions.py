@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_consumer.completions import (
+from pipeline.providers.completions import (
     MAX_ANSWER_CHARACTERS,
     MAX_TOKENS,
     ONLY_THOUGHTS,
@@ -17,7 +17,7 @@ from llm_consumer.completions import (
     Usage,
     read,
 )
-from tests.unit.llm_consumer.provider_responses import RECORDED
+from tests.unit.pipeline.providers.provider_responses import RECORDED
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ANSWER = "Ice floats, as water expands when it freezes."

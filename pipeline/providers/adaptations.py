@@ -3,9 +3,9 @@
 import hashlib
 import json
 
-from llm_consumer.adaptation import Adaptation
-from llm_consumer.targets import Target
 from pipeline.best_effort_redis import BestEffortRedis
+from pipeline.providers.adaptation import Adaptation
+from pipeline.providers.targets import Target
 
 TTL_SECONDS = 7 * 86_400
 

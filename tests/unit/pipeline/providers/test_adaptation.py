@@ -1,6 +1,6 @@
 import pytest
 
-from llm_consumer.adaptation import CAP_TEMPERATURE, RENAME_MAX_TOKENS, SYSTEM_IN_USER, apply, learn
+from pipeline.providers.adaptation import CAP_TEMPERATURE, RENAME_MAX_TOKENS, SYSTEM_IN_USER, apply, learn
 
 NO_RULES = frozenset()
 

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from llm_consumer.errors import unusable_response
-from llm_consumer.hints import Limit
-from llm_consumer.llm import Answer, CallFailed, Stopped
-from llm_consumer.prompt import Prompt
-from llm_consumer.targets import Target
 from pipeline.errors import Unavailable
-from pipeline.messages import NOT_ADMITTED, ProviderError, Question
+from pipeline.messages import NOT_ADMITTED, ProviderError
+from pipeline.providers.api import CallFailed, Stopped
+from pipeline.providers.completions import Usage
+from pipeline.providers.errors import unusable_response
+from pipeline.providers.hints import Limit
+from pipeline.providers.targets import Target
 
 log = structlog.get_logger()
 
@@ -40,60 +40,82 @@ class Admission(Protocol):
         """Records that this process cancelled the call."""
 
 
+class Sized(Protocol):
+    """A request."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts."""
+
+
+class Metered(Protocol):
+    """An answer."""
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the call."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Limits that the provider has reported."""
+
+
+Request = TypeVar("Request", bound=Sized)
+Answer = TypeVar("Answer", bound=Metered)
+
+
 @dataclass(frozen=True)
-class Provider:
+class Provider(Generic[Request, Answer]):
     """A target with the limiter of its provider.
 
     Attributes:
         target: Target of the calls.
-        call: Makes a call.
+        call: Makes a call; raises `CallFailed`, or `Stopped`.
         admission: Limiter of the provider; targets of the same provider share it.
         answer_tokens: Maximum number of tokens of an answer.
     """
 
     target: Target
-    call: Callable[[Prompt], Answer]
+    call: Callable[[Request], Answer]
     admission: Admission
     answer_tokens: int
 
-    def ask(self, question: Question, prompt: Prompt) -> Answer:
+    def ask(self, request: Request, question_id: str, failed_at: datetime | None = None) -> Answer:
         """Makes one call.
+
+        Args:
+            request: The request.
+            question_id: The question that it is for.
+            failed_at: When a call like this one last failed; None: none has failed.
 
         Raises:
             CallFailed: There was no answer; its error contains whether that counts as a retry of the question.
             Unavailable: The provider admits no call, or this process stops.
         """
-        size = sum(len(each["content"].encode()) for each in prompt.messages)
-        call_id = self.admission.admit(size // BYTES_PER_TOKEN + self.answer_tokens)
+        call_id = self.admission.admit(request.size // BYTES_PER_TOKEN + self.answer_tokens)
         try:
-            answer = self.call(prompt)
+            answer = self.call(request)
         except CallFailed as failure:
-            failure.error = self._noted(call_id, question, failure)
+            failure.error = self._noted(call_id, question_id, failed_at, failure)
             raise
         except Stopped as error:
             self.admission.abandoned(call_id)
             raise Unavailable("this process stops", already_logged=True) from error
         except Exception as error:  # a fault of this program or a library is a failed call, not a fault of the message
-            log.exception("failed to make a call", question_id=question.question_id)
+            log.exception("failed to make a call", question_id=question_id)
             self.admission.abandoned(call_id)
             raise CallFailed(unusable_response(f"unreadable answer: {type(error).__name__}: {error}")) from error
         self.admission.answered(call_id, answer.usage.prompt_tokens + answer.usage.completion_tokens, answer.limits)
         return answer
 
-    def _noted(self, call_id: str, question: Question, failure: CallFailed) -> ProviderError:
+    def _noted(self, call_id: str, question_id: str, failed_at: datetime | None, failure: CallFailed) -> ProviderError:
         error = failure.error
         if error.cause in NOT_ADMITTED:
             self.admission.refused(call_id, error, failure.limits)
             return error.model_copy(update={"counts_as_retry": False})
         if error.cause == "unavailable":
-            at_fault = self.admission.failed(call_id, question.question_id, _failed_before(question), error)
+            at_fault = self.admission.failed(call_id, question_id, failed_at, error)
             return error.model_copy(update={"counts_as_retry": at_fault})
         tokens = failure.usage.prompt_tokens + failure.usage.completion_tokens
         self.admission.answered(call_id, tokens, failure.limits)
         return error
-
-
-def _failed_before(question: Question) -> datetime | None:
-    """Returns when a call of this generation last failed; None if none has failed."""
-    last = question.errors[-1] if question.errors else None
-    return last.failed_at if last and last.attempt == question.processing_attempts else None

@@ -1,4 +1,4 @@
-"""One call to the model: `POST /chat/completions` of OpenAI's API, which many providers offer.
+"""One HTTP call to a provider: time-outs, size limits, and adaptation to the fields that it supports.
 
 It does not use OpenAI's SDK, which needs ten times the processor time. Its retries are not needed, because failed calls
 wait in a topic, and its types do not fit, because servers of many kinds may answer.
@@ -8,25 +8,23 @@ import asyncio
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import aiohttp
 import structlog
 
-from llm_consumer import completions, hints
-from llm_consumer.adaptation import Adaptation, apply, learn
-from llm_consumer.completions import NoCompletion, Usage
-from llm_consumer.errors import classify_status, redacted, unusable_response
-from llm_consumer.hints import Limit
-from llm_consumer.prompt import Prompt
-from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import NO_KEY, Target
 from pipeline import http
 from pipeline.messages import ProviderError
+from pipeline.providers import hints
+from pipeline.providers.adaptation import Adaptation, apply, learn
+from pipeline.providers.completions import NoCompletion, Usage
+from pipeline.providers.errors import classify_status, redacted, unusable_response
+from pipeline.providers.hints import Limit
+from pipeline.providers.targets import NO_KEY, Target
 
 log = structlog.get_logger()
 
@@ -64,24 +62,21 @@ class Stopped(Exception):
     """The call was cancelled because the process stops. Neither the question nor the provider is at fault."""
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True)
-class Answer:
-    """An answer of the model.
+class Reply(Generic[R]):
+    """What a provider replied.
 
     Attributes:
-        text: The answer, without thoughts.
-        model: Name of the model that the provider has returned.
+        content: What was read from its body.
         latency_ms: Time from the request to the last byte.
-        usage: Tokens of the call.
-        finish_reason: Finish reason of the provider.
         limits: Limits that the provider has reported.
     """
 
-    text: str
-    model: str
+    content: R
     latency_ms: int
-    usage: Usage
-    finish_reason: str
     limits: tuple[Limit, ...] = ()
 
 
@@ -106,51 +101,54 @@ class LocalAdaptations:
         """Does nothing."""
 
 
-class Llm:
-    """Client of an OpenAI-compatible API. Safe to use from several threads.
+class Api:
+    """Client of a provider's API. Safe to use from several threads.
 
     Calls run in a separate event loop, because only there a call can have a timeout as a whole. The timeouts of HTTP
     clients apply to each read, so a response that arrives byte by byte would never reach them.
     """
 
-    def __init__(
-        self, settings: LlmSettings, target: Target | None = None, adaptations: Adaptations | None = None
-    ) -> None:
+    def __init__(self, target: Target, timeout_seconds: float, adaptations: Adaptations | None = None) -> None:
         """Makes a client.
 
         Args:
-            settings: Settings of the service.
-            target: Target of the calls; None: that of the first attempt.
+            target: Target of the calls.
+            timeout_seconds: Timeout of a whole call.
             adaptations: Adaptations that are shared with other workers; None: they are not shared.
         """
-        self._settings = settings
-        self._target = target or settings.targets[0]
+        self.target = target
+        self._timeout_seconds = timeout_seconds
         self._adaptations = LocalAdaptations() if adaptations is None else adaptations
-        self.adaptation = self._adaptations.recall(self._target)
+        self.adaptation = self._adaptations.recall(target)
         """Learnt rules about fields that the target does not support."""
         self._closing = False
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True).start()
         self._session = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
 
-    def ask(self, prompt: Prompt) -> Answer:
-        """Makes a call, for at most `LLM_TIMEOUT` seconds.
+    def post(self, path: str, fields: Mapping[str, Any], read: Callable[[bytes, datetime], R]) -> Reply[R]:
+        """Makes a call, for at most `timeout_seconds`.
 
         If the provider refuses a request because of a field, it is sent again without the field, and so are all later
         requests.
+
+        Args:
+            path: Path below the target's base URL, with a slash at its start.
+            fields: Fields of the request; those that are None are left out.
+            read: Reads a successful body; raises `NoCompletion` if it has no answer.
 
         Raises:
             EmptyAnswer: The answer was empty.
             CallFailed: There was no answer, or the provider refused the call.
             Stopped: `close` was called meanwhile.
         """
-        fields = self._fields(prompt)
-        until = time.monotonic() + self._settings.llm_timeout
+        fields = {name: value for name, value in fields.items() if value is not None}
+        until = time.monotonic() + self._timeout_seconds
         for _ in range(MAX_ADAPTATIONS):
             known = self.adaptation
             request = apply(fields, known)
             try:
-                return self._ask(request, until)
+                return self._call(path, request, read, until)
             except CallFailed as failure:
                 if failure.error.status_code not in (400, 422):
                     raise
@@ -158,7 +156,7 @@ class Llm:
                 if learnt is None:
                     raise
                 self._learn(learnt - known)
-        return self._ask(apply(fields, self.adaptation), until)
+        return self._call(path, apply(fields, self.adaptation), read, until)
 
     def close(self) -> None:
         """Cancels running calls and closes the connections."""
@@ -171,32 +169,21 @@ class Llm:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _fields(self, prompt: Prompt) -> dict[str, Any]:
-        fields = {
-            "model": self._target.model,
-            "messages": prompt.messages,
-            "temperature": prompt.temperature,
-            "top_p": 0.9,
-            "max_tokens": self._settings.llm_max_tokens,
-            "stream": False,
-            **self._target.extra_body,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
-
     def _learn(self, rules: Adaptation) -> None:
         self.adaptation |= rules
-        self._adaptations.keep(self._target, self.adaptation)
+        self._adaptations.keep(self.target, self.adaptation)
         log.warning(
             "adapted requests to the target",
-            model=self._target.model,
-            base_url=self._target.base_url,
+            model=self.target.model,
+            base_url=self.target.base_url,
             learnt=sorted(rules),
         )
 
-    def _ask(self, request: dict[str, Any], until: float) -> Answer:
+    def _call(self, path: str, request: dict[str, Any], read: Callable[[bytes, datetime], R], until: float) -> Reply[R]:
         started = time.monotonic()
         try:
-            status, headers, body = asyncio.run_coroutine_threadsafe(self._post(request, until), self._loop).result()
+            sent = asyncio.run_coroutine_threadsafe(self._post(path, request, until), self._loop)
+            status, headers, body = sent.result()
         except CallFailed:
             if self._closing:
                 raise Stopped from None
@@ -207,39 +194,32 @@ class Llm:
             raise CallFailed(classify_status(status, text, headers, now), limits=hints.limits(headers, text, now))
         limits = hints.limits(headers, "", now)
         try:
-            completion = completions.read(body, self._target.model, now)
+            content = read(body, now)
         except NoCompletion as none:
             kind = EmptyAnswer if none.empty else CallFailed
             error = none.error.model_copy(update={"message": redacted(none.error.message, self._keys)})
             raise kind(error, none.usage, limits) from none
-        return Answer(
-            text=completion.text,
-            model=completion.model,
-            latency_ms=round((time.monotonic() - started) * 1000),
-            usage=completion.usage,
-            finish_reason=completion.finish_reason,
-            limits=limits,
-        )
+        return Reply(content, round((time.monotonic() - started) * 1000), limits)
 
     @property
     def _keys(self) -> list[str]:
         """Keys to remove from texts of the provider, which may repeat parts of the request."""
-        key = self._target.api_key.get_secret_value()
+        key = self.target.api_key.get_secret_value()
         return [] if key == NO_KEY.get_secret_value() else [key]
 
     async def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             headers={
-                "Authorization": f"Bearer {self._target.api_key.get_secret_value()}",
+                "Authorization": f"Bearer {self.target.api_key.get_secret_value()}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
             },
             auto_decompress=False,  # `_read` decompresses with a size limit
-            connector=aiohttp.TCPConnector(limit=0),  # LLM_CONCURRENCY is the limit
+            connector=aiohttp.TCPConnector(limit=0),  # the limiter limits the calls in flight
             timeout=aiohttp.ClientTimeout(),  # `_post` has a timeout for the whole call
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            trust_env=http.is_outside(self._target.base_url),  # whether to use a proxy of the environment
+            trust_env=http.is_outside(self.target.base_url),  # whether to use a proxy of the environment
         )
 
     async def _shut(self) -> None:
@@ -248,10 +228,10 @@ class Llm:
                 task.cancel()
         await self._session.close()
 
-    async def _post(self, request: dict[str, Any], until: float) -> tuple[int, dict[str, str], bytes]:
+    async def _post(self, path: str, request: dict[str, Any], until: float) -> tuple[int, dict[str, str], bytes]:
         """Returns the status, the headers (with lower-case names) and the body of a response."""
-        seconds = self._settings.llm_timeout
-        url = f"{self._target.base_url.rstrip('/')}/chat/completions"
+        seconds = self._timeout_seconds
+        url = f"{self.target.base_url.rstrip('/')}{path}"
         try:
             async with (
                 asyncio.timeout(until - time.monotonic()),

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from llm_consumer.admission import Admission, Identity, read, write
-from llm_consumer.limiter import Book, Bounds, Call, ReportedLimit
 from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import Target
-from pipeline import provider
+from pipeline import provider_status
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import ProviderError
+from pipeline.providers.admission import Admission, Identity, read, write
+from pipeline.providers.limiter import Book, Bounds, Call, ReportedLimit
+from pipeline.providers.targets import Target
 from pipeline.share import Share
 
 REFUSED = ProviderError(type="quota", cause="quota", status_code=429, message="no more today", retry_after_seconds=600)
@@ -184,14 +184,14 @@ def test_the_status_has_the_cause_of_the_wait_and_no_key(replica, redis, clock):
     one = replica(requests_per_minute=60)
     one.answered(one.admit(10), 42, ())
     one.refused(one.admit(10), REFUSED, ())
-    stored = redis.stored[provider.status_key(IDENTITY.id)]
+    stored = redis.stored[provider_status.status_key(IDENTITY.id)]
     assert b"sk-secret" not in stored
-    [status] = provider.read_statuses([stored], one.status().at)
+    [status] = provider_status.read_statuses([stored], one.status().at)
     assert (status.state, status.cause, status.message) == ("limited", "quota", "no more today")
     assert (status.requests_per_minute, status.limit_source) == (60, "settings")
     assert (status.calls_last_minute, status.refused_last_minute, status.tokens_last_minute) == (1, 1, 42)
     assert status.waiting_until.timestamp() == clock.seconds + 600
-    assert redis.stored[provider.INDEX] == {IDENTITY.id}
+    assert redis.stored[provider_status.INDEX] == {IDENTITY.id}
 
 
 def test_reopening_applies_to_all_replicas(replica):

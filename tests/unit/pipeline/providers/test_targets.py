@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from llm_consumer.settings import LlmSettings
-from llm_consumer.targets import ModelName, Price, price_of, read_keys, read_limits, read_models, read_prices
+from pipeline.providers.targets import ModelName, Price, price_of, read_keys, read_limits, read_models, read_prices
 from pipeline.settings import load
 
 BIG = "http://big:8000/v1"

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from llm_consumer.text import Separated, separate_thoughts, storable, whole_sentences
+from pipeline.providers.text import Separated, separate_thoughts, storable, whole_sentences
 
 ANSWER = "Ice floats."
 

@@ -6,12 +6,8 @@ from decimal import Decimal
 import pytest
 import structlog
 
-from llm_consumer.budget import DayBudget, Limits, NoBudget, tokens_at_most
-from llm_consumer.prompt import prompts
-from llm_consumer.spending import Spending, sum_spending
 from pipeline import budget
-from pipeline.messages import DeadLetter, ErrorRecord, FailedQuestion, ProviderError, RetryableFailure
-from tests.unit import samples
+from pipeline.providers.day_budget import DayBudget, Limits, NoBudget, Spending, tokens_at_most
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -245,28 +241,4 @@ def test_limits_are_true_when_at_least_one_is_set(limits, any_):
 
 
 def test_the_upper_bound_of_tokens_counts_one_per_byte():
-    [made] = prompts(samples.question(), 0.7)
-    assert tokens_at_most(made, "ä") - tokens_at_most(made, "") == 2
-
-
-def test_answers_of_the_day_are_summed_and_duplicates_counted_once():
-    def answer(hours, cost=None, **changes):
-        return samples.response(generated_at=samples.NOW + timedelta(hours=hours), cost=cost, **changes)
-
-    one = answer(0, Decimal("0.0000001"))
-    today = [one, one, answer(1, Decimal("0.0000002"), processing_attempts=2), answer(2)]
-    spent = sum_spending(samples.NOW.date(), [*today, answer(24), answer(-4)])
-    assert (spent.tokens, spent.nanocost) == (75, 300)
-
-
-def test_the_cost_of_an_empty_answer_is_counted_once_over_all_its_messages():
-    error = ProviderError(type="overload", message="empty answer", prompt_tokens=20, cost=Decimal("0.0000001"))
-    earlier = ErrorRecord(attempt=1, retry=2, failed_at=samples.NOW, **error.model_dump())
-    last = earlier.model_copy(update={"retry": 3, "failed_at": samples.NOW + timedelta(seconds=8)})
-    asked = samples.question(retry_count=2)
-    first = asked.convert_to(RetryableFailure, errors=(earlier,), error=error, failed_at=earlier.failed_at)
-    second = asked.convert_to(RetryableFailure, errors=(earlier, last), error=error, failed_at=last.failed_at)
-    given_up = second.convert_to(FailedQuestion, reason="retries_exhausted", source=samples.SOURCE)
-    unreadable = DeadLetter.of(None, b"x", samples.SOURCE, "no JSON", samples.NOW)
-    spent = sum_spending(samples.NOW.date(), [first, second, given_up, unreadable, samples.question()])
-    assert (spent.tokens, spent.nanocost) == (40, 200)
+    assert tokens_at_most(100, "ä") == 102

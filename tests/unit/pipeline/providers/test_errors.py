@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from llm_consumer.errors import (
+from pipeline.messages import NOT_ADMITTED, ProviderError
+from pipeline.providers.errors import (
     MAX_MESSAGE_CHARACTERS,
     classify_empty,
     classify_error_body,
@@ -15,8 +16,7 @@ from llm_consumer.errors import (
     redacted,
     unusable_response,
 )
-from pipeline.messages import NOT_ADMITTED, ProviderError
-from tests.unit.llm_consumer.provider_responses import RECORDED
+from tests.unit.pipeline.providers.provider_responses import RECORDED
 from tests.unit.samples import NOW
 
 GEMINI = '{"error": {"code": 429, "message": "You exceeded your current quota", "status": "RESOURCE_EXHAUSTED"}}'

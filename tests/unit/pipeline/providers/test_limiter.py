@@ -2,9 +2,9 @@
 
 import pytest
 
-from llm_consumer.hints import Limit
-from llm_consumer.limiter import MINUTE, Book, Bounds, Limiter, newer
-from tests.unit.llm_consumer.simulation import (
+from pipeline.providers.hints import Limit
+from pipeline.providers.limiter import MINUTE, Book, Bounds, Limiter, newer
+from tests.unit.pipeline.providers.simulation import (
     FixedWindow,
     Simulation,
     SlidingWindow,

@@ -17,16 +17,16 @@ from typing import Any, Self
 
 import structlog
 
-from llm_consumer.hints import Limit
-from llm_consumer.limiter import Book, Bounds, Call, Limiter, ReportedLimit, follow_clock, newer
-from llm_consumer.targets import Target
-from pipeline import provider
+from pipeline import provider_status
 from pipeline.batcher import Batcher
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.clock import Clock
 from pipeline.errors import Unavailable
 from pipeline.messages import ProviderError
-from pipeline.provider import ProviderStatus, State
+from pipeline.provider_status import ProviderStatus, State
+from pipeline.providers.hints import Limit
+from pipeline.providers.limiter import Book, Bounds, Call, Limiter, ReportedLimit, follow_clock, newer
+from pipeline.providers.targets import Target
 from pipeline.share import Share
 
 log = structlog.get_logger()
@@ -197,9 +197,9 @@ class Admission:
             status = done[2]
             transaction.multi()
             transaction.set(self._key, done[1], ex=BOOK_TTL_SECONDS)
-            key = provider.status_key(self._identity.id)
-            transaction.set(key, status.model_dump_json(), ex=provider.STATUS_TTL_SECONDS)
-            transaction.sadd(provider.INDEX, self._identity.id)
+            key = provider_status.status_key(self._identity.id)
+            transaction.set(key, status.model_dump_json(), ex=provider_status.STATUS_TTL_SECONDS)
+            transaction.sadd(provider_status.INDEX, self._identity.id)
             return done
 
         def change(client: Any) -> tuple[list[Any], bytes, ProviderStatus]:

@@ -9,11 +9,12 @@ import zlib
 import pytest
 from werkzeug import Response
 
-from llm_consumer.adaptation import RENAME_MAX_TOKENS, SYSTEM_IN_USER
-from llm_consumer.llm import MAX_BODY_BYTES, CallFailed, Llm
-from llm_consumer.prompt import Prompt
 from llm_consumer.settings import LlmSettings
-from tests.unit.llm_consumer.provider_responses import completion
+from pipeline.providers.adaptation import RENAME_MAX_TOKENS, SYSTEM_IN_USER
+from pipeline.providers.api import MAX_BODY_BYTES, CallFailed
+from pipeline.providers.llm import Llm, Prompt
+from pipeline.providers.targets import Target
+from tests.unit.pipeline.providers.provider_responses import completion
 
 PATH = "/v1/chat/completions"
 PROMPT = Prompt([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}], 0.7)
@@ -27,7 +28,8 @@ def llm(httpserver):
 
     def make(**settings):
         values = {"llm_base_url": httpserver.url_for("/v1"), "llm_timeout": 10, "llm_api_key": KEY} | settings
-        made.append(Llm(LlmSettings(**values)))
+        read = LlmSettings(**values)
+        made.append(Llm(read.targets[0], read.llm_timeout, read.llm_max_tokens))
         return made[-1]
 
     yield make
@@ -272,8 +274,8 @@ def test_learnt_adaptations_are_shared(httpserver):
     httpserver.expect_request(PATH).respond_with_handler(
         refusing(lambda sent_body: "unknown field top_p" if "top_p" in sent_body else None)
     )
-    settings, kept = LlmSettings(llm_base_url=httpserver.url_for("/v1")), Kept()
+    target, kept = Target("m", httpserver.url_for("/v1")), Kept()
     for _ in range(2):
-        with Llm(settings, adaptations=kept) as each:
+        with Llm(target, 10, 128, kept) as each:
             each.ask(PROMPT)
     assert len(httpserver.log) == 3

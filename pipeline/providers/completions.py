@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from llm_consumer.errors import classify_empty, classify_error_body, classify_status, unusable_response
-from llm_consumer.text import separate_thoughts, storable, whole_sentences
 from pipeline.messages import ProviderError
+from pipeline.providers.errors import classify_empty, classify_error_body, classify_status, unusable_response
+from pipeline.providers.text import separate_thoughts, storable, whole_sentences
 
 MAX_TOKENS = 2**31 - 1
 """Maximum of PostgreSQL's integer; larger counts are clamped."""

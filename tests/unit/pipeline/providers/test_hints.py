@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from llm_consumer.hints import Limit, limits, retry_after_seconds, wait_seconds
-from tests.unit.llm_consumer.provider_responses import RECORDED
+from pipeline.providers.hints import Limit, limits, retry_after_seconds, wait_seconds
+from tests.unit.pipeline.providers.provider_responses import RECORDED
 from tests.unit.samples import NOW
 
 SOON = NOW + timedelta(seconds=90)
