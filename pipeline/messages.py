@@ -50,6 +50,11 @@ UnscoredReason = Literal["no_reference", UnscorableReason]
 """Why an answer has no score. `no_reference`: there is nothing to compare it with."""
 ScoreWarning = Literal["truncated", "repetition"]
 """`truncated`: the end of a text did not affect the score. `repetition`: the answer repeats itself."""
+JudgeProblem = Literal["wrong", "incomplete", "off_topic", "refused"]
+"""What a judge finds wrong: `wrong` (something that matters is false), `incomplete` (the main point is missing),
+`off_topic` (the answer evades the question, or is about something else). `refused`: it does not judge this answer."""
+RejectedBy = Literal["score", "judge"]
+"""Why an answer is not accepted. `score`: its score is below the threshold. `judge`: only the judge rejects it."""
 Rejection = Literal["malformed", "internal_error"]
 """`malformed`: the message cannot be read, or its data are invalid. `internal_error`: a fault of a service."""
 Reason = Literal["retries_exhausted", "patience_exhausted", "not_retryable", Rejection]
@@ -129,6 +134,22 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
+class Judgement(BaseModel):
+    """What a judge says about an answer: a model that compares it with the references."""
+
+    model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
+
+    probability: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False, description="That the answer is right; null: it was refused."),
+    ]
+    problem: JudgeProblem | None = Field(default=None, description="What is probably wrong; null: nothing.")
+    model: str
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens = 0
+    cost: Cost | None = None
+
+
 class BestAnswer(BaseModel):
     """The best scored answer so far."""
 
@@ -144,6 +165,8 @@ class BestAnswer(BaseModel):
     model: str
     scorer: str | None = None
     warnings: tuple[ScoreWarning, ...] = ()
+    judgement: Judgement | None = None
+    rejected_by: RejectedBy | None = None
 
 
 class Attempt(BaseModel):
@@ -160,6 +183,7 @@ class Attempt(BaseModel):
     completion_tokens: Tokens
     reasoning_tokens: Tokens = 0
     cost: Cost | None = None
+    judgement: Judgement | None = Field(default=None, description="Null: no judge was asked.")
     generated_at: Timestamp
 
 
@@ -299,12 +323,16 @@ class Validated(Question):
         UnscoredReason | None, Field(description="Null for a scored answer, and in messages of older versions.")
     ] = None
     warnings: Annotated[tuple[ScoreWarning, ...], Field(description="What to know about the score.")] = ()
+    judgement: Judgement | None = Field(default=None, description="Null: no judge was asked about this answer.")
+    rejected_by: RejectedBy | None = Field(
+        default=None, description="Null for an accepted or unscored answer, and in messages of older versions."
+    )
     total_processing_time_ms: Milliseconds
     validated_at: Timestamp
 
 
 class LowQuality(Response):
-    """A record of an attempt below the threshold (`low-quality-responses`); it is the last one in `attempts`."""
+    """A record of an attempt that was not accepted (`low-quality-responses`); it is the last one in `attempts`."""
 
     bert_score: Score
     bert_precision: Score
@@ -314,6 +342,8 @@ class LowQuality(Response):
     scorer: str
     warnings: Annotated[tuple[ScoreWarning, ...], Field(description="What to know about the score.")] = ()
     threshold: float
+    judgement: Judgement | None = Field(default=None, description="Null: no judge was asked.")
+    rejected_by: RejectedBy = "score"
     decision: Literal["regenerate", "max_retries_reached"]
     scored_at: Timestamp
 

@@ -9,11 +9,13 @@ from pipeline.messages import (
     Attempt,
     BestAnswer,
     FailedQuestion,
+    Judgement,
     LowQuality,
     ProviderError,
     Quality,
     Question,
     RecordPosition,
+    RejectedBy,
     Response,
     ScoreWarning,
     UnscorableReason,
@@ -72,15 +74,25 @@ class Gate:
         max_attempts: Generations after which the best answer so far is kept.
         self_check_threshold: `threshold` for an answer without reference; its score is the agreement with further
             answers, which has another scale.
+        judge_threshold: Probability at or above which an answer that a judge was asked about is accepted.
     """
 
     threshold: float
     max_attempts: int
     self_check_threshold: float
+    judge_threshold: float = 0.5
 
     def of(self, response: Response) -> float:
         """Returns the threshold for the kind of score that an answer has."""
         return self.threshold if response.original_answer else self.self_check_threshold
+
+    def rejects(self, threshold: float, score: float, judgement: Judgement | None) -> RejectedBy | None:
+        """Returns what rejects an answer with this threshold for its score; None if it is accepted."""
+        if score < threshold:
+            return "score"
+        if judgement and (judgement.probability is None or judgement.probability < self.judge_threshold):
+            return "judge"
+        return None
 
 
 _QUALITIES: dict[bool, tuple[Quality, Quality]] = {
@@ -98,25 +110,34 @@ class Routed:
     message: Question
 
 
-def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, now: datetime) -> list[Routed]:
+def decide(
+    response: Response,
+    score: BertScore | NoScore | None,
+    gate: Gate,
+    now: datetime,
+    judgement: Judgement | None = None,
+) -> list[Routed]:
     """Decides whether an answer is kept or the question is asked again.
 
     Args:
         response: The answer.
         score: Its score against the best reference, or against its samples if there is no reference, or why the scorer
             cannot read them; None without reference and samples.
-        gate: Threshold and limit of attempts.
+        gate: Thresholds and limit of attempts.
         now: Time of the decision.
+        judgement: What the judge says; None: it was not asked.
 
     Returns:
-        The next message of the question (`validated-responses` or `questions-pending`) and, for an answer below the
-        threshold, its record (`low-quality-responses`). An answer without a score has no such record.
+        The next message of the question (`validated-responses` or `questions-pending`) and, for a scored answer that is
+        not accepted, its record (`low-quality-responses`).
     """
     if score is None:
         return [_unscored(response, (*response.attempts, _attempt(response, None)), "no_reference", (), now)]
     if isinstance(score, NoScore):
         return [_unreadable(response, score, gate, now)]
-    attempts = (*response.attempts, _attempt(response, score))
+    attempts = (*response.attempts, _attempt(response, score, judgement))
+    threshold = gate.of(response)
+    rejected_by = gate.rejects(threshold, score.score, judgement)
     this = BestAnswer(
         llm_response=response.llm_response,
         model=response.model,
@@ -128,21 +149,19 @@ def decide(response: Response, score: BertScore | NoScore | None, gate: Gate, no
         reference_index=score.reference_index,
         scorer=score.scorer,
         warnings=score.warnings,
+        judgement=judgement,
+        rejected_by=rejected_by,
     )
     passed, used_up = _QUALITIES[bool(response.original_answer)]
-    if score.score >= gate.of(response):
-        return [_keep(response, this, attempts, passed, score.scorer, now)]
-    # The earlier of two answers with the same score is kept.
-    best = response.best if response.best and response.best.bert_score >= this.bert_score else this
+    if rejected_by is None:
+        return [_keep(response, this, attempts, passed, now)]
+    best = better(response.best, this)
+    decision: Literal["regenerate", "max_retries_reached"]
     if response.processing_attempts < gate.max_attempts:
-        return [
-            Routed(topics.QUESTIONS_PENDING, _again(response, best, attempts)),
-            _record(response, score, attempts, gate, "regenerate", now),
-        ]
-    return [
-        _keep(response, best, attempts, used_up, score.scorer, now),
-        _record(response, score, attempts, gate, "max_retries_reached", now),
-    ]
+        decision, following = "regenerate", Routed(topics.QUESTIONS_PENDING, _again(response, best, attempts))
+    else:
+        decision, following = "max_retries_reached", _keep(response, best, attempts, used_up, now)
+    return [following, _record(response, this, attempts, threshold, decision, now)]
 
 
 def give_up(
@@ -168,10 +187,24 @@ def give_up(
         failed = question.convert_to(FailedQuestion, reason=reason, error=error, source=source, failed_at=now)
         return Routed(topics.PERMANENT, failed)
     used_up = _QUALITIES[bool(question.original_answer)][1]
-    return _keep(question, question.best, question.attempts, used_up, question.best.scorer, now)
+    return _keep(question, question.best, question.attempts, used_up, now)
 
 
-def _attempt(response: Response, score: BertScore | None) -> Attempt:
+def better(earlier: BestAnswer | None, later: BestAnswer) -> BestAnswer:
+    """Returns the better of two rejected answers, the earlier one if they are equal.
+
+    The score decides, except that a judge decides about answers that only it rejects, and these are the better ones.
+    """
+
+    def rank(answer: BestAnswer) -> tuple[bool, float, float]:
+        judged = answer.rejected_by == "judge"
+        probability = answer.judgement.probability if answer.judgement and judged else None
+        return judged, probability or 0.0, answer.bert_score
+
+    return earlier if earlier and rank(earlier) >= rank(later) else later
+
+
+def _attempt(response: Response, score: BertScore | None, judgement: Judgement | None = None) -> Attempt:
     return Attempt(
         attempt=response.processing_attempts,
         model=response.model,
@@ -182,6 +215,7 @@ def _attempt(response: Response, score: BertScore | None) -> Attempt:
         completion_tokens=response.completion_tokens,
         reasoning_tokens=response.reasoning_tokens,
         cost=response.cost,
+        judgement=judgement,
         generated_at=response.generated_at,
     )
 
@@ -193,7 +227,7 @@ def _unreadable(response: Response, score: NoScore, gate: Gate, now: datetime) -
         return Routed(topics.QUESTIONS_PENDING, _again(response, response.best, attempts))
     if response.best:
         used_up = _QUALITIES[bool(response.original_answer)][1]
-        return _keep(response, response.best, attempts, used_up, response.best.scorer, now)
+        return _keep(response, response.best, attempts, used_up, now)
     return _unscored(response, attempts, score.reason, score.warnings, now)
 
 
@@ -213,7 +247,6 @@ def _keep(
     best: BestAnswer,
     attempts: tuple[Attempt, ...],
     quality: Quality,
-    scorer: str | None,
     now: datetime,
 ) -> Routed:
     return _validated(
@@ -229,8 +262,10 @@ def _keep(
         bert_f1=best.bert_f1,
         reference_index=best.reference_index,
         quality=quality,
-        scorer=scorer,
+        scorer=best.scorer,
         warnings=best.warnings,
+        judgement=best.judgement,
+        rejected_by=best.rejected_by,
     )
 
 
@@ -266,9 +301,9 @@ def _validated(question: Question, now: datetime, **fields: Any) -> Routed:
 
 def _record(
     response: Response,
-    score: BertScore,
+    answer: BestAnswer,
     attempts: tuple[Attempt, ...],
-    gate: Gate,
+    threshold: float,
     decision: Literal["regenerate", "max_retries_reached"],
     now: datetime,
 ) -> Routed:
@@ -277,14 +312,16 @@ def _record(
         response.convert_to(
             LowQuality,
             attempts=attempts,
-            bert_score=score.score,
-            bert_precision=score.precision,
-            bert_recall=score.recall,
-            bert_f1=score.f1,
-            reference_index=score.reference_index,
-            scorer=score.scorer,
-            warnings=score.warnings,
-            threshold=gate.of(response),
+            bert_score=answer.bert_score,
+            bert_precision=answer.bert_precision,
+            bert_recall=answer.bert_recall,
+            bert_f1=answer.bert_f1,
+            reference_index=answer.reference_index,
+            scorer=answer.scorer,
+            warnings=answer.warnings,
+            threshold=threshold,
+            judgement=answer.judgement,
+            rejected_by=answer.rejected_by,
             decision=decision,
             samples=(),  # not needed any more
             scored_at=now,

@@ -3,7 +3,7 @@
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import sizes, topics
+from pipeline import routing, sizes, topics
 from pipeline.messages import MAX_ATTEMPTS_LIMIT, Attempt, BestAnswer, ErrorRecord, LowQuality, Question
 
 log = structlog.get_logger()
@@ -13,10 +13,8 @@ _ERRORS: TypeAdapter[tuple[ErrorRecord, ...]] = TypeAdapter(tuple[ErrorRecord, .
 
 
 def best_of(low: LowQuality) -> BestAnswer:
-    """Returns the best scored answer of a question, including this attempt; of equal scores the first one."""
-    if low.best and low.best.bert_score >= low.bert_score:
-        return low.best
-    return BestAnswer(
+    """Returns the best answer of a question, including this attempt."""
+    this = BestAnswer(
         llm_response=low.llm_response,
         bert_score=low.bert_score,
         bert_precision=low.bert_precision,
@@ -27,7 +25,10 @@ def best_of(low: LowQuality) -> BestAnswer:
         model=low.model,
         scorer=low.scorer,
         warnings=low.warnings,
+        judgement=low.judgement,
+        rejected_by=low.rejected_by,
     )
+    return routing.better(low.best, this)
 
 
 def resumed(question: Question, best: str | None, attempts: str | None, errors: str | None) -> Question:

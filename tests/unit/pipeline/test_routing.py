@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import topics
-from pipeline.messages import LowQuality, ProviderError, Question, Response, Validated
+from pipeline.messages import Judgement, LowQuality, ProviderError, Question, Response, Validated
 from pipeline.routing import BertScore, Gate, NoScore, decide, give_up
 from tests.unit import samples
 
@@ -49,6 +49,61 @@ def test_a_good_answer_is_accepted():
     assert kept.bert_f1 == 0.35
     assert kept.total_processing_time_ms == 2000
     assert records == []
+
+
+def judged(probability, problem=None):
+    return Judgement(probability=probability, problem=problem, model="judge", prompt_tokens=200, completion_tokens=1)
+
+
+def test_an_answer_is_accepted_when_the_judge_agrees():
+    [routed] = decide(samples.response(), score(0.7), GATE, samples.NOW, judged(0.5))
+    kept = routed.message
+    assert (kept.quality, kept.rejected_by) == ("accepted", None)
+    assert kept.judgement == kept.attempts[0].judgement == judged(0.5)
+
+
+@pytest.mark.parametrize("probability", [0.49, None])
+def test_an_answer_is_regenerated_when_the_judge_rejects_it(probability):
+    again, record = (
+        each.message for each in decide(samples.response(), score(0.9), GATE, samples.NOW, judged(probability, "wrong"))
+    )
+    assert (type(again), type(record)) == (Question, LowQuality)
+    assert (again.best.rejected_by, again.best.judgement.problem) == ("judge", "wrong")
+    assert (record.rejected_by, record.judgement.probability, record.bert_score) == ("judge", probability, 0.9)
+
+
+def test_an_answer_below_the_threshold_is_rejected_by_its_score_whatever_the_judge_says():
+    _, record = decide(samples.response(), score(0.69), GATE, samples.NOW, judged(1.0))
+    assert record.message.rejected_by == "score"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "kept"),
+    [
+        ((0.75, 0.2), (0.9, 0.1), 1),
+        ((0.9, 0.1), (0.75, 0.2), 2),
+        ((0.69, None), (0.7, 0.0), 2),
+        ((0.7, 0.0), (0.69, None), 1),
+        ((0.8, 0.3), (0.8, 0.3), 1),
+    ],
+    ids=["probability first", "probability first, later", "judged", "judged, earlier", "equal"],
+)
+def test_the_best_answer_is_the_most_probable_one_of_those_above_the_threshold(earlier, later, kept):
+    question = samples.question()
+    for number, (bert, probability) in enumerate((earlier, later), 1):
+        answer = question.convert_to(
+            Response,
+            llm_response=f"answer {number}",
+            model="scripted",
+            llm_latency_ms=1,
+            generated_at=samples.NOW,
+            processing_attempts=number + 1,
+        )
+        judgement = None if probability is None else judged(probability)
+        question = decide(answer, score(bert), GATE, samples.NOW, judgement)[0].message
+    assert question.quality == "max_retries_reached"
+    assert question.llm_response == f"answer {kept}"
+    assert question.rejected_by == ("score" if (earlier, later)[kept - 1][1] is None else "judge")
 
 
 def test_a_bad_answer_is_regenerated_with_best_answer_and_history():
