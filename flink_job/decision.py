@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flink_job.scoring import Rejected
+from flink_job.client import Rejected
 from pipeline import messages, routing, sizes, topics
-from pipeline.messages import DeadLetter, InvalidMessage, Message, ProviderError, RecordPosition, Response, Validated
+from pipeline.messages import (
+    DeadLetter,
+    InvalidMessage,
+    Judgement,
+    Message,
+    ProviderError,
+    RecordPosition,
+    Response,
+    Validated,
+)
 from pipeline.routing import BertScore, Gate, NoScore, Routed
 
 
@@ -67,14 +76,21 @@ def read(record: Record) -> Response:
     return message
 
 
-def decide(record: Record, result: BertScore | NoScore | Rejected | None, gate: Gate, now: datetime) -> Decision:
+def decide(
+    record: Record,
+    result: BertScore | NoScore | Rejected | None,
+    gate: Gate,
+    now: datetime,
+    judgement: Judgement | Rejected | None = None,
+) -> Decision:
     """Decides what happens to a record.
 
     Args:
         record: An answer, or an invalid record.
         result: Its score, or why it has none; None if there is nothing to compare it with or the record is invalid.
-        gate: Threshold and limit of attempts.
+        gate: Thresholds and limit of attempts.
         now: Time of the decision.
+        judgement: What the judge says, or why it does not; None if it was not asked.
 
     Returns:
         The decision; its records are small enough for their topics.
@@ -86,13 +102,18 @@ def decide(record: Record, result: BertScore | NoScore | Rejected | None, gate: 
     log_fields: dict[str, Any] = {"question_id": response.question_id, "attempt": response.processing_attempts}
     if isinstance(result, Rejected):
         return _failed(record, response, result.status_code, f"the scorer rejected the answer: {result.message}", now)
-    routed = routing.decide(response, result, gate, now)
+    if isinstance(judgement, Rejected):
+        reason = f"the judge rejected the request: {judgement.message}"
+        return _failed(record, response, judgement.status_code, reason, now)
+    routed = routing.decide(response, result, gate, now, judgement)
     carrier, *records = (_sized(record, each) for each in routed)
     if carrier:
         # The record of an attempt is left out if it is too large itself: the question must still get its answer.
         sent = (carrier, *(each for each in records if each))
         if isinstance(result, NoScore):
             log_fields["unscorable"] = result.reason
+        if judgement:
+            log_fields |= {"judged_right": judgement.probability, "problem": judgement.problem}
         score = round(result.score, 4) if isinstance(result, BertScore) else None
         return Decision(sent, _verdict(routed), log_fields | {"score": score})
     return _failed(record, response, None, "the answer is too large for a message", now)

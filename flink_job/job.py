@@ -2,10 +2,11 @@
 
 `flink run -d -py /app/flink_job/job.py` submits it, unless it is already running.
 
-    Kafka Source → Duplicate Filter → Score Calculator → Decision Splitter → Kafka Sink
+    Kafka Source → Duplicate Filter → Score Calculator → (Judge) → Decision Splitter → Kafka Sink
 
-Source, filter and sink are SQL around the two Python stages. PyFlink's DataStream connector for Kafka supports neither
-the partition and offset of a record nor a topic for each record, and SQL stages stay in the JVM.
+Source, filter and sink are SQL around the Python stages; the judge is there if a model is set for it. PyFlink's
+DataStream connector for Kafka supports neither the partition and offset of a record nor a topic for each record, and
+SQL stages stay in the JVM.
 """
 
 import sys
@@ -16,7 +17,7 @@ from pyflink.datastream import AsyncDataStream, DataStream, StreamExecutionEnvir
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment, Table, TableDescriptor
 
 from flink_job.cluster import JOB_NAME, Cluster, Unreachable
-from flink_job.operators import OUTGOING, SCORED, DecisionSplitter, ScoreCalculator
+from flink_job.operators import OUTGOING, SCORED, DecisionSplitter, JudgeCaller, ScoreCalculator
 from flink_job.settings import FlinkJobSettings
 from pipeline import topics
 from pipeline.settings import load
@@ -82,16 +83,30 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
         output_type=SCORED,
     )
     scored.name("Score Calculator").uid("score-calculator")
-    decided = scored.flat_map(DecisionSplitter(settings.gate, settings.poison_limit), OUTGOING)
-    decided.name("Decision Splitter").uid("decision-splitter")
     # Separate stages show their records in and out in the UI. A measurement found chained stages no faster.
     scored.start_new_chain()
+    if settings.judge_model:
+        scored = _judged(scored, settings)
+    decided = scored.flat_map(DecisionSplitter(settings.gate, settings.poison_limit), OUTGOING)
+    decided.name("Decision Splitter").uid("decision-splitter")
     decided.start_new_chain()
 
     statements = tables.create_statement_set()
     statements.add_insert("outgoing", _rows(tables, decided))
     statements.attach_as_datastream()
     _name_sql_operators(env)
+
+
+def _judged(scored: DataStream, settings: FlinkJobSettings) -> DataStream:
+    judge = JudgeCaller(
+        settings.judge_url, settings.judge_capacity, settings.judge_timeout, settings.gate, settings.judge_when
+    )
+    # No timeout, as for the scorer.
+    judged = AsyncDataStream.unordered_wait(
+        scored, judge, timeout=Time.milliseconds(0), capacity=settings.judge_capacity, output_type=SCORED
+    )
+    judged.name("Judge").uid("judge")
+    return judged.start_new_chain()
 
 
 def main() -> None:

@@ -9,12 +9,14 @@ from pyflink.common import Row, Types
 from pyflink.datastream import AsyncFunction, FlatMapFunction, RuntimeContext
 
 from flink_job import decision, results
+from flink_job.client import Rejected
 from flink_job.decision import Record
+from flink_job.judging import JudgeClient, When, is_judged
 from flink_job.scoring import ScorerClient
 from pipeline import logs
-from pipeline.messages import InvalidMessage
+from pipeline.messages import InvalidMessage, Judgement
 from pipeline.poison import PoisonLimit
-from pipeline.routing import Gate
+from pipeline.routing import BertScore, Gate, NoScore
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +24,10 @@ BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 """Not a string: bytes that are not UTF-8 would become U+FFFD, and the content of an invalid message would be lost."""
 
 SCORED = Types.ROW_NAMED(
-    ["key", "body", "partition", "offset", "result"], [BYTES, BYTES, Types.INT(), Types.LONG(), Types.STRING()]
+    ["key", "body", "partition", "offset", "score", "judgement"],
+    [BYTES, BYTES, Types.INT(), Types.LONG(), Types.STRING(), Types.STRING()],
 )
-"""A record with the scorer's result as text (`flink_job.results`); null: there was nothing to score."""
+"""A record with the results of the scorer and of the judge as texts (`flink_job.results`); null: there is none."""
 
 OUTGOING = Types.ROW_NAMED(["topic", "key", "body"], [Types.STRING(), BYTES, BYTES])
 
@@ -45,7 +48,7 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its score. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset = value
-        result: results.Result | None = None
+        result: BertScore | NoScore | Rejected | None = None
         try:
             response = decision.read(Record(key, body, partition, offset))
         except InvalidMessage:
@@ -54,7 +57,35 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
             result = await self._client.score(response.llm_response, *response.all_references)
         elif response and response.samples and self._client:
             result = await self._client.agreement(response.llm_response, response.samples)
-        return [Row(key, body, partition, offset, results.dump(result))]
+        return [Row(key, body, partition, offset, results.SCORE.dump(result), None)]
+
+
+class JudgeCaller(AsyncFunction):  # type: ignore[misc]
+    """Adds the judgement to each scored record that the judge is asked about."""
+
+    def __init__(self, url: str, capacity: int, timeout_seconds: float, gate: Gate, when: When) -> None:
+        self._url = url
+        self._capacity = capacity
+        self._timeout_seconds = timeout_seconds
+        self._gate = gate
+        self._when = when
+        self._client: JudgeClient | None = None
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Prepares the worker process."""
+        _configure_logs()
+        self._client = JudgeClient(self._url, self._capacity, self._timeout_seconds)
+
+    async def async_invoke(self, value: Row) -> list[Row]:
+        """Returns the record with its judgement. It never raises: PyFlink would drop the record silently."""
+        key, body, partition, offset, text, _ = value
+        judgement: Judgement | Rejected | None = None
+        score = results.SCORE.load(text)
+        if isinstance(score, BertScore) and self._client:
+            response = decision.read(Record(key, body, partition, offset))  # it was read before it was scored
+            if is_judged(response, score, self._gate, self._when):
+                judgement = await self._client.judge(response)
+        return [Row(key, body, partition, offset, text, results.JUDGEMENT.dump(judgement))]
 
 
 class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
@@ -77,9 +108,11 @@ class DecisionSplitter(FlatMapFunction):  # type: ignore[misc]
                 checkpoint, reads the same records and fails again. So it stops until somebody intervenes, instead of
                 draining the topic.
         """
-        key, body, partition, offset, text = value
+        key, body, partition, offset, score, judgement = value
         record = Record(key, body, partition, offset)
-        made = decision.decide(record, results.load(text), self._gate, datetime.now(UTC))
+        made = decision.decide(
+            record, results.SCORE.load(score), self._gate, datetime.now(UTC), results.JUDGEMENT.load(judgement)
+        )
         if made.verdict == "malformed":
             self._poison.rejected(made.log_fields["error"], partition)
         else:

@@ -1,29 +1,37 @@
-"""Results of the scorer as text, in which they travel from one stage of the job to the next as a single column."""
+"""Results of the scorer and of the judge as texts, in which they travel from one stage of the job to the next."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from flink_job.scoring import Rejected
+from flink_job.client import Rejected
+from pipeline.messages import Judgement
 from pipeline.routing import BertScore, NoScore
 
-Result = BertScore | NoScore | Rejected
-
-_READERS: Mapping[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in (BertScore, NoScore, Rejected)}
+R = TypeVar("R")
 
 
-def dump(result: Result | None) -> str | None:
-    """Returns a result as JSON; None for none."""
-    return None if result is None else json.dumps([type(result).__name__, asdict(result)])
+class Text(Generic[R]):
+    """Converts results of some types to texts and back; None stays None."""
+
+    def __init__(self, *types: type[R]) -> None:
+        self._adapters: Mapping[str, TypeAdapter[R]] = {each.__name__: TypeAdapter(each) for each in types}
+
+    def dump(self, result: R | None) -> str | None:
+        """Returns the name of the result's type and its fields as JSON."""
+        if result is None:
+            return None
+        name = type(result).__name__
+        return f"{name} {self._adapters[name].dump_json(result).decode()}"
+
+    def load(self, text: str | None) -> R | None:
+        """Returns the result that `dump` made a text of."""
+        if text is None:
+            return None
+        name, _, fields = text.partition(" ")
+        return self._adapters[name].validate_json(fields)
 
 
-def load(text: str | None) -> Result | None:
-    """Returns the result that `dump` made a text of."""
-    if text is None:
-        return None
-    kind, fields = json.loads(text)
-    found: Result = _READERS[kind].validate_python(fields)
-    return found
+SCORE: Text[BertScore | NoScore | Rejected] = Text(BertScore, NoScore, Rejected)
+JUDGEMENT: Text[Judgement | Rejected] = Text(Judgement, Rejected)

@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from flink_job.judging import NEAR, When
 from pipeline.routing import Gate
-from pipeline.settings import FlinkUrlSettings, GateSettings, KafkaSettings, ScorerUrlSettings
+from pipeline.settings import URL_PATTERN, FlinkUrlSettings, GateSettings, KafkaSettings, ScorerUrlSettings
 
 
 class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlSettings):
@@ -28,6 +29,21 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlS
         le=1,
         description="Mean agreement with further answers from which an answer without reference is accepted "
         "(SELF_CHECK_SAMPLES of llm-consumer).",
+    )
+    judge_model: str = Field("", description="Model that judges answers after their score; empty: no judge.")
+    judge_url: str = Field("http://judge-service:8000", pattern=URL_PATTERN, description="Address of judge-service.")
+    judge_threshold: float = Field(
+        0.5, ge=0, le=1, description="Probability that an answer is right from which the judge accepts it."
+    )
+    judge_when: When = Field(
+        "accepted",
+        description="Scored answers that the judge is asked about: `accepted` (above the threshold), `near` (of those, "
+        f"the ones at most {NEAR} above it) or `always`. An answer is accepted only if its score is above the "
+        "threshold and the judge, where it is asked, agrees.",
+    )
+    judge_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call of the judge in seconds.")
+    judge_capacity: int = Field(
+        8, ge=1, le=1000, description="Maximum of judge calls in flight per subtask; reduced while the judge is slow."
     )
     checkpoint_interval_seconds: float = Field(30, ge=1, le=3600, description="Seconds between checkpoints.")
     delivery_guarantee: Literal["at-least-once", "exactly-once"] = Field(
@@ -66,4 +82,5 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlS
             threshold=self.quality_threshold,
             max_attempts=self.max_attempts,
             self_check_threshold=self.self_check_threshold,
+            judge_threshold=self.judge_threshold,
         )

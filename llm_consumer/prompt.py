@@ -4,15 +4,23 @@ The reference answer never reaches a prompt: the functions only use the question
 earlier answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.messages import Question
+from pipeline.messages import JudgeProblem, Question
 from pipeline.providers.llm import Prompt
 
 SYSTEM = "You answer questions. Answer in one to three short, complete sentences. Give facts, no introduction."
 TEMPERATURE_STEP = 0.15
 MAX_TEMPERATURE = 1.0
 """Some providers allow no higher temperature."""
+
+PROBLEMS: Mapping[JudgeProblem | None, str] = {
+    "wrong": "A reviewer found something in it that is not true.",
+    "incomplete": "A reviewer found that the main point is missing.",
+    "off_topic": "A reviewer found that it does not answer the question.",
+}
+"""What a regeneration is told about the earlier answer if a judge rejected it."""
 
 MAX_EARLIER_CHARACTERS = 4_000
 """Maximum length of the earlier answer in the prompt of a regeneration."""
@@ -29,7 +37,7 @@ def prompts(question: Question, temperature: float) -> list[Prompt]:
     """Makes the prompt of a question's current attempt, and shorter ones in case it exceeds the model's context.
 
     A regeneration has a higher temperature than the first attempt, and its prompt contains the best answer so far with
-    the request for a better one. The shorter form cuts that answer and does not repeat the question. The shortest form
+    the request for a better one, and with what a judge found wrong in it. The shorter form cuts that answer and does not repeat the question. The shortest form
     is the prompt of the first attempt.
 
     Args:
@@ -43,7 +51,9 @@ def prompts(question: Question, temperature: float) -> list[Prompt]:
     forms = [first]
     if question.best:
         earlier = question.best.llm_response
-        again = "That answer was not good enough. Answer the question again, better: more precise and more complete."
+        problem = PROBLEMS.get(question.best.judgement.problem, "") if question.best.judgement else ""
+        verdict = f"That answer was not good enough. {problem}".strip()
+        again = f"{verdict} Answer the question again, better: more precise and more complete."
         forms = [
             [*first, *_dialogue(earlier[:MAX_EARLIER_CHARACTERS], f"{again}\n\n{asked}")],
             [*first, *_dialogue(earlier[:SHORT_EARLIER_CHARACTERS], again)],

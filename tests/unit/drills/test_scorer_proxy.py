@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from flink_job.scoring import LONGEST_TIMEOUT_SECONDS, parse
+from flink_job.scoring import TIMEOUTS, parse
 from tests.drills import scorer_proxy
 from tests.drills.faults import ALL
 from tests.drills.faults.network import SpoilScorer
@@ -20,7 +20,7 @@ def test_only_the_score_is_invalid_in_a_reply_that_the_proxy_changes(mode):
 
 
 def test_a_slow_reply_comes_before_the_longest_timeout():
-    assert scorer_proxy.SLOW_SECONDS == 30 < LONGEST_TIMEOUT_SECONDS
+    assert scorer_proxy.SLOW_SECONDS == 30 < TIMEOUTS.longest_seconds
 
 
 def test_every_mode_of_the_scorer_proxy_has_a_fault():

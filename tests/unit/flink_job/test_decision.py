@@ -2,10 +2,10 @@ import json
 
 import pytest
 
+from flink_job.client import Rejected
 from flink_job.decision import Record, decide
-from flink_job.scoring import Rejected
 from pipeline import messages, topics
-from pipeline.messages import Attempt, BestAnswer
+from pipeline.messages import Attempt, BestAnswer, Judgement
 from pipeline.routing import BertScore, Gate, NoScore
 from tests.unit import samples
 
@@ -38,6 +38,25 @@ def test_each_verdict_sends_the_answer_to_its_topics(attempt, f1, verdict, topic
     for each in found.sent:
         assert each.key == answer.question_id.encode()
         messages.read(each.topic, each.key, each.value)
+
+
+def test_an_answer_that_the_judge_rejects_is_asked_again_and_recorded():
+    judgement = Judgement(probability=0.2, problem="wrong", model="judge")
+    found = decide(record(), score(0.9), GATE, samples.NOW, judgement)
+    assert (found.verdict, [each.topic for each in found.sent]) == (
+        "regenerate",
+        [topics.QUESTIONS_PENDING, topics.LOW_QUALITY],
+    )
+    assert (found.log_fields["judged_right"], found.log_fields["problem"]) == (0.2, "wrong")
+    low = messages.read(found.sent[1].topic, found.sent[1].key, found.sent[1].value)
+    assert (low.rejected_by, low.judgement) == ("judge", judgement)
+
+
+def test_a_request_that_the_judge_rejects_fails_permanently():
+    found = decide(record(), score(0.9), GATE, samples.NOW, Rejected(413, "too large"))
+    [sent] = found.sent
+    message = messages.read(topics.PERMANENT, sent.key, sent.value)
+    assert (message.reason, message.error.message) == ("not_retryable", "the judge rejected the request: too large")
 
 
 @pytest.mark.parametrize("changes", [{"value": b"{"}, {"value": None}, {"key": None}, {"value": b"\xff"}])

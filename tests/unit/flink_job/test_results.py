@@ -1,7 +1,10 @@
+from decimal import Decimal
+
 import pytest
 
-from flink_job import results
-from flink_job.scoring import Rejected
+from flink_job.client import Rejected
+from flink_job.results import JUDGEMENT, SCORE
+from pipeline.messages import Judgement
 from pipeline.routing import BertScore, NoScore
 
 
@@ -15,5 +18,18 @@ from pipeline.routing import BertScore, NoScore
         None,
     ],
 )
-def test_a_result_is_the_same_after_it_was_sent_as_text(result):
-    assert results.load(results.dump(result)) == result
+def test_a_score_is_the_same_after_it_was_sent_as_text(result):
+    assert SCORE.load(SCORE.dump(result)) == result
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Judgement(probability=0.1 + 0.2, problem="wrong", model="a b", prompt_tokens=1, cost=Decimal("0.000000001")),
+        Judgement(probability=None, problem="refused", model="m"),
+        Rejected(413, "too large"),
+        None,
+    ],
+)
+def test_a_judgement_is_the_same_after_it_was_sent_as_text(result):
+    assert JUDGEMENT.load(JUDGEMENT.dump(result)) == result

@@ -8,7 +8,8 @@ import time
 import pytest
 from werkzeug import Response
 
-from flink_job.scoring import MAX_REPLY_BYTES, Rejected, ScorerClient, parse
+from flink_job.client import MAX_REPLY_BYTES, Rejected
+from flink_job.scoring import ScorerClient, parse
 from pipeline.routing import BertScore, NoScore
 
 SCORE = {"score": 0.4, "precision": 0.5, "recall": 0.6, "f1": 0.55, "scorer": "fake"}

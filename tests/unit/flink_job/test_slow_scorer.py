@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from flink_job import scoring
-from flink_job.scoring import Rejected, ScorerClient
+from flink_job.client import Rejected
+from flink_job.scoring import ScorerClient
 from pipeline.routing import BertScore
 from score_validator.scoring import STUCK_SECONDS
 from tests.unit.flink_job import virtual_clock
@@ -173,7 +174,7 @@ def test_a_busy_scorer_gets_fewer_calls():
 
 
 def test_the_longest_timeout_is_below_the_stuck_limit_of_the_scorer():
-    assert scoring.FIRST_TIMEOUT_SECONDS < scoring.LONGEST_TIMEOUT_SECONDS < STUCK_SECONDS
+    assert scoring.TIMEOUTS.first_seconds < scoring.TIMEOUTS.longest_seconds < STUCK_SECONDS
 
 
 def test_samples_waiting_for_a_free_slot_do_not_time_out():

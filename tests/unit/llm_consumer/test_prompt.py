@@ -1,7 +1,9 @@
+from typing import get_args
+
 import pytest
 
-from llm_consumer.prompt import prompts
-from pipeline.messages import BestAnswer
+from llm_consumer.prompt import PROBLEMS, prompts
+from pipeline.messages import BestAnswer, Judgement, JudgeProblem
 from tests.unit import samples
 
 BEST = BestAnswer(llm_response="It just is.", bert_score=0.2, bert_precision=0.2, bert_recall=0.2, attempt=1, model="m")
@@ -36,6 +38,18 @@ def test_a_regeneration_has_a_higher_temperature_and_shows_the_best_answer():
     assert "It just is." in text(again)
     assert "better" in text(again)
     assert first.temperature < again.temperature < third.temperature
+
+
+@pytest.mark.parametrize("problem", set(get_args(JudgeProblem)) - {"refused"})
+def test_a_regeneration_says_what_the_judge_found_wrong(problem):
+    best = BEST.model_copy(update={"judgement": Judgement(probability=0.1, problem=problem, model="judge")})
+    again = text(prompts(samples.question(best=best, processing_attempts=2), 0.7)[0])
+    assert PROBLEMS[problem] in again
+
+
+def test_a_regeneration_names_no_problem_without_a_judge():
+    again = text(prompts(samples.question(best=BEST, processing_attempts=2), 0.7)[0])
+    assert not any(each in again for each in PROBLEMS.values())
 
 
 def test_the_temperature_is_limited_but_never_lowered():
