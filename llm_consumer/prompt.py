@@ -36,9 +36,9 @@ def with_min_temperature(asked: Prompt, temperature: float) -> Prompt:
 def prompts(question: Question, temperature: float) -> list[Prompt]:
     """Makes the prompt of a question's current attempt, and shorter ones in case it exceeds the model's context.
 
-    A regeneration has a higher temperature than the first attempt, and its prompt contains the best answer so far with
-    the request for a better one, and with what a judge found wrong in it. The shorter form cuts that answer and does not repeat the question. The shortest form
-    is the prompt of the first attempt.
+    A regeneration has a higher temperature than the first attempt. Its prompt contains the best answer so far, what a
+    judge found wrong in it, and the request for a better one. The shorter form cuts that answer and does not repeat the
+    question. The shortest form is the prompt of the first attempt.
 
     Args:
         question: The question with its attempt and its best answer so far.
