@@ -118,6 +118,10 @@ soak: ## Cause a fault each minute for an hour, or for MINUTES, and write docs/s
 study: ## List the studies, or run some (S=NAME,NAME) and write their documents to docs
 	@studies/run '$(S)' $(OPTIONS)
 
+.PHONY: judge-study
+judge-study: ## Ask the judge of .env about labelled answers and write docs/judge-study.md (the fleet must run)
+	@studies/run judge $(OPTIONS)
+
 .PHONY: lint
 lint: prepare ## Check style and types
 	$(RUN) tests sh -c 'ruff check --no-cache . && ruff format --no-cache --check . && mypy --cache-dir=/tmp/mypy && npm run lint \

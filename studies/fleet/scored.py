@@ -26,7 +26,7 @@ from studies.reporting.study import Findings, Runs, option, study
 from tests.fleet import Fleet
 
 FLEET, ALONE = "fleet", "in process"
-ANSWERS = Path("studies/threshold/data/attempts.jsonl")
+ANSWERS = Path("studies/answers/data/smollm2-135m-instruct.jsonl")
 SCRIPT = Path("studies/scorer/in_process.py")
 SCORER = "score-validator"
 BATCH_SIZES = (1, 8, 16, 32, 64)

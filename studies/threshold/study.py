@@ -40,7 +40,7 @@ from studies.threshold.scores import (
 from studies.threshold.separation import gain, separation
 from studies.threshold.variants import COSINE, variants
 
-ATTEMPTS_FILE = Path("studies/threshold/data/attempts.jsonl")
+ATTEMPTS_FILE = Path("studies/answers/data/smollm2-135m-instruct.jsonl")
 ATTEMPTS = 3
 BUDGET = 2.0
 """Mean number of calls of the model per question that the recommended threshold may cost."""
@@ -368,7 +368,7 @@ def main() -> int:
     parser.add_argument("--attempts", type=Path, default=ATTEMPTS_FILE, help="attempts of the model, JSON lines")
     parser.add_argument(
         "--origin",
-        default="asked outside the fleet with its model, prompts and settings (`studies/threshold/data/README.md`)",
+        default="asked outside the fleet with its model, prompts and settings (`studies/answers/data/README.md`)",
         help="origin of the attempts, for the document",
     )
     parser.add_argument("--labelled", type=Path, default=LABELLED_FILE, help="CSV of labelled answers")

@@ -80,7 +80,10 @@ def labelled():
 
 
 def attempts():
-    return [json.loads(line) for line in (DATA / "attempts.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (ROOT / "studies/answers/data/smollm2-135m-instruct.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def recorded():
