@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.errors import Unavailable
-from pipeline.messages import Quality, ScoreWarning, UnscoredReason
+from pipeline.messages import JudgeProblem, Quality, RejectedBy, ScoreWarning, UnscoredReason
 from pipeline.settings import CacheSettings
 
 FORGOTTEN_SECONDS = 120
@@ -19,6 +19,23 @@ the `put` of its result."""
 
 CALL_PREFIX, PAID_PREFIX = "call", "paid"
 """Prefixes of the keys under which llm-consumer caches calls; the id of the question follows them."""
+
+
+class Judge(BaseModel):
+    """What a judge says about an answer: a model that compares it with the references."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    probability: float | None = Field(
+        description="Probability that the answer is right, from 0 to 1; null when the judge refused the answer."
+    )
+    problem: JudgeProblem | None = Field(
+        None,
+        description="What is probably wrong. `wrong`: something that matters is false. `incomplete`: the main point is "
+        "missing. `off_topic`: the answer evades the question, or is about something else. `refused`: the judge does "
+        "not judge this answer. Null: nothing.",
+    )
+    model: str
 
 
 class Answer(BaseModel):
@@ -56,6 +73,14 @@ class Answer(BaseModel):
         [],
         description="What to know about the score. `truncated`: the end of a long text did not affect it. "
         "`repetition`: the answer repeats itself.",
+    )
+    judge: Judge | None = Field(
+        None, description="What the judge says; null when no judge was asked, or the references were replaced since."
+    )
+    rejected_by: RejectedBy | None = Field(
+        None,
+        description="Why the answer is not accepted: its `score` is below the threshold, or only the `judge` rejects "
+        "it. Null for an accepted or unscored answer, and for one of an older version.",
     )
     scorer: str | None
     model: str

@@ -13,7 +13,8 @@ CREATE TABLE public.dashboard_answers (
     first_score numeric(7,6),
     scores numeric(7,6)[] NOT NULL,
     time_ms bigint NOT NULL,
-    cost numeric
+    cost numeric,
+    rejected_by text
 );
 
 COMMENT ON TABLE public.dashboard_answers IS 'What is counted of each answer: an answer that changes or goes is taken away as it was counted.';
@@ -23,11 +24,12 @@ CREATE FUNCTION public.dashboard_answers_now(ids text[]) RETURNS SETOF public.da
     AS $$
     SELECT kept.question_id, date_trunc('minute', kept.created_at), kept.quality, kept.processing_attempts,
            kept.bert_score, tried.first_score, coalesce(tried.scores, '{}'), kept.total_processing_time_ms,
-           CASE WHEN tried.cost IS NULL THEN erred.cost ELSE tried.cost + coalesce(erred.cost, 0) END
+           coalesce(tried.cost + erred.cost, tried.cost, erred.cost), kept.rejected_by
     FROM responses AS kept
     CROSS JOIN LATERAL (
         SELECT array_agg(bert_score ORDER BY attempt) FILTER (WHERE bert_score IS NOT NULL) AS scores,
-               max(bert_score) FILTER (WHERE attempt = 1) AS first_score, sum(cost) AS cost
+               max(bert_score) FILTER (WHERE attempt = 1) AS first_score,
+               sum(coalesce(cost + judge_cost, cost, judge_cost)) AS cost
         FROM attempts WHERE attempts.question_id = kept.question_id
     ) AS tried
     CROSS JOIN LATERAL (
@@ -135,6 +137,9 @@ CREATE FUNCTION public.dashboard_counts_of(answer public.dashboard_answers) RETU
     SELECT 'priced', answer.quality, 0, 0, 1, answer.cost, greatest(coalesce(answer.score, 0), 0)
     WHERE answer.cost IS NOT NULL
     UNION ALL
+    SELECT 'rejected', answer.quality, 0, 0, 1, 0, 0
+    WHERE answer.rejected_by = 'judge'
+    UNION ALL
     SELECT 'prefix', CASE WHEN next_best IS NULL THEN 'ended' ELSE 'more' END, attempt::integer, score_bin(best), 1, best,
            coalesce(next_best, 0)
     FROM (
@@ -156,7 +161,10 @@ BEGIN
     INSERT INTO dashboard_changes
     SELECT date_trunc('minute', generated_at), kind, 'attempts', 0, 0, sign * sum(n), sign * sum(sum_1), sign * sum(sum_2)
     FROM changed CROSS JOIN (SELECT CASE TG_OP WHEN 'DELETE' THEN -1 ELSE 1 END AS sign) AS signs
-    CROSS JOIN LATERAL (VALUES ('calls', 1, prompt_tokens, completion_tokens), ('cost', 1, cost, 0)) AS counted (kind, n, sum_1, sum_2)
+    CROSS JOIN LATERAL (VALUES
+        ('calls', 1, prompt_tokens + judge_prompt_tokens, completion_tokens + judge_completion_tokens),
+        ('cost', 1, coalesce(cost + judge_cost, cost, judge_cost), 0)
+    ) AS counted (kind, n, sum_1, sum_2)
     WHERE sum_1 IS NOT NULL
     GROUP BY 1, 2, sign;
     IF NOT FOUND THEN
@@ -166,7 +174,10 @@ BEGIN
         INSERT INTO dashboard_changes
         SELECT date_trunc('minute', generated_at), kind, 'attempts', 0, 0, -sum(n), -sum(sum_1), -sum(sum_2)
         FROM before
-        CROSS JOIN LATERAL (VALUES ('calls', 1, prompt_tokens, completion_tokens), ('cost', 1, cost, 0)) AS counted (kind, n, sum_1, sum_2)
+        CROSS JOIN LATERAL (VALUES
+            ('calls', 1, prompt_tokens + judge_prompt_tokens, completion_tokens + judge_completion_tokens),
+            ('cost', 1, coalesce(cost + judge_cost, cost, judge_cost), 0)
+        ) AS counted (kind, n, sum_1, sum_2)
         WHERE sum_1 IS NOT NULL
         GROUP BY 1, 2;
     END IF;
@@ -271,7 +282,10 @@ BEGIN
     INSERT INTO dashboard_changes
     SELECT date_trunc('minute', at), kind, label, 0, 0, sum(n), sum(sum_1), sum(sum_2)
     FROM (
-        SELECT 'attempts' AS label, generated_at AS at, prompt_tokens, completion_tokens, cost FROM attempts
+        SELECT 'attempts' AS label, generated_at AS at, prompt_tokens + judge_prompt_tokens AS prompt_tokens,
+               completion_tokens + judge_completion_tokens AS completion_tokens,
+               coalesce(cost + judge_cost, cost, judge_cost) AS cost
+        FROM attempts
         UNION ALL
         SELECT 'errors', failed_at, prompt_tokens, completion_tokens, cost FROM call_errors
     ) AS calls
@@ -341,7 +355,13 @@ CREATE TABLE public.attempts (
     completion_tokens integer NOT NULL,
     generated_at timestamp with time zone NOT NULL,
     cost numeric(18,9),
-    reasoning_tokens integer DEFAULT 0 NOT NULL
+    reasoning_tokens integer DEFAULT 0 NOT NULL,
+    judge_probability real,
+    judge_problem text,
+    judge_model text,
+    judge_prompt_tokens integer DEFAULT 0 NOT NULL,
+    judge_completion_tokens integer DEFAULT 0 NOT NULL,
+    judge_cost numeric(18,9)
 );
 
 COMMENT ON TABLE public.attempts IS 'Every scored generation, kept or not; those below the threshold appear while the question is still in flight.';
@@ -349,6 +369,16 @@ COMMENT ON TABLE public.attempts IS 'Every scored generation, kept or not; those
 COMMENT ON COLUMN public.attempts.cost IS 'Of the call, in the currency of LLM_PRICES; null: no price of the model was known.';
 
 COMMENT ON COLUMN public.attempts.reasoning_tokens IS 'Of the completion tokens, those of what the model thought.';
+
+COMMENT ON COLUMN public.attempts.judge_probability IS 'That the answer is right, as the judge says; null: it was not asked, or refused the answer.';
+
+COMMENT ON COLUMN public.attempts.judge_problem IS 'What is probably wrong: wrong, incomplete, off_topic; refused: it does not judge the answer. Null: nothing.';
+
+COMMENT ON COLUMN public.attempts.judge_model IS 'Null: no judge was asked, or the references were replaced since then.';
+
+COMMENT ON COLUMN public.attempts.judge_prompt_tokens IS 'Of the call of the judge; they stay when the references are replaced.';
+
+COMMENT ON COLUMN public.attempts.judge_cost IS 'Of the call of the judge, in the currency of LLM_PRICES; null: no call, or no price of its model was known.';
 
 CREATE TABLE public.call_errors (
     question_id text NOT NULL,
@@ -381,9 +411,9 @@ CREATE VIEW public.question_usage AS
  WITH calls AS (
          SELECT attempts.question_id,
             1 AS attempts,
-            attempts.prompt_tokens,
-            attempts.completion_tokens,
-            attempts.cost,
+            (attempts.prompt_tokens + attempts.judge_prompt_tokens) AS prompt_tokens,
+            (attempts.completion_tokens + attempts.judge_completion_tokens) AS completion_tokens,
+            COALESCE((attempts.cost + attempts.judge_cost), attempts.cost, attempts.judge_cost) AS cost,
             attempts.generated_at AS at
            FROM public.attempts
         UNION ALL
@@ -424,6 +454,10 @@ CREATE TABLE public.responses (
     reference_index smallint,
     unscored_reason text,
     warnings text[] DEFAULT '{}'::text[] NOT NULL,
+    judge_probability real,
+    judge_problem text,
+    judge_model text,
+    rejected_by text,
     CONSTRAINT responses_quality_check CHECK ((quality = ANY (ARRAY['accepted'::text, 'max_retries_reached'::text, 'self_check_accepted'::text, 'self_check_max_retries_reached'::text, 'unscored'::text])))
 );
 
@@ -438,6 +472,14 @@ COMMENT ON COLUMN public.responses.reference_index IS 'The reference that counte
 COMMENT ON COLUMN public.responses.unscored_reason IS 'Why there is no score: no_reference, unknown_tokens, other_language; null: there is one, or an older version wrote the row.';
 
 COMMENT ON COLUMN public.responses.warnings IS 'truncated: the end of a text did not affect the score. repetition: the answer repeats itself.';
+
+COMMENT ON COLUMN public.responses.judge_probability IS 'That the answer is right, as the judge says; null: it was not asked, or refused the answer.';
+
+COMMENT ON COLUMN public.responses.judge_problem IS 'What is probably wrong: wrong, incomplete, off_topic; refused: it does not judge the answer. Null: nothing.';
+
+COMMENT ON COLUMN public.responses.judge_model IS 'Null: no judge was asked, or the references were replaced since then.';
+
+COMMENT ON COLUMN public.responses.rejected_by IS 'Why the answer is not accepted: score, judge (only the judge rejects it); null: accepted or unscored, or an older version wrote the row.';
 
 CREATE VIEW public.cost_summary AS
  SELECT ((question_usage.first_at AT TIME ZONE 'UTC'::text))::date AS day,
@@ -489,6 +531,7 @@ time:      answers by bin of the processing time
 first:     scored answers whose first attempt has a score, by label (quality), attempts; sum_1 of the first scores
 gain:      the same, by bin (1: kept is better than first) too; sum_1 of the gains, sum_2 of their squares
 priced:    answers of a known cost, by label (quality); sum_1 of the costs, sum_2 of scores above 0
+rejected:  answers that only the judge rejects, by label (quality)
 prefix:    first `attempts` attempts of questions, by label (ended, more: further ones follow), bin of their best score;
            sum_1 of the best scores, sum_2 of the best scores with one attempt more';
 

@@ -72,7 +72,7 @@ FROM failed_questions
 GROUP BY reason
 ORDER BY questions DESC;
 
--- Tokens and cost of all scored answers of each model. A cost is null when no price was known.
+-- Tokens and cost of all scored answers of each model, without those of the judge. A cost is null when no price was known.
 CREATE VIEW model_usage AS
 SELECT
     model,
@@ -87,10 +87,17 @@ FROM attempts
 GROUP BY model, attempt
 ORDER BY model, attempt;
 
--- Tokens and cost of each question: all its attempts, and failed calls that took tokens.
+-- Tokens and cost of each question: all its attempts with their judgements, and failed calls that took tokens.
 CREATE VIEW question_usage AS
 WITH calls AS (
-    SELECT question_id, 1 AS attempts, prompt_tokens, completion_tokens, cost, generated_at AS at FROM attempts
+    SELECT
+        question_id,
+        1                                             AS attempts,
+        prompt_tokens + judge_prompt_tokens           AS prompt_tokens,
+        completion_tokens + judge_completion_tokens   AS completion_tokens,
+        coalesce(cost + judge_cost, cost, judge_cost) AS cost,
+        generated_at                                  AS at
+    FROM attempts
     UNION ALL
     SELECT question_id, 0, prompt_tokens, completion_tokens, cost, failed_at
     FROM call_errors WHERE prompt_tokens + completion_tokens > 0

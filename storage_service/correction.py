@@ -1,7 +1,8 @@
 """Replaces a wrong reference and scores the answers again, without a call of the model.
 
 The scorer is called directly, once for all attempts. Through the topics, the Flink job would get one attempt after the
-other, and each low score would cause a regeneration.
+other, and each low score would cause a regeneration. No judge is asked: the score alone decides, and what a judge said
+about the old references is removed.
 """
 
 import math
@@ -14,7 +15,7 @@ import structlog
 
 from pipeline import http
 from pipeline.errors import Unavailable
-from pipeline.messages import Quality
+from pipeline.messages import Quality, RejectedBy
 from pipeline.routing import BertScore, NoScore
 from pipeline.scores import bert_score
 from pipeline.sizes import KEPT_CHARACTERS
@@ -82,6 +83,7 @@ class Correction:
         kept: The best candidate.
         score: Score of the best candidate.
         quality: Quality of the best candidate.
+        rejected_by: Why the best candidate is not accepted; None: it is.
     """
 
     original_answer: str
@@ -90,6 +92,7 @@ class Correction:
     kept: Candidate
     score: BertScore
     quality: Quality
+    rejected_by: RejectedBy | None
 
     def answer(self) -> Mapping[str, Any]:
         """Returns the columns of the answer that change."""
@@ -104,6 +107,7 @@ class Correction:
             "scorer": self.score.scorer,
             "quality": self.quality,
             "warnings": list(self.score.warnings),
+            "rejected_by": self.rejected_by,
         }
 
 
@@ -121,7 +125,7 @@ def candidates(attempts: Sequence[Candidate], kept: Candidate) -> list[Candidate
     return found if any(each.llm_response == kept.llm_response for each in found) else [*found, kept]
 
 
-def judge(
+def choose(
     references: Sequence[str], answers: Sequence[Candidate], scores: Sequence[BertScore | NoScore], threshold: float
 ) -> Correction:
     """Chooses the best complete answer by the scores; of equal scores the first one.
@@ -147,6 +151,7 @@ def judge(
         raise CannotScore("The scorer cannot read any of the answers.")
     kept, best = max(whole, key=lambda scored: scored[1].score)
     original_answer, *further = references
+    accepted = best.score >= threshold
     return Correction(
         original_answer=original_answer,
         references=tuple(further),
@@ -156,7 +161,8 @@ def judge(
         ],
         kept=kept,
         score=best,
-        quality="accepted" if best.score >= threshold else "max_retries_reached",
+        quality="accepted" if accepted else "max_retries_reached",
+        rejected_by=None if accepted else "score",
     )
 
 
@@ -217,7 +223,7 @@ class Corrections:
                 "POST /questions/ID/regenerate accepts another reference, too."
             )
         scores = self._scorer.score([each.llm_response for each in found.candidates], *references)
-        corrected = judge(references, found.candidates, scores, self._threshold)
+        corrected = choose(references, found.candidates, scores, self._threshold)
         self._answers.invalidate(question_id)
         state = self._records.correct(question_id, found.asked_at, corrected)
         if state is None:

@@ -339,6 +339,8 @@ _ANSWER = {
     "quality": "accepted",
     "unscored_reason": None,
     "warnings": [],
+    "judge": {"probability": 0.93, "problem": None, "model": "judge-model"},
+    "rejected_by": None,
     "scorer": "all-MiniLM-L6-v2/layer5-idf",
     "model": "smollm2-135m-instruct",
     "processing_attempts": 1,
@@ -495,7 +497,7 @@ Reply = Completed | Failed | Pending
 
 
 class Usage(BaseModel):
-    """Tokens and cost of all calls, including those with rejected, empty or refused answers."""
+    """Tokens and cost of all calls, including those with rejected, empty or refused answers, and those of the judge."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -123,8 +123,10 @@ _CORRECT_QUESTION = text("""
     RETURNING question_id
 """)
 
+# The judge compared with the old references. What its calls took stays.
 _CORRECT_ATTEMPTS = text("""
-    UPDATE attempts SET bert_score = scored.bert_score
+    UPDATE attempts
+    SET bert_score = scored.bert_score, judge_probability = NULL, judge_problem = NULL, judge_model = NULL
     FROM unnest(CAST(:attempts AS integer[]), CAST(:scores AS numeric[])) AS scored (attempt, bert_score)
     WHERE question_id = :question_id AND attempts.attempt = scored.attempt
 """)
@@ -133,10 +135,12 @@ _CORRECT_ANSWER = text("""
     UPDATE responses
     SET (original_answer, llm_response, model, bert_score, bert_precision, bert_recall, bert_f1, quality, scorer,
          reference_index, updated_at,
-         unscored_reason, warnings)
+         unscored_reason, warnings,
+         judge_probability, judge_problem, judge_model, rejected_by)
         = (:original_answer, :llm_response, :model, :bert_score, :bert_precision, :bert_recall, :bert_f1, :quality,
            :scorer, :reference_index, now(),
-           NULL, CAST(:warnings AS text[]))
+           NULL, CAST(:warnings AS text[]),
+           NULL, NULL, NULL, :rejected_by)
     WHERE question_id = :question_id
 """)
 
@@ -144,7 +148,10 @@ _FIND = text("""
     SELECT q.question_id, q.status, q.question_text, q.asked_at,
            r.llm_response, r.original_answer, r.bert_score, r.bert_precision, r.bert_recall, r.bert_f1, r.quality,
            r.scorer, r.model, r.processing_attempts, r.total_processing_time_ms, r.created_at,
-           r.unscored_reason, r.warnings,
+           r.unscored_reason, r.warnings, r.rejected_by,
+           CASE WHEN r.judge_model IS NOT NULL THEN json_build_object(
+               'probability', r.judge_probability, 'problem', r.judge_problem, 'model', r.judge_model
+           ) END AS judge,
            r.question_text AS answered_text,
            q.further_references AS "references", r.reference_index,
            f.reason, f.last_error, f.retry_count, f.failed_at,

@@ -17,7 +17,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from pipeline import topics
-from pipeline.cache import Answer
+from pipeline.cache import Answer, Judge
 from pipeline.consumer import Incoming
 from pipeline.messages import (
     DeadLetter,
@@ -157,6 +157,7 @@ def _answer(validated: Validated) -> Answer:
     def rounded(score: float | None) -> float | None:
         return None if score is None else round(score, SCORE_DIGITS)
 
+    judgement = validated.judgement
     return Answer(
         question_id=validated.question_id,
         question_text=validated.question_text,
@@ -171,6 +172,9 @@ def _answer(validated: Validated) -> Answer:
         quality=validated.quality,
         unscored_reason=validated.unscored_reason,
         warnings=list(validated.warnings),
+        judge=judgement
+        and Judge(probability=rounded(judgement.probability), problem=judgement.problem, model=judgement.model),
+        rejected_by=validated.rejected_by,
         scorer=validated.scorer,
         model=validated.model,
         processing_attempts=validated.processing_attempts,

@@ -42,7 +42,7 @@ _GIVEN = """
             quality text, scorer text, model text, processing_attempts integer, total_processing_time_ms bigint,
             created_at timestamptz,
             reference_index smallint,
-            unscored_reason text, warnings text[],
+            unscored_reason text, warnings text[], judge json, rejected_by text,
             not_before timestamptz, reason text, retry_count integer, last_error text, failed_at timestamptz
         )
     )
@@ -51,22 +51,31 @@ _GIVEN = """
 # Two parts of a statement that write the history of the questions in `final`. Existing rows are replaced, because the
 # answer of a final message was chosen from the history in that message.
 # A field that is missing in messages of an older version is null; it gets the value that all of them implied.
+# The judgement of an attempt is an object in messages, and the columns judge_* in the table.
 _HISTORY = """
     scored AS (
         INSERT INTO attempts (question_id, attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens,
-                              completion_tokens, reasoning_tokens, cost, generated_at)
+                              completion_tokens, reasoning_tokens, cost, generated_at,
+                              judge_probability, judge_problem, judge_model, judge_prompt_tokens,
+                              judge_completion_tokens, judge_cost)
         SELECT question_id, attempt, scored.model, scored.llm_response, scored.bert_score, llm_latency_ms,
-               prompt_tokens, completion_tokens, coalesce(reasoning_tokens, 0), cost, generated_at
+               prompt_tokens, completion_tokens, coalesce(reasoning_tokens, 0), cost, generated_at,
+               (judgement ->> 'probability')::real, judgement ->> 'problem', judgement ->> 'model',
+               coalesce((judgement ->> 'prompt_tokens')::integer, 0),
+               coalesce((judgement ->> 'completion_tokens')::integer, 0), (judgement ->> 'cost')::numeric
         FROM final JOIN given USING (question_id) CROSS JOIN json_to_recordset(given.attempts)
             AS scored (attempt integer, model text, llm_response text, bert_score numeric, llm_latency_ms integer,
                        prompt_tokens integer, completion_tokens integer, reasoning_tokens integer, cost numeric,
-                       generated_at timestamptz)
+                       generated_at timestamptz, judgement json)
         ON CONFLICT (question_id, attempt) DO UPDATE
         SET (model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens, reasoning_tokens, cost,
-             generated_at)
+             generated_at,
+             judge_probability, judge_problem, judge_model, judge_prompt_tokens, judge_completion_tokens, judge_cost)
             = (excluded.model, excluded.llm_response, excluded.bert_score, excluded.llm_latency_ms,
                excluded.prompt_tokens, excluded.completion_tokens, excluded.reasoning_tokens, excluded.cost,
-               excluded.generated_at)
+               excluded.generated_at,
+               excluded.judge_probability, excluded.judge_problem, excluded.judge_model, excluded.judge_prompt_tokens,
+               excluded.judge_completion_tokens, excluded.judge_cost)
     ), erred AS (
         INSERT INTO call_errors (question_id, attempt, retry, type, cause, status_code, message, counts_as_retry, times,
                                  prompt_tokens, completion_tokens, cost, failed_at, due_at)
@@ -106,26 +115,40 @@ _COMPLETE = text(f"""
         INSERT INTO responses (question_id, question_text, original_answer, llm_response, bert_score, bert_precision,
                                bert_recall, bert_f1, reference_index, quality, scorer, model, processing_attempts,
                                total_processing_time_ms, created_at, updated_at,
-                               unscored_reason, warnings)
+                               unscored_reason, warnings,
+                               judge_probability, judge_problem, judge_model, rejected_by)
         SELECT question_id, question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall,
                bert_f1, reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms,
                created_at, created_at,
-               unscored_reason, coalesce(warnings, '{{}}')
+               unscored_reason, coalesce(warnings, '{{}}'),
+               (judge ->> 'probability')::real, judge ->> 'problem', judge ->> 'model', rejected_by
         FROM final JOIN given USING (question_id)
         ON CONFLICT (question_id) DO UPDATE
         SET (question_text, original_answer, llm_response, bert_score, bert_precision, bert_recall, bert_f1,
              reference_index, quality, scorer, model, processing_attempts, total_processing_time_ms, created_at,
              updated_at,
-             unscored_reason, warnings)
+             unscored_reason, warnings,
+             judge_probability, judge_problem, judge_model, rejected_by)
             = (excluded.question_text, excluded.original_answer, excluded.llm_response, excluded.bert_score,
                excluded.bert_precision, excluded.bert_recall, excluded.bert_f1, excluded.reference_index,
                excluded.quality, excluded.scorer,
                excluded.model, excluded.processing_attempts, excluded.total_processing_time_ms, excluded.created_at,
                excluded.updated_at,
-               excluded.unscored_reason, excluded.warnings)
+               excluded.unscored_reason, excluded.warnings,
+               excluded.judge_probability, excluded.judge_problem, excluded.judge_model, excluded.rejected_by)
     ), {_HISTORY}
     {_NOTIFY}
 """)
+
+
+def _rank(best: str) -> str:
+    """Returns the rank of a best answer so far in SQL; the order is that of `routing.better`."""
+    judged = f"({best} ->> 'rejected_by') IS NOT DISTINCT FROM 'judge'"
+    probability = f"coalesce(({best} #>> '{{judgement,probability}}')::numeric, 0)"
+    return f"""
+        ({judged}, CASE WHEN {judged} THEN {probability} ELSE 0 END, ({best} ->> 'bert_score')::numeric)
+    """
+
 
 # History of questions that are still pending, unless they were restarted since then.
 _NOTE = text(f"""
@@ -140,7 +163,7 @@ _NOTE = text(f"""
         UPDATE questions SET best = given.best
         FROM final JOIN given USING (question_id)
         WHERE questions.question_id = final.question_id AND given.best IS NOT NULL
-              AND ((given.best ->> 'bert_score')::numeric > (questions.best ->> 'bert_score')::numeric) IS NOT FALSE
+              AND ({_rank("given.best")} > {_rank("questions.best")}) IS NOT FALSE
     ), {_HISTORY}
     SELECT question_id FROM final
 """)
@@ -196,7 +219,12 @@ _UNPUBLISHED = text("""
            best::text AS best,
            (SELECT json_agg(made ORDER BY attempt)::text FROM (
                 SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens,
-                       reasoning_tokens, cost::text AS cost, generated_at
+                       reasoning_tokens, cost::text AS cost, generated_at,
+                       CASE WHEN judge_model IS NOT NULL THEN json_build_object(
+                           'probability', judge_probability, 'problem', judge_problem, 'model', judge_model,
+                           'prompt_tokens', judge_prompt_tokens, 'completion_tokens', judge_completion_tokens,
+                           'cost', judge_cost::text
+                       ) END AS judgement
                 FROM attempts WHERE attempts.question_id = questions.question_id) AS made) AS attempts,
            (SELECT json_agg(erred ORDER BY attempt, retry)::text FROM (
                 SELECT attempt, retry, type, cause, status_code, message, counts_as_retry, times, prompt_tokens,

@@ -1,6 +1,6 @@
 """Statistics of all answers, from the counts that the database keeps. Pure functions.
 
-The kinds of counts are described in the table `dashboard_counts` (sql/migrations/0004_dashboard_counters.sql).
+The kinds of counts are described in the comment of the table `dashboard_counts` (sql/schema.sql).
 """
 
 from collections import Counter

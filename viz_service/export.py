@@ -34,6 +34,10 @@ COLUMNS = (
     "reference_index",
     "unscored_reason",
     "warnings",
+    "judge_probability",
+    "judge_problem",
+    "judge_model",
+    "rejected_by",
 )
 
 ROWS_AT_ONCE = 200

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from sqlalchemy import Connection, Engine, RowMapping, TextClause, text
 
 from pipeline import postgres
+from pipeline.messages import Quality
 from pipeline.question import ID_DIGITS
 from viz_service import buckets, counts
 from viz_service.confidence import mean_interval
@@ -124,6 +125,7 @@ _QUESTION = """
         questions.times_asked,
         questions.status,
         responses.quality,
+        responses.rejected_by,
         responses.bert_score,
         responses.processing_attempts,
         left(responses.llm_response, 500)   AS llm_response,
@@ -235,8 +237,8 @@ LISTED = {
     for after in ((False, True) if sort in _BEYOND else (False,))
 }
 ROWS = text("""
-    SELECT question_id, left(questions.question_text, 300) AS question_text, topic, status, quality, bert_score,
-           processing_attempts, total_processing_time_ms, times_asked, asked_at
+    SELECT question_id, left(questions.question_text, 300) AS question_text, topic, status, quality, rejected_by,
+           bert_score, processing_attempts, total_processing_time_ms, times_asked, asked_at
     FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
     JOIN questions USING (question_id)
     LEFT JOIN responses USING (question_id)
@@ -257,7 +259,8 @@ EXPORTED = text("""
     SELECT question_id, questions.question_text, question_context, questions.original_answer, topic, status,
            times_asked, asked_at, llm_response, quality, bert_score, bert_precision, bert_recall, processing_attempts,
            total_processing_time_ms, model, scorer, created_at AS completed_at,
-           further_references AS "references", reference_index, unscored_reason, warnings
+           further_references AS "references", reference_index, unscored_reason, warnings,
+           judge_probability, judge_problem, judge_model, rejected_by
     FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS listed (question_id, number)
     JOIN questions USING (question_id)
     LEFT JOIN responses USING (question_id)
@@ -318,7 +321,10 @@ DETAIL = text("""
 DETAIL_ANSWER = text("""
     SELECT llm_response, bert_score, bert_precision, bert_recall, quality, scorer, model, processing_attempts,
            total_processing_time_ms, created_at,
-           reference_index, unscored_reason, warnings
+           reference_index, unscored_reason, warnings, rejected_by,
+           CASE WHEN judge_model IS NOT NULL THEN json_build_object(
+               'probability', judge_probability, 'problem', judge_problem, 'model', judge_model
+           ) END AS judge
     FROM responses
     WHERE question_id = :question_id
 """)
@@ -327,7 +333,12 @@ DETAIL_FAILURE = text("""
 """)
 DETAIL_ATTEMPTS = text("""
     SELECT attempt, model, llm_response, bert_score, llm_latency_ms, prompt_tokens, completion_tokens,
-           reasoning_tokens, cost, generated_at
+           reasoning_tokens, cost, generated_at,
+           CASE WHEN judge_model IS NOT NULL THEN json_build_object(
+               'probability', judge_probability, 'problem', judge_problem, 'model', judge_model,
+               'prompt_tokens', judge_prompt_tokens, 'completion_tokens', judge_completion_tokens,
+               'cost', judge_cost::text
+           ) END AS judge
     FROM attempts
     WHERE question_id = :question_id
     ORDER BY attempt
@@ -428,11 +439,11 @@ class PostgresQueries:
         with self._read() as connection:
             now = connection.execute(text("SELECT now()")).scalar_one()
             questions = _counted(connection, None, "questions")
-            counted = _counted(connection, since, "answers", "score", "time", "calls", "cost", "priced")
+            counted = _counted(connection, since, "answers", "score", "time", "calls", "cost", "priced", "rejected")
             scores, times = counted.bins("score", REFERENCE), counted.bins("time")
             lowest, median, highest = (_score(connection, since, scores, share) for share in (0, 0.5, 1))
             p50, p95 = (_time(connection, since, times, share) for share in (0.5, 0.95))
-        by_quality = {quality: counted.total("answers", {quality}).n for quality in AnswerCounts.model_fields}
+        by_quality = {quality: counted.total("answers", {quality}).n for quality in get_args(Quality)}
         scored = counted.total("answers", REFERENCE, bins={1})
         total, accepted = counted.total("answers").n, by_quality["accepted"]
         attempts = {each: counted.total("answers", attempts={each}).n for each in counted.attempts()}
@@ -446,7 +457,7 @@ class PostgresQueries:
                 total=questions.total("questions").n,
                 **{status: questions.total("questions", {status}).n for status in ("pending", "completed", "failed")},
             ),
-            answers=AnswerCounts(**by_quality | {"total": total}),
+            answers=AnswerCounts(**by_quality, total=total, rejected_by_judge=counted.total("rejected").n),
             scores=ScoreSummary(
                 count=scored.n,
                 mean=scored.mean,

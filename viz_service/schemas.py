@@ -15,7 +15,18 @@ from pydantic import (
     field_validator,
 )
 
-from pipeline.messages import Cause, Cost, Quality, QuestionId, Reason, Rejection, ScoreWarning, UnscoredReason
+from pipeline.messages import (
+    Cause,
+    Cost,
+    JudgeProblem,
+    Quality,
+    QuestionId,
+    Reason,
+    RejectedBy,
+    Rejection,
+    ScoreWarning,
+    UnscoredReason,
+)
 from pipeline.provider_status import ProviderStatus
 from pipeline.web import PlainText
 from viz_service.texts import Language
@@ -33,6 +44,10 @@ Side = Literal["below", "at_or_above"]
 Status = Literal["pending", "completed", "failed"]
 SELF_CHECKED: frozenset[Quality] = frozenset({"self_check_accepted", "self_check_max_retries_reached"})
 """Qualities with a score against further answers of the same model, which is on another scale than other scores."""
+_REJECTED_BY = (
+    "Why the answer is not accepted: its `score` is below the threshold, or only the `judge` rejects it. Null for an "
+    "accepted or unscored answer, and for one of an older version."
+)
 Theme = Literal["light", "dark"]
 Sort = Literal["newest", "oldest", "most-asked", "best", "worst", "slowest"]
 FigureName = Literal["score-ranges", "attempts", "score-histogram", "improvement", "score-timeseries"]
@@ -239,6 +254,9 @@ class AnswerCounts(Output):
     self_check_accepted: int = Field(description="Without reference; agrees with further answers of the model.")
     self_check_max_retries_reached: int = Field(description="Without reference; agrees too little.")
     unscored: int
+    rejected_by_judge: int = Field(
+        0, description="Those of `max_retries_reached` that only the judge rejects: their score is good enough."
+    )
 
 
 class ScoreSummary(Output):
@@ -270,7 +288,9 @@ class LlmUse(Output):
     calls: int = Field(description="Generations behind the kept answers: the sum of `processing_attempts`.")
     calls_per_accepted: float | None = Field(description="Calls per accepted answer; null if there is none.")
     overhead_percent: float | None = Field(description="Calls beyond one per answer, which the feedback loop adds.")
-    prompt_tokens: int = Field(description="Tokens of all attempts, and of failed calls that used tokens.")
+    prompt_tokens: int = Field(
+        description="Tokens of all attempts, of the judge, and of failed calls that used tokens."
+    )
     completion_tokens: int
     tokens_per_accepted: float | None = Field(description="Tokens of both kinds per accepted answer.")
     cost: Cost | None = Field(
@@ -395,6 +415,7 @@ class Question(Output):
     times_asked: int
     status: Status
     quality: Quality | None
+    rejected_by: RejectedBy | None = Field(None, description=_REJECTED_BY)
     bert_score: float | None
     processing_attempts: int | None
     llm_response: str | None = Field(description="Its first 500 characters.")
@@ -427,6 +448,7 @@ class QuestionRow(Output):
     topic: str | None
     status: Status
     quality: Quality | None
+    rejected_by: RejectedBy | None = Field(None, description=_REJECTED_BY)
     bert_score: float | None
     processing_attempts: int | None
     total_processing_time_ms: int | None
@@ -498,6 +520,22 @@ class DeadLetters(Output):
     dead_letters: list[DeadLetter]
 
 
+class Judge(Output):
+    """What a judge says about an answer: a model that compares it with the references."""
+
+    probability: float | None = Field(description="Probability that the answer is right; null: it was refused.")
+    problem: JudgeProblem | None = Field(description="What is probably wrong; null: nothing.")
+    model: str
+
+
+class AttemptJudge(Judge):
+    """What the judge says about an attempt, and what its call took."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Cost | None = None
+
+
 class Attempt(Output):
     """A scored generation."""
 
@@ -511,6 +549,9 @@ class Attempt(Output):
     reasoning_tokens: int = Field(0, description="Completion tokens that the model used for reasoning.")
     cost: Cost | None = Field(description="In the currency of `LLM_PRICES`; null: no price is known.")
     generated_at: Time
+    judge: AttemptJudge | None = Field(
+        None, description="What the judge says; null when no judge was asked, or the references were replaced since."
+    )
 
 
 class ErrorRecord(Output):
@@ -534,7 +575,7 @@ class ErrorRecord(Output):
 
 
 class Usage(Output):
-    """Tokens and cost of a question: all attempts, and failed calls that used tokens."""
+    """Tokens and cost of a question: all attempts, what the judge took, and failed calls that used tokens."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -553,6 +594,10 @@ class KeptAnswer(Output):
         None, description="Why there is no score; null for a scored answer, and for one of an older version."
     )
     warnings: tuple[ScoreWarning, ...] = Field((), description="What to know about the score.")
+    judge: Judge | None = Field(
+        None, description="What the judge says; null when no judge was asked, or the references were replaced since."
+    )
+    rejected_by: RejectedBy | None = Field(None, description=_REJECTED_BY)
     scorer: str | None
     model: str
     processing_attempts: int
@@ -610,6 +655,18 @@ class QuestionDetail(Output):
             return None
         same = [each for each in self.attempts if each.llm_response == self.answer.llm_response]
         return max(same or self.attempts, key=lambda each: (each.bert_score or -1, -each.attempt)).attempt
+
+    def is_accepted(self, attempt: Attempt, threshold: float) -> bool | None:
+        """Whether an attempt was accepted by its score against the reference, and by the judge if it was asked.
+
+        Only the kept attempt of an accepted answer can have been accepted by the judge, because it ends the question.
+        None: its score, if any, is from a self-check.
+        """
+        if attempt.bert_score is None or self.self_checked:
+            return None
+        if attempt.bert_score < threshold or not attempt.judge:
+            return attempt.bert_score >= threshold
+        return bool(self.answer and self.answer.quality == "accepted" and attempt.attempt == self.kept_attempt)
 
 
 class WhatIf(Output):

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from viz_service.schemas import DeadLettersQuery, Filter, QuestionsQuery
 
 SQL = Path(__file__).parents[2] / "sql"
 EMPTY = "DELETE FROM attempts; DELETE FROM call_errors; DELETE FROM responses; DELETE FROM questions"
-KINDS = ["questions", "calls", "cost", "answers", "score", "time", "first", "gain", "priced", "prefix"]
+KINDS = ["questions", "calls", "cost", "answers", "score", "time", "first", "gain", "priced", "rejected", "prefix"]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,11 @@ CHANGES = {
     "an answer is corrected": """UPDATE responses SET bert_score = 0.9, quality = 'max_retries_reached'
                                  WHERE question_text = 'Question 3'""",
     "an attempt is corrected": "UPDATE attempts SET bert_score = 0.9, cost = NULL WHERE attempt = 1",
+    "only the judge rejects an answer": """UPDATE responses SET rejected_by = 'judge', quality = 'max_retries_reached'
+                                           WHERE question_text IN ('Question 3', 'Question 5')""",
+    "attempts were judged": """UPDATE attempts SET judge_model = 'j', judge_prompt_tokens = 90,
+                                                   judge_completion_tokens = 1, judge_cost = 0.0005,
+                                                   cost = CASE WHEN attempt = 1 THEN 0.001 END""",
     "attempts are written again": """INSERT INTO attempts SELECT * FROM attempts
                                      ON CONFLICT (question_id, attempt) DO UPDATE SET prompt_tokens = 7""",
     "a call failed": """INSERT INTO call_errors (question_id, attempt, retry, type, message, failed_at, prompt_tokens,
@@ -171,6 +177,21 @@ def test_statistics_equal_those_computed_from_the_rows(database: Engine, rows: P
     assert float(found.llm.cost_per_accepted or 0) == pytest.approx(0.002)
     assert rows.what_if(0.3).questions == rows.histogram().count == rows.improvement().regenerated.count == 12
     assert rows.recent() == (12, 0)
+
+
+def test_tokens_and_cost_include_the_judge_and_answers_that_it_rejects_are_counted(
+    database: Engine, rows: PostgresQueries
+) -> None:
+    ask(database, 12)
+    answer(database)
+    for change in ("only the judge rejects an answer", "attempts were judged"):
+        run(database, CHANGES[change])
+    found = rows.statistics()
+    assert (found.answers.max_retries_reached, found.answers.rejected_by_judge, found.answers.total) == (2, 2, 12)
+    assert (found.llm.prompt_tokens, found.llm.completion_tokens) == (24 * 100, 24 * 21)
+    assert found.llm.cost == 12 * Decimal("0.001") + 24 * Decimal("0.0005")
+    run(database, "UPDATE responses SET rejected_by = NULL")
+    assert rows.statistics().answers.rejected_by_judge == 0
 
 
 def test_a_time_window_contains_only_newer_rows(database: Engine, rows: PostgresQueries) -> None:

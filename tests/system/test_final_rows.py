@@ -3,15 +3,19 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 import storage_service.store
 from pipeline import postgres
-from pipeline.cache import Answer
-from pipeline.messages import Attempt, InvalidMessage
+from pipeline.cache import Answer, Judge
+from pipeline.messages import Attempt, BestAnswer, InvalidMessage, Judgement
+from pipeline.routing import BertScore
 from pipeline.settings import PostgresSettings
+from storage_service.correction import Candidate, choose
 from storage_writer.store import Store
+from tests.fleet import eventually
 from tests.unit import samples
 
 SECONDS = 60
@@ -197,3 +201,81 @@ def test_concurrent_writes_to_the_same_rows_do_not_deadlock(fleet, pool, store, 
         [each.question_id for each in questions],
     )
     assert rows == [{"times_asked": 5, "published_at": samples.NOW}]
+
+
+JUDGEMENT = Judgement(
+    probability=0.123456,
+    problem="wrong",
+    model="judge",
+    prompt_tokens=90,
+    completion_tokens=1,
+    cost=Decimal("0.000012000"),
+)
+
+
+def judged(question):
+    """Returns the question with a judgement of its second attempt, and the answer that only the judge rejects."""
+    attempts = (attempt(1), attempt(2).model_copy(update={"cost": Decimal("0.001"), "judgement": JUDGEMENT}))
+    judge = Judge(probability=0.123456, problem="wrong", model="judge")
+    rejected = {"judge": judge, "rejected_by": "judge", "quality": "max_retries_reached"}
+    return question.model_copy(update={"attempts": attempts}), answer(question).model_copy(update=rejected)
+
+
+def test_a_judged_answer_is_read_as_it_was_written_and_what_the_judge_took_is_included(store, pool, pending):
+    question, kept_answer = judged(*pending(1))
+    assert store.complete(question, kept_answer)
+    state = storage_service.store.Store(pool).find(question.question_id)
+    assert state.result == kept_answer
+    usage = state.usage
+    assert (usage.attempts, usage.prompt_tokens, usage.completion_tokens, usage.cost) == (2, 96, 9, Decimal("0.001012"))
+
+
+def test_a_corrected_answer_has_no_judgement_and_what_the_judge_took_stays(fleet, store, pool, pending):
+    question, kept_answer = judged(*pending(1))
+    assert store.complete(question, kept_answer)
+    candidates = [Candidate(each.attempt, each.llm_response, each.model) for each in question.attempts]
+    for threshold, rejected_by in ((0.9, "score"), (0.5, None)):
+        chosen = choose(["Because."], candidates, [BertScore(0.5, 0.5, 0.5, 0.5, "e")] * 2, threshold)
+        state = storage_service.store.Store(pool).correct(question.question_id, question.asked_at, chosen)
+        assert (state.result.judge, state.result.rejected_by) == (None, rejected_by)
+    assert (state.usage.prompt_tokens, state.usage.cost) == (96, Decimal("0.001012"))
+    rows = fleet.sql("SELECT judge_model FROM attempts WHERE question_id = %s", question.question_id)
+    assert [row["judge_model"] for row in rows] == [None, None]
+
+
+def best(score, probability=None):
+    return BestAnswer(
+        llm_response=f"{score} {probability}",
+        bert_score=score,
+        bert_precision=score,
+        bert_recall=score,
+        attempt=1,
+        model="scripted",
+        judgement=None if probability is None else JUDGEMENT.model_copy(update={"probability": probability}),
+        rejected_by="score" if probability is None else "judge",
+    )
+
+
+def test_the_best_answer_so_far_is_the_one_that_only_the_judge_rejects(fleet, store, pending):
+    (question,) = pending(1)
+    found = []
+    for each in (best(0.2), best(0.1), best(0.3), best(0.6, 0.2), best(0.9), best(0.7, 0.1), best(0.5, 0.4)):
+        assert store.note(question.model_copy(update={"best": each}))
+        (row,) = fleet.sql(
+            "SELECT best ->> 'llm_response' AS t FROM questions WHERE question_id = %s", question.question_id
+        )
+        found.append(row["t"])
+    assert found == ["0.2 None", "0.2 None", "0.3 None", "0.6 0.2", "0.6 0.2", "0.6 0.2", "0.5 0.4"]
+
+
+def test_a_question_continues_with_the_judgements_of_its_attempts(store, pending):
+    question, _ = judged(*pending(1))
+    assert store.note(question.model_copy(update={"best": best(0.6, 0.25)}))
+
+    def resumed():
+        with store.outbox(0, 1000) as outbox:
+            return next((each for each in outbox.questions if each.question_id == question.question_id), None)
+
+    continued = eventually(resumed, "the question is in the outbox", 30)
+    assert [each.judgement for each in continued.attempts] == [None, JUDGEMENT]
+    assert (continued.processing_attempts, continued.best) == (3, best(0.6, 0.25))

@@ -50,10 +50,11 @@ function showNumbers(statistics, pipeline) {
     ["unknown", selfChecked + answers.unscored],
   ]);
   const shares = accepted.map((each) => `${each.attempts}: ${format("share", of(each.accepted))}`).join(" · ");
+  const below = answers.max_retries_reached - answers.rejected_by_judge;
   const notes = [
     shares && t("numbers.accepted.note", { shares }),
-    answers.max_retries_reached &&
-      t("numbers.accepted.rest", { below: format("share", of(answers.max_retries_reached)) }),
+    below && t("numbers.accepted.rest", { below: format("share", of(below)) }),
+    answers.rejected_by_judge && t("numbers.accepted.judge", { rejected: format("count", answers.rejected_by_judge) }),
     selfChecked &&
       t("numbers.accepted.self_check", {
         count: format("count", selfChecked),
@@ -265,7 +266,8 @@ function showTop() {
       name.firstChild.textContent = question.question_text;
       name.firstChild.href = `/questions/${question.question_id}`;
       const tone = question.quality ?? question.status;
-      state.firstChild.textContent = t(`state.${tone}`);
+      const rejected = question.status === "completed" && question.rejected_by === "judge";
+      state.firstChild.textContent = rejected ? t("state.rejected_by_judge") : t(`state.${tone}`);
       state.firstChild.classList.add(tone);
       score.textContent = format("score", question.bert_score);
       if (question.bert_score !== null && !question.quality.startsWith("self_check"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.cache import Answer, Cache
+from pipeline.cache import Answer, Cache, Judge
 from pipeline.errors import Unavailable
 from pipeline.settings import CacheSettings
 
@@ -26,7 +26,7 @@ def test_invalidate_and_forget_raise_unavailable_without_redis(cache_without_red
         getattr(cache_without_redis, method)(ID)
 
 
-def test_an_answer_from_before_there_were_several_references_is_read():
+def test_an_answer_from_before_there_were_several_references_and_judges_is_read():
     fields = {
         "question_id": ID,
         "question_text": "Why?",
@@ -46,3 +46,7 @@ def test_an_answer_from_before_there_were_several_references_is_read():
     assert (answer.references, answer.reference_index) == ((), None)
     several = answer.model_copy(update={"references": ("So it is.",), "reference_index": 1})
     assert Answer.model_validate_json(several.model_dump_json()) == several
+    assert (answer.judge, answer.rejected_by) == (None, None)
+    judged = Judge(probability=0.25, problem="wrong", model="j")
+    rejected = answer.model_copy(update={"judge": judged, "rejected_by": "judge"})
+    assert Answer.model_validate_json(rejected.model_dump_json()) == rejected

@@ -155,7 +155,7 @@ class FakeRecords:
         references = {"original_answer": corrected.original_answer, "references": corrected.references}
         row["question"] = row["question"].model_copy(update=references)
         self.corrected = corrected
-        row["answer"] = row["answer"].model_copy(update={**references, **corrected.answer()})
+        row["answer"] = row["answer"].model_copy(update={**references, **corrected.answer(), "judge": None})
         return self.find(question_id)
 
     def failed(self, wanted):

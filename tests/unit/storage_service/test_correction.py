@@ -10,7 +10,7 @@ from pipeline.errors import Unavailable
 from pipeline.question import question_id
 from pipeline.routing import BertScore, NoScore
 from pipeline.sizes import KEPT_CHARACTERS
-from storage_service.correction import Candidate, CannotScore, ScorerClient, candidates, judge
+from storage_service.correction import Candidate, CannotScore, ScorerClient, candidates, choose
 
 TEXT = "Why is the sky blue?"
 ID = question_id(TEXT)
@@ -75,6 +75,15 @@ def test_the_best_answer_is_kept_when_all_are_below_the_threshold(completed):
     assert len(completed.publisher.sent) == 1
 
 
+@pytest.mark.parametrize(("reference", "rejected_by"), [("because of scattering", None), ("green light", "score")])
+def test_what_a_judge_said_about_the_old_reference_is_removed_and_the_score_alone_decides(
+    completed, reference, rejected_by
+):
+    completed.records.complete(ID, judge={"probability": 0.1, "problem": "wrong", "model": "j"}, rejected_by="judge")
+    result = completed.client.put(PATH, json={"original_answer": reference}).json["result"]
+    assert (result["judge"], result["rejected_by"]) == (None, rejected_by)
+
+
 def test_an_unscored_answer_gets_a_score(fleet):
     fleet.ask(TEXT)
     fleet.records.complete(ID, llm_response="because", quality="unscored", bert_score=None, original_answer=None)
@@ -87,7 +96,7 @@ SCORED = BertScore(0.2, 0.2, 0.2, 0.2, "e", warnings=("repetition",))
 
 def test_an_unreadable_answer_is_not_kept():
     answers = [Candidate(1, "ใช่", "m"), Candidate(2, "Yes.", "m")]
-    corrected = judge(["Yes."], answers, [NoScore("other_language", only_answer=True), SCORED], 0.1)
+    corrected = choose(["Yes."], answers, [NoScore("other_language", only_answer=True), SCORED], 0.1)
     assert (corrected.kept.attempt, corrected.scores) == (2, [(1, None), (2, 0.2)])
     assert corrected.answer()["warnings"] == ["repetition"]
 
@@ -97,12 +106,12 @@ def test_without_a_readable_answer_or_reference_nothing_is_corrected(only_answer
     unread = NoScore("other_language", only_answer)
     scores = [unread] if only_answer else [unread, SCORED]
     with pytest.raises(CannotScore, match="cannot read"):
-        judge(["Yes."], [Candidate(1, "Yes.", "m")] * len(scores), scores, 0.1)
+        choose(["Yes."], [Candidate(1, "Yes.", "m")] * len(scores), scores, 0.1)
 
 
 def test_the_reference_that_counted_is_kept_beside_an_unreadable_one():
     scored = BertScore(0.2, 0.2, 0.2, 0.2, "e", 1)
-    corrected = judge(["ใช่", "Yes."], [Candidate(1, "Yes.", "m")], [scored], 0.1)
+    corrected = choose(["ใช่", "Yes."], [Candidate(1, "Yes.", "m")], [scored], 0.1)
     assert (corrected.original_answer, corrected.references) == ("ใช่", ("Yes.",))
     assert corrected.answer()["reference_index"] == 1
 
@@ -185,9 +194,9 @@ def test_the_kept_answer_is_scored_in_full_although_its_attempt_was_cut():
 def test_a_cut_attempt_is_scored_but_never_kept():
     found = candidates([Candidate(1, CUT, "m"), Candidate(2, "short", "m")], Candidate(None, "short", "m"))
     high, low = (BertScore(each, each, each, each, "s") for each in (0.9, 0.1))
-    judged = judge(["reference"], found, [high, low], 0.5)
-    assert judged.scores == [(1, 0.9), (2, 0.1)]
-    assert (judged.kept.attempt, judged.quality) == (2, "max_retries_reached")
+    chosen = choose(["reference"], found, [high, low], 0.5)
+    assert chosen.scores == [(1, 0.9), (2, 0.1)]
+    assert (chosen.kept.attempt, chosen.quality) == (2, "max_retries_reached")
 
 
 @pytest.mark.parametrize("attempts", [[], [Candidate(1, "another", "m")]])

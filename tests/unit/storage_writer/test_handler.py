@@ -13,6 +13,7 @@ from pipeline.messages import (
     DeadLetter,
     FailedQuestion,
     InvalidMessage,
+    Judgement,
     ProviderError,
     Question,
     RecordPosition,
@@ -147,6 +148,26 @@ def test_the_reason_and_the_warnings_of_an_answer_are_stored(writer):
     writer.take(message)
     answer = writer.records.final[message.question_id][1]
     assert (answer.unscored_reason, answer.warnings) == ("other_language", ["repetition"])
+
+
+@pytest.mark.parametrize("probability", [0.123456789, None])
+def test_what_the_judge_says_and_the_rejection_are_stored_with_the_answer(writer, probability):
+    judgement = Judgement(probability=probability, problem="refused" if probability is None else "wrong", model="j")
+    (routed, _) = decide(samples.response(), BertScore(0.7, 0.7, 0.7, 0.7, "e"), Gate(0.48, 1, 0.3), LATER, judgement)
+    writer.take(routed.message)
+    _, answer, (attempt,) = writer.records.final[routed.message.question_id]
+    assert answer.judge.model_dump() == {
+        "probability": None if probability is None else 0.123457,
+        "problem": judgement.problem,
+        "model": "j",
+    }
+    assert (answer.rejected_by, attempt.judgement) == ("judge", judgement)
+
+
+def test_an_answer_that_no_judge_was_asked_about_is_stored_without_a_judge(writer):
+    writer.take(validated(0.2))
+    _, answer, _ = writer.records.final[validated(0.2).question_id]
+    assert (answer.judge, answer.rejected_by) == (None, "score")
 
 
 def test_an_attempt_below_the_threshold_is_recorded_at_once(writer):

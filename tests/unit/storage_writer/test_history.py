@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from pipeline import sizes, topics
-from pipeline.messages import BestAnswer
+from pipeline.messages import BestAnswer, Judgement
 from pipeline.routing import BertScore, Gate, decide
 from storage_writer.history import best_of, resumed
 from tests.unit import samples
@@ -35,7 +35,18 @@ def attempt(number, text="Scattering."):
         "reasoning_tokens": 0,
         "cost": "0.000118400",
         "generated_at": "2026-01-02T03:04:05.123+00:00",
+        "judgement": None,
     }
+
+
+JUDGEMENT = {
+    "probability": 0.12345679,
+    "problem": "wrong",
+    "model": "judge",
+    "prompt_tokens": 90,
+    "completion_tokens": 1,
+    "cost": "0.000012000",
+}
 
 
 ERROR = {
@@ -68,6 +79,18 @@ def test_a_question_with_two_recorded_attempts_resumes_with_the_third():
     assert question.attempts[0].cost == Decimal("0.000118400")
     assert [(each.message, each.times) for each in question.errors] == [("busy", 2)]
     assert question.asked_at == samples.question().asked_at
+
+
+def test_a_resumed_question_has_the_judgements_of_its_attempts():
+    rows = [
+        attempt(1) | {"judgement": JUDGEMENT},
+        attempt(2) | {"judgement": JUDGEMENT | {"probability": 1}},
+        attempt(3),
+    ]
+    question = resumed(samples.question(), None, json.dumps(rows), None)
+    first, second, third = (each.judgement for each in question.attempts)
+    assert first == Judgement(**JUDGEMENT | {"cost": Decimal("0.000012")})
+    assert (second.probability, third) == (1.0, None)
 
 
 @pytest.mark.parametrize("no_best", [None, "null"])

@@ -9,13 +9,17 @@ from typing import get_args
 import pytest
 
 from pipeline import topics
-from pipeline.messages import Attempt, DeadLetter, ErrorRecord, Quality, Reason, RecordPosition
+from pipeline.messages import Attempt, DeadLetter, ErrorRecord, Judgement, Quality, Reason, RecordPosition
 from storage_writer import store
 from tests.unit import samples
 
 MIGRATIONS = Path(__file__).parents[3] / "sql" / "migrations"
 TABLES = (MIGRATIONS / "0001_tables.sql").read_text()
 LETTER = DeadLetter.of(b"key", b"{", samples.SOURCE, "not JSON", samples.NOW)
+
+
+JUDGE = {f"judge_{name}" for name in Judgement.model_fields}
+"""Columns of the judgement of an attempt, which is an object in messages."""
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,8 @@ def test_every_field_of_the_history_is_read_inserted_and_replaced(part, table, m
     key = {"attempt", "retry"} & fields
     taken = re.search(rf"AS {part} \(([^)]*)\)", store._HISTORY)[1]
     assert {each.split()[0] for each in taken.split(",")} == fields
+    if "judgement" in fields:
+        fields = fields - {"judgement"} | JUDGE
     inserted = re.search(rf"INSERT INTO {table} \(([^)]*)\)", store._HISTORY)[1]
     assert {each.strip() for each in inserted.split(",")} == fields | {"question_id"}
     replaced = re.search(rf"INSERT INTO {table}.*?SET \((.*?)\)\s*= \((.*?)\)", store._HISTORY, re.S)
@@ -34,6 +40,15 @@ def test_every_field_of_the_history_is_read_inserted_and_replaced(part, table, m
         f"excluded.{each.strip()}" for each in replaced[1].split(",")
     ]
     assert {each.strip() for each in replaced[1].split(",")} == fields - key
+
+
+def test_every_field_of_a_judgement_is_stored_and_read_back():
+    stored = re.findall(r"judgement ->> '(\w+)'", store._HISTORY)
+    assert [f"judge_{name}" for name in stored] == re.findall(r"excluded\.(judge_\w+)", store._HISTORY)
+    read = re.search(r"WHEN judge_model IS NOT NULL THEN json_build_object\((.*?)\) END", str(store._UNPUBLISHED), re.S)
+    assert dict(re.findall(r"'(\w+)', (judge_\w+)", read[1])) == {
+        name: f"judge_{name}" for name in Judgement.model_fields
+    }
 
 
 def test_fields_that_older_messages_lack_have_a_default():

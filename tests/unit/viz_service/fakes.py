@@ -201,6 +201,7 @@ class FakeQueries:
         self.detail = question()
         self.letters = [] if empty else [letter()]
         self.below_last_hour = 0
+        self.changes: dict[str, Any] = {}
 
     def check(self) -> None:
         if self.unavailable:
@@ -310,7 +311,7 @@ class FakeQueries:
                 asked_at=NOW,
             )
         ]
-        found = [] if self.empty else rows
+        found = [] if self.empty else [each.model_copy(update=self.changes) for each in rows]
         total = 60 * len(found)
         more = query.page * query.limit < total
         return Questions(total=total, page=query.page, limit=query.limit, has_next=more, questions=found)

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import get_args
 
 import pytest
@@ -23,7 +24,7 @@ from tests.unit.viz_service.fakes import (
 from viz_service.pages import CHARTS
 from viz_service.pipeline_state import Sample
 from viz_service.queries import TooManyQuestions
-from viz_service.schemas import FigureName
+from viz_service.schemas import AttemptJudge, FigureName, Judge
 
 DATA = (
     "/api/statistics",
@@ -245,6 +246,22 @@ def test_overview_and_pipeline_include_the_status_of_providers(rows: FakeQueries
     for pipeline in (client.get("/api/overview").get_json()["pipeline"], client.get("/api/pipeline").get_json()):
         assert pipeline["providers"] == [LIMITED]
         assert [each["kind"] for each in pipeline["alerts"]] == ["provider-limited"]
+
+
+def test_a_question_includes_what_the_judge_says(client: FlaskClient, rows: FakeQueries) -> None:
+    body = client.get(f"/api/questions/{KNOWN}").get_json()
+    assert (body["answer"]["judge"], body["answer"]["rejected_by"], body["attempts"][0]["judge"]) == (None, None, None)
+    judge = AttemptJudge(probability=0.25, problem="wrong", model="j", prompt_tokens=9, cost=Decimal("0.000012"))
+    attempts = [each.model_copy(update={"judge": judge}) for each in question().attempts]
+    answer = question().answer
+    assert answer
+    kept = Judge(probability=0.25, problem="wrong", model="j")
+    rows.detail = question(attempts=attempts, answer=answer.model_copy(update={"judge": kept, "rejected_by": "judge"}))
+    body = client.get(f"/api/questions/{KNOWN}").get_json()
+    said = {"probability": 0.25, "problem": "wrong", "model": "j"}
+    assert (body["answer"]["judge"], body["answer"]["rejected_by"]) == (said, "judge")
+    took = {"prompt_tokens": 9, "completion_tokens": 0, "cost": "0.000012"}
+    assert body["attempts"][0]["judge"] == said | took
 
 
 def test_a_question_includes_the_causes_and_counts_of_failed_calls(client: FlaskClient, rows: FakeQueries) -> None:

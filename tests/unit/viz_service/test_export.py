@@ -10,6 +10,8 @@ import pytest
 
 from viz_service import export
 
+JUDGE = ("judge_probability", "judge_problem", "judge_model", "rejected_by")
+
 
 def parsed(*rows: dict[str, object]) -> list[dict[str, str]]:
     blank = dict.fromkeys(export.COLUMNS)
@@ -48,6 +50,14 @@ def test_warnings_are_a_json_array() -> None:
     )
     assert (json.loads(warned["warnings"]), warned["unscored_reason"]) == (["truncated", "repetition"], "")
     assert (unscored["warnings"], unscored["unscored_reason"]) == ("", "other_language")
+
+
+def test_what_the_judge_says_has_columns() -> None:
+    [rejected, unjudged] = parsed(
+        {"judge_probability": 0.25, "judge_problem": "wrong", "judge_model": "=j", "rejected_by": "judge"}, {}
+    )
+    assert [rejected[name] for name in JUDGE] == ["0.25", "wrong", "'=j", "judge"]
+    assert [unjudged[name] for name in JUDGE] == [""] * 4
 
 
 def test_many_rows_are_written_completely_in_parts() -> None:

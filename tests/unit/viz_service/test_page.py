@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline.messages import Reason, ScoreWarning, UnscorableReason
+from pipeline.messages import JudgeProblem, Reason, RejectedBy, ScoreWarning, UnscorableReason
 from tests.unit.viz_service.fakes import (
     KNOWN,
     NOW,
@@ -28,7 +28,7 @@ from tests.unit.viz_service.fakes import (
 )
 from viz_service import assets, figures
 from viz_service.pipeline_state import Sample
-from viz_service.schemas import Alert, ErrorRecord, Failure, FigureName, Usage
+from viz_service.schemas import Alert, AttemptJudge, ErrorRecord, Failure, FigureName, Judge, QuestionDetail, Usage
 from viz_service.settings import VizSettings
 from viz_service.texts import LOCALES
 
@@ -346,6 +346,98 @@ def test_each_reason_and_warning_has_a_text(language: str) -> None:
     texts = json.loads((LOCALES / f"{language}.json").read_text(encoding="utf-8"))
     names = {f"unscored.{each}" for each in ("no_reference", *get_args(UnscorableReason))}
     names |= {f"warning.{each}" for each in get_args(ScoreWarning)}
+    assert names <= set(texts)
+
+
+JUDGED = AttemptJudge(
+    probability=0.25, problem="wrong", model="judge", prompt_tokens=91, completion_tokens=1, cost=None
+)
+
+
+def judged(quality: str, rejected_by: str | None, judge: Judge | None = JUDGED) -> QuestionDetail:
+    """Returns a question whose two answers are above the threshold, and were judged; the second one is kept."""
+    known = question()
+    assert known.answer
+    attempts = [each.model_copy(update={"bert_score": 0.6, "judge": judge}) for each in known.attempts]
+    changes = {"quality": quality, "rejected_by": rejected_by, "judge": judge}
+    return question(attempts=attempts, answer=known.answer.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("en", ("rejected by the judge", "Rejected by the judge", "0.25", "matters is probably false", "says judge")),
+        ("es", ("rechazada por el juez", "Rechazada por el juez", "0,25", "es probablemente falso", "según judge")),
+    ],
+)
+def test_what_the_judge_says_about_a_rejected_answer_is_shown(
+    client: FlaskClient, rows: FakeQueries, language: str, texts: tuple[str, ...]
+) -> None:
+    rows.detail = judged("max_retries_reached", "judge")
+    content = page(client, QUESTION, headers={"Accept-Language": language})
+    assert [text for text in texts if text not in content.text] == []
+    assert "91 + 1 tokens" in content.text
+
+
+def test_an_answer_that_the_judge_refuses_to_judge_has_no_probability(client: FlaskClient, rows: FakeQueries) -> None:
+    refused = JUDGED.model_copy(update={"probability": None, "problem": "refused"})
+    rows.detail = judged("max_retries_reached", "judge", refused)
+    assert "the judge refused to judge this answer" in page(client, QUESTION).text
+
+
+def test_an_answer_rejected_by_its_score_says_so(client: FlaskClient, rows: FakeQueries) -> None:
+    rows.detail = judged("max_retries_reached", "score", None)
+    content = page(client, QUESTION).text
+    assert "Rejected by its score" in content
+    assert "judge" not in content.lower()
+
+
+def test_a_rejected_answer_of_an_older_version_has_no_reason(client: FlaskClient, rows: FakeQueries) -> None:
+    rows.detail = judged("max_retries_reached", None, None)
+    assert "Rejected" not in page(client, QUESTION).text
+
+
+@pytest.mark.parametrize(
+    ("judge", "said", "unsaid"),
+    [(JUDGED, "the judge agreed", "No judge was asked"), (None, "may be fluent and wrong", "the judge agreed")],
+)
+def test_an_accepted_answer_says_whether_a_judge_agreed(
+    client: FlaskClient, rows: FakeQueries, judge: AttemptJudge | None, said: str, unsaid: str
+) -> None:
+    rows.detail = judged("accepted", None, judge)
+    content = page(client, QUESTION).text
+    assert said in content
+    assert unsaid not in content
+
+
+@pytest.mark.parametrize(
+    ("detail", "tones"),
+    [
+        (judged("accepted", None), ["below", "accepted"]),
+        (judged("max_retries_reached", "judge"), ["below", "below"]),
+        (judged("accepted", None, None), ["accepted", "accepted"]),
+        (judged("accepted", None).model_copy(update={"answer": None, "status": "pending"}), ["below", "below"]),
+    ],
+)
+def test_attempts_that_the_judge_rejected_are_marked_in_the_history(
+    client: FlaskClient, rows: FakeQueries, detail: QuestionDetail, tones: list[str]
+) -> None:
+    rows.detail = detail
+    steps = [(attrs.get("class") or "").split() for attrs in page(client, QUESTION).named("li")]
+    assert [each[1] for each in steps if each[0] == "attempt"] == tones
+
+
+def test_the_list_says_which_answers_the_judge_rejected(client: FlaskClient, rows: FakeQueries) -> None:
+    assert "rejected by the judge" not in page(client, "/questions").text
+    rows.changes = {"quality": "max_retries_reached", "rejected_by": "judge"}
+    assert "rejected by the judge" in page(client, "/questions").text
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_each_problem_and_rejection_has_a_text(language: str) -> None:
+    texts = json.loads((LOCALES / f"{language}.json").read_text(encoding="utf-8"))
+    names = {f"judge.{each}" for each in get_args(JudgeProblem)}
+    names |= {f"outcome.rejected.{each}" for each in get_args(RejectedBy)}
     assert names <= set(texts)
 
 
