@@ -54,7 +54,7 @@ def test_spellings_of_a_letter_count_together():
 
 
 def test_marks_of_tokenizers_are_ignored():
-    verdict = read(completion("A", [token("▁A", 0.5, **{"ĠB": 0.5})]))
+    verdict = read(completion("A", [token("▁A", 0.5, ĠB=0.5)]))
     assert verdict.probability == pytest.approx(0.5)
 
 
