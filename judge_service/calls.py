@@ -32,7 +32,7 @@ class Call:
 
     @cached_property
     def _body(self) -> bytes:
-        return json.dumps(self.fields, sort_keys=True).encode()
+        return json.dumps(self.fields, sort_keys=True, ensure_ascii=False).encode(errors="replace")
 
     @property
     def size(self) -> int:

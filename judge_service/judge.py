@@ -26,7 +26,7 @@ log = structlog.get_logger()
 FINAL: frozenset[Cause] = frozenset({"refused_content", "context_length"})
 """Causes that depend on the answer alone: the judge will never judge it."""
 TEMPORARY: frozenset[Cause] = NOT_ADMITTED | {"unavailable"}
-"""Causes that end without a change of the settings. The limiter logs them."""
+"""Causes that end without a change of the settings."""
 
 SAME_CALL_SECONDS = 1.0
 """Time after which a copy of a request checks again whether the call that it would repeat has ended."""
@@ -232,16 +232,16 @@ class Judge:
                 cost=cost,
             )
         metrics.JUDGE_CALLS.labels(error.type).inc()
+        if error.cause in TEMPORARY or error.cause == "no_answer":
+            about.warning("failed to get a judgement", meaning=error.type)
+        else:
+            self._log_once(error, message, about)
         if error.cause in TEMPORARY:
             wait = error.retry_after_seconds or RETRY_SECONDS
             raise Unavailable(f"the judge is unavailable: {message}", wait, already_logged=True)
-        if error.cause == "no_answer":
-            about.warning("got no judgement")
-        else:
-            self._needs_a_change(error, message, about)
         raise Unavailable(f"no judgement: {message}", LONG_RETRY_SECONDS, already_logged=True)
 
-    def _needs_a_change(self, error: ProviderError, message: str, about: structlog.stdlib.BoundLogger) -> None:
+    def _log_once(self, error: ProviderError, message: str, about: structlog.stdlib.BoundLogger) -> None:
         """Logs a failure that lasts until the settings change, when it is a new one."""
         trouble = (error.cause, error.status_code)
         with self._lock:

@@ -21,7 +21,7 @@ LLM_BUDGET_USED = Gauge("llm_budget_used_ratio", "Used share of the day's budget
 LLM_BUDGET_PAUSED = Gauge("llm_budget_paused", "1 while calls wait because the day's budget is used up, otherwise 0.")
 JUDGE_CALLS = Counter(
     "judge_calls_total",
-    "Calls to the judge, by outcome (judgement, refused, overload, quota, permanent; spared: the judgement was cached).",
+    "Calls to the judge, by outcome (judgement, refused, overload, quota, permanent; spared: it was cached).",
     ["outcome"],
 )
 JUDGE_SECONDS = Histogram(

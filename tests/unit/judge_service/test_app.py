@@ -200,9 +200,11 @@ def test_a_used_up_budget_is_503_without_a_call(httpserver, service):
 def test_an_unavailable_provider_is_503(httpserver, service, status, message, headers, seconds, outcome):
     body = {"error": {"message": message}}
     httpserver.expect_request(PATH).respond_with_json(body, status, headers=headers)
-    detail, wait = unavailable(post(service))
+    with capture_logs() as logs:
+        detail, wait = unavailable(post(service))
     assert message in detail
     assert wait == seconds
+    assert [each["event"] for each in logs if each["log_level"] == "warning"] == ["failed to get a judgement"]
     assert service.admission.reported == [outcome]
 
 
