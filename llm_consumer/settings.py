@@ -1,89 +1,24 @@
 """Settings of llm-consumer."""
 
-from collections.abc import Callable
-from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from pipeline.messages import MAX_SAMPLES
-from pipeline.providers.limiter import Bounds
-from pipeline.providers.targets import (
-    NO_KEY,
-    ModelName,
-    Price,
-    Target,
-    fields_of,
-    one_line,
-    price_of,
-    read_keys,
-    read_limits,
-    read_models,
-    read_prices,
-    same_api,
-)
+from pipeline.providers.settings import ProviderSettings, parsed_by
+from pipeline.providers.targets import NO_KEY, ModelName, Target, fields_of, price_of, read_keys, same_api
 from pipeline.settings import KafkaSettings, PatienceSettings, RedisSettings
-
-CALL_SLACK_SECONDS = 15.0
-"""Time after `LLM_TIMEOUT` after which a call is no longer counted as in flight, in case its worker has crashed."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
-def _text(read: Callable[[str], Any]) -> BeforeValidator:
-    """Parses a value of the environment with `read`; a default value, which is not a text, stays unchanged."""
-    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
-
-
-class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
+class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings, ProviderSettings):
     """Settings of llm-consumer: the models that are asked, and how."""
 
-    llm_base_url: str = Field(
-        "http://llm-server:8000/v1", pattern=r"^https?://", description="Address of an OpenAI-compatible API."
-    )
-    llm_model: str = Field(
-        "embedded",
-        min_length=1,
-        description="Model that is asked. The embedded server accepts any name and replies with its own.",
-    )
-    llm_api_key: SecretStr = Field(NO_KEY, description="Key of `LLM_BASE_URL`; it is not sent to other addresses.")
-    llm_models: Annotated[tuple[ModelName, ...], NoDecode, _text(read_models)] = Field(
-        (),
-        description="A model for each attempt, `MODEL` or `MODEL@BASE_URL`, separated by commas; the last one is used "
-        "for further attempts. Empty: `LLM_MODEL` for all.",
-    )
-    llm_api_keys: Annotated[dict[str, SecretStr], NoDecode, _text(read_keys)] = Field(
+    llm_api_keys: Annotated[dict[str, SecretStr], NoDecode, parsed_by(read_keys)] = Field(
         {}, description="Keys of the further addresses in `LLM_MODELS`: `BASE_URL=KEY`, separated by commas."
     )
-    llm_prices: Annotated[dict[ModelName, Price], NoDecode, _text(read_prices)] = Field(
-        {}, description="Prices of a million tokens of prompts and answers: `MODEL=IN/OUT`, separated by commas."
-    )
-    llm_budget_tokens: int | None = Field(
-        None, ge=1, description="Tokens that calls may use on a day (UTC); then calls pause. Empty: no limit."
-    )
-    llm_budget_cost: Decimal | None = Field(
-        None,
-        gt=0,
-        le=1_000_000,
-        decimal_places=6,
-        description="Cost of calls on a day (UTC) in the currency of `LLM_PRICES`; then calls pause. Empty: no limit.",
-    )
-    llm_rpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field(
-        {},
-        description="Requests a minute that a provider admits: `LIMIT` for `LLM_BASE_URL`, `BASE_URL=LIMIT` for "
-        "others, separated by commas. Empty: the reported or learnt limit.",
-    )
-    llm_tpm: Annotated[dict[str, int], NoDecode, _text(read_limits)] = Field(
-        {}, description="Tokens a minute that a provider admits, in the same format as `LLM_RPM`."
-    )
-    llm_concurrency: int = Field(
-        4,
-        ge=1,
-        le=256,
-        description="Calls in flight of the whole fleet at one provider, for any number of replicas.",
-    )
-    llm_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call in seconds.")
     llm_max_tokens: int = Field(128, ge=1, le=8192, description="Longest answer, in tokens.")
     llm_temperature: float = Field(
         0.7, ge=0, le=2, description="Temperature of the first attempt; each regeneration adds 0.15, up to 1."
@@ -128,34 +63,6 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings):
             return Target(name.model, base_url, self.llm_api_key, self.llm_extra_body | fields, price)
         keys = [key for address, key in self.llm_api_keys.items() if same_api(address, base_url)]
         return Target(name.model, base_url, keys[0] if keys else NO_KEY, fields, price)
-
-    def bounds(self, base_url: str) -> Bounds:
-        """Returns the configured limits of a provider."""
-
-        def limit(limits: dict[str, int]) -> int | None:
-            first = limits.get("") if same_api(base_url, self.llm_base_url) else None
-            return next((each for name, each in limits.items() if same_api(name, base_url)), first)
-
-        return Bounds(
-            concurrency=self.llm_concurrency,
-            requests_per_minute=limit(self.llm_rpm),
-            tokens_per_minute=limit(self.llm_tpm),
-            call_seconds=self.llm_timeout + CALL_SLACK_SECONDS,
-            longest_wait_seconds=self.retry_after_max,
-        )
-
-    @field_validator("llm_api_key", mode="before")
-    @classmethod
-    def _key_is_one_line(cls, key: Any) -> Any:
-        text = key.get_secret_value() if isinstance(key, SecretStr) else key
-        return one_line(text) if isinstance(text, str) else key
-
-    @field_validator("llm_base_url")
-    @classmethod
-    def _address_holds_no_password(cls, base_url: str) -> str:
-        if "@" in base_url.split("/")[2]:
-            raise ValueError("no user or password in an address: the key is LLM_API_KEY")
-        return base_url
 
     @field_validator("llm_extra_bodies")
     @classmethod

@@ -19,6 +19,16 @@ LLM_TOKENS = Counter("llm_tokens_total", "Tokens of calls to the model, by kind 
 LLM_COST = Counter("llm_cost_total", "Cost of calls to the model, in the currency of LLM_PRICES.", ["model"])
 LLM_BUDGET_USED = Gauge("llm_budget_used_ratio", "Used share of the day's budget, by kind.", ["kind"])
 LLM_BUDGET_PAUSED = Gauge("llm_budget_paused", "1 while calls wait because the day's budget is used up, otherwise 0.")
+JUDGE_CALLS = Counter(
+    "judge_calls_total",
+    "Calls to the judge, by outcome (judgement, refused, overload, quota, permanent; spared: it was cached).",
+    ["outcome"],
+)
+JUDGE_SECONDS = Histogram(
+    "judge_call_seconds", "Duration of calls to the judge.", buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+)
+JUDGE_TOKENS = Counter("judge_tokens_total", "Tokens of calls to the judge, by kind (prompt, completion).", ["kind"])
+JUDGE_COST = Counter("judge_cost_total", "Cost of calls to the judge, in the currency of LLM_PRICES.", ["model"])
 ANSWERS = Counter(
     "storage_answers_total", "Replies to questions, by source (cache, database, pending, failed).", ["source"]
 )

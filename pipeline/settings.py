@@ -47,12 +47,17 @@ class KafkaSettings(Settings):
     )
 
 
-class PatienceSettings(Settings):
-    """Settings of services that wait for a provider."""
+class RetryAfterSettings(Settings):
+    """Settings of services that obey the waits that a provider asks for."""
 
     retry_after_max: float = Field(
         86_400, ge=0, le=86_400, description="Longest wait in seconds that a provider's Retry-After may ask for."
     )
+
+
+class PatienceSettings(RetryAfterSettings):
+    """Settings of services that wait for a provider."""
+
     llm_patience: float = Field(
         86_400,
         ge=1,

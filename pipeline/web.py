@@ -86,6 +86,12 @@ class Health(BaseModel):
     version: str = Field(VERSION, description="Version of the release.")
 
 
+class HealthWithNotes(Health):
+    """The process is running; the notes say what an operator should know."""
+
+    notes: list[str] = Field(description="What an operator should know; empty: nothing.")
+
+
 class Readiness(BaseModel):
     """The service can handle requests."""
 
@@ -142,6 +148,7 @@ def create_api(
     checks: Mapping[str, Check],
     max_body_bytes: int = MAX_BODY_BYTES,
     optional: Mapping[str, Check] | None = None,
+    notes: Callable[[], list[str]] | None = None,
 ) -> OpenAPI:
     """Makes an application with the common parts of all web services; the caller adds its routes.
 
@@ -151,7 +158,9 @@ def create_api(
         checks: Checks of required dependencies by name, for `/ready`.
         max_body_bytes: Maximum size of a request body; larger ones get 413.
         optional: Checks of dependencies without which the service is ready but slower, by name.
+        notes: Returns the notes in `/health`; None: it has none.
     """
+    health_model = HealthWithNotes if notes else Health
     app = OpenAPI(
         title,
         info=Info(title=title, version=VERSION, description=description),
@@ -172,9 +181,14 @@ def create_api(
     app.add_url_rule("/openapi.json", "openapi_json", lambda: app.api_doc)
     app.add_url_rule("/docs", "docs", lambda: redirect("/docs/swagger"))
 
-    @app.get("/health", tags=[_SERVICE], summary="Is the process running?", responses={"200": Health, **problems(422)})
+    @app.get(
+        "/health",
+        tags=[_SERVICE],
+        summary="Is the process running?",
+        responses={"200": health_model, **problems(422)},
+    )
     def health() -> Any:
-        return Health().model_dump()
+        return (HealthWithNotes(notes=notes()) if notes else Health()).model_dump()
 
     @app.get(
         "/ready",

@@ -20,7 +20,7 @@ import structlog
 from pipeline import http
 from pipeline.messages import ProviderError
 from pipeline.providers import hints
-from pipeline.providers.adaptation import Adaptation, apply, learn
+from pipeline.providers.adaptation import Adaptation, apply, learn, may_be_about_fields
 from pipeline.providers.completions import NoCompletion, Usage
 from pipeline.providers.errors import classify_status, redacted, unusable_response
 from pipeline.providers.hints import Limit
@@ -150,7 +150,7 @@ class Api:
             try:
                 return self._call(path, request, read, until)
             except CallFailed as failure:
-                if failure.error.status_code not in (400, 422):
+                if not may_be_about_fields(failure.error.status_code, failure.error.message):
                     raise
                 learnt = learn(failure.error.message, request, known)
                 if learnt is None:

@@ -20,6 +20,7 @@ LONG_RUNNING = {
     "retry-overload-consumer": "retry_overload_consumer",
     "retry-quota-consumer": "retry_quota_consumer",
     "score-validator": "score_validator",
+    "judge-service": "judge_service",
     "flink-jobmanager": "flink_jobmanager",
     "flink-taskmanager": None,
     "flink-job": "flink_job",
@@ -116,9 +117,9 @@ def test_the_pages_are_served(fleet):
         assert "text/html" in page.headers["Content-Type"]
 
 
-@pytest.mark.parametrize("service", ["storage-service", "viz-service", "score-validator"])
+@pytest.mark.parametrize("service", ["storage-service", "viz-service", "score-validator", "judge-service"])
 def test_web_services_have_health_readiness_and_metrics(fleet, service):
-    port = {"storage-service": 5001, "viz-service": 5002, "score-validator": 8000}[service]
+    port = {"storage-service": 5001, "viz-service": 5002}.get(service, 8000)
     base = f"http://{service}:{port}"
     assert requests.get(f"{base}/health", timeout=10).json()["status"] == "ok"
     assert requests.get(f"{base}/ready", timeout=10).status_code == 200
@@ -169,6 +170,7 @@ def test_the_engine_equals_bert_score_for_another_layer(fleet):
         ("traffic-generator", ["traffic_generator"]),
         ("llm-server", ["llm_server"]),
         ("score-validator", ["score_validator"]),
+        ("judge-service", ["judge_service"]),
         ("flink-job", ["flink_job"]),
     ],
 )

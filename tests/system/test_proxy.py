@@ -23,6 +23,7 @@ SERVICES = [
     "retry-overload-consumer",
     "retry-quota-consumer",
     "score-validator",
+    "judge-service",
     "flink-jobmanager",
     "flink-taskmanager",
     "flink-job",

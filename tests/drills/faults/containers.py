@@ -31,6 +31,7 @@ START_ORDER = (
     "kafka-init",
     "llm-server",
     "score-validator",
+    "judge-service",
     "flink-jobmanager",
     "flink-taskmanager",
     "flink-job",

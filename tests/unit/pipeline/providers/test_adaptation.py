@@ -1,6 +1,14 @@
 import pytest
 
-from pipeline.providers.adaptation import CAP_TEMPERATURE, RENAME_MAX_TOKENS, SYSTEM_IN_USER, apply, learn
+from pipeline.providers.adaptation import (
+    CAP_TEMPERATURE,
+    CAP_TOP_LOGPROBS,
+    RENAME_MAX_TOKENS,
+    SYSTEM_IN_USER,
+    apply,
+    learn,
+    may_be_about_fields,
+)
 
 NO_RULES = frozenset()
 
@@ -91,3 +99,59 @@ def test_a_renamed_token_limit_keeps_its_value():
 
 def test_without_rules_nothing_changes():
     assert apply(request(), NO_RULES) == request()
+
+
+LOGPROBS = {"logprobs": True, "top_logprobs": 20}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You are not allowed to request logprobs from this model",
+        "Logprobs is not enabled for models/gemini-2.5-flash",
+        "property 'logprobs' is unsupported",
+        "deepseek-reasoner does not support the parameter `logprobs`",
+        '{"type": "extra_forbidden", "loc": ["body", "logprobs"], "msg": "Extra inputs are not permitted"}',
+    ],
+)
+def test_a_refusal_of_logprobs_removes_them_and_their_number(message):
+    fields = request(**LOGPROBS)
+    learnt = learn(message, fields, NO_RULES)
+    assert learnt == {"without logprobs"}
+    assert apply(fields, learnt) == request()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid value: top_logprobs must be between 0 and 5",
+        "top_logprobs: Input should be less than or equal to 8",
+        "'top_logprobs' must be an integer in [0, 5]",
+    ],
+)
+def test_a_refusal_of_the_number_of_logprobs_lowers_it(message):
+    fields = request(**LOGPROBS)
+    learnt = learn(message, fields, NO_RULES)
+    assert learnt == {CAP_TOP_LOGPROBS}
+    assert apply(fields, learnt) == request(logprobs=True, top_logprobs=5)
+
+
+def test_a_refusal_of_the_lowered_number_removes_it():
+    fields = request(logprobs=True, top_logprobs=5)
+    learnt = learn("top_logprobs: range: 0..1", fields, frozenset({CAP_TOP_LOGPROBS}))
+    assert apply(fields, learnt) == request(logprobs=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (400, "unknown field", True),
+        (422, "unknown field", True),
+        (403, "You are not allowed to request logprobs from this model", True),
+        (403, "You are not allowed to use this model", False),
+        (500, "logprobs", False),
+        (None, "timed out", False),
+    ],
+)
+def test_only_some_refusals_may_be_about_a_field(status, message, expected):
+    assert may_be_about_fields(status, message) is expected

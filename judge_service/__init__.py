@@ -1,0 +1,1 @@
+"""Asks a model over HTTP whether an answer is right, given the references of people."""
