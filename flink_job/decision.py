@@ -81,7 +81,7 @@ def decide(
     result: BertScore | NoScore | Rejected | None,
     gate: Gate,
     now: datetime,
-    judgement: Judgement | Rejected | None = None,
+    judgement: Judgement | None = None,
 ) -> Decision:
     """Decides what happens to a record.
 
@@ -90,7 +90,7 @@ def decide(
         result: Its score, or why it has none; None if there is nothing to compare it with or the record is invalid.
         gate: Thresholds and limit of attempts.
         now: Time of the decision.
-        judgement: What the judge says, or why it does not; None if it was not asked.
+        judgement: What the judge says; None if it was not asked.
 
     Returns:
         The decision; its records are small enough for their topics.
@@ -102,9 +102,6 @@ def decide(
     log_fields: dict[str, Any] = {"question_id": response.question_id, "attempt": response.processing_attempts}
     if isinstance(result, Rejected):
         return _failed(record, response, result.status_code, f"the scorer rejected the answer: {result.message}", now)
-    if isinstance(judgement, Rejected):
-        reason = f"the judge rejected the request: {judgement.message}"
-        return _failed(record, response, judgement.status_code, reason, now)
     routed = routing.decide(response, result, gate, now, judgement)
     carrier, *records = (_sized(record, each) for each in routed)
     if carrier:

@@ -99,7 +99,12 @@ def build(env: StreamExecutionEnvironment, settings: FlinkJobSettings) -> None:
 
 def _judged(scored: DataStream, settings: FlinkJobSettings) -> DataStream:
     judge = JudgeCaller(
-        settings.judge_url, settings.judge_capacity, settings.judge_timeout, settings.gate, settings.judge_when
+        settings.judge_url,
+        settings.judge_model,
+        settings.judge_capacity,
+        settings.judge_timeout,
+        settings.gate,
+        settings.judge_when,
     )
     # No timeout, as for the scorer.
     judged = AsyncDataStream.unordered_wait(

@@ -63,8 +63,9 @@ class ScoreCalculator(AsyncFunction):  # type: ignore[misc]
 class JudgeCaller(AsyncFunction):  # type: ignore[misc]
     """Adds the judgement to each scored record that the judge is asked about."""
 
-    def __init__(self, url: str, capacity: int, timeout_seconds: float, gate: Gate, when: When) -> None:
+    def __init__(self, url: str, model: str, capacity: int, timeout_seconds: float, gate: Gate, when: When) -> None:
         self._url = url
+        self._model = model
         self._capacity = capacity
         self._timeout_seconds = timeout_seconds
         self._gate = gate
@@ -74,12 +75,12 @@ class JudgeCaller(AsyncFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         """Prepares the worker process."""
         _configure_logs()
-        self._client = JudgeClient(self._url, self._capacity, self._timeout_seconds)
+        self._client = JudgeClient(self._url, self._model, self._capacity, self._timeout_seconds)
 
     async def async_invoke(self, value: Row) -> list[Row]:
         """Returns the record with its judgement. It never raises: PyFlink would drop the record silently."""
         key, body, partition, offset, text, _ = value
-        judgement: Judgement | Rejected | None = None
+        judgement: Judgement | None = None
         score = results.SCORE.load(text)
         if isinstance(score, BertScore) and self._client:
             response = decision.read(Record(key, body, partition, offset))  # it was read before it was scored

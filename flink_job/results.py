@@ -34,4 +34,4 @@ class Text(Generic[R]):
 
 
 SCORE: Text[BertScore | NoScore | Rejected] = Text(BertScore, NoScore, Rejected)
-JUDGEMENT: Text[Judgement | Rejected] = Text(Judgement, Rejected)
+JUDGEMENT: Text[Judgement] = Text(Judgement)

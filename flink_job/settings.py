@@ -11,10 +11,10 @@ from pydantic import Field
 
 from flink_job.judging import NEAR, When
 from pipeline.routing import Gate
-from pipeline.settings import URL_PATTERN, FlinkUrlSettings, GateSettings, KafkaSettings, ScorerUrlSettings
+from pipeline.settings import FlinkUrlSettings, GateSettings, JudgeUrlSettings, KafkaSettings, ScorerUrlSettings
 
 
-class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlSettings):
+class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, JudgeUrlSettings, FlinkUrlSettings):
     """Settings of the job."""
 
     score_capacity: int = Field(
@@ -31,7 +31,6 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, FlinkUrlS
         "(SELF_CHECK_SAMPLES of llm-consumer).",
     )
     judge_model: str = Field("", description="Model that judges answers after their score; empty: no judge.")
-    judge_url: str = Field("http://judge-service:8000", pattern=URL_PATTERN, description="Address of judge-service.")
     judge_threshold: float = Field(
         0.5, ge=0, le=1, description="Probability that an answer is right from which the judge accepts it."
     )

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -32,8 +33,12 @@ SAME_CALL_SECONDS = 1.0
 """Time after which a copy of a request checks again whether the call that it would repeat has ended."""
 RETRY_SECONDS = 5.0
 """Time after which a call that failed for a while is repeated, unless the provider says otherwise."""
+MAX_WITHOUT_VERDICT = 5
+"""Replies without a verdict to one call, each while another answer was judged, after which the answer is refused."""
 LONG_RETRY_SECONDS = 60.0
 """The same for a reply without a verdict, which costs tokens, and for a call that fails until the settings change."""
+MAX_TRACKED = 10_000
+"""Number of calls without a verdict that are remembered."""
 SLOT_SECONDS = 0.25
 """Time after which a call that waits for a free slot is tried again."""
 PATIENCE_SECONDS = 10.0
@@ -118,6 +123,9 @@ class Judge:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # guards the attributes below
         self._asking: set[str] = set()
+        self._judged = 0
+        self._without_verdict: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Calls whose last reply had no verdict: their number of replies that count, and `_judged` at the last one."""
         self._trouble: tuple[Cause, int | None] | None = None
 
     def judge(self, case: Case, question_id: str) -> Judgement:
@@ -139,7 +147,7 @@ class Judge:
             closed = self._budget.closed_seconds()
             if closed:
                 raise Unavailable("the day's budget is used up", closed, already_logged=True)
-            judgement = self._ask(call, question_id)
+            judgement = self._ask(call, call_id, question_id)
             self._cache.put(call_id, judgement)
         return judgement
 
@@ -168,11 +176,14 @@ class Judge:
             with self._lock:
                 self._asking.discard(call_id)
 
-    def _ask(self, call: Call, question_id: str) -> Judgement:
+    def _ask(self, call: Call, call_id: str, question_id: str) -> Judgement:
         try:
             judged = self._admitted(call, question_id)
         except CallFailed as failure:
-            return self._failed(failure, question_id)
+            return self._failed(failure, call_id, question_id)
+        with self._lock:
+            self._judged += 1
+            self._without_verdict.pop(call_id, None)
         metrics.JUDGE_CALLS.labels("judgement").inc()
         self._works()
         verdict = judged.verdict
@@ -214,12 +225,12 @@ class Judge:
                 metrics.JUDGE_SECONDS.observe(time.monotonic() - started)
                 return judged
 
-    def _failed(self, failure: CallFailed, question_id: str) -> Judgement:
+    def _failed(self, failure: CallFailed, call_id: str, question_id: str) -> Judgement:
         error = failure.error
         cost = self._charge(failure.usage)
         message = _SETTINGS.sub(r"JUDGE_\1", error.message)
         about = log.bind(question_id=question_id, cause=error.cause, status=error.status_code, error=message)
-        if error.cause in FINAL:
+        if error.cause in FINAL or (error.cause == "no_answer" and self._never_judges(call_id)):
             metrics.JUDGE_CALLS.labels("refused").inc()
             self._works()
             about.warning("the judge refused an answer")
@@ -240,6 +251,18 @@ class Judge:
             wait = error.retry_after_seconds or RETRY_SECONDS
             raise Unavailable(f"the judge is unavailable: {message}", wait, already_logged=True)
         raise Unavailable(f"no judgement: {message}", LONG_RETRY_SECONDS, already_logged=True)
+
+    def _never_judges(self, call_id: str) -> bool:
+        """Returns whether replies without a verdict seem to be caused by this call, because others get verdicts."""
+        with self._lock:
+            times, judged = self._without_verdict.pop(call_id, (0, self._judged))
+            times += self._judged > judged
+            if times >= MAX_WITHOUT_VERDICT:
+                return True
+            self._without_verdict[call_id] = (times, self._judged)
+            if len(self._without_verdict) > MAX_TRACKED:
+                self._without_verdict.popitem(last=False)
+            return False
 
     def _log_once(self, error: ProviderError, message: str, about: structlog.stdlib.BoundLogger) -> None:
         """Logs a failure that lasts until the settings change, when it is a new one."""

@@ -116,6 +116,12 @@ class ScorerUrlSettings(Settings):
     scorer_url: str = Field("http://score-validator:8000", pattern=URL_PATTERN, description="Address of the scorer.")
 
 
+class JudgeUrlSettings(Settings):
+    """Settings of services that call judge-service."""
+
+    judge_url: str = Field("http://judge-service:8000", pattern=URL_PATTERN, description="Address of judge-service.")
+
+
 class StorageUrlSettings(Settings):
     """Settings of services that call storage-service."""
 

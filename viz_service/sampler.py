@@ -188,7 +188,11 @@ class ServicesProbe:
     """Checks the health of all services concurrently."""
 
     def __init__(self, settings: VizSettings) -> None:
-        self._ready = {"storage-service": settings.storage_url, "score-validator": settings.scorer_url}
+        self._ready = {
+            "storage-service": settings.storage_url,
+            "score-validator": settings.scorer_url,
+            "judge-service": settings.judge_url,
+        }
         self._metrics_port = settings.metrics_port
         self._pool = ThreadPoolExecutor(len(self._ready) + len(CONSUMER_SERVICES), thread_name_prefix="probe")
 

@@ -6,6 +6,7 @@ from pipeline.origins import OriginSettings
 from pipeline.settings import (
     FlinkUrlSettings,
     GateSettings,
+    JudgeUrlSettings,
     KafkaSettings,
     PatienceSettings,
     PostgresSettings,
@@ -18,6 +19,7 @@ class VizSettings(
     KafkaSettings,
     PostgresSettings,
     StorageUrlSettings,
+    JudgeUrlSettings,
     ScorerUrlSettings,
     FlinkUrlSettings,
     PatienceSettings,

@@ -14,7 +14,7 @@ from pathlib import Path
 from flink_job.client import Rejected
 from flink_job.judging import JudgeClient
 from flink_job.scoring import ScorerClient
-from pipeline.messages import Judgement, Response
+from pipeline.messages import Response
 from pipeline.routing import BertScore
 from studies.answers.labelled import LabelledAnswer
 from studies.judge.results import Result, append, key, read_results
@@ -51,10 +51,8 @@ async def measure(answer: LabelledAnswer, scorer: ScorerClient, judge: JudgeClie
     began = time.monotonic()
     judgement = await judge.judge(asked)
     seconds = time.monotonic() - began
-    for each in (score, judgement):
-        if isinstance(each, Rejected):
-            raise ValueError(f"attempt {answer.attempt} of {answer.question_id} was rejected: {each.message}")
-    assert isinstance(judgement, Judgement)
+    if isinstance(score, Rejected):
+        raise ValueError(f"attempt {answer.attempt} of {answer.question_id} was rejected: {score.message}")
     return Result(
         model=answer.model,
         question_id=answer.question_id,
@@ -77,7 +75,7 @@ async def measure_all(answers: Sequence[LabelledAnswer], scorer_url: str, judge_
     Raises:
         ValueError: A service rejects an answer.
     """
-    scorer, judge = ScorerClient(scorer_url, CALLS), JudgeClient(judge_url, CALLS, TIMEOUT_SECONDS)
+    scorer, judge = ScorerClient(scorer_url, CALLS), JudgeClient(judge_url, "judge", CALLS, TIMEOUT_SECONDS)
     slots = asyncio.Semaphore(CALLS)
 
     async def one(answer: LabelledAnswer) -> Result:

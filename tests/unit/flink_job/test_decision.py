@@ -52,13 +52,6 @@ def test_an_answer_that_the_judge_rejects_is_asked_again_and_recorded():
     assert (low.rejected_by, low.judgement) == ("judge", judgement)
 
 
-def test_a_request_that_the_judge_rejects_fails_permanently():
-    found = decide(record(), score(0.9), GATE, samples.NOW, Rejected(413, "too large"))
-    [sent] = found.sent
-    message = messages.read(topics.PERMANENT, sent.key, sent.value)
-    assert (message.reason, message.error.message) == ("not_retryable", "the judge rejected the request: too large")
-
-
 @pytest.mark.parametrize("changes", [{"value": b"{"}, {"value": None}, {"key": None}, {"value": b"\xff"}])
 def test_an_unreadable_record_becomes_a_dead_letter_with_its_bytes(changes):
     poison = record(**changes)

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from werkzeug import Response
 
-from flink_job.client import Rejected
 from flink_job.judging import JudgeClient, is_judged
 from pipeline.messages import Judgement
 from pipeline.routing import BertScore, Gate
@@ -24,7 +23,7 @@ JUDGEMENT = {
 
 def judge(url, **changes):
     async def judge_once():
-        client = JudgeClient(url, 4, 5, backoff_seconds=(0.01,))
+        client = JudgeClient(url, "judge", 4, 5, backoff_seconds=(0.01,))
         try:
             return await asyncio.wait_for(client.judge(samples.response(**changes)), 20)
         finally:
@@ -89,6 +88,6 @@ def test_an_answer_waits_while_the_judge_has_no_judgement(httpserver, reply):
     assert judge(httpserver.url_for("")) == Judgement(probability=1, model="judge")
 
 
-def test_a_rejected_request_is_returned_with_its_reason(httpserver):
+def test_an_answer_that_judge_service_rejects_is_refused(httpserver):
     httpserver.expect_request("/judge").respond_with_json({"title": "answer: too long"}, status=422)
-    assert judge(httpserver.url_for("")) == Rejected(422, "answer: too long")
+    assert judge(httpserver.url_for("")) == Judgement(probability=None, problem="refused", model="judge")

@@ -27,7 +27,6 @@ def test_a_score_is_the_same_after_it_was_sent_as_text(result):
     [
         Judgement(probability=0.1 + 0.2, problem="wrong", model="a b", prompt_tokens=1, cost=Decimal("0.000000001")),
         Judgement(probability=None, problem="refused", model="m"),
-        Rejected(413, "too large"),
         None,
     ],
 )

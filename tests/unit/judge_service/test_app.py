@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from werkzeug import Response
 
 from judge_service.app import OFF, create_app
+from judge_service.judge import MAX_WITHOUT_VERDICT
 from judge_service.notes import Notes
 from judge_service.schemas import MAX_BODY_BYTES, MAX_TEXT_CHARACTERS
 from pipeline.messages import Judgement
@@ -114,6 +115,23 @@ def test_an_answer_that_the_judge_never_judges_is_refused(httpserver, service, r
     assert found.status_code == 200
     assert (found.get_json()["probability"], found.get_json()["problem"]) == (None, "refused")
     assert service.admission.reported == ["answered"]
+
+
+def test_an_answer_without_a_verdict_is_refused_when_others_are_judged_between_the_replies(httpserver, service):
+    def reply(request):
+        return Response(json.dumps(completion("I cannot say.") if b"hostile" in request.data else RIGHT))
+
+    httpserver.expect_request(PATH).respond_with_handler(reply)
+    for number in range(MAX_WITHOUT_VERDICT):
+        unavailable(post(service, answer="hostile"))
+        assert post(service, answer=f"good {number}").get_json()["problem"] is None
+    assert post(service, answer="hostile").get_json()["problem"] == "refused"
+
+
+def test_no_answer_is_refused_when_no_answer_gets_a_verdict(httpserver, service):
+    httpserver.expect_request(PATH).respond_with_json(completion("I cannot say."))
+    for _ in range(2 * MAX_WITHOUT_VERDICT):
+        unavailable(post(service))
 
 
 def test_a_refusal_has_its_tokens(httpserver, service):
