@@ -40,7 +40,7 @@ def test_a_regeneration_has_a_higher_temperature_and_shows_the_best_answer():
     assert first.temperature < again.temperature < third.temperature
 
 
-@pytest.mark.parametrize("problem", set(get_args(JudgeProblem)) - {"refused"})
+@pytest.mark.parametrize("problem", sorted(set(get_args(JudgeProblem)) - {"refused"}))
 def test_a_regeneration_says_what_the_judge_found_wrong(problem):
     best = BEST.model_copy(update={"judgement": Judgement(probability=0.1, problem=problem, model="judge")})
     again = text(prompts(samples.question(best=best, processing_attempts=2), 0.7)[0])
