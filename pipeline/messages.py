@@ -48,8 +48,9 @@ UnscorableReason = Literal["unknown_tokens", "other_language"]
 know."""
 UnscoredReason = Literal["no_reference", UnscorableReason]
 """Why an answer has no score. `no_reference`: there is nothing to compare it with."""
-ScoreWarning = Literal["truncated", "repetition"]
-"""`truncated`: the end of a text did not affect the score. `repetition`: the answer repeats itself."""
+ScoreWarning = Literal["truncated", "repetition", "other_number", "other_name"]
+"""`truncated`: the end of a text did not affect the score. `repetition`: the answer repeats itself. `other_number` and
+`other_name`: the answer has one that the reference lacks, and lacks one that the reference has."""
 JudgeProblem = Literal["wrong", "incomplete", "off_topic", "refused"]
 """What a judge finds wrong: `wrong` (something that matters is false), `incomplete` (the main point is missing),
 `off_topic` (the answer evades the question, or is about something else). `refused`: it does not judge this answer."""

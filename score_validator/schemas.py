@@ -139,7 +139,9 @@ class Score(BaseModel):
     )
     warnings: list[ScoreWarning] = Field(
         [],
-        description="`truncated`: see above. `repetition`: the candidate repeats itself, which lowers its score.",
+        description="`truncated`: see above. `repetition`: the candidate repeats itself, which lowers its score. "
+        "`other_number`, `other_name`: it has one that the reference lacks, and lacks one that the reference has "
+        "(embedded encoder only).",
     )
 
 

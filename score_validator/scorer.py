@@ -11,6 +11,7 @@ import structlog
 
 from pipeline.messages import ScoreWarning, UnscorableReason
 from score_validator.calibration import find_baseline
+from score_validator.contradictions import contradictions
 from score_validator.encoder import EMBEDDED_LAYER, Cache, Encoder, EncoderError, Ids, Tokens
 from score_validator.language import EnglishOnly
 from score_validator.matching import Embedded, match
@@ -41,18 +42,18 @@ class InvalidPair(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """Raw BERTScore of one pair, which of its texts were truncated, and whether the answer repeats itself."""
+    """Raw BERTScore of one pair, which of its texts were truncated, and what else to know about it."""
 
     precision: float
     recall: float
     f1: float
     truncated: tuple[TextField, ...] = ()
-    repeats: bool = False
+    remarks: tuple[ScoreWarning, ...] = ()
 
     @property
     def warnings(self) -> tuple[ScoreWarning, ...]:
         """What to know about the score."""
-        return _warnings(self.truncated, self.repeats)
+        return _warnings(self.truncated, self.remarks)
 
 
 @dataclass(frozen=True)
@@ -63,27 +64,22 @@ class Unscorable:
         reason: Why.
         fields: The texts that it cannot read.
         truncated: The texts that were truncated.
-        repeats: Whether the answer repeats itself.
+        remarks: What else to know about the answer.
     """
 
     reason: UnscorableReason
     fields: tuple[TextField, ...]
     truncated: tuple[TextField, ...] = ()
-    repeats: bool = False
+    remarks: tuple[ScoreWarning, ...] = ()
 
     @property
     def warnings(self) -> tuple[ScoreWarning, ...]:
         """What to know about the texts."""
-        return _warnings(self.truncated, self.repeats)
+        return _warnings(self.truncated, self.remarks)
 
 
-def _warnings(truncated: tuple[TextField, ...], repeats: bool) -> tuple[ScoreWarning, ...]:
-    found: list[ScoreWarning] = []
-    if truncated:
-        found.append("truncated")
-    if repeats:
-        found.append("repetition")
-    return tuple(found)
+def _warnings(truncated: tuple[TextField, ...], remarks: tuple[ScoreWarning, ...]) -> tuple[ScoreWarning, ...]:
+    return ("truncated", *remarks) if truncated else remarks
 
 
 EMPTY_ANSWER = Scored(0.0, 0.0, 0.0)
@@ -119,12 +115,16 @@ class Languages(Protocol):
 
 
 def checked(
-    precision: float, recall: float, f1: float, truncated: tuple[TextField, ...], repeats: bool = False
+    precision: float,
+    recall: float,
+    f1: float,
+    truncated: tuple[TextField, ...],
+    remarks: tuple[ScoreWarning, ...] = (),
 ) -> Scored | InvalidPair:
     """Returns a score, or why there is none: JSON allows only finite numbers."""
     if not all(map(math.isfinite, (precision, recall, f1))):
         return InvalidPair("candidate", "cannot be scored: the score is not a finite number")
-    return Scored(precision, recall, f1, truncated, repeats)
+    return Scored(precision, recall, f1, truncated, remarks)
 
 
 class EncoderScorer:
@@ -171,7 +171,10 @@ class EncoderScorer:
             embedded[key] = each
             if key in references:
                 self._references.put(key, each)
-        return [reason or self._match(*text, embedded) for text, reason in zip(texts, unread, strict=True)]
+        return [
+            reason or self._match(*pair, *text, embedded)
+            for pair, text, reason in zip(pairs, texts, unread, strict=True)
+        ]
 
     def _unread(self, candidate: str, reference: str, answer: Tokens, against: Tokens) -> Unscorable | None:
         """Returns why a pair is not scored; None: its texts can be read, or have no words at all."""
@@ -183,21 +186,26 @@ class EncoderScorer:
         }
         fields: tuple[TextField, ...] = tuple(field for field, reason in reasons.items() if reason)
         reason = reasons["reference"] or reasons["candidate"]
-        return Unscorable(reason, fields, _truncated(answer, against), _repeats(answer)) if reason else None
+        return Unscorable(reason, fields, _truncated(answer, against), _repetition(answer)) if reason else None
 
     def _unreadable(self, text: str, tokens: Tokens) -> UnscorableReason | None:
         if self._languages and self._languages.is_other(text):
             return "other_language"
         return "unknown_tokens" if max(tokens.unknown, dropped_share(text)) > UNKNOWN_LIMIT else None
 
-    def _match(self, candidate: Tokens, reference: Tokens, embedded: dict[bytes, Embedded]) -> Scored | InvalidPair:
-        against = embedded.get(reference.ids.tobytes())
-        if against is None:
+    def _match(
+        self, candidate: str, reference: str, answer: Tokens, against: Tokens, embedded: dict[bytes, Embedded]
+    ) -> Scored | InvalidPair:
+        embedded_reference = embedded.get(against.ids.tobytes())
+        if embedded_reference is None:
             return InvalidPair("reference", NO_WORDS)
-        answer = embedded.get(candidate.ids.tobytes())
-        if answer is None:
+        embedded_answer = embedded.get(answer.ids.tobytes())
+        if embedded_answer is None:
             return EMPTY_ANSWER
-        return checked(*match(answer, against), _truncated(candidate, reference), _repeats(candidate))
+        remarks = _repetition(answer)
+        if self._languages:  # both texts are English
+            remarks += contradictions(candidate, reference)
+        return checked(*match(embedded_answer, embedded_reference), _truncated(answer, against), remarks)
 
 
 def _truncated(candidate: Tokens, reference: Tokens) -> tuple[TextField, ...]:
@@ -209,8 +217,8 @@ def _truncated(candidate: Tokens, reference: Tokens) -> tuple[TextField, ...]:
     return tuple(cut)
 
 
-def _repeats(candidate: Tokens) -> bool:
-    return candidate.repeated > REPETITION_LIMIT
+def _repetition(answer: Tokens) -> tuple[ScoreWarning, ...]:
+    return ("repetition",) if answer.repeated > REPETITION_LIMIT else ()
 
 
 def load_scorer(settings: ScorerSettings) -> EncoderScorer:

@@ -471,7 +471,7 @@ COMMENT ON COLUMN public.responses.reference_index IS 'The reference that counte
 
 COMMENT ON COLUMN public.responses.unscored_reason IS 'Why there is no score: no_reference, unknown_tokens, other_language; null: there is one, or an older version wrote the row.';
 
-COMMENT ON COLUMN public.responses.warnings IS 'truncated: the end of a text did not affect the score. repetition: the answer repeats itself.';
+COMMENT ON COLUMN public.responses.warnings IS 'truncated: the end of a text did not affect the score. repetition: the answer repeats itself. other_number, other_name: the answer has one that the reference lacks, and lacks one that the reference has.';
 
 COMMENT ON COLUMN public.responses.judge_probability IS 'That the answer is right, as the judge says; null: it was not asked, or refused the answer.';
 

@@ -173,3 +173,7 @@ BEGIN
     PERFORM dashboard_compact();
 END
 $$;
+
+-- Warnings that are new.
+COMMENT ON COLUMN responses.warnings IS
+    'truncated: the end of a text did not affect the score. repetition: the answer repeats itself. other_number, other_name: the answer has one that the reference lacks, and lacks one that the reference has.';
