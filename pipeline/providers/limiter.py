@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
-from pipeline.messages import Cause
+from pipeline.messages import NOT_ADMITTED, Cause
 from pipeline.provider_status import LimitSource
 from pipeline.providers.hints import Limit
 
@@ -38,6 +38,10 @@ SLOT_RETRY_SECONDS = 0.25
 
 PROBE_SECONDS = (2.0, 6.0, 18.0, 54.0)
 """Waits before probes of a provider that refuses calls without a delay; the last one repeats."""
+
+ADMITTED_SECONDS = 5.0
+"""Time after which a probe counts as admitted although it is not answered yet: a provider refuses a call at once, but
+an answer may take minutes."""
 
 CREDIT_PROBE_SECONDS = (60.0, 120.0, 300.0, 600.0)
 """The same when a quota or the credit is used up."""
@@ -143,7 +147,7 @@ class Book:
         closed_until: No call is admitted before this time.
         cause: Why no call is admitted; None: calls are admitted.
         message: The provider's message about it.
-        half_open: True: after `closed_until` a single call is made first.
+        half_open: True: after `closed_until` a single call is made first, a probe.
         refused_at: Time of the last new refusal.
         probed_at: When the call of that refusal was sent.
         refusals: Number of new refusals since a call was last admitted.
@@ -298,8 +302,8 @@ class Limiter:
         in_flight = len(book.calls)
         known = bool(book.told or book.limit or book.gap) or self._bounds.requests_per_minute is not None
         slots = self._bounds.concurrency if known else 1 + book.answered // ANSWERS_PER_SLOT
-        if book.half_open:
-            slots = 1
+        if book.half_open and self._probes():
+            return True
         if in_flight >= max(1, int(min(slots, self._bounds.concurrency) * self._share)):
             return True
         mine = book.waiting.get(replica, [now])[0]
@@ -308,6 +312,11 @@ class Limiter:
             for other, (since, seen) in book.waiting.items()
             if other != replica
         )
+
+    def _probes(self) -> list[Call]:
+        """Returns the calls in flight that were sent after the provider had last admitted none."""
+        since = max(self.book.refused_at, self.book.failed_at)
+        return [call for call in self.book.calls.values() if call.sent_at > since]
 
     def _known_limits(self, now: float) -> Iterator[tuple[Kind, int, float]]:
         """Yields the configured and reported limits: kind, limit, and the window in seconds, at most a minute."""
@@ -353,10 +362,9 @@ class Limiter:
         if tokens and call:
             self._count(call.sent_at, 0, 0, tokens - call.tokens)
             book.tokens_per_call += (tokens - book.tokens_per_call) * (0.2 if book.tokens_per_call else 1)
-        if book.cause == "unavailable" or (book.cause and call and call.sent_at > book.refused_at):
+        if book.cause == "unavailable":
             self._open()
         if call and call.sent_at > book.refused_at:
-            book.refusals = 0
             self._admits(call)
         self._note_limits(limits, now)
         if book.limit and book.full and now >= book.raise_at:
@@ -444,8 +452,11 @@ class Limiter:
         self._open()
 
     def _admits(self, call: Call) -> None:
-        """Learns from a call that was admitted after the last refusal."""
+        """Admits calls again, and learns from a call that was admitted after the last refusal."""
         book = self.book
+        if book.cause:
+            self._open()
+        book.refusals = 0
         if call.full:  # admitted before a window would have had room, so the provider has a pace
             book.limit, book.full = 0, False
             book.gap, book.searching = call.sent_at - book.probed_at, True
@@ -508,7 +519,10 @@ class Limiter:
         book.half_open = half_open
 
     def _forget(self, now: float) -> None:
-        """Removes outdated entries: calls of dead replicas, old buckets, replicas that no longer wait, past waits."""
+        """Removes outdated entries: calls of dead replicas, old buckets, replicas that no longer wait, past waits.
+
+        A wait is past, too, when a probe was not refused for `ADMITTED_SECONDS`.
+        """
         book = self.book
         book.version += 1
         silent = now - REPLICA_TIMEOUT_SECONDS
@@ -522,6 +536,11 @@ class Limiter:
             del book.log[bucket]
         for replica in [each for each, (_, seen) in book.waiting.items() if now - seen > WAITING_REPLICA_SECONDS]:
             del book.waiting[replica]
+        if book.half_open and book.cause in NOT_ADMITTED:
+            for probe in self._probes():
+                if now - probe.sent_at >= ADMITTED_SECONDS:
+                    self._admits(probe)
+                    probe.full = False  # its answer is no further evidence of a pace
         if book.cause and now >= book.closed_until and not book.half_open:
             self._open()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.providers.hints import Limit
-from pipeline.providers.limiter import MINUTE, Book, Bounds, Limiter, newer
+from pipeline.providers.limiter import ADMITTED_SECONDS, MINUTE, Book, Bounds, Limiter, newer
 from tests.unit.pipeline.providers.simulation import (
     FixedWindow,
     Simulation,
@@ -201,6 +201,56 @@ def test_after_a_refusal_a_single_probe_is_admitted_first(limiter):
     limiter.answered("probe", 40, (), later + 1)
     assert [admit(limiter, later + 1, str(number)) for number in (2, 3)] == [0, 0]
     assert limiter.waiting_for(later + 1) is None
+
+
+@pytest.mark.parametrize("cause", ["quota", "credit"])
+def test_a_probe_that_is_not_refused_soon_admits_calls_before_it_is_answered(limiter, cause):
+    refuse(limiter, cause, wait=1)
+    sent = NOW + 2
+    assert admit(limiter, sent, "probe") == 0
+    assert admit(limiter, sent + ADMITTED_SECONDS - 0.1, "2") > 0
+    assert [admit(limiter, sent + ADMITTED_SECONDS, str(number)) for number in (2, 3)] == [0, 0]
+    assert limiter.waiting_for(sent + ADMITTED_SECONDS) is None
+
+
+def test_a_probe_of_an_outage_has_to_be_answered(limiter):
+    for question in ("one", "two", "three"):
+        fail(limiter, question)
+    assert admit(limiter, NOW + 1, "probe") == 0
+    assert admit(limiter, NOW + 2 + ADMITTED_SECONDS, "2") > 0
+
+
+def test_long_calls_from_before_a_refusal_do_not_delay_the_probe(limiter):
+    assert [admit(limiter, NOW - 1, f"long {number}") for number in range(3)] == [0] * 3
+    refuse(limiter, "quota", wait=1)
+    assert admit(limiter, NOW + 2, "probe") == 0
+    assert admit(limiter, NOW + 2, "another") > 0, "one probe at a time"
+
+
+def test_a_probe_waits_while_all_slots_are_taken(limiter):
+    assert [admit(limiter, NOW - 1, f"long {number}") for number in range(3)] == [0] * 3
+    refuse(limiter, "quota", wait=1)
+    limiter.book.calls["fourth"] = limiter.book.calls["long 0"]
+    assert admit(limiter, NOW + 2, "probe") > 0
+
+
+def test_quota_errors_leave_most_of_the_slots_in_use_when_answers_are_slow():
+    """Each tenth call is refused with a wait of 1 s, and an answer takes 12 s."""
+    limiter, now, number, answered, ends = Limiter(Book(answered=100), Bounds(16)), NOW, 0, 0, []
+    while now < NOW + 600:
+        for call, at in [each for each in ends if each[1] <= now]:
+            ends.remove((call, at))
+            limiter.answered(call, 100, (), now)
+            answered += 1
+        call = f"c{number}"
+        if len(ends) < 16 and not limiter.admit(call, "replica", 100, now):
+            number += 1
+            if number % 10:
+                ends.append((call, now + 12))
+            else:
+                limiter.refused(call, "quota", 1, "no", (), now)
+        now += 0.05
+    assert answered > 0.5 * 600 * 16 / 12
 
 
 def test_the_token_limit_counts_the_tokens_that_calls_used():
