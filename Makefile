@@ -86,8 +86,9 @@ reset: ## Stop the fleet and delete its data (YES=1: without asking)
 	$(COMPOSE) --profile tests down --volumes --remove-orphans
 
 .PHONY: check-provider
-check-provider: prepare ## Make one call to each model of .env and explain errors
-	@$(RUN) llm-consumer python -m llm_consumer.check_provider
+check-provider: prepare ## Make one call to each model of .env, and two to the judge, and explain errors
+	@$(RUN) llm-consumer python -m llm_consumer.check_provider; status=$$?; \
+	  $(RUN) judge-service python -m judge_service.check_judge && exit $$status
 
 # --- Tests and tools, in their container -----------------------------------------------------------------------------
 

@@ -59,12 +59,13 @@ def make_judge(settings: JudgeSettings, redis: BestEffortRedis, notes: Notes) ->
     share.set([0], 1)  # there is one judge-service: while Redis is unavailable, it uses the whole limits
     bounds = settings.bounds(target.base_url, settings.judge_timeout)
     admission = Admission(redis, Identity.of(target), bounds, share)
-    caller = Caller(target, _adapter(settings), settings.judge_timeout, SharedAdaptations(redis))
+    caller = Caller(target, adapter_of(settings), settings.judge_timeout, SharedAdaptations(redis))
     provider = Provider(target, caller.call, admission, settings.judge_max_tokens)
     return Judge(caller, provider, JudgementCache(redis), _budget(settings, redis, notes), notes)
 
 
-def _adapter(settings: JudgeSettings) -> Adapter:
+def adapter_of(settings: JudgeSettings) -> Adapter:
+    """Returns the adapter of the judge's interface."""
     match settings.judge_api:
         case "decisions":
             return Decisions(settings.judge_model)

@@ -1,6 +1,5 @@
 """Judges one answer: cached judgement, budget, one call, and what follows from its outcome."""
 
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +13,7 @@ import structlog
 from judge_service.calls import Call, Judged
 from judge_service.case import Case
 from judge_service.notes import Notes
+from judge_service.settings import with_own_names
 from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.messages import NOT_ADMITTED, Cause, Judgement, ProviderError
@@ -43,8 +43,6 @@ SLOT_SECONDS = 0.25
 """Time after which a call that waits for a free slot is tried again."""
 PATIENCE_SECONDS = 10.0
 """Longest time for which a request waits here for a free slot, before its caller has to ask again."""
-
-_SETTINGS = re.compile(r"\bLLM_(BASE_URL|MAX_TOKENS|EXTRA_BODY)\b")
 
 
 class Caller(Protocol):
@@ -228,7 +226,7 @@ class Judge:
     def _failed(self, failure: CallFailed, call_id: str, question_id: str) -> Judgement:
         error = failure.error
         cost = self._charge(failure.usage)
-        message = _SETTINGS.sub(r"JUDGE_\1", error.message)
+        message = with_own_names(error.message)
         about = log.bind(question_id=question_id, cause=error.cause, status=error.status_code, error=message)
         if error.cause in FINAL or (error.cause == "no_answer" and self._never_judges(call_id)):
             metrics.JUDGE_CALLS.labels("refused").inc()

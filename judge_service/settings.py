@@ -1,5 +1,6 @@
 """Settings of judge-service."""
 
+import re
 from typing import Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -14,6 +15,13 @@ from pipeline.providers.settings import (
 )
 from pipeline.providers.targets import NO_KEY, ModelName, Target, price_of, same_api
 from pipeline.settings import RedisSettings
+
+_OWN_NAMES = re.compile(r"\bLLM_(BASE_URL|MAX_TOKENS|EXTRA_BODY|TIMEOUT|MODEL|API_KEY)\b")
+
+
+def with_own_names(text: str) -> str:
+    """Returns an explanation with the judge's settings in place of those of llm-consumer."""
+    return _OWN_NAMES.sub(r"JUDGE_\1", text)
 
 
 class JudgeSettings(RedisSettings, ProviderSettings):

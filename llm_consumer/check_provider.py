@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from llm_consumer.diagnosis import Variables, diagnose
 from llm_consumer.prompt import prompts
 from llm_consumer.settings import LlmSettings
 from pipeline.best_effort_redis import BestEffortRedis
@@ -19,6 +18,7 @@ from pipeline.providers.adaptation import Adaptation
 from pipeline.providers.adaptations import SharedAdaptations
 from pipeline.providers.admission import Admission, Identity
 from pipeline.providers.api import CallFailed
+from pipeline.providers.diagnosis import Variables, diagnose
 from pipeline.providers.errors import redacted
 from pipeline.providers.llm import Answer, Llm
 from pipeline.providers.targets import Target, same_api

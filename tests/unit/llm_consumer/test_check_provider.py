@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from llm_consumer import check_provider
-from llm_consumer.diagnosis import Variables, diagnose, duration
 from pipeline.messages import ProviderError
 from pipeline.providers.api import CallFailed
+from pipeline.providers.diagnosis import Variables, diagnose, duration
 from pipeline.providers.errors import classify_empty, classify_status, redacted, unusable_response
 from tests.unit.pipeline.providers.provider_responses import RECORDED, completion
 from tests.unit.samples import NOW

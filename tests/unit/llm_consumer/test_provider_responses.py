@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from llm_consumer.diagnosis import Variables, diagnose
 from pipeline.providers.api import CallFailed, EmptyAnswer
+from pipeline.providers.diagnosis import Variables, diagnose
 from pipeline.providers.llm import Llm, Prompt
 from pipeline.providers.targets import Target
 from tests.unit.pipeline.providers.provider_responses import RECORDED
