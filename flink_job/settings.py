@@ -11,10 +11,19 @@ from pydantic import Field
 
 from flink_job.judging import NEAR, When
 from pipeline.routing import Gate
-from pipeline.settings import FlinkUrlSettings, GateSettings, JudgeUrlSettings, KafkaSettings, ScorerUrlSettings
+from pipeline.settings import (
+    FlinkUrlSettings,
+    GateSettings,
+    JudgeModelSettings,
+    JudgeUrlSettings,
+    KafkaSettings,
+    ScorerUrlSettings,
+)
 
 
-class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, JudgeUrlSettings, FlinkUrlSettings):
+class FlinkJobSettings(
+    KafkaSettings, GateSettings, ScorerUrlSettings, JudgeUrlSettings, JudgeModelSettings, FlinkUrlSettings
+):
     """Settings of the job."""
 
     score_capacity: int = Field(
@@ -30,7 +39,6 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, JudgeUrlS
         description="Mean agreement with further answers from which an answer without reference is accepted "
         "(SELF_CHECK_SAMPLES of llm-consumer).",
     )
-    judge_model: str = Field("", description="Model that judges answers after their score; empty: no judge.")
     judge_threshold: float = Field(
         0.5, ge=0, le=1, description="Probability that an answer is right from which the judge accepts it."
     )
@@ -40,7 +48,6 @@ class FlinkJobSettings(KafkaSettings, GateSettings, ScorerUrlSettings, JudgeUrlS
         f"the ones at most {NEAR} above it) or `always`. An answer is accepted only if its score is above the "
         "threshold and the judge, where it is asked, agrees.",
     )
-    judge_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call of the judge in seconds.")
     judge_capacity: int = Field(
         8, ge=1, le=1000, description="Maximum of judge calls in flight per subtask; reduced while the judge is slow."
     )

@@ -14,7 +14,7 @@ from pipeline.providers.settings import (
     without_password,
 )
 from pipeline.providers.targets import NO_KEY, ModelName, Target, price_of, same_api
-from pipeline.settings import RedisSettings
+from pipeline.settings import JudgeModelSettings, RedisSettings
 
 _OWN_NAMES = re.compile(r"\bLLM_(BASE_URL|MAX_TOKENS|EXTRA_BODY|TIMEOUT|MODEL|API_KEY)\b")
 
@@ -24,12 +24,9 @@ def with_own_names(text: str) -> str:
     return _OWN_NAMES.sub(r"JUDGE_\1", text)
 
 
-class JudgeSettings(RedisSettings, ProviderSettings):
+class JudgeSettings(RedisSettings, ProviderSettings, JudgeModelSettings):
     """Settings of judge-service: the model that judges, and how it is asked."""
 
-    judge_model: str = Field(
-        "", description="Model that judges answers by their references. Empty: there is no judge, the score decides."
-    )
     judge_base_url: str = Field(DEFAULT_BASE_URL, pattern=BASE_URL_PATTERN, description="Address of the judge's API.")
     judge_api_key: SecretStr = Field(
         SecretStr(""), description="Key of `JUDGE_BASE_URL`. Empty: `LLM_API_KEY`, if both addresses are the same."
@@ -39,7 +36,6 @@ class JudgeSettings(RedisSettings, ProviderSettings):
         description="Interface of the judge: `chat` (a chat completion), `decisions` or `systemone` (a decision "
         "model).",
     )
-    judge_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call to the judge in seconds.")
     judge_max_tokens: int = Field(
         16, ge=1, le=8192, description="Longest reply of the judge, in tokens. A model that thinks needs more."
     )
@@ -80,8 +76,6 @@ class JudgeSettings(RedisSettings, ProviderSettings):
 
     @model_validator(mode="after")
     def _cost_is_known(self) -> Self:
-        if self.llm_budget_cost is not None and self.judge_model and self.target.price is None:
-            raise ValueError(
-                f"LLM_BUDGET_COST needs the price of each model: LLM_PRICES has none of {self.judge_model}"
-            )
+        if self.judge_model:
+            self.check_prices(self.target)
         return self

@@ -94,7 +94,5 @@ class LlmSettings(KafkaSettings, RedisSettings, PatienceSettings, ProviderSettin
 
     @model_validator(mode="after")
     def _costs_are_known(self) -> Self:
-        unknown = [each.model for each in self.targets if each.price is None]
-        if self.llm_budget_cost is not None and unknown:
-            raise ValueError(f"LLM_BUDGET_COST needs the price of each model: LLM_PRICES has none of {unknown[0]}")
+        self.check_prices(*self.targets)
         return self

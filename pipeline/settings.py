@@ -116,6 +116,17 @@ class ScorerUrlSettings(Settings):
     scorer_url: str = Field("http://score-validator:8000", pattern=URL_PATTERN, description="Address of the scorer.")
 
 
+class JudgeModelSettings(Settings):
+    """Settings of services that know whether there is a judge."""
+
+    judge_model: str = Field(
+        "",
+        description="Model that judges answers by their references, after their score. Empty: there is no judge, the "
+        "score decides.",
+    )
+    judge_timeout: float = Field(60, gt=0, le=600, description="Timeout of a whole call to the judge in seconds.")
+
+
 class JudgeUrlSettings(Settings):
     """Settings of services that call judge-service."""
 

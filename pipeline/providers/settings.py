@@ -12,6 +12,7 @@ from pipeline.providers.targets import (
     NO_KEY,
     ModelName,
     Price,
+    Target,
     one_line,
     read_limits,
     read_models,
@@ -118,6 +119,16 @@ class ProviderSettings(RetryAfterSettings):
             call_seconds=max(self.llm_timeout, timeout_seconds) + CALL_SLACK_SECONDS,
             longest_wait_seconds=self.retry_after_max,
         )
+
+    def check_prices(self, *targets: Target) -> None:
+        """Checks that the costs of calls can be counted if there is a budget for them.
+
+        Raises:
+            ValueError: There is a budget, and a target has no price.
+        """
+        unknown = [each.model for each in targets if each.price is None]
+        if self.llm_budget_cost is not None and unknown:
+            raise ValueError(f"LLM_BUDGET_COST needs the price of each model: LLM_PRICES has none of {unknown[0]}")
 
     @field_validator("llm_api_key", mode="before")
     @classmethod
