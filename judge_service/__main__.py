@@ -12,13 +12,14 @@ from judge_service.adapters.systemone import SystemOne
 from judge_service.app import OFF, create_app
 from judge_service.cache import JudgementCache
 from judge_service.calls import Caller
-from judge_service.judge import Budget, Judge
+from judge_service.judge import Judge
 from judge_service.notes import Notes
 from judge_service.settings import JudgeSettings
 from pipeline import command, server
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.providers.adaptations import SharedAdaptations
 from pipeline.providers.admission import Admission, Identity
+from pipeline.providers.charges import Budget
 from pipeline.providers.day_budget import DayBudget, Limits, NoBudget, Spending
 from pipeline.providers.provider import Provider
 from pipeline.share import Share

@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Protocol
 
 import structlog
@@ -18,7 +17,7 @@ from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.messages import NOT_ADMITTED, Cause, Judgement, ProviderError
 from pipeline.providers.api import CallFailed
-from pipeline.providers.completions import Usage
+from pipeline.providers.charges import Budget, Charges
 from pipeline.providers.day_budget import tokens_at_most
 from pipeline.providers.targets import Target
 
@@ -80,16 +79,6 @@ class Cache(Protocol):
         """Stores a judgement."""
 
 
-class Budget(Protocol):
-    """The day's budget of calls."""
-
-    def closed_seconds(self) -> float:
-        """Returns how long calls have to wait, in seconds; 0 while the budget is not used up."""
-
-    def charge(self, tokens: int, cost: Decimal | None, /) -> None:
-        """Counts the tokens and the cost of a call."""
-
-
 class Judge:
     """Judges answers. Safe to use from several threads; it is the `Background` of the application."""
 
@@ -116,6 +105,7 @@ class Judge:
         self._provider = provider
         self._cache = cache
         self._budget = budget
+        self._charges = Charges(budget, metrics.JUDGE_TOKENS, metrics.JUDGE_COST)
         self._notes = notes
         self._patience_seconds = patience_seconds
         self._stopping = threading.Event()
@@ -184,10 +174,10 @@ class Judge:
             self._without_verdict.pop(call_id, None)
         metrics.JUDGE_CALLS.labels("judgement").inc()
         self._works()
-        verdict = judged.verdict
-        cost = self._charge(verdict.usage)
+        target, verdict = self._provider.target, judged.verdict
+        cost = self._charges.charge(target, verdict.usage)
         if not verdict.usage.prompt_tokens + verdict.usage.completion_tokens:
-            self._charge_at_most(call)
+            self._charges.charge_at_most(target, tokens_at_most(call.size, "") + self._provider.answer_tokens)
             cost = None
         log.info(
             "judged an answer",
@@ -225,7 +215,7 @@ class Judge:
 
     def _failed(self, failure: CallFailed, call_id: str, question_id: str) -> Judgement:
         error = failure.error
-        cost = self._charge(failure.usage)
+        cost = self._charges.charge(self._provider.target, failure.usage)
         message = with_own_names(error.message)
         about = log.bind(question_id=question_id, cause=error.cause, status=error.status_code, error=message)
         if error.cause in FINAL or (error.cause == "no_answer" and self._never_judges(call_id)):
@@ -278,21 +268,3 @@ class Judge:
         if known:
             log.info("the judge answers again")
             self._notes.set("calls", None)
-
-    def _charge(self, usage: Usage) -> Decimal | None:
-        """Counts the tokens of a call; returns its cost, or None when no price is known."""
-        target = self._provider.target
-        metrics.JUDGE_TOKENS.labels("prompt").inc(usage.prompt_tokens)
-        metrics.JUDGE_TOKENS.labels("completion").inc(usage.completion_tokens)
-        cost = target.price.cost(usage.prompt_tokens, usage.completion_tokens) if target.price else None
-        if cost:
-            metrics.JUDGE_COST.labels(target.model).inc(float(cost))
-        if usage.prompt_tokens or usage.completion_tokens:
-            self._budget.charge(usage.prompt_tokens + usage.completion_tokens, cost)
-        return cost
-
-    def _charge_at_most(self, call: Call) -> None:
-        """Counts the maximum for a call without usage, so that such calls are not free."""
-        price = self._provider.target.price
-        at_most = tokens_at_most(call.size, "") + self._provider.answer_tokens
-        self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)

@@ -8,7 +8,7 @@ import structlog
 
 from llm_consumer.call_cache import CallCache
 from llm_consumer.faults import FaultyProvider
-from llm_consumer.handler import AskHandler, Budget, SelfCheck, Waiting
+from llm_consumer.handler import AskHandler, SelfCheck, Waiting
 from llm_consumer.handler import Provider as Asked
 from llm_consumer.settings import LlmSettings
 from llm_consumer.spending import spending_on
@@ -16,6 +16,7 @@ from pipeline import budget, command, consumer, health, service, topics
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.providers.adaptations import SharedAdaptations
 from pipeline.providers.admission import Admission, Identity
+from pipeline.providers.charges import Budget
 from pipeline.providers.day_budget import DayBudget, Limits, NoBudget
 from pipeline.providers.llm import Llm
 from pipeline.providers.provider import Provider

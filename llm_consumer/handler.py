@@ -26,7 +26,7 @@ from pipeline.messages import (
 )
 from pipeline.producer import Outgoing
 from pipeline.providers.api import CallFailed
-from pipeline.providers.completions import Usage
+from pipeline.providers.charges import Budget, Charges
 from pipeline.providers.day_budget import tokens_at_most
 from pipeline.providers.llm import Answer, Prompt
 from pipeline.providers.targets import Target
@@ -56,16 +56,6 @@ class CallCache(Protocol):
 
     def put_paid(self, question: Question, target: Target, paid: Sequence[Paid], /) -> None:
         """Stores the answers that an attempt already has."""
-
-
-class Budget(Protocol):
-    """The day's budget of calls."""
-
-    def closed_seconds(self) -> float:
-        """Returns how long calls have to wait, in seconds; 0 while the budget is not used up."""
-
-    def charge(self, tokens: int, cost: Decimal | None, /) -> None:
-        """Counts the tokens and the cost of a call."""
 
 
 class Provider(Protocol):
@@ -137,6 +127,7 @@ class AskHandler:
         self._providers = providers
         self._call_cache = call_cache
         self._budget = budget
+        self._charges = Charges(budget, metrics.LLM_TOKENS, metrics.LLM_COST)
         self._temperature = temperature
         self._waiting = waiting
         self._self_check = self_check
@@ -257,25 +248,11 @@ class AskHandler:
         with metrics.LLM_SECONDS.time():
             answer = provider.ask(asked, question.question_id, _failed_at(question))
         metrics.LLM_CALLS.labels("answer").inc()
-        cost = self._charge(provider.target, answer.usage)
+        cost = self._charges.charge(provider.target, answer.usage)
         if not answer.usage.prompt_tokens + answer.usage.completion_tokens:
-            # The provider reports no usage. The budget counts the maximum, so that such calls are not free.
-            price = provider.target.price
-            at_most = tokens_at_most(asked.size, answer.text)
-            self._budget.charge(at_most, max(price.cost(at_most, 0), price.cost(0, at_most)) if price else None)
+            self._charges.charge_at_most(provider.target, tokens_at_most(asked.size, answer.text))
             cost = None
         return Paid(answer, cost)
-
-    def _charge(self, target: Target, usage: Usage) -> Decimal | None:
-        """Counts the tokens of a call; returns its cost, or None when no price is known."""
-        metrics.LLM_TOKENS.labels("prompt").inc(usage.prompt_tokens)
-        metrics.LLM_TOKENS.labels("completion").inc(usage.completion_tokens)
-        cost = target.price.cost(usage.prompt_tokens, usage.completion_tokens) if target.price else None
-        if cost:
-            metrics.LLM_COST.labels(target.model).inc(float(cost))
-        if usage.prompt_tokens or usage.completion_tokens:
-            self._budget.charge(usage.prompt_tokens + usage.completion_tokens, cost)
-        return cost
 
     def _with_tokens(self, failure: CallFailed, target: Target, paid: Sequence[Paid]) -> ProviderError:
         """Returns the error of an attempt with the tokens and cost of the failed call and of the answers before it."""
@@ -284,7 +261,7 @@ class AskHandler:
         completion_tokens = sum(each.completion_tokens for each in usages)
         if not prompt_tokens + completion_tokens:
             return failure.error
-        costs = [self._charge(target, failure.usage), *(each.cost for each in paid)]
+        costs = [self._charges.charge(target, failure.usage), *(each.cost for each in paid)]
         known = [each for each in costs if each is not None]
         return failure.error.model_copy(
             update={
