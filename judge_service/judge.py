@@ -32,12 +32,12 @@ SAME_CALL_SECONDS = 1.0
 """Time after which a copy of a request checks again whether the call that it would repeat has ended."""
 RETRY_SECONDS = 5.0
 """Time after which a call that failed for a while is repeated, unless the provider says otherwise."""
-MAX_WITHOUT_VERDICT = 5
-"""Replies without a verdict to one call, each while another answer was judged, after which the answer is refused."""
+MAX_FAILURES = 5
+"""Failures of one call, each while another answer was judged, after which its answer is refused."""
 LONG_RETRY_SECONDS = 60.0
 """The same for a reply without a verdict, which costs tokens, and for a call that fails until the settings change."""
 MAX_TRACKED = 10_000
-"""Number of calls without a verdict that are remembered."""
+"""Number of failed calls that are remembered."""
 SLOT_SECONDS = 0.25
 """Time after which a call that waits for a free slot is tried again."""
 PATIENCE_SECONDS = 10.0
@@ -112,8 +112,8 @@ class Judge:
         self._lock = threading.Lock()  # guards the attributes below
         self._asking: set[str] = set()
         self._judged = 0
-        self._without_verdict: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """Calls whose last reply had no verdict: their number of replies that count, and `_judged` at the last one."""
+        self._failures: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Calls whose last try failed: their number of failures that count, and `_judged` at the last one."""
         self._trouble: tuple[Cause, int | None] | None = None
 
     def judge(self, case: Case, question_id: str) -> Judgement:
@@ -171,7 +171,7 @@ class Judge:
             return self._failed(failure, call_id, question_id)
         with self._lock:
             self._judged += 1
-            self._without_verdict.pop(call_id, None)
+            self._failures.pop(call_id, None)
         metrics.JUDGE_CALLS.labels("judgement").inc()
         self._works()
         target, verdict = self._provider.target, judged.verdict
@@ -218,7 +218,7 @@ class Judge:
         cost = self._charges.charge(self._provider.target, failure.usage)
         message = with_own_names(error.message)
         about = log.bind(question_id=question_id, cause=error.cause, status=error.status_code, error=message)
-        if error.cause in FINAL or (error.cause == "no_answer" and self._never_judges(call_id)):
+        if error.cause in FINAL or (error.cause not in NOT_ADMITTED and self._always_fails(call_id)):
             metrics.JUDGE_CALLS.labels("refused").inc()
             self._works()
             about.warning("the judge refused an answer")
@@ -240,16 +240,16 @@ class Judge:
             raise Unavailable(f"the judge is unavailable: {message}", wait, already_logged=True)
         raise Unavailable(f"no judgement: {message}", LONG_RETRY_SECONDS, already_logged=True)
 
-    def _never_judges(self, call_id: str) -> bool:
-        """Returns whether replies without a verdict seem to be caused by this call, because others get verdicts."""
+    def _always_fails(self, call_id: str) -> bool:
+        """Counts a failure; returns whether the call itself seems to be the cause, because others get verdicts."""
         with self._lock:
-            times, judged = self._without_verdict.pop(call_id, (0, self._judged))
+            times, judged = self._failures.pop(call_id, (0, self._judged))
             times += self._judged > judged
-            if times >= MAX_WITHOUT_VERDICT:
+            if times >= MAX_FAILURES:
                 return True
-            self._without_verdict[call_id] = (times, self._judged)
-            if len(self._without_verdict) > MAX_TRACKED:
-                self._without_verdict.popitem(last=False)
+            self._failures[call_id] = (times, self._judged)
+            if len(self._failures) > MAX_TRACKED:
+                self._failures.popitem(last=False)
             return False
 
     def _log_once(self, error: ProviderError, message: str, about: structlog.stdlib.BoundLogger) -> None:

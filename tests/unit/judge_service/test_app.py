@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from werkzeug import Response
 
 from judge_service.app import OFF, create_app
-from judge_service.judge import MAX_WITHOUT_VERDICT
+from judge_service.judge import MAX_FAILURES
 from judge_service.notes import Notes
 from judge_service.schemas import MAX_BODY_BYTES, MAX_TEXT_CHARACTERS
 from pipeline.messages import Judgement
@@ -117,21 +117,40 @@ def test_an_answer_that_the_judge_never_judges_is_refused(httpserver, service, r
     assert service.admission.reported == ["answered"]
 
 
-def test_an_answer_without_a_verdict_is_refused_when_others_are_judged_between_the_replies(httpserver, service):
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(completion("I cannot say."), 200), ({"error": "internal error"}, 500), ({"error": "bad request"}, 400)],
+    ids=["no verdict", "fails", "is a bad request"],
+)
+def test_an_answer_whose_calls_always_fail_is_refused_when_others_are_judged_between(httpserver, service, body, status):
     def reply(request):
-        return Response(json.dumps(completion("I cannot say.") if b"hostile" in request.data else RIGHT))
+        if b"hostile" in request.data:
+            return Response(json.dumps(body), status)
+        return Response(json.dumps(RIGHT))
 
     httpserver.expect_request(PATH).respond_with_handler(reply)
-    for number in range(MAX_WITHOUT_VERDICT):
+    for number in range(MAX_FAILURES):
         unavailable(post(service, answer="hostile"))
         assert post(service, answer=f"good {number}").get_json()["problem"] is None
     assert post(service, answer="hostile").get_json()["problem"] == "refused"
 
 
-def test_no_answer_is_refused_when_no_answer_gets_a_verdict(httpserver, service):
-    httpserver.expect_request(PATH).respond_with_json(completion("I cannot say."))
-    for _ in range(2 * MAX_WITHOUT_VERDICT):
+@pytest.mark.parametrize(("body", "status"), [(completion("I cannot say."), 200), ({"error": "down"}, 500)])
+def test_no_answer_is_refused_when_no_answer_gets_a_verdict(httpserver, service, body, status):
+    httpserver.expect_request(PATH).respond_with_json(body, status)
+    for _ in range(2 * MAX_FAILURES):
         unavailable(post(service))
+
+
+def test_an_answer_is_not_refused_because_its_calls_are_not_admitted(httpserver, service):
+    def reply(request):
+        limited = Response('{"error": {"message": "rate limit", "code": "rate_limit_exceeded"}}', 429)
+        return limited if b"unlucky" in request.data else Response(json.dumps(RIGHT))
+
+    httpserver.expect_request(PATH).respond_with_handler(reply)
+    for number in range(2 * MAX_FAILURES):
+        unavailable(post(service, answer="unlucky"))
+        assert post(service, answer=f"good {number}").status_code == 200
 
 
 def test_a_refusal_has_its_tokens(httpserver, service):
