@@ -169,6 +169,16 @@ class BestAnswer(BaseModel):
     judgement: Judgement | None = None
     rejected_by: RejectedBy | None = None
 
+    @classmethod
+    def of(cls, low: "LowQuality") -> "BestAnswer":
+        """Returns the answer in the record of an attempt."""
+        shared = {name: getattr(low, name) for name in cls.model_fields if name != "attempt"}
+        return cls(attempt=low.processing_attempts, **shared)
+
+    def shared_fields(self) -> dict[str, Any]:
+        """Returns the fields that messages about the answer have under the same names."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "attempt"}
+
 
 class Attempt(BaseModel):
     """One scored generation."""

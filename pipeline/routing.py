@@ -243,30 +243,9 @@ def _again(response: Response, best: BestAnswer | None, attempts: tuple[Attempt,
 
 
 def _keep(
-    question: Question,
-    best: BestAnswer,
-    attempts: tuple[Attempt, ...],
-    quality: Quality,
-    now: datetime,
+    question: Question, best: BestAnswer, attempts: tuple[Attempt, ...], quality: Quality, now: datetime
 ) -> Routed:
-    return _validated(
-        question,
-        now,
-        best=best,
-        attempts=attempts,
-        llm_response=best.llm_response,
-        model=best.model,
-        bert_score=best.bert_score,
-        bert_precision=best.bert_precision,
-        bert_recall=best.bert_recall,
-        bert_f1=best.bert_f1,
-        reference_index=best.reference_index,
-        quality=quality,
-        scorer=best.scorer,
-        warnings=best.warnings,
-        judgement=best.judgement,
-        rejected_by=best.rejected_by,
-    )
+    return _validated(question, now, best=best, attempts=attempts, quality=quality, **best.shared_fields())
 
 
 def _unscored(
@@ -312,18 +291,10 @@ def _record(
         response.convert_to(
             LowQuality,
             attempts=attempts,
-            bert_score=answer.bert_score,
-            bert_precision=answer.bert_precision,
-            bert_recall=answer.bert_recall,
-            bert_f1=answer.bert_f1,
-            reference_index=answer.reference_index,
-            scorer=answer.scorer,
-            warnings=answer.warnings,
             threshold=threshold,
-            judgement=answer.judgement,
-            rejected_by=answer.rejected_by,
             decision=decision,
             samples=(),  # not needed any more
             scored_at=now,
+            **answer.shared_fields(),
         ),
     )

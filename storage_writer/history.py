@@ -14,21 +14,7 @@ _ERRORS: TypeAdapter[tuple[ErrorRecord, ...]] = TypeAdapter(tuple[ErrorRecord, .
 
 def best_of(low: LowQuality) -> BestAnswer:
     """Returns the best answer of a question, including this attempt."""
-    this = BestAnswer(
-        llm_response=low.llm_response,
-        bert_score=low.bert_score,
-        bert_precision=low.bert_precision,
-        bert_recall=low.bert_recall,
-        bert_f1=low.bert_f1,
-        reference_index=low.reference_index,
-        attempt=low.processing_attempts,
-        model=low.model,
-        scorer=low.scorer,
-        warnings=low.warnings,
-        judgement=low.judgement,
-        rejected_by=low.rejected_by,
-    )
-    return routing.better(low.best, this)
+    return routing.better(low.best, BestAnswer.of(low))
 
 
 def resumed(question: Question, best: str | None, attempts: str | None, errors: str | None) -> Question:
