@@ -1,7 +1,7 @@
 """Tokens and cost of today's calls, and their limits: one hash in Redis for each day (UTC).
 
-llm-consumers write it, storage-service shows it. Like everything in Redis it may disappear; llm-consumers can continue
-without it (`pipeline/providers/day_budget.py`).
+The services that call models write it, storage-service shows it. Like everything in Redis it may disappear; they can
+continue without it (`pipeline/providers/day_budget.py`).
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from pipeline.best_effort_redis import BestEffortRedis
 from pipeline.errors import Unavailable
-from pipeline.messages import JudgeProblem, Quality, RejectedBy, ScoreWarning, UnscoredReason
+from pipeline.messages import Judge, Quality, RejectedBy, ScoreWarning, UnscoredReason
 from pipeline.settings import CacheSettings
 
 FORGOTTEN_SECONDS = 120
@@ -19,23 +19,6 @@ the `put` of its result."""
 
 CALL_PREFIX, PAID_PREFIX = "call", "paid"
 """Prefixes of the keys under which llm-consumer caches calls; the id of the question follows them."""
-
-
-class Judge(BaseModel):
-    """What a judge says about an answer: a model that compares it with the references."""
-
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-    probability: float | None = Field(
-        description="Probability that the answer is right, from 0 to 1; null when the judge refused the answer."
-    )
-    problem: JudgeProblem | None = Field(
-        None,
-        description="What is probably wrong. `wrong`: something that matters is false. `incomplete`: the main point is "
-        "missing. `off_topic`: the answer evades the question, or is about something else. `refused`: the judge does "
-        "not judge this answer. Null: nothing.",
-    )
-    model: str
 
 
 class Answer(BaseModel):
@@ -72,7 +55,8 @@ class Answer(BaseModel):
     warnings: list[ScoreWarning] = Field(
         [],
         description="What to know about the score. `truncated`: the end of a long text did not affect it. "
-        "`repetition`: the answer repeats itself.",
+        "`repetition`: the answer repeats itself. `other_number`, `other_name`: the answer has one that the reference "
+        "lacks, and lacks one that the reference has.",
     )
     judge: Judge | None = Field(
         None, description="What the judge says; null when no judge was asked, or the references were replaced since."

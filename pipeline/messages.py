@@ -135,17 +135,31 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
-class Judgement(BaseModel):
+class Judge(BaseModel):
     """What a judge says about an answer: a model that compares it with the references."""
 
-    model_config = ConfigDict(frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     probability: Annotated[
         float | None,
-        Field(ge=0, le=1, allow_inf_nan=False, description="That the answer is right; null: it was refused."),
+        Field(ge=0, le=1, allow_inf_nan=False, description="That the answer is right; null: the judge refused it."),
     ]
-    problem: JudgeProblem | None = Field(default=None, description="What is probably wrong; null: nothing.")
+    problem: Annotated[
+        JudgeProblem | None,
+        Field(
+            description="What is probably wrong. `wrong`: something that matters is false. `incomplete`: the main "
+            "point is missing. `off_topic`: the answer evades the question, or is about something else. `refused`: the "
+            "judge does not judge this answer. Null: nothing."
+        ),
+    ] = None
     model: str
+
+
+class Judgement(Judge):
+    """What a judge says about an answer, and what its call took."""
+
+    model_config = ConfigDict(strict=True)
+
     prompt_tokens: Tokens = 0
     completion_tokens: Tokens = 0
     cost: Cost | None = None

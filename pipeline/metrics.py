@@ -40,7 +40,7 @@ UNSCORABLE_PAIRS = Counter(
     "Pairs without a score, by reason (unknown_tokens, other_language). They are also in score_pairs_total.",
     ["reason"],
 )
-SCORE_WARNINGS = Counter("score_warnings_total", "Warnings of pairs, by kind (truncated, repetition).", ["warning"])
+SCORE_WARNINGS = Counter("score_warnings_total", "Warnings of pairs, by kind.", ["warning"])
 SCORE_SECONDS = Histogram(
     "score_pair_seconds", "Time in the encoder for one pair: the time of its batch divided by the number of pairs."
 )

@@ -1,4 +1,4 @@
-"""State of the model's providers: llm-consumers write it to Redis, and other services read it.
+"""State of the models' providers: the services that call them write it to Redis, and others read it.
 
 A status may disappear like everything in Redis; the next call to the provider writes it again
 (`pipeline/providers/limiter.py`).
@@ -22,7 +22,7 @@ LimitSource = Literal["settings", "provider", "refusals"]
 
 
 class ProviderStatus(BaseModel):
-    """State of a provider, as all llm-consumers together know it."""
+    """State of a provider, as all services that call it together know it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 

@@ -17,12 +17,13 @@ import structlog
 from pydantic import TypeAdapter
 
 from pipeline import topics
-from pipeline.cache import Answer, Judge
+from pipeline.cache import Answer
 from pipeline.consumer import Incoming
 from pipeline.messages import (
     DeadLetter,
     FailedQuestion,
     InvalidMessage,
+    Judge,
     LowQuality,
     Question,
     QuestionId,

@@ -18,7 +18,7 @@ from pydantic import (
 from pipeline.messages import (
     Cause,
     Cost,
-    JudgeProblem,
+    Judge,
     Quality,
     QuestionId,
     Reason,
@@ -518,14 +518,6 @@ class DeadLetters(Output):
     next: str | None = Field(None, description="`after` of the next page; null: no next page.")
     has_next: bool = Field(False, description="Whether there is a next page.")
     dead_letters: list[DeadLetter]
-
-
-class Judge(Output):
-    """What a judge says about an answer: a model that compares it with the references."""
-
-    probability: float | None = Field(description="Probability that the answer is right; null: it was refused.")
-    problem: JudgeProblem | None = Field(description="What is probably wrong; null: nothing.")
-    model: str
 
 
 class AttemptJudge(Judge):
