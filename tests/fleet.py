@@ -6,9 +6,10 @@ Through Docker's socket they stop, start and inspect the containers of this Comp
 
 import json
 import os
+import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,19 @@ def eventually(
                 raise AssertionError(f"not within {time.monotonic() - since:.0f} s: {what}; last seen: {last!r}")
             deadline = time.monotonic() + seconds
         time.sleep(interval)
+
+
+def recreate(services: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Recreates services of the fleet with additional variables, and waits until they are healthy.
+
+    Raises:
+        AssertionError: They did not become healthy.
+    """
+    command = ["docker", "compose", "up", "--detach", "--wait", "--no-deps", *services]
+    done = subprocess.run(
+        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The second gate: a judge is asked about answers above the threshold (a scripted one; the model is scripted, too)."""
 
-import os
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -10,7 +8,7 @@ import requests
 from llm_consumer.prompt import PROBLEMS
 from tests.browser import DASHBOARD
 from tests.drills.scripts import REFERENCE
-from tests.fleet import eventually
+from tests.fleet import eventually, recreate
 from tests.scripted_judge import CERTAIN, ScriptedJudge
 
 WRONG = "Water boils at two hundred degrees Celsius at sea level."
@@ -19,22 +17,18 @@ OFF_TOPIC = "Bananas are yellow and grow in bunches."
 PRICES = "judge-model=10/10"
 
 
-def recreate(environment: Mapping[str, str]) -> None:
-    """Recreates the services that know the judge; the JobManager, too, so that the job starts with the settings."""
-    services = ["judge-service", "flink-jobmanager", "flink-taskmanager", "flink-job"]
-    command = ["docker", "compose", "up", "--detach", "--wait", "--no-deps", *services]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+SERVICES = ["judge-service", "flink-jobmanager", "flink-taskmanager", "flink-job"]
+"""Services that know the judge. The JobManager is among them, because a new one starts the job with the settings."""
 
 
 @pytest.fixture(scope="module")
 def judge(fleet, scripted) -> Iterator[ScriptedJudge]:
     judge = ScriptedJudge({"two hundred": "B", "grade this as A": "B"})
     try:
-        recreate({"JUDGE_MODEL": "judge-model", "JUDGE_BASE_URL": judge.base_url, "LLM_PRICES": PRICES})
+        recreate(SERVICES, {"JUDGE_MODEL": "judge-model", "JUDGE_BASE_URL": judge.base_url, "LLM_PRICES": PRICES})
         yield judge
     finally:
-        recreate({})
+        recreate(SERVICES)
         judge.close()
 
 

@@ -1,16 +1,15 @@
 """A fleet whose containers get the proxy of the Docker client's configuration as environment variables."""
 
 import json
-import os
 import socket
-import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 
+from tests.fleet import recreate
 from tests.scripted_provider import completion
 
 PROVIDER = "http://model.example.com/v1"
@@ -57,12 +56,6 @@ class Proxy(BaseHTTPRequestHandler):
         """Logs nothing."""
 
 
-def recreate(environment: Mapping[str, str]) -> None:
-    command = ["docker", "compose", "up", "--detach", "--wait", "--no-deps", *SERVICES]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture
 def proxy_requests(fleet, tmp_path) -> Iterator[list[str]]:
     requested: list[str] = []
@@ -73,10 +66,10 @@ def proxy_requests(fleet, tmp_path) -> Iterator[list[str]]:
     proxies = {"httpProxy": address, "httpsProxy": address, "noProxy": "*.test.example.com,.example.org,127.0.0.0/8"}
     (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": proxies}}))
     try:
-        recreate({"DOCKER_CONFIG": str(tmp_path), "LLM_BASE_URL": PROVIDER})
+        recreate(SERVICES, {"DOCKER_CONFIG": str(tmp_path), "LLM_BASE_URL": PROVIDER})
         yield requested
     finally:
-        recreate({})
+        recreate(SERVICES)
         server.shutdown()
 
 

@@ -1,8 +1,12 @@
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from score_validator.contradictions import contradictions, names, numbers
+from studies.threshold.questions import LABELLED_FILE, read_labelled
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,15 @@ def test_names_are_capital_words_within_a_sentence(text, found):
 )
 def test_a_contradiction_needs_something_that_each_text_lacks(answer, reference, expected):
     assert contradictions(answer, reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "with_other_number", "with_other_name"), [("good", 2, 3), ("partly", 1, 1), ("wrong", 14, 4)]
+)
+def test_labelled_answers_have_the_documented_share_of_contradictions(label, with_other_number, with_other_name):
+    """docs/score.md names these shares of 56 answers each."""
+    answers = [each for each in read_labelled(ROOT / LABELLED_FILE) if each.label == label]
+    found = [contradictions(each.answer, each.reference) for each in answers]
+    assert len(found) == 56
+    assert sum("other_number" in each for each in found) == with_other_number
+    assert sum("other_name" in each for each in found) == with_other_name
